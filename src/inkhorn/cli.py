@@ -1,0 +1,69 @@
+"""The command `inkhorn`: picks the module of the command asked for, and turns errors into messages and exit codes."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from inkhorn.errors import InkhornError
+
+COMMANDS = {
+    "generate": "continue a prompt; the word may be left out: inkhorn \"ROMEO:\"",
+    "train": "train a model by a recipe, on a named corpus or your own text",
+    "eval": "the loss of a model over a whole text",
+    "data": "list and build the named corpora",
+    "export": "write a checkpoint folder in another precision, for transformers and friends",
+}
+
+USAGE = "\n".join(
+    [
+        'usage: inkhorn "PROMPT" [options]      write Shakespeare',
+        "       inkhorn COMMAND [options]       inkhorn COMMAND --help says more",
+        "",
+        "commands:",
+        *(f"  {name:10}{about}" for name, about in COMMANDS.items()),
+        "",
+        "  --version and --help print this program's version and this page",
+    ]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code: 0 done, 1 failed, 2 not a valid request, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except InkhornError as error:
+        print(f"inkhorn: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\ninkhorn: interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("torch", "matplotlib"):
+            raise
+        print(f"inkhorn: this needs {missing}: pip install 'inkhorn[train]'", file=sys.stderr)  # noqa: T201
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    first = arguments[0] if arguments else ""
+    if first in ("-h", "--help") or (not arguments and sys.stdin.isatty()):
+        print(USAGE)  # noqa: T201
+        return 0
+    if first == "--version":
+        from inkhorn import __version__
+
+        print(f"inkhorn {__version__}")  # noqa: T201
+        return 0
+    command, rest = (first, arguments[1:]) if first in COMMANDS else ("generate", arguments)
+    run: Callable[[list[str]], int] = import_module(f"inkhorn.commands.{command}").run
+    return run(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""`inkhorn generate`: continue a prompt and show the text as it is written."""
+
+import json
+import secrets
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from inkhorn.checkpoint import resolve_checkpoint
+from inkhorn.commands.flags import parse
+from inkhorn.config import SamplingParams, require
+from inkhorn.errors import UsageError
+from inkhorn.runtime.engine import SHIPPED, Completion, Engine, Prompt, load
+from inkhorn.unknown import UnknownPolicy
+
+ALIASES = {"--words": "--max-words", "-t": "--temperature", "-n": "--max-tokens", "-m": "--model"}
+DEFAULT_WORDS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateArgs:
+    """Continue a prompt. The prompt is an argument, a file, or standard input; --words is --max-words."""
+
+    prompt: tyro.conf.Positional[str | None] = None
+    """text to continue; may be empty"""
+    prompt_file: Path | None = None
+    """read the prompt from this file"""
+    model: str = "shakespeare"
+    """a shipped model's name, a checkpoint folder, or a run's folder"""
+    num_samples: int = 1
+    """how many texts to write for the prompt"""
+    unknown: UnknownPolicy = "nearest"
+    """what to do with characters that the model has never seen: refuse, leave out, or write the nearest"""
+    json: bool = False
+    """print one JSON object instead of the text"""
+    echo: bool = True
+    """print the prompt before the text"""
+    stream: bool = True
+    """print the text as it is written, not at the end"""
+    sampling: Annotated[SamplingParams, tyro.conf.OmitArgPrefixes] = field(default_factory=SamplingParams)
+
+
+def run(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    args = parse(GenerateArgs, [ALIASES.get(word, word) for word in argv], "inkhorn generate")
+    require(args.num_samples >= 1, f"--num-samples must be at least 1, not {args.num_samples}")
+    params = args.sampling
+    if params.max_tokens is None and params.max_words is None and not params.end_at_sentence:
+        params = replace(params, max_words=DEFAULT_WORDS)
+    if params.seed is None:
+        params = replace(params, seed=secrets.randbits(32))
+    text = _prompt_text(args)
+    engine = load(args.model if args.model in SHIPPED else resolve_checkpoint(Path(args.model)))
+    prompt = engine.prompt(text, args.unknown)
+    for unknown in prompt.unknown[:10]:
+        _note(f"the model has never seen {unknown}")
+    if len(prompt.unknown) > 10:
+        _note(f"and {len(prompt.unknown) - 10} more kinds of unknown character")
+    if args.json:
+        _print_json(engine, prompt, params, args)
+    else:
+        _print_text(engine, prompt, params, args)
+    return 0
+
+
+def _note(text: str) -> None:
+    print(f"inkhorn: {text}", file=sys.stderr)  # noqa: T201
+
+
+def _prompt_text(args: GenerateArgs) -> str:
+    if args.prompt is not None and args.prompt_file is not None:
+        raise UsageError("give the prompt as an argument or with --prompt-file, not both")
+    if args.prompt is not None:
+        return args.prompt
+    try:
+        if args.prompt_file is not None:
+            data, where = args.prompt_file.read_bytes(), str(args.prompt_file)
+        elif sys.stdin.isatty():
+            return ""
+        else:
+            data, where = sys.stdin.buffer.read(), "standard input"
+        return data.decode("utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read the prompt from {args.prompt_file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the prompt in {where} is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}") from None
+
+
+def _print_text(engine: Engine, prompt: Prompt, params: SamplingParams, args: GenerateArgs) -> None:
+    on_terminal = sys.stdout.isatty()
+    written, start = 0, time.perf_counter()
+    for choice in range(args.num_samples):
+        if args.num_samples > 1:
+            print(f"{'' if choice == 0 else chr(10)}--- {choice + 1} ---")  # noqa: T201
+        if args.echo:
+            sys.stdout.write(prompt.text)
+        held = []
+        for piece in engine.stream(prompt, params, choice):
+            written += len(piece.text)
+            if args.stream:
+                sys.stdout.write(piece.text)
+                sys.stdout.flush()
+            else:
+                held.append(piece.text)
+        print("".join(held))  # noqa: T201
+    if on_terminal:
+        seconds = time.perf_counter() - start
+        print(f"\033[2m{written} characters, {written / seconds:,.0f} a second; --seed {params.seed}\033[0m", file=sys.stderr)  # noqa: T201
+
+
+def _print_json(engine: Engine, prompt: Prompt, params: SamplingParams, args: GenerateArgs) -> None:
+    start = time.perf_counter()
+    texts: list[Completion] = [engine.complete(prompt, params, choice) for choice in range(args.num_samples)]
+    tokens = sum(text.tokens for text in texts)
+    result = {
+        "model": args.model,
+        "prompt": prompt.text,
+        "seed": params.seed,
+        "choices": [{"index": i, "text": t.text, "finish_reason": t.finish_reason} for i, t in enumerate(texts)],
+        "usage": {"prompt_tokens": len(prompt.ids), "completion_tokens": tokens, "total_tokens": len(prompt.ids) + tokens},
+        "seconds": round(time.perf_counter() - start, 4),
+        "unknown": [str(unknown) for unknown in prompt.unknown],
+    }
+    print(json.dumps(result, ensure_ascii=False))  # noqa: T201

@@ -1,0 +1,159 @@
+"""Token ids on disk, and batches of them in an order that is a pure function of (seed, step).
+
+A dataset is a folder: `train.bin` and `val.bin` (little-endian ids, mapped into memory, never read whole), the tokenizer
+that made them, and `dataset.json`. It is built once for a text and found again by the text's checksum.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inkhorn.corpus import TextSource
+from inkhorn.errors import CheckpointError, CorpusError
+from inkhorn.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
+from inkhorn.weights import read_json, write_json
+
+Array = np.ndarray[Any, Any]
+Progress = Callable[[int], None]
+"""Told how many more characters have been done."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A tokenised text.
+
+    Attributes:
+        name: the corpus.
+        sha256: of the text, split and vocabulary; a run resumes only on the same one.
+        tokenizer: made the ids.
+        train: (n,) ids to learn from, mapped.
+        val: (m,) ids held out, mapped.
+
+    """
+
+    name: str
+    sha256: str
+    tokenizer: Tokenizer
+    train: Array
+    val: Array
+
+    @property
+    def start_id(self) -> int:
+        """What an empty prompt starts from: `<|endoftext|>` where the model learns it, else a line break, else id 0."""
+        end = self.tokenizer.eos_id
+        if end is not None and any((self.train[i : i + (1 << 24)] == end).any() for i in range(0, len(self.train), 1 << 24)):
+            return end
+        fitted, unknown = self.tokenizer.fit("\n")
+        return 0 if unknown or not fitted else int(self.tokenizer.encode(fitted)[0])
+
+    def require_block(self, block_size: int) -> None:
+        """CorpusError unless each half holds a window of block_size tokens and the token after it."""
+        for part, ids in (("training", self.train), ("validation", self.val)):
+            if len(ids) < block_size + 1:
+                raise CorpusError(
+                    f"the {part} part of {self.name} has {len(ids):,} tokens, but a block of {block_size} needs at "
+                    f"least {block_size + 1}: use a longer text, a smaller --block-size, or another split"
+                )
+
+
+def prepare(source: TextSource, cache: Path, progress: Progress = lambda _: None) -> Dataset:
+    """Tokenise a text by character, unless `cache` already has it. Memory use does not grow with the text.
+
+    Reads the text twice: once for its alphabet, once to encode. Raises CorpusError for a text that cannot be used.
+    """
+    sha256 = source.sha256()
+    folder = cache / "datasets" / f"{source.name}-{sha256[:16]}"
+    try:
+        return _open(folder)
+    except CheckpointError:
+        shutil.rmtree(folder, ignore_errors=True)  # not there yet, or not whole
+
+    def counted(chunks: Iterable[str]) -> Iterator[str]:
+        for chunk in chunks:
+            yield chunk
+            progress(len(chunk))
+
+    # The alphabet is the whole text's: a validation character that was never trained is still scored, not skipped.
+    tokenizer = CharTokenizer.from_chunks(chunk for part in (source.train_chunks(), source.val_chunks()) for chunk in counted(part))
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    try:
+        partial.mkdir(parents=True)
+        dtype = np.dtype("<u1" if tokenizer.vocab_size <= 1 << 8 else "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
+        for part, chunks in (("train", source.train_chunks()), ("val", source.val_chunks())):
+            with (partial / f"{part}.bin").open("wb") as file:
+                for chunk in counted(chunks):
+                    file.write(tokenizer.encode(chunk).astype(dtype).tobytes())
+        tokenizer.save(partial)
+        write_json(partial / "dataset.json", {"name": source.name, "sha256": sha256, "dtype": dtype.str})
+        partial.rename(folder)
+    except OSError as error:
+        raise CorpusError(f"cannot write the tokenised text to {folder}: {error}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return _open(folder)
+
+
+def _open(folder: Path) -> Dataset:
+    meta = read_json(folder / "dataset.json")
+    ids = []
+    for part in ("train", "val"):
+        path = folder / f"{part}.bin"
+        if path.stat().st_size == 0:
+            raise CorpusError(f"the {part} part of {meta['name']} is empty: use a longer text or another split")
+        ids.append(np.memmap(path, dtype=meta["dtype"], mode="r"))
+    return Dataset(meta["name"], meta["sha256"], load_tokenizer(folder), *ids)
+
+
+class BatchOrder:
+    """Training windows in an order without end, shuffled anew each epoch.
+
+    An epoch cuts the ids into windows of block_size tokens from a random offset and deals them in random order, so every
+    token is learnt from once an epoch and windows never fall the same way twice. Nothing is remembered between steps.
+
+    Args:
+        ids: (n,) token ids, n above block_size.
+        batch_size: rows of a batch.
+        block_size: tokens of a row.
+        seed: of the order.
+
+    """
+
+    def __init__(self, ids: Array, batch_size: int, block_size: int, seed: int) -> None:
+        self.ids, self.batch_size, self.block_size, self.seed = ids, batch_size, block_size, seed
+        # One window fewer than fit at offset 0, so that as many fit at every offset.
+        self.windows = max(1, len(ids) // block_size - 1)
+        self._epoch, self._starts = -1, np.empty(0, np.int64)
+
+    def _start(self, epoch: int, index: int) -> int:
+        if epoch != self._epoch:
+            random = np.random.default_rng([self.seed, epoch])
+            spare = len(self.ids) - self.windows * self.block_size
+            offset = random.integers(min(self.block_size, spare))
+            self._starts = offset + self.block_size * random.permutation(self.windows)
+            self._epoch = epoch
+        return int(self._starts[index])
+
+    def batch(self, step: int) -> Array:
+        """The rows of batch number `step`: (batch_size, block_size + 1) int64, inputs and the token after the last."""
+        first = step * self.batch_size
+        starts = [self._start(*divmod(n, self.windows)) for n in range(first, first + self.batch_size)]
+        return np.stack([self.ids[start : start + self.block_size + 1] for start in starts]).astype(np.int64)
+
+
+def evaluation_windows(ids: Array, block_size: int, batch_size: int) -> Iterator[Array]:
+    """Every token of `ids` but the first as a target exactly once, in non-overlapping windows, always the same.
+
+    Yields (b, t + 1) int64 batches, b up to batch_size; the last window may be shorter than block_size and comes alone.
+    """
+    whole = (len(ids) - 1) // block_size
+    for first in range(0, whole, batch_size):
+        starts = range(first * block_size, min(first + batch_size, whole) * block_size, block_size)
+        yield np.stack([ids[start : start + block_size + 1] for start in starts]).astype(np.int64)
+    rest = ids[whole * block_size :]
+    if len(rest) > 1:
+        yield rest[None, :].astype(np.int64)

@@ -1,0 +1,33 @@
+"""The errors a user may see. Each says what was wrong, the limits, and the way out.
+
+The command line prints the message without a traceback and exits with `exit_code`: 2 for a request that cannot be
+meant (a bad option), 1 for one that failed (a corrupt file, a full disk). Anything else that is raised is a bug.
+"""
+
+
+class InkhornError(Exception):
+    """Something failed that the user can act on."""
+
+    exit_code = 1
+
+
+class UsageError(InkhornError, ValueError):
+    """An option, a parameter or a combination of them is outside its limits."""
+
+    exit_code = 2
+
+
+class CheckpointError(InkhornError):
+    """A checkpoint folder is missing, unreadable, corrupt, or does not match itself."""
+
+
+class CorpusError(InkhornError):
+    """A text cannot be had: not there, empty, not text, too short, or its checksum is wrong."""
+
+
+class TokenizerError(InkhornError):
+    """A text holds what the vocabulary does not, or a tokenizer file cannot be used."""
+
+
+class TrainingError(InkhornError):
+    """Training cannot go on: it diverged for good, or memory ran out."""

@@ -1,0 +1,127 @@
+"""The optimizers: AdamW, and Muon for the matrices inside the blocks.
+
+Muon (Keller Jordan et al. 2024) takes each matrix's momentum and replaces it by the nearest matrix whose singular values
+are all 1, so that every direction of the matrix moves equally far. A fused c_attn is three matrices to it: taken as one,
+whichever of query, key and value has the largest gradient would leave the others almost still.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from inkhorn.model import GPT, is_linear
+from inkhorn.recipes import TrainConfig
+
+# Five steps of x -> a x + b x^3 + c x^5 take singular values from (0, 1] to about 1 +- 0.3, which is near enough:
+# Jordan's coefficients trade exactness at 1 for the steepest slope at 0.
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalize(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """Set the singular values of each matrix to about 1, keeping its singular vectors.
+
+    Args:
+        matrices: (n, rows, cols), one batch of equal shapes.
+        steps: Newton-Schulz iterations, three matrix products each.
+        dtype: of the products; bfloat16 is enough, for the result need not be exact.
+
+    Returns:
+        (n, rows, cols) in `dtype`.
+
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.to(dtype)
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:  # the products below are of size rows x rows: make that the smaller side
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # singular values at most 1
+    for _ in range(steps):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised.
+
+    Args:
+        params: parameter groups of matrices (out, in), each with `parts`: how many equal matrices lie in one, one below
+            the other (3 for c_attn).
+        lr: how far each update moves, as a root mean square over the singular values.
+        momentum: memory of the gradient, in Nesterov's form.
+        weight_decay: pull to zero, times lr.
+        dtype: of the orthogonalisation's products.
+
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, object]],
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
+        self.dtype = dtype
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update every matrix; those of one shape go through Newton-Schulz in one batch."""
+        assert closure is None
+        batches: dict[torch.Size, list[tuple[Tensor, Tensor, float]]] = defaultdict(list)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                buffer = state["momentum_buffer"]
+                buffer.lerp_(parameter.grad, 1 - group["momentum"])
+                direction = parameter.grad.lerp(buffer, group["momentum"])  # Nesterov: a look ahead
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                for weight, update in zip(parameter.chunk(group["parts"]), direction.chunk(group["parts"]), strict=True):
+                    # A matrix with more outputs than inputs moves further, so that its outputs change as much.
+                    scale = max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5
+                    turned = update.mT if update.shape[0] > update.shape[1] else update
+                    batches[turned.shape].append((weight, update, group["lr"] * scale))
+        for shape, batch in batches.items():
+            wide = [update if update.shape == shape else update.mT for _, update, _ in batch]
+            for (weight, update, lr), result in zip(batch, orthogonalize(torch.stack(wide), dtype=self.dtype), strict=True):
+                weight.sub_(lr * (result if update.shape == shape else result.mT).to(weight.dtype))
+
+
+def make_optimizers(model: GPT, config: TrainConfig, dtype: torch.dtype = torch.bfloat16) -> list[torch.optim.Optimizer]:
+    """AdamW on everything, or Muon on the blocks' matrices and AdamW on the rest; no parameter in two or in none.
+
+    Weight decay is on matrices and embeddings only: a bias or a gain has no size to keep small. Each group keeps its
+    highest rate as `peak_lr`, which the schedule scales.
+    """
+    named = dict(model.named_parameters())
+    use_muon = config.optimizer == "muon"
+    muon = [name for name in named if use_muon and is_linear(name)]
+    rest = [name for name in named if name not in muon]
+    betas = (config.beta1, config.beta2)
+    adamw_groups = [
+        {"params": [named[n] for n in rest if named[n].dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [named[n] for n in rest if named[n].dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(adamw_groups, lr=config.lr, betas=betas, eps=1e-10)]
+    if use_muon:
+        fused = [named[n] for n in muon if n.endswith("c_attn.weight")]
+        single = [named[n] for n in muon if not n.endswith("c_attn.weight")]
+        groups: list[dict[str, object]] = [{"params": fused, "parts": 3}, {"params": single, "parts": 1}]
+        optimizers.append(Muon(groups, config.muon_lr, config.momentum, config.weight_decay, dtype))
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["peak_lr"] = group["lr"]
+    assert_partition(list(named.values()), optimizers)
+    return optimizers
+
+
+def assert_partition(parameters: list[nn.Parameter], optimizers: list[torch.optim.Optimizer]) -> None:
+    """Every parameter is in exactly one group of one optimizer: one that never trains is the dearest bug there is."""
+    owned = [id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(owned) == sorted(id(p) for p in parameters), "the optimizers do not share out the parameters exactly"

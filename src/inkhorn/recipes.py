@@ -1,0 +1,206 @@
+"""Recipes: which model, on which text, trained how. Each is a function; a variant is `dataclasses.replace`.
+
+Why these numbers: `docs/log.md` has the runs behind them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal
+
+from inkhorn.config import Activation, ModelConfig, ModelType, require
+
+Optimizer = Literal["muon", "adamw"]
+Schedule = Literal["linear", "cosine"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Switch = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """The model's shape; the vocabulary comes with the text."""
+
+    n_layer: int = 8
+    """number of blocks"""
+    n_head: int = 5
+    """attention heads per block"""
+    n_embd: int = 320
+    """width of the residual stream"""
+    block_size: int = 256
+    """longest context in tokens"""
+    model_type: ModelType = "gpt2"
+    """gpt2: pre-norm and ln_f; openai-gpt (GPT-1): post-norm, no ln_f"""
+    activation_function: Activation = "gelu_new"
+    """gelu_new: tanh form, OpenAI's; gelu: erf form; relu"""
+    tie_word_embeddings: bool = True
+    """the head shares wte's matrix"""
+
+    def config(
+        self,
+        vocab_size: int,
+        *,
+        dropout: float = 0.0,
+        attn_dropout: float = 0.0,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> ModelConfig:
+        """The full config for a vocabulary whose texts begin with token `start` and end with `end`."""
+        shape = {f.name: getattr(self, f.name) for f in fields(self)}
+        drops = {"embd_pdrop": dropout, "resid_pdrop": dropout, "attn_pdrop": attn_dropout}
+        return ModelConfig(vocab_size=vocab_size, bos_token_id=start, eos_token_id=end, **shape, **drops)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How to train. A step is one update of the weights, from batch_size * grad_accum rows of block_size tokens."""
+
+    steps: int = 2000
+    """updates to make"""
+    batch_size: int = 32
+    """rows of one forward and backward pass"""
+    grad_accum: int = 1
+    """passes whose gradients are summed into one step"""
+    optimizer: Optimizer = "muon"
+    """muon: Muon on the blocks' matrices, AdamW on the rest; adamw: on everything"""
+    lr: float = 0.006
+    """AdamW's learning rate"""
+    muon_lr: float = 0.025
+    """Muon's learning rate"""
+    schedule: Schedule = "linear"
+    """after the warm-up: flat, then linear to min_lr_ratio over the last decay_fraction; or cosine all the way"""
+    warmup_steps: int = 20
+    """steps over which the rates rise from zero"""
+    decay_fraction: float = 1.0
+    """share of the steps over which the linear schedule falls"""
+    min_lr_ratio: float = 0.0
+    """last rate, as a share of the highest"""
+    weight_decay: float = 0.0
+    """pull of the matrices to zero, times the rate, at each step"""
+    beta1: float = 0.9
+    """AdamW: memory of the gradient"""
+    beta2: float = 0.95
+    """AdamW: memory of its square"""
+    momentum: float = 0.95
+    """Muon: memory of the gradient, reached from 0.85 over momentum_warmup steps"""
+    momentum_warmup: int = 100
+    """steps over which Muon's momentum rises"""
+    grad_clip: float = 1.0
+    """longest gradient, as a norm over all parameters; 0 is off"""
+    dropout: float = 0.0
+    """share of embeddings and sub-layer outputs dropped in training"""
+    attn_dropout: float = 0.0
+    """share of attention weights dropped in training; costs a third of the speed on a CPU"""
+    zero_init: bool = True
+    """start each block as the identity: its two output projections are zero"""
+    ema_decay: float = 0.0
+    """keep a running average of the weights, with this memory per step, and evaluate and ship that; 0 is off"""
+    eval_every: int = 200
+    """steps between losses over the whole validation split"""
+    save_every: int = 200
+    """steps between checkpoints"""
+    sample_chars: int = 300
+    """tokens written at each evaluation, to read along; 0 is none"""
+    log_every: int = 10
+    """steps between lines of metrics.jsonl"""
+    seed: int = 1337
+    """of the weights, the order of the data and dropout"""
+    device: Device = "auto"
+    """where to train"""
+    dtype: Precision = "auto"
+    """of the matrix products; weights and optimizer stay float32"""
+    compile: Switch = "auto"
+    """torch.compile"""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "grad_accum", "eval_every", "save_every", "log_every"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("lr", "muon_lr"):
+            require(0 < getattr(self, name) < 10, f"{name} must be above 0 and below 10, not {getattr(self, name)}")
+        for name in ("dropout", "attn_dropout", "beta1", "beta2", "momentum", "ema_decay"):
+            require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1), not {getattr(self, name)}")
+        for name in ("decay_fraction", "min_lr_ratio"):
+            require(0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1], not {getattr(self, name)}")
+        for name in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_chars", "seed"):
+            require(getattr(self, name) >= 0, f"{name} must not be negative, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A model's shape, the corpus it is meant for, and its training."""
+
+    about: str
+    corpus: str = "shakespeare"
+    shape: Shape = field(default_factory=Shape)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def shakespeare() -> Recipe:
+    """The shipped model: a little under 10,000,000 parameters on the complete works."""
+    train = TrainConfig(steps=2000, batch_size=32, dropout=0.0, decay_fraction=0.7, ema_decay=0.0)
+    return Recipe(about="10M parameters, the complete works of Shakespeare", train=train)
+
+
+def tiny_shakespeare() -> Recipe:
+    """The same model on the text of the char-rnn and nanoGPT examples, which it would otherwise learn by heart."""
+    train = replace(shakespeare().train, steps=1500, dropout=0.2, weight_decay=0.1)
+    return Recipe(about="10M parameters, tiny Shakespeare", corpus="tiny-shakespeare", train=train)
+
+
+def small() -> Recipe:
+    """0.8M parameters, the shape of nanoGPT's CPU recipe: half a minute on two cores."""
+    shape = Shape(n_layer=4, n_head=4, n_embd=128, block_size=64)
+    train = TrainConfig(steps=250, batch_size=32, lr=0.01, muon_lr=0.05, warmup_steps=5, momentum_warmup=50)
+    return Recipe(about="0.8M parameters, tiny Shakespeare in half a minute", corpus="tiny-shakespeare", shape=shape, train=train)
+
+
+def test() -> Recipe:
+    """Some thousand parameters, for tests and for trying the commands."""
+    shape = Shape(n_layer=2, n_head=2, n_embd=32, block_size=32)
+    train = TrainConfig(steps=40, batch_size=8, eval_every=20, save_every=20, warmup_steps=4, sample_chars=60)
+    return Recipe(about="a toy of 30,000 parameters, to try the commands", corpus="tiny-shakespeare", shape=shape, train=train)
+
+
+def gpt1() -> Recipe:
+    """Radford et al. 2018: 116,534,784 parameters with its vocabulary of 40,478 tokens."""
+    shape = Shape(n_layer=12, n_head=12, n_embd=768, block_size=512, model_type="openai-gpt")
+    train = TrainConfig(optimizer="adamw", lr=2.5e-4, batch_size=64, steps=100_000, warmup_steps=2000, schedule="cosine", dropout=0.1)
+    return Recipe(about="GPT-1", shape=shape, train=replace(train, zero_init=False))
+
+
+def _gpt2(n_layer: int, n_head: int, n_embd: int, name: str) -> Recipe:
+    shape = Shape(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=1024)
+    train = TrainConfig(lr=0.003, muon_lr=0.02, batch_size=8, grad_accum=60, steps=5000, warmup_steps=100, decay_fraction=0.6)
+    return Recipe(about=name, shape=shape, train=replace(train, weight_decay=0.05))
+
+
+def gpt2() -> Recipe:
+    """Radford et al. 2019: 124,439,808 parameters with its vocabulary of 50,257 tokens."""
+    return _gpt2(12, 12, 768, "GPT-2 small")
+
+
+def gpt2_medium() -> Recipe:
+    """354,823,168 parameters."""
+    return _gpt2(24, 16, 1024, "GPT-2 medium")
+
+
+def gpt2_large() -> Recipe:
+    """774,030,080 parameters."""
+    return _gpt2(36, 20, 1280, "GPT-2 large")
+
+
+def gpt2_xl() -> Recipe:
+    """1,557,611,200 parameters."""
+    return _gpt2(48, 25, 1600, "GPT-2 XL")
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "shakespeare": shakespeare,
+    "tiny-shakespeare": tiny_shakespeare,
+    "small": small,
+    "test": test,
+    "gpt1": gpt1,
+    "gpt2": gpt2,
+    "gpt2-medium": gpt2_medium,
+    "gpt2-large": gpt2_large,
+    "gpt2-xl": gpt2_xl,
+}

@@ -1,0 +1,172 @@
+"""The engine: a prompt goes in, text comes out piece by piece, of any length.
+
+Learned positions cannot slide: when the block is full, the cache is worth nothing for a window that starts elsewhere.
+Where the window of n tokens starts is a function of n alone, so a text may be taken up again at any point and goes on as
+if it had never been interrupted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inkhorn.config import Overflow, SamplingParams, require
+from inkhorn.errors import UsageError
+from inkhorn.runtime.reference import Array, Cache, ReferenceModel
+from inkhorn.runtime.sampling import Sampler
+from inkhorn.runtime.stopping import FinishReason, TextStream
+from inkhorn.tokenizer import Tokenizer, load_tokenizer
+from inkhorn.unknown import Unknown, UnknownPolicy
+
+SHIPPED = {"shakespeare": Path(__file__).parents[1] / "assets" / "shakespeare"}
+PREFILL_CHUNK = 128
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt that a model can start from.
+
+    Attributes:
+        text: in characters that the vocabulary has.
+        ids: its tokens; never empty, for an empty prompt starts from the beginning-of-text token.
+        unknown: characters that were replaced.
+
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    unknown: tuple[Unknown, ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a text being written.
+
+    Attributes:
+        text: new text, which may be empty.
+        token: the token that was drawn, or None if the text ended without one.
+        finish_reason: set on the last piece.
+
+    """
+
+    text: str
+    token: int | None
+    finish_reason: FinishReason | None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole text.
+
+    Attributes:
+        text: what follows the prompt.
+        tokens: how many tokens were drawn.
+        finish_reason: why it ended.
+
+    """
+
+    text: str
+    tokens: int
+    finish_reason: FinishReason
+
+
+def window_start(length: int, block_size: int, overflow: Overflow) -> int:
+    """The first token that the model sees when a text has `length` tokens.
+
+    `window` moves in strides of half a block, so that most tokens find the cache still good; `exact` keeps the last
+    block_size tokens, as nanoGPT does; `stop` never moves.
+    """
+    beyond = length - block_size
+    if beyond <= 0 or overflow == "stop":
+        return 0
+    stride = 1 if overflow == "exact" else max(1, block_size // 2)
+    return -(-beyond // stride) * stride
+
+
+class Engine:
+    """A model and its tokenizer, ready to write.
+
+    Args:
+        model: the backend.
+        tokenizer: the model's own.
+
+    """
+
+    def __init__(self, model: ReferenceModel, tokenizer: Tokenizer) -> None:
+        self.model, self.tokenizer, self.config = model, tokenizer, model.config
+        require(
+            tokenizer.vocab_size <= model.config.vocab_size,
+            f"the tokenizer has {tokenizer.vocab_size} tokens, the model only {model.config.vocab_size}",
+        )
+        padding = range(tokenizer.vocab_size, model.config.vocab_size)
+        self.never = frozenset(tokenizer.piece_ids) | frozenset(padding)
+
+    def prompt(self, text: str, policy: UnknownPolicy = "nearest") -> Prompt:
+        """Make a prompt fit the vocabulary; `policy` says what happens to characters that it lacks."""
+        fitted, unknown = self.tokenizer.fit(text, policy)
+        ids = tuple(self.tokenizer.encode(fitted).tolist())
+        if not ids:
+            start = self.config.bos_token_id if self.config.bos_token_id is not None else self.tokenizer.eos_id
+            if start is None:
+                raise UsageError("this model names no token to start from: give a prompt of at least one character")
+            ids = (start,)
+        return Prompt(fitted, ids, tuple(unknown))
+
+    def stream(self, prompt: Prompt, params: SamplingParams, choice: int = 0) -> Iterator[Piece]:
+        """Write a text, one piece per token.
+
+        Args:
+            prompt: from `prompt()`.
+            params: how, and how long.
+            choice: which of several texts for this prompt; each has its own random numbers.
+
+        """
+        block = self.config.block_size
+        if params.overflow == "stop" and len(prompt.ids) > block:
+            raise UsageError(
+                f"the prompt has {len(prompt.ids):,} tokens, the block {block}: with overflow stop it must fit; "
+                "shorten it, or use overflow window"
+            )
+        eos = self.config.eos_token_id
+        # Where the text may not end, the end-of-text token cannot be drawn at all: the odds go to the others.
+        banned = self.never | ({eos} if params.ignore_eos and eos is not None else frozenset())
+        sampler = Sampler(params, choice, prompt.ids, banned)
+        stream = TextStream(params, self.tokenizer.token_bytes, prompt.text)
+        ids, cache, start = list(prompt.ids), Cache(self.config), 0
+        while stream.finish_reason is None:
+            if params.overflow == "stop" and len(ids) > block:
+                yield Piece(stream.finish("length"), None, "length")
+                return
+            first = window_start(len(ids), block, params.overflow)
+            if first != start:
+                start, cache.length = first, 0
+            token = sampler.draw(self._take_in(ids[start + cache.length :], cache), len(ids))
+            ids.append(token)
+            text = stream.finish("stop") if token == eos else stream.push(token)
+            yield Piece(text, token, stream.finish_reason)
+
+    def _take_in(self, ids: list[int], cache: Cache) -> Array:
+        """The logits (V,) of what follows, after tokens that the cache does not have yet."""
+        for first in range(0, len(ids), PREFILL_CHUNK):
+            logits = self.model.forward(ids[first : first + PREFILL_CHUNK], cache)
+        return logits[-1]  # type: ignore[no-any-return]
+
+    def complete(self, prompt: str | Prompt, params: SamplingParams, choice: int = 0) -> Completion:
+        """Write a text and return it whole."""
+        pieces = list(self.stream(self.prompt(prompt) if isinstance(prompt, str) else prompt, params, choice))
+        reason = pieces[-1].finish_reason
+        assert reason is not None
+        return Completion("".join(p.text for p in pieces), sum(p.token is not None for p in pieces), reason)
+
+
+def load(model: str | Path = "shakespeare") -> Engine:
+    """An engine for a checkpoint folder, or for a shipped model by its name."""
+    folder = SHIPPED.get(str(model), Path(model))
+    return Engine(ReferenceModel.from_pretrained(folder), load_tokenizer(folder))
+
+
+def generate(prompt: str = "", model: str | Path = "shakespeare", **params: Any) -> str:
+    """Continue a prompt; `params` are the fields of SamplingParams. Without a limit, 200 tokens."""
+    if not {"max_tokens", "max_words", "end_at_sentence"} & params.keys():
+        params["max_tokens"] = 200
+    return load(model).complete(prompt, SamplingParams(**params)).text

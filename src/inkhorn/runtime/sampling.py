@@ -1,0 +1,144 @@
+"""From logits to a token. This file is the definition: a kernel that samples must give the same tokens.
+
+All of it is IEEE double arithmetic in the order written here, with no operation that a library may round its own way:
+`exp` is the polynomial below, sums run from the first candidate to the last, and the random number for a place in the
+text depends only on (seed, choice, position), by a counter-based generator (Philox4x64-10, Salmon et al. 2011).
+
+    1. l = logits as doubles; penalties and biases, in this order, for tokens by how often they stand
+         in prompt or text:  l = l / repetition_penalty if l > 0 else l * repetition_penalty
+         in the text:        l = l - presence_penalty - frequency_penalty * count
+         l = l + logit_bias
+    2. candidates = the tokens that may be drawn (l above -inf), sorted by (-l, id)
+    3. temperature 0: the first candidate. Otherwise
+    4. keep the first top_k (0: all)
+    5. w_i = exp((l_i - l_0) / temperature)
+    6. top_p: keep the shortest beginning whose sum of w reaches top_p * (sum of all w)
+    7. min_p: drop those with w_i < min_p (w_0 is 1)
+    8. u = a random double in [0, 1); the first candidate at which the running sum of w exceeds u * (sum of w), or the
+       last one if rounding leaves none
+"""
+
+import math
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from inkhorn.config import SamplingParams
+
+Doubles = np.ndarray[Any, np.dtype[np.float64]]
+
+_MASK = 2**64 - 1
+_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # ln 2 in two parts, the first short
+_INVERSE_FACTORIALS = [1.0 / math.factorial(n) for n in range(13, -1, -1)]
+
+
+def exp(x: Doubles) -> Doubles:
+    """e**x for x <= 0: x = n ln 2 + r with n the nearest integer, a Taylor polynomial of degree 13 in r, times 2**n.
+
+    Within 1 unit in the last place of the true value; 0 below -700.
+    """
+    bounded = np.maximum(x, -700.0)
+    n = np.rint(bounded * 1.4426950408889634)  # 1 / ln 2; ties to even
+    r = (bounded - n * _LN2_HIGH) - n * _LN2_LOW
+    p = np.full_like(r, _INVERSE_FACTORIALS[0])
+    for coefficient in _INVERSE_FACTORIALS[1:]:
+        p = p * r + coefficient
+    result: Doubles = np.where(x < -700.0, 0.0, np.ldexp(p, n.astype(np.int32)))
+    return result
+
+
+def uniform(seed: int, choice: int, position: int) -> float:
+    """The random double in [0, 1) for a place in a text: Philox4x64-10, the top 53 bits of its first word.
+
+    Args:
+        seed: 0 to 2**64 - 1, the first key word.
+        choice: which of several texts for one prompt, the second key word.
+        position: of the token to be drawn, counted from the prompt's first token; the counter.
+
+    """
+    c0, c1, c2, c3 = position & _MASK, 0, 0, 0
+    k0, k1 = seed & _MASK, choice & _MASK
+    for _ in range(10):
+        p0, p1 = 0xD2E7470EE14C6C93 * c0, 0xCA5A826395121157 * c2
+        c0, c1, c2, c3 = (p1 >> 64) ^ c1 ^ k0, p1 & _MASK, (p0 >> 64) ^ c3 ^ k1, p0 & _MASK
+        k0, k1 = (k0 + 0x9E3779B97F4A7C15) & _MASK, (k1 + 0xBB67AE8584CAA73B) & _MASK
+    return float((c0 >> 11) * 2.0**-53)
+
+
+class Sampler:
+    """Draws the tokens of one text.
+
+    Args:
+        params: how.
+        choice: which of several texts for one prompt.
+        prompt: the prompt's token ids, for the repetition penalty.
+        banned: ids that are never drawn.
+
+    """
+
+    def __init__(
+        self, params: SamplingParams, choice: int = 0, prompt: Iterable[int] = (), banned: Iterable[int] = ()
+    ) -> None:
+        self.params, self.choice = params, choice
+        self.seed = secrets.randbits(63) if params.seed is None else params.seed
+        self.banned = np.array(sorted(banned), np.int64)
+        self.counts: dict[int, int] = {}
+        self.seen = set(prompt) if params.repetition_penalty != 1.0 else set()
+
+    def draw(self, logits: "np.ndarray[Any, np.dtype[np.float32]]", position: int) -> int:
+        """The token at `position`, given its logits (V,). Remembers it for the penalties."""
+        token = sample(self._adjusted(logits), self.params, uniform(self.seed, self.choice, position))
+        self.counts[token] = self.counts.get(token, 0) + 1
+        self.seen.add(token)
+        return token
+
+    def _adjusted(self, logits: "np.ndarray[Any, np.dtype[np.float32]]") -> Doubles:
+        params, adjusted = self.params, logits.astype(np.float64)
+        if params.repetition_penalty != 1.0 and self.seen:
+            ids = np.array(sorted(self.seen))
+            old = adjusted[ids]
+            adjusted[ids] = np.where(old > 0, old / params.repetition_penalty, old * params.repetition_penalty)
+        if (params.presence_penalty or params.frequency_penalty) and self.counts:
+            ids, counts = np.array(list(self.counts)), np.array(list(self.counts.values()), np.float64)
+            adjusted[ids] = adjusted[ids] - params.presence_penalty - params.frequency_penalty * counts
+        _add_bias(adjusted, params.logit_bias)
+        adjusted[self.banned] = -np.inf
+        return adjusted
+
+
+def _add_bias(logits: Doubles, bias: Mapping[int, float]) -> None:
+    for token, value in bias.items():
+        if token < len(logits):
+            logits[token] += value
+
+
+def sample(logits: Doubles, params: SamplingParams, u: float) -> int:
+    """Steps 2 to 8: the token that the random number `u` in [0, 1) picks. A logit of -inf is never drawn.
+
+    Raises ValueError if no token may be drawn, or a logit is not a number.
+    """
+    best = int(np.argmax(logits))  # the first of equals: the lowest id; a NaN if there is one
+    if not math.isfinite(logits[best]):
+        raise ValueError("no token can be drawn: every logit is -inf, or one is not a number")
+    if params.temperature == 0:
+        return best
+    if 0 < params.top_k < len(logits):
+        # The k-th largest value bounds the candidates before the exact order is made: sorting all of V would be slow.
+        bound = np.partition(logits, len(logits) - params.top_k)[len(logits) - params.top_k]
+        ids = np.flatnonzero((logits >= bound) & (logits > -np.inf))
+    else:
+        ids = np.flatnonzero(logits > -np.inf)
+    ids = ids[np.argsort(-logits[ids], kind="stable")]  # stable, from ascending ids: sorted by (-logit, id)
+    if params.top_k:
+        ids = ids[: params.top_k]
+    ordered = logits[ids]
+    weights = exp((ordered - ordered[0]) / params.temperature)
+    running = np.add.accumulate(weights)  # from first to last, unlike sum()
+    if params.top_p < 1.0:
+        running = running[: int(np.argmax(running >= params.top_p * running[-1])) + 1]
+    if params.min_p > 0.0:
+        running = running[: int(np.count_nonzero(weights[: len(running)] >= params.min_p))]
+    drawn = int(np.searchsorted(running, u * running[-1], side="right"))
+    return int(ids[min(drawn, len(running) - 1)])

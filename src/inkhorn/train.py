@@ -1,0 +1,259 @@
+"""The training loop: one step at a time, saved so that it can always go on.
+
+A run is a function of its config, its text and its seed: batches and rates follow from the step number, and everything
+else that a step changes is in the checkpoint. On a CPU a resumed run ends bit for bit where an uninterrupted one does.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from inkhorn.checkpoint import RunFolder
+from inkhorn.config import ModelConfig, SamplingParams
+from inkhorn.dataset import BatchOrder, Dataset
+from inkhorn.errors import TrainingError
+from inkhorn.evaluate import bits, split_loss
+from inkhorn.hardware import Hardware, advice_on_memory, training_flops_per_token
+from inkhorn.interrupt import Interrupt
+from inkhorn.model import GPT
+from inkhorn.recipes import TrainConfig
+from inkhorn.records import Records
+from inkhorn.runtime.engine import load
+from inkhorn.schedule import momentum, rate
+from inkhorn.train_state import TrainState, load_state, new_state, note_evaluation, save_state
+
+MAX_ROLLBACKS = 3
+
+
+class Observer(Protocol):
+    """Is told what happens; see `progress.py`."""
+
+    def say(self, text: str) -> None:
+        """Something the user should read."""
+
+    def step(self, metrics: dict[str, Any]) -> None:
+        """A training line of metrics.jsonl."""
+
+    def evaluated(self, metrics: dict[str, Any], sample: str) -> None:
+        """An evaluation line, and what the model wrote."""
+
+
+def train_step(state: TrainState, forward: Any, batches: Sequence[Tensor], train: TrainConfig, hardware: Hardware) -> Tensor:
+    """One update of the weights.
+
+    Args:
+        state: is changed.
+        forward: the model, or its compiled form.
+        batches: grad_accum tensors (B, T + 1) of token ids.
+        train: the recipe.
+        hardware: where, and in which precision.
+
+    Returns:
+        (2,) mean loss in nats per token before the update, and the gradient's norm before clipping.
+
+    """
+    factor = rate(state.step, train) * state.lr_scale
+    for optimizer in state.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+            if "parts" in group:
+                group["momentum"] = momentum(state.step, train)
+        optimizer.zero_grad(set_to_none=True)
+    total = torch.zeros((), device=hardware.device)
+    for rows in batches:
+        with hardware.autocast():
+            _, loss = forward(rows[:, :-1], rows[:, 1:])
+        (loss / len(batches)).backward()
+        total += loss.detach() / len(batches)
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), train.grad_clip or math.inf)
+    for optimizer in state.optimizers:
+        optimizer.step()
+    state.step += 1
+    if state.average is not None:
+        _update_average(state.average, state.model, train.ema_decay, state.step)
+    return torch.stack([total, norm])
+
+
+@torch.no_grad()
+def _update_average(average: GPT, model: GPT, decay: float, step: int) -> None:
+    memory = min(decay, step / (step + 10))  # short at first, so that the random start is soon forgotten
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - memory)
+
+
+class Trainer:
+    """A run: its state, its folder and its text.
+
+    Args:
+        config: the model's shape.
+        train: the recipe.
+        dataset: the text.
+        out: the run's folder.
+        hardware: where to train.
+        peak_flops: this machine's best, for MFU.
+        observer: is told what happens.
+
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        train: TrainConfig,
+        dataset: Dataset,
+        out: Path,
+        hardware: Hardware,
+        peak_flops: float,
+        observer: Observer,
+    ) -> None:
+        dataset.require_block(config.block_size)
+        self.config, self.train, self.dataset, self.hardware, self.observer = config, train, dataset, hardware, observer
+        self.folder, self.records = RunFolder(out), Records(out)
+        self.order = BatchOrder(dataset.train, train.batch_size, config.block_size, train.seed)
+        self.tokens_per_step = train.batch_size * train.grad_accum * config.block_size
+        self._compiled: tuple[GPT, Any] | None = None
+        self.flops_share = training_flops_per_token(config) / peak_flops
+
+    def run(self, *, resume: bool) -> TrainState:
+        """Train to the last step, or until interrupted; returns the state, which is saved."""
+        state = self._restore() if resume else self._fresh()
+        self.records.trim(state.step)
+        with Interrupt() as interrupt:
+            if resume and state.step:
+                self._evaluate_if_due(state)  # the run may have been killed between saving and evaluating
+            while state.step < self.train.steps and not interrupt.received:
+                state = self._until_pause(state, interrupt)
+        return state
+
+    def _fresh(self) -> TrainState:
+        return new_state(self.config, self.train, self.hardware)
+
+    def _restore(self) -> TrainState:
+        latest = self.folder.latest()
+        if latest is None:
+            return self._fresh()
+        state = load_state(latest, self.config, self.dataset, self.train, self.hardware)
+        self.observer.say(f"Going on from step {state.step:,} ({latest}).")
+        return state
+
+    def _until_pause(self, state: TrainState, interrupt: Interrupt) -> TrainState:
+        """Steps up to the next save, and that save; if the loss explodes, the last good state instead."""
+        forward = self._forward_of(state.model)
+        on_cpu = self.hardware.device.type == "cpu"
+        recent: list[Tensor] = []
+        since = time.perf_counter()
+        pause = False
+        while not pause:
+            recent.append(self._guarded_step(state, forward))
+            pause = self._is_due(state.step) or interrupt.received
+            log = state.step % self.train.log_every == 0
+            if pause or log or on_cpu:  # on a GPU reading a loss waits for the step, so look only when it is shown
+                values = torch.stack(recent).tolist()  # [[loss, norm], ...]
+                if not self._is_sane(state, values):
+                    return self._roll_back(state, values[-1][0])
+                now = time.perf_counter()
+                state.seconds += now - since
+                self._report_step(state, values, (now - since) / len(values), log=log)
+                since, recent = now, []
+        self.folder.save(state.step, lambda path: save_state(state, path, self.dataset, self.train))
+        self._evaluate_if_due(state)
+        return state
+
+    def _forward_of(self, model: GPT) -> Any:
+        """The model, compiled if that pays; once for a model, which a roll-back replaces."""
+        if self._compiled is None or self._compiled[0] is not model:
+            self._compiled = (model, torch.compile(model) if self.hardware.compile else model)
+        return self._compiled[1]
+
+    def _is_due(self, step: int) -> bool:
+        return step % self.train.save_every == 0 or step % self.train.eval_every == 0 or step == self.train.steps
+
+    def _guarded_step(self, state: TrainState, forward: Any) -> Tensor:
+        first = state.step * self.train.grad_accum
+        try:
+            batches = [torch.from_numpy(self.order.batch(first + i)).to(self.hardware.device) for i in range(self.train.grad_accum)]
+            return train_step(state, forward, batches, self.train, self.hardware)
+        except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if "memory" in str(error).lower() or isinstance(error, MemoryError):
+                raise TrainingError(f"out of memory: {advice_on_memory(self.config, self.train, self.hardware)}") from None
+            raise
+
+    def _is_sane(self, state: TrainState, values: Sequence[Sequence[float]]) -> bool:
+        """Whether losses and gradients are finite and no loss has leapt: twice the running mean and a nat above it."""
+        for loss, norm in values:
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                return False
+            if state.smoothed != math.inf and loss > 2 * state.smoothed and loss > state.smoothed + 1:
+                return False
+            state.smoothed = loss if state.smoothed == math.inf else 0.95 * state.smoothed + 0.05 * loss
+        return True
+
+    def _roll_back(self, state: TrainState, loss: float) -> TrainState:
+        """The last good state with half the learning rate."""
+        rollbacks, scale = state.rollbacks + 1, state.lr_scale / 2
+        if rollbacks > MAX_ROLLBACKS:
+            raise TrainingError(
+                f"the loss exploded {rollbacks} times, the last time at step {state.step} with {scale * 2:g} of the rates: "
+                f"set --lr and --muon-lr lower than {self.train.lr * scale * 2:g} and {self.train.muon_lr * scale * 2:g}, "
+                f"or --warmup-steps higher. The last good checkpoint is {self.folder.latest() or 'none yet'}"
+            )
+        exploded_at = state.step
+        state = self._restore()
+        state.rollbacks, state.lr_scale = rollbacks, scale
+        event = f"loss {loss:.3g} at step {exploded_at}: back to step {state.step}, learning rates times {scale:g}"
+        self.observer.say(f"The {event}.")
+        self.records.trim(state.step)
+        self.records.append(self.records.metrics, {"step": state.step, "event": event})
+        return state
+
+    def _evaluate_if_due(self, state: TrainState) -> None:
+        """The validation loss and a sample, at a step that asks for them and has just been saved."""
+        due = state.step % self.train.eval_every == 0 or state.step == self.train.steps
+        folder = self.folder.latest()
+        if not due or state.evaluated == state.step or folder is None:
+            return
+        loss = split_loss(state.shipped, self.dataset.val, self.hardware)
+        if loss < state.best_loss:
+            state.best_loss = loss
+            self.folder.mark_best(folder)
+        metrics = {
+            "step": state.step,
+            "tokens": state.step * self.tokens_per_step,
+            "seconds": round(state.seconds, 3),
+            "val/loss": loss,
+            "val/bpc": bits(loss),
+            "val/best": state.best_loss,
+        }
+        sample = self._sample(folder)
+        self.records.append(self.records.metrics, metrics)
+        if sample:
+            self.records.append(self.records.samples, {"step": state.step, "val/loss": loss, "text": sample})
+        state.evaluated = state.step
+        note_evaluation(state, folder)
+        self.observer.evaluated(metrics, sample)
+
+    def _sample(self, folder: Path) -> str:
+        if not self.train.sample_chars:
+            return ""
+        engine = load(folder)  # the very path that a user's `inkhorn generate --model` takes
+        params = SamplingParams(seed=self.train.seed, max_tokens=self.train.sample_chars, ignore_eos=True)
+        return engine.complete("", params).text
+
+    def _report_step(self, state: TrainState, values: Sequence[Sequence[float]], seconds: float, *, log: bool) -> None:
+        per_second = self.tokens_per_step / seconds
+        metrics = {
+            "step": state.step,
+            "tokens": state.step * self.tokens_per_step,
+            "seconds": round(state.seconds, 3),
+            "train/loss": sum(loss for loss, _ in values) / len(values),
+            "train/lr": rate(state.step - 1, self.train) * state.lr_scale,
+            "train/grad_norm": values[-1][1],
+            "train/tokens_per_sec": round(per_second, 1),
+            "train/mfu": round(per_second * self.flops_share, 4),
+        }
+        self.observer.step(metrics)
+        if log:
+            self.records.append(self.records.metrics, metrics)

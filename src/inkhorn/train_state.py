@@ -1,0 +1,134 @@
+"""Everything that a training step changes, and its way to disk and back."""
+
+import copy
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from inkhorn import card
+from inkhorn.config import ModelConfig
+from inkhorn.dataset import Dataset
+from inkhorn.errors import CheckpointError
+from inkhorn.hardware import Hardware
+from inkhorn.model import GPT
+from inkhorn.optim import make_optimizers
+from inkhorn.recipes import TrainConfig
+from inkhorn.weights import read_json, write_json
+
+_NUMBERS = ("step", "evaluated", "seconds", "best_loss", "lr_scale", "rollbacks", "smoothed")
+
+
+@dataclass
+class TrainState:
+    """Everything that a step changes.
+
+    Attributes:
+        model: the weights being trained.
+        average: the running average of them, when there is one.
+        optimizers: AdamW, and Muon if the recipe has it.
+        step: updates made.
+        evaluated: the last step at which the validation loss was taken.
+        seconds: spent training, evaluation and saving left out.
+        best_loss: lowest validation loss so far.
+        lr_scale: on all rates; halved at each roll-back.
+        rollbacks: how many there were.
+        smoothed: running mean of the training loss, to know an explosion by.
+
+    """
+
+    model: GPT
+    average: GPT | None
+    optimizers: list[torch.optim.Optimizer]
+    step: int = 0
+    evaluated: int = 0
+    seconds: float = 0.0
+    best_loss: float = math.inf
+    lr_scale: float = 1.0
+    rollbacks: int = 0
+    smoothed: float = math.inf
+
+    @property
+    def shipped(self) -> GPT:
+        """The model that is evaluated, saved and used: the average if there is one."""
+        return self.average or self.model
+
+
+def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> TrainState:
+    """Fresh weights from the seed."""
+    torch.manual_seed(train.seed)
+    model = GPT(config)
+    if train.zero_init:
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name.endswith("c_proj.weight"):
+                    parameter.zero_()
+    return _assemble(model.to(hardware.device).train(), train, hardware)
+
+
+def _assemble(model: GPT, train: TrainConfig, hardware: Hardware) -> TrainState:
+    average = copy.deepcopy(model).eval() if train.ema_decay else None
+    return TrainState(model, average, make_optimizers(model, train, hardware.dtype))
+
+
+def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainConfig) -> None:
+    """Write a checkpoint: the model's folder, and `trainer/` with what training needs to go on."""
+    state.shipped.save_pretrained(folder)
+    dataset.tokenizer.save(folder)
+    card.write(folder, state.shipped.config, dataset, train, state.step)
+    trainer = folder / "trainer"
+    trainer.mkdir()
+    write_json(trainer / "state.json", _numbers(state) | {"sha256": dataset.sha256, "train": asdict(train)})
+    tensors = {
+        "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "weights": state.model.state_dict() if state.average else None,
+    }
+    torch.save(tensors, trainer / "state.pt")
+
+
+def note_evaluation(state: TrainState, folder: Path) -> None:
+    """Keep the loss of a checkpoint that was saved before it was evaluated."""
+    path = folder / "trainer" / "state.json"
+    write_json(path, read_json(path) | _numbers(state))
+
+
+def _numbers(state: TrainState) -> dict[str, float]:
+    return {name: getattr(state, name) for name in _NUMBERS}
+
+
+def load_state(folder: Path, config: ModelConfig, dataset: Dataset, train: TrainConfig, hardware: Hardware) -> TrainState:
+    """Take a run up where a checkpoint left it. CheckpointError if it is another model, on another text, or damaged."""
+    numbers = read_json(folder / "trainer" / "state.json")
+    if numbers.pop("sha256") != dataset.sha256:
+        raise CheckpointError(f"{folder} was trained on another text or split: give the same one, or another --out")
+    saved_optimizer = numbers.pop("train")["optimizer"]
+    if saved_optimizer != train.optimizer:
+        raise CheckpointError(f"{folder} was trained with {saved_optimizer}, not {train.optimizer}: keep it, or use another --out")
+    shipped = GPT.from_pretrained(folder)
+    if shipped.config != config:
+        raise CheckpointError(f"{folder} holds a model of another shape or dropout: keep those flags, or use another --out")
+    try:
+        tensors = torch.load(folder / "trainer" / "state.pt", map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"cannot read {folder / 'trainer' / 'state.pt'}: {error}") from None
+    model = shipped.to(hardware.device).train()
+    if tensors["weights"] is not None:
+        model = GPT(config).to(hardware.device).train()
+        model.load_state_dict(tensors["weights"])
+    state = _assemble(model, train, hardware)
+    if state.average is not None:
+        state.average.load_state_dict(shipped.state_dict())
+    for optimizer, saved in zip(state.optimizers, tensors["optimizers"], strict=True):
+        # Rates and decays come from today's flags, so that they may be changed between runs; the moments are the run's.
+        for group, fresh in zip(saved["param_groups"], optimizer.state_dict()["param_groups"], strict=True):
+            group.update({key: value for key, value in fresh.items() if key != "params"})
+        optimizer.load_state_dict(saved)
+    torch.set_rng_state(tensors["rng"])
+    if torch.cuda.is_available() and tensors["cuda_rng"]:
+        torch.cuda.set_rng_state_all(tensors["cuda_rng"])
+    for name, value in numbers.items():
+        setattr(state, name, value)
+    return state
