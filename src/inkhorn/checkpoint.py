@@ -8,12 +8,16 @@
       metrics.jsonl, loss.png, report.html, samples.txt
 """
 
+import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from inkhorn.errors import CheckpointError
 from inkhorn.weights import flush
+
+_STEP = re.compile(r"step-(\d+)(\.old)?")
 
 
 class RunFolder:
@@ -28,25 +32,29 @@ class RunFolder:
     def __init__(self, path: Path, keep: int = 2) -> None:
         self.path, self.keep = path, keep
 
-    def _named(self, pointer: str) -> Path | None:
-        try:
-            folder = self.path / (self.path / pointer).read_text(encoding="utf-8").strip()
-        except OSError:
-            return None
-        return folder if (folder / "config.json").is_file() else None
-
     def steps(self) -> list[Path]:
-        """The whole checkpoints, oldest first."""
-        return sorted(p for p in self.path.glob("step-*") if p.is_dir() and p.suffix == "")
+        """The whole checkpoints, oldest first; `step-N.old` counts where a crash cut the replacement of step-N short."""
+        found: dict[int, Path] = {}
+        for path in sorted(self.path.glob("step-*")):  # step-N comes before step-N.old
+            match = _STEP.fullmatch(path.name)
+            if match and (path / "config.json").is_file():
+                found.setdefault(int(match[1]), path)
+        return [found[step] for step in sorted(found)]
 
     def latest(self) -> Path | None:
-        """The newest whole checkpoint. Falls back on the folders if a crash came between the rename and the pointer."""
-        named, steps = self._named("latest"), self.steps()
-        return max([named, *steps]) if named else (steps[-1] if steps else None)
+        """The newest whole checkpoint: the last folder, which the file `latest` names for people and scripts.
+
+        The folders decide, for a crash may come between the rename and the pointer.
+        """
+        return next(reversed(self.steps()), None)
 
     def best(self) -> Path | None:
         """The checkpoint with the lowest validation loss so far."""
-        return self._named("best")
+        try:
+            name = (self.path / "best").read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return None
+        return next((folder for folder in self.steps() if folder.stem == name), None)
 
     def save(self, step: int, write: Callable[[Path], None]) -> Path:
         """Write a checkpoint through `write(folder)`: into `step-N.tmp`, flushed, renamed, then named in `latest`.
@@ -54,7 +62,7 @@ class RunFolder:
         Raises CheckpointError if it cannot be written; what was there before is untouched.
         """
         final = self.path / f"step-{step:07d}"
-        partial = final.with_suffix(".tmp")
+        partial, old = final.with_suffix(".tmp"), final.with_suffix(".old")
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
@@ -62,8 +70,9 @@ class RunFolder:
             for path in sorted(partial.rglob("*")):
                 flush(path)
             flush(partial)
-            if final.exists():  # the same step again, after a roll-back or a resumed run
-                shutil.rmtree(final)
+            if final.exists():  # the same step again: at every moment the old one or the new one is whole
+                shutil.rmtree(old, ignore_errors=True)
+                final.rename(old)
             partial.rename(final)
             flush(self.path)
             self._point("latest", final)
@@ -76,8 +85,11 @@ class RunFolder:
         return final
 
     def mark_best(self, folder: Path) -> None:
-        """Name `folder` in `best`."""
-        self._point("best", folder)
+        """Name `folder` in `best`. Raises CheckpointError if that cannot be written."""
+        try:
+            self._point("best", folder)
+        except OSError as error:
+            raise CheckpointError(f"cannot write {self.path / 'best'}: {error}") from None
         self._prune()
 
     def _point(self, pointer: str, folder: Path) -> None:
@@ -87,18 +99,28 @@ class RunFolder:
         partial.replace(self.path / pointer)
 
     def _prune(self) -> None:
-        kept = {self.best(), *self.steps()[-self.keep :]}
-        for folder in self.steps():
+        steps = self.steps()
+        for leftover in (*self.path.glob("step-*.tmp"), *self.path.glob("step-*.old")):
+            if leftover not in steps:
+                shutil.rmtree(leftover, ignore_errors=True)
+        kept = {self.best(), *steps[-self.keep :]}
+        for folder in steps:
             if folder not in kept:
-                shutil.rmtree(folder, ignore_errors=True)
+                doomed = folder.with_suffix(".tmp")  # renamed first: a folder half deleted must not pass for a whole one
+                with suppress(OSError):
+                    folder.rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
 
 
 def resolve_checkpoint(path: Path) -> Path:
     """The checkpoint folder that a user's path means: itself, or the best (else the latest) one of a run's folder."""
-    if not path.exists():
-        raise CheckpointError(f"{path} does not exist: give a checkpoint folder, a run's folder, or the name shakespeare")
-    if (path / "config.json").is_file():
-        return path
+    try:
+        if not path.exists():
+            raise CheckpointError(f"{path} does not exist: give a checkpoint folder, a run's folder, or the name shakespeare")
+        if (path / "config.json").is_file():
+            return path
+    except OSError as error:  # may not be looked at, or too long for a name
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from None
     run = RunFolder(path)
     found = run.best() or run.latest()
     if found is None:

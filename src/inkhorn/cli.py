@@ -1,5 +1,7 @@
 """The command `inkhorn`: picks the module of the command asked for, and turns errors into messages and exit codes."""
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,7 +10,7 @@ from importlib import import_module
 from inkhorn.errors import InkhornError
 
 COMMANDS = {
-    "generate": "continue a prompt; the word may be left out: inkhorn \"ROMEO:\"",
+    "generate": 'continue a prompt; the word may be left out: inkhorn "ROMEO:"',
     "train": "train a model by a recipe, on a named corpus or your own text",
     "eval": "the loss of a model over a whole text",
     "data": "list and build the named corpora",
@@ -31,8 +33,13 @@ USAGE = "\n".join(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code: 0 done, 1 failed, 2 not a valid request, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows ? for it
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a failure still gets its message
+        return code
     except InkhornError as error:
         print(f"inkhorn: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
@@ -40,8 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\ninkhorn: interrupted", file=sys.stderr)  # noqa: T201
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        print(f"inkhorn: cannot write: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return 1
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("torch", "matplotlib"):
@@ -50,9 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _drop_output() -> None:
+    """What Python still holds for standard output goes nowhere, or its flush at the exit would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _dispatch(arguments: list[str]) -> int:
     first = arguments[0] if arguments else ""
-    if first in ("-h", "--help") or (not arguments and sys.stdin.isatty()):
+    if first in ("-h", "--help") or (not arguments and (sys.stdin is None or sys.stdin.isatty())):
         print(USAGE)  # noqa: T201
         return 0
     if first == "--version":

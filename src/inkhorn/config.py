@@ -24,6 +24,9 @@ _FIXED_IN_HF = {
     "add_cross_attention": False,
 }
 
+# The end-of-text token of GPT-2's own vocabulary, which transformers writes into the config of every GPT-2 that names none.
+_HF_END_OF_TEXT = 50256
+
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The hint of an error about an unknown `name`: the closest valid one, else all of them."""
@@ -85,18 +88,22 @@ class ModelConfig:
             self.n_embd % self.n_head == 0,
             f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head}): each head has n_embd / n_head units",
         )
-        require(self.n_inner is None or self.n_inner >= 1, f"n_inner must be at least 1, not {self.n_inner}")
+        inner = self.n_inner
+        require(inner is None or (type(inner) is int and inner >= 1), f"n_inner must be at least 1, not {inner!r}")
         for name, kind in (("model_type", ModelType), ("activation_function", Activation)):
             value, valid = getattr(self, name), get_args(kind)
             require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
         for name in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
             require(0.0 <= getattr(self, name) < 1.0, f"{name} must be in [0, 1), not {getattr(self, name)}")
-        require(self.layer_norm_epsilon > 0, f"layer_norm_epsilon must be above 0, not {self.layer_norm_epsilon}")
+        epsilon = self.layer_norm_epsilon
+        require(0 < epsilon < math.inf, f"layer_norm_epsilon must be above 0 and finite, not {epsilon}")
+        tied = self.tie_word_embeddings
+        require(isinstance(tied, bool), f"tie_word_embeddings must be true or false, not {tied!r}")
         for name in ("bos_token_id", "eos_token_id"):
             value = getattr(self, name)
             require(
-                value is None or 0 <= value < self.vocab_size,
-                f"{name} is {value}, outside the vocabulary of {self.vocab_size} tokens (0 to {self.vocab_size - 1})",
+                value is None or (type(value) is int and 0 <= value < self.vocab_size),
+                f"{name} is {value!r}, outside the vocabulary of {self.vocab_size} tokens (0 to {self.vocab_size - 1})",
             )
 
     @property
@@ -137,6 +144,11 @@ class ModelConfig:
         same = ("vocab_size", "n_layer", "n_head", "n_embd", "n_inner", "tie_word_embeddings", "layer_norm_epsilon")
         same += ("embd_pdrop", "attn_pdrop", "resid_pdrop", "bos_token_id", "eos_token_id")
         values = {key: config[key] for key in same if key in config}
+        if kind == "openai-gpt":
+            values.pop("n_inner", None)  # GPT-1 in transformers has no such option
+        for key in ("bos_token_id", "eos_token_id"):
+            if values.get(key) == _HF_END_OF_TEXT and config.get("vocab_size") in range(_HF_END_OF_TEXT + 1):
+                values[key] = None
         missing = {"vocab_size", "n_positions", "n_layer", "n_head", "n_embd"} - set(config)
         if missing:
             raise CheckpointError(f"config.json lacks {', '.join(sorted(missing))}")
@@ -207,7 +219,7 @@ class SamplingParams:
     ignore_eos: bool = False
     """never draw the end-of-text token, so only the limits end the text"""
     overflow: Overflow = "window"
-    """past the block size: window re-reads the last half each half block, exact the whole block each token, stop ends"""
+    """past the block size: window re-reads its last half each half block, exact the whole for each token, stop ends"""
 
     def __post_init__(self) -> None:
         def between(name: str, low: float, high: float, why: str = "") -> None:
@@ -217,18 +229,23 @@ class SamplingParams:
 
         between("temperature", 0, 100, " (0 is greedy)")
         between("top_p", 0, 1, ", 0 excluded (1 keeps every token)")
-        require(self.top_p > 0, "top_p must be above 0 (1 keeps every token); for the likeliest token set temperature 0")
+        require(self.top_p > 0, "top_p must be above 0 (1 keeps every token); temperature 0 takes the likeliest token")
         between("min_p", 0, 1)
         between("repetition_penalty", 0.01, 100, " (1 is off)")
         between("presence_penalty", -2, 2)
         between("frequency_penalty", -2, 2)
-        require(self.top_k >= 0, f"top_k must be 0 (keep all) or more, not {self.top_k}")
-        require(self.seed is None or 0 <= self.seed < 2**64, f"seed must be from 0 to 2**64 - 1, not {self.seed}")
+        for name, low, high, what in (
+            ("top_k", 0, math.inf, "0 (keep all) or more"),
+            ("seed", 0, 2**64 - 1, "from 0 to 2**64 - 1"),
+            ("max_tokens", 1, math.inf, "at least 1"),
+            ("max_words", 1, math.inf, "at least 1"),
+        ):
+            value = getattr(self, name)
+            ok = (value is None and name != "top_k") or (type(value) is int and low <= value <= high)
+            require(ok, f"{name} must be a whole number, {what}, not {value!r}")
         for token, bias in self.logit_bias.items():
             require(token >= 0, f"logit_bias: {token} is not a token id")
             require(-100 <= bias <= 100, f"logit_bias of token {token} must be from -100 to 100, not {bias}")
-        for name in ("max_tokens", "max_words"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"{name} must be at least 1, not {value}")
+        require(not isinstance(self.stop, str), f"stop must be several strings, such as ({self.stop!r},), not one")
         require("" not in self.stop, "a stop string must not be empty")
         require(self.overflow in get_args(Overflow), f"overflow must be one of {', '.join(get_args(Overflow))}")

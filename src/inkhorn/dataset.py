@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from inkhorn.corpus import TextSource
+from inkhorn.textsource import TextSource
 from inkhorn.errors import CheckpointError, CorpusError
 from inkhorn.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
 from inkhorn.weights import read_json, write_json

@@ -105,14 +105,14 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Start as GPT-2 did: normal with deviation 0.02 (positions 0.01), zero biases, and the projections that write
-        to the residual stream smaller by sqrt(2 n_layer), so that its variance does not grow with depth."""
+        """Start as OpenAI's did: normal with deviation 0.02, zero biases. In GPT-2 positions have 0.01, and projections
+        into the residual stream are smaller by sqrt(2 n_layer), so that its variance does not grow with depth."""
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()
             elif parameter.dim() == 1:  # a LayerNorm's gain
                 parameter.fill_(1.0)
-            elif name == "wpe.weight":
+            elif name == "wpe.weight" and self.config.pre_norm:
                 parameter.normal_(std=0.01)
             elif name.endswith("c_proj.weight") and self.config.pre_norm:
                 parameter.normal_(std=0.02 / math.sqrt(2 * self.config.n_layer))

@@ -5,7 +5,7 @@ Why these numbers: `docs/log.md` has the runs behind them.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from inkhorn.config import Activation, ModelConfig, ModelType, require
 
@@ -114,6 +114,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "grad_accum", "eval_every", "save_every", "log_every"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
+        choices = {"optimizer": Optimizer, "schedule": Schedule, "device": Device, "dtype": Precision, "compile": Switch}
+        for name, kind in choices.items():
+            value, valid = getattr(self, name), get_args(kind)
+            require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
         for name in ("lr", "muon_lr"):
             require(0 < getattr(self, name) < 10, f"{name} must be above 0 and below 10, not {getattr(self, name)}")
         for name in ("dropout", "attn_dropout", "beta1", "beta2", "momentum", "ema_decay"):
@@ -121,7 +125,7 @@ class TrainConfig:
         for name in ("decay_fraction", "min_lr_ratio"):
             require(0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1], not {getattr(self, name)}")
         for name in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_chars", "seed"):
-            require(getattr(self, name) >= 0, f"{name} must not be negative, not {getattr(self, name)}")
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ class Records:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a record; one that a crash cut in half is left out."""
     lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+    for text in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []:
         try:
             line = json.loads(text)
         except ValueError:

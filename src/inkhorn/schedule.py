@@ -28,4 +28,5 @@ def momentum(step: int, config: TrainConfig) -> float:
     Early gradients point to where the weights no longer are; a short memory forgets them sooner.
     """
     start = min(0.85, config.momentum)
-    return start + (config.momentum - start) * min(1.0, step / max(1, config.momentum_warmup))
+    share = min(1.0, step / config.momentum_warmup) if config.momentum_warmup else 1.0
+    return start + (config.momentum - start) * share

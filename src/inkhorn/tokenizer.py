@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from inkhorn.errors import TokenizerError
+from inkhorn.textsource import END_OF_TEXT
 from inkhorn.unknown import Unknown, UnknownPolicy, code_points, replace_unknown
 from inkhorn.weights import read_json, write_json
 
 if TYPE_CHECKING:
     import tokenizers
-
-END_OF_TEXT = "<|endoftext|>"
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -101,12 +100,10 @@ class CharTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Ids of a text, `<|endoftext|>` in it being one id; TokenizerError names characters that are not known."""
-        if END_OF_TEXT in text:
-            parts = [self.encode(part) for part in text.split(END_OF_TEXT)]
-            end = np.array([self.eos_id], np.int32)
-            return np.concatenate([piece for part in parts for piece in (part, end)][:-1])
         table = self._table
-        ids: Ids = table[np.minimum(code_points(text), len(table) - 1)]
+        parts = [table[np.minimum(code_points(part), len(table) - 1)] for part in text.split(END_OF_TEXT)]
+        end = np.array([self.eos_id], np.int32)
+        ids: Ids = np.concatenate([piece for part in parts for piece in (part, end)][:-1])
         if ids.size and ids.min() < 0:
             self.fit(text, "error")
         return ids
@@ -117,13 +114,13 @@ class CharTokenizer:
 
     def fit(self, text: str, policy: UnknownPolicy = "nearest") -> tuple[str, list[Unknown]]:
         """The text in characters that the vocabulary has, and what was done to the others."""
-        parts, found, start = [], [], 0
-        for part in text.split(END_OF_TEXT):
-            fitted, unknown = replace_unknown(part, self._known.__contains__, policy)
-            parts.append(fitted)
-            found += [Unknown(u.character, u.position + start, u.count, u.replacement) for u in unknown]
-            start += len(part) + len(END_OF_TEXT)
-        return END_OF_TEXT.join(parts), found
+        if END_OF_TEXT not in text:
+            return replace_unknown(text, self._known.__contains__, policy)
+        # Looked for in the whole text at once, so that positions and counts are the text's; known filler hides the ends.
+        filler = self.characters[-1] * len(END_OF_TEXT)
+        _, found = replace_unknown(text.replace(END_OF_TEXT, filler), self._known.__contains__, policy)
+        fitted = [replace_unknown(part, self._known.__contains__, policy)[0] for part in text.split(END_OF_TEXT)]
+        return END_OF_TEXT.join(fitted), found
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json, which transformers' AutoTokenizer reads as they are."""
@@ -182,21 +179,22 @@ class BPETokenizer:
 
     def __init__(self, inner: "tokenizers.Tokenizer") -> None:
         self.inner = inner
-        self.vocab_size = inner.get_vocab_size()
+        self.vocab_size = 1 + max(inner.get_vocab().values())  # ids may have gaps
         self.eos_id: int | None = inner.token_to_id(END_OF_TEXT)
         self.piece_ids: frozenset[int] = frozenset()
 
     @cached_property
     def token_bytes(self) -> list[bytes]:
         """Each token's text: byte-level vocabularies spell bytes, GPT-1's end a word with `</w>`."""
+        byte_level = type(self.inner.decoder).__name__ == "ByteLevel"
         byte_of = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
         special = {token.content for token in self.inner.get_added_tokens_decoder().values()}
         texts = [b""] * self.vocab_size
         for token, i in self.inner.get_vocab().items():
-            if token in special or not all(c in byte_of for c in token) or token.endswith("</w>"):
-                texts[i] = token.replace("</w>", " ").encode()
-            else:
+            if byte_level and token not in special and all(c in byte_of for c in token):
                 texts[i] = bytes(byte_of[c] for c in token)
+            else:
+                texts[i] = (token if byte_level else token.replace("</w>", " ")).encode()
         return texts
 
     def encode(self, text: str) -> Ids:
@@ -207,9 +205,16 @@ class BPETokenizer:
         """Text of some ids."""
         return str(self.inner.decode(list(ids), skip_special_tokens=False))
 
-    def fit(self, text: str, policy: UnknownPolicy = "nearest") -> tuple[str, list[Unknown]]:  # noqa: ARG002
-        """Every text fits a byte-level vocabulary; only undecodable input (lone surrogates) is replaced."""
-        return text.encode("utf-8", "replace").decode(), []
+    def fit(self, text: str, policy: UnknownPolicy = "nearest") -> tuple[str, list[Unknown]]:
+        """Every text but lone surrogates (undecodable input) fits a byte-level vocabulary; others have unknown characters."""
+        unknown = getattr(self.inner.model, "unk_token", None)
+
+        def is_known(character: str) -> bool:
+            if "\ud800" <= character <= "\udfff":
+                return False
+            return unknown is None or unknown not in self.inner.encode(character, add_special_tokens=False).tokens
+
+        return replace_unknown(text, is_known, policy)
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json."""
@@ -238,12 +243,13 @@ def _alphabet(spec: dict[str, Any]) -> list[str] | None:
     """The characters of a tokenizer.json that is a character vocabulary with just our ids, else None."""
     byte_of = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
     try:
-        spelled = sorted(spec["model"]["vocab"].items(), key=lambda item: item[1])
+        spelled = sorted(spec["model"]["vocab"].items(), key=lambda item: int(item[1]))
         tokens = [bytes(byte_of[symbol] for symbol in token) for token, _ in spelled]
         characters = [token.decode() for token in tokens if _is_character(token)]
         added = {token["content"]: token["id"] for token in spec["added_tokens"]}
-        plain = spec["pre_tokenizer"].get("use_regex") is False
-    except (KeyError, TypeError, AttributeError):
+        plain = spec["pre_tokenizer"].get("use_regex") is False and spec.get("normalizer") is None
+        plain = plain and spec["model"]["type"] == "BPE" and [i for _, i in spelled] == list(range(len(spelled)))
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
     if not plain or not characters or added != {END_OF_TEXT: len(tokens)}:
         return None

@@ -18,7 +18,7 @@ UnknownPolicy = Literal["error", "skip", "nearest"]
 # no entry: Unicode's own decomposition splits é into e and a mark.
 _LOOKALIKES = {
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033", ('"', "'")),
-    **dict.fromkeys('"', ("''", "'")),
+    '"': ("'",),
     **dict.fromkeys("\u2018\u2019\u201a\u201b\u2039\u203a\u2032`\u00b4", ("'",)),
     **dict.fromkeys("\u2010\u2011\u2012\u2212\u00ad", ("-",)),
     **dict.fromkeys("\u2013\u2014\u2015", ("--", "-")),
@@ -94,9 +94,12 @@ def replace_unknown(
     if policy == "error":
         few = "; ".join(str(unknown).rpartition(":")[0] for unknown in found[:5])
         more = f"; and {len(found) - 5} more kinds" if len(found) > 5 else ""
-        raise TokenizerError(f"the vocabulary lacks {len(found)} kinds of character in the text: {few}{more}")
+        kinds = "a character" if len(found) == 1 else f"{len(found)} kinds of character"
+        raise TokenizerError(f"the vocabulary lacks {kinds} in the text: {few}{more}")
     table = {ord(unknown.character): unknown.replacement for unknown in found}
-    return text.replace("\r\n", "\n").translate(table), found
+    if table.get(ord("\r")) == "\n":
+        text = text.replace("\r\n", "\n")  # one line break, not two
+    return text.translate(table), found
 
 
 def _nearest(character: str, is_known: Callable[[str], bool]) -> str:

@@ -10,6 +10,7 @@ import mmap
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}: it is not a checkpoint folder, or not whole") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"cannot read {path}: not a JSON object")
@@ -115,6 +116,9 @@ def _match_names(found: set[str], known: Mapping[str, Any], config: ModelConfig,
     """Map each known name to the file's name for it, with or without the prefix."""
     prefix = "transformer."
     bare = {name.removeprefix(prefix): name for name in found}
+    twice = sorted(name for name in found if prefix + name in found)
+    if twice:
+        raise CheckpointError(f"{path} holds {', '.join(twice[:4])} both with and without the prefix {prefix!r}")
     names = {}
     for name in known:
         on_disk = bare.pop(disk_name(name, config).removeprefix(prefix), None)
@@ -149,7 +153,9 @@ def _read_float32(path: Path, names: Mapping[str, str]) -> dict[str, Array]:
 def write_weights(
     folder: Path, config: ModelConfig, tensors: Mapping[str, Any], save_file: Callable[..., None] = numpy_save_file
 ) -> None:
-    """Write `config.json` and `model.safetensors` so that transformers loads them as they are; flushed to the disk.
+    """Write `config.json` and `model.safetensors` so that transformers loads them as they are.
+
+    Each file is flushed to the disk and appears whole or not at all, so a failed save leaves an older one alone.
 
     Args:
         folder: made if it is not there.
@@ -167,15 +173,19 @@ def write_weights(
     for name in shapes:
         if not math.isfinite(abs(tensors[name]).max()):
             raise CheckpointError(f"{name} holds values that are not finite as {tensors[name].dtype}: nothing is written")
+    partial = folder / "model.safetensors.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         on_disk = {disk_name(name, config): tensors[name] for name in shapes}
-        save_file(on_disk, folder / "model.safetensors", metadata={"format": "pt"})
-        (folder / "model.safetensors").chmod(0o644)  # the library makes it readable by its owner only
+        save_file(on_disk, partial, metadata={"format": "pt"})
+        partial.chmod(0o644)  # the library makes it readable by its owner only
+        flush(partial)
+        partial.replace(folder / "model.safetensors")
         dtype = str(tensors["wte.weight"].dtype).removeprefix("torch.")
         write_json(folder / "config.json", hf_config | {"dtype": dtype})
-        flush(folder / "model.safetensors")
     except (SafetensorError, OSError) as error:
+        with suppress(OSError):
+            partial.unlink()
         raise CheckpointError(f"cannot write a checkpoint to {folder}: {error}") from None
 
 

@@ -18,7 +18,7 @@ from inkhorn.runtime.engine import SHIPPED, Completion, Engine, Prompt, load
 from inkhorn.unknown import UnknownPolicy
 
 ALIASES = {"--words": "--max-words", "-t": "--temperature", "-n": "--max-tokens", "-m": "--model"}
-DEFAULT_WORDS = 120
+DEFAULT_WORDS, DEFAULT_TOKENS = 120, 4000  # the tokens end a text that has no spaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +41,18 @@ class GenerateArgs:
     """print the prompt before the text"""
     stream: bool = True
     """print the text as it is written, not at the end"""
-    sampling: Annotated[SamplingParams, tyro.conf.OmitArgPrefixes] = field(default_factory=SamplingParams)
+    sampling: Annotated[SamplingParams, tyro.conf.OmitArgPrefixes, tyro.conf.UseAppendAction] = field(
+        default_factory=SamplingParams
+    )
 
 
 def run(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    args = parse(GenerateArgs, [ALIASES.get(word, word) for word in argv], "inkhorn generate")
+    args = parse(GenerateArgs, [_full_name(word) for word in argv], "inkhorn generate")
     require(args.num_samples >= 1, f"--num-samples must be at least 1, not {args.num_samples}")
     params = args.sampling
     if params.max_tokens is None and params.max_words is None and not params.end_at_sentence:
-        params = replace(params, max_words=DEFAULT_WORDS)
+        params = replace(params, max_words=DEFAULT_WORDS, max_tokens=DEFAULT_TOKENS)
     if params.seed is None:
         params = replace(params, seed=secrets.randbits(32))
     text = _prompt_text(args)
@@ -67,6 +69,11 @@ def run(argv: list[str]) -> int:
     return 0
 
 
+def _full_name(word: str) -> str:
+    flag, equals, value = word.partition("=")
+    return ALIASES.get(flag, flag) + equals + value
+
+
 def _note(text: str) -> None:
     print(f"inkhorn: {text}", file=sys.stderr)  # noqa: T201
 
@@ -76,18 +83,17 @@ def _prompt_text(args: GenerateArgs) -> str:
         raise UsageError("give the prompt as an argument or with --prompt-file, not both")
     if args.prompt is not None:
         return args.prompt
+    if args.prompt_file is None and (sys.stdin is None or sys.stdin.isatty()):
+        return ""
+    where = "standard input" if args.prompt_file is None else str(args.prompt_file)
     try:
-        if args.prompt_file is not None:
-            data, where = args.prompt_file.read_bytes(), str(args.prompt_file)
-        elif sys.stdin.isatty():
-            return ""
-        else:
-            data, where = sys.stdin.buffer.read(), "standard input"
+        data = sys.stdin.buffer.read() if args.prompt_file is None else args.prompt_file.read_bytes()
         return data.decode("utf-8")
     except OSError as error:
-        raise UsageError(f"cannot read the prompt from {args.prompt_file}: {error.strerror}") from None
+        raise UsageError(f"cannot read the prompt from {where}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"the prompt in {where} is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}") from None
+        wrong = f"byte {error.start} is 0x{data[error.start]:02x}"
+        raise UsageError(f"the prompt in {where} is not UTF-8 text: {wrong}") from None
 
 
 def _print_text(engine: Engine, prompt: Prompt, params: SamplingParams, args: GenerateArgs) -> None:
@@ -96,10 +102,12 @@ def _print_text(engine: Engine, prompt: Prompt, params: SamplingParams, args: Ge
     for choice in range(args.num_samples):
         if args.num_samples > 1:
             print(f"{'' if choice == 0 else chr(10)}--- {choice + 1} ---")  # noqa: T201
+        pieces = engine.stream(prompt, params, choice)
         if args.echo:
             sys.stdout.write(prompt.text)
+            sys.stdout.flush()
         held = []
-        for piece in engine.stream(prompt, params, choice):
+        for piece in pieces:
             written += len(piece.text)
             if args.stream:
                 sys.stdout.write(piece.text)
@@ -108,21 +116,23 @@ def _print_text(engine: Engine, prompt: Prompt, params: SamplingParams, args: Ge
                 held.append(piece.text)
         print("".join(held))  # noqa: T201
     if on_terminal:
-        seconds = time.perf_counter() - start
-        print(f"\033[2m{written} characters, {written / seconds:,.0f} a second; --seed {params.seed}\033[0m", file=sys.stderr)  # noqa: T201
+        speed = written / (time.perf_counter() - start)
+        done = f"{written} characters, {speed:,.0f} a second; --seed {params.seed}"
+        print(f"\033[2m{done}\033[0m", file=sys.stderr)  # noqa: T201
 
 
 def _print_json(engine: Engine, prompt: Prompt, params: SamplingParams, args: GenerateArgs) -> None:
     start = time.perf_counter()
     texts: list[Completion] = [engine.complete(prompt, params, choice) for choice in range(args.num_samples)]
-    tokens = sum(text.tokens for text in texts)
+    tokens, given = sum(text.tokens for text in texts), len(prompt.ids)
     result = {
         "model": args.model,
         "prompt": prompt.text,
         "seed": params.seed,
         "choices": [{"index": i, "text": t.text, "finish_reason": t.finish_reason} for i, t in enumerate(texts)],
-        "usage": {"prompt_tokens": len(prompt.ids), "completion_tokens": tokens, "total_tokens": len(prompt.ids) + tokens},
+        "usage": {"prompt_tokens": given, "completion_tokens": tokens, "total_tokens": given + tokens},
         "seconds": round(time.perf_counter() - start, 4),
         "unknown": [str(unknown) for unknown in prompt.unknown],
     }
-    print(json.dumps(result, ensure_ascii=False))  # noqa: T201
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(result, ensure_ascii=not unicode))  # noqa: T201

@@ -78,13 +78,15 @@ def _saved_args(path: Path) -> TrainArgs:
 
 
 def _train(args: TrainArgs, recipe: Recipe, name: str, out: Path) -> int:
-    from inkhorn import corpus, dataset  # torch and rich take a second to import: only once the flags are known to be right
+    from inkhorn import corpus, dataset, textsource  # torch and rich take a second to import: only once the flags are known to be right
     from inkhorn.hardware import advice_on_memory, choose_hardware, free_bytes, measure_peak, training_bytes
     from inkhorn.progress import RunProgress
+    from inkhorn.progress_bar import tokenising
     from inkhorn.train import Trainer
 
-    source = corpus.from_path(args.text, val_path=args.val_text) if args.text else corpus.fetch(args.corpus)
-    data = dataset.prepare(source, corpus.cache_dir())
+    source = textsource.from_path(args.text, val_path=args.val_text) if args.text else corpus.fetch(args.corpus)
+    with tokenising(source) as done:
+        data = dataset.prepare(source, corpus.cache_dir(), done)
     config = args.shape.config(
         data.tokenizer.vocab_size,
         dropout=args.train.dropout,

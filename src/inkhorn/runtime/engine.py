@@ -1,8 +1,8 @@
 """The engine: a prompt goes in, text comes out piece by piece, of any length.
 
 Learned positions cannot slide: when the block is full, the cache is worth nothing for a window that starts elsewhere.
-Where the window of n tokens starts is a function of n alone, so a text may be taken up again at any point and goes on as
-if it had never been interrupted.
+Where the window of n tokens starts is a function of n alone, so a text may be taken up again at any point and goes on
+as if it had never been interrupted.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from inkhorn.config import Overflow, SamplingParams, require
-from inkhorn.errors import UsageError
+from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.runtime.reference import Array, Cache, ReferenceModel
 from inkhorn.runtime.sampling import Sampler
 from inkhorn.runtime.stopping import FinishReason, TextStream
-from inkhorn.tokenizer import Tokenizer, load_tokenizer
+from inkhorn.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer
 from inkhorn.unknown import Unknown, UnknownPolicy
 
 SHIPPED = {"shakespeare": Path(__file__).parents[1] / "assets" / "shakespeare"}
@@ -94,10 +94,12 @@ class Engine:
 
     def __init__(self, model: ReferenceModel, tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, model.config
-        require(
-            tokenizer.vocab_size <= model.config.vocab_size,
-            f"the tokenizer has {tokenizer.vocab_size} tokens, the model only {model.config.vocab_size}",
-        )
+        if tokenizer.vocab_size > model.config.vocab_size:
+            raise CheckpointError(
+                f"tokenizer.json has {tokenizer.vocab_size} tokens, the model of config.json only "
+                f"{model.config.vocab_size}: they do not belong together"
+            )
+        self.eos = tokenizer.eos_id if model.config.eos_token_id is None else model.config.eos_token_id
         padding = range(tokenizer.vocab_size, model.config.vocab_size)
         self.never = frozenset(tokenizer.piece_ids) | frozenset(padding)
 
@@ -106,7 +108,7 @@ class Engine:
         fitted, unknown = self.tokenizer.fit(text, policy)
         ids = tuple(self.tokenizer.encode(fitted).tolist())
         if not ids:
-            start = self.config.bos_token_id if self.config.bos_token_id is not None else self.tokenizer.eos_id
+            start = self.eos if self.config.bos_token_id is None else self.config.bos_token_id
             if start is None:
                 raise UsageError("this model names no token to start from: give a prompt of at least one character")
             ids = (start,)
@@ -120,18 +122,27 @@ class Engine:
             params: how, and how long.
             choice: which of several texts for this prompt; each has its own random numbers.
 
+        Raises:
+            UsageError: at once, for what this model cannot do.
+            CheckpointError: while writing, if the weights are damaged so that no token can be drawn.
+
         """
-        block = self.config.block_size
+        block, vocab = self.config.block_size, self.config.vocab_size
         if params.overflow == "stop" and len(prompt.ids) > block:
             raise UsageError(
                 f"the prompt has {len(prompt.ids):,} tokens, the block {block}: with overflow stop it must fit; "
                 "shorten it, or use overflow window"
             )
-        eos = self.config.eos_token_id
+        for token in params.logit_bias:
+            require(token < vocab, f"logit_bias: this model has no token {token}, its ids are 0 to {vocab - 1}")
+        return self._write(prompt, params, choice)
+
+    def _write(self, prompt: Prompt, params: SamplingParams, choice: int) -> Iterator[Piece]:
+        block, eos = self.config.block_size, self.eos
         # Where the text may not end, the end-of-text token cannot be drawn at all: the odds go to the others.
         banned = self.never | ({eos} if params.ignore_eos and eos is not None else frozenset())
         sampler = Sampler(params, choice, prompt.ids, banned)
-        stream = TextStream(params, self.tokenizer.token_bytes, prompt.text)
+        stream = TextStream(params, self.tokenizer.token_bytes, prompt.text.rpartition(END_OF_TEXT)[2])
         ids, cache, start = list(prompt.ids), Cache(self.config), 0
         while stream.finish_reason is None:
             if params.overflow == "stop" and len(ids) > block:
@@ -140,7 +151,11 @@ class Engine:
             first = window_start(len(ids), block, params.overflow)
             if first != start:
                 start, cache.length = first, 0
-            token = sampler.draw(self._take_in(ids[start + cache.length :], cache), len(ids))
+            logits = self._take_in(ids[start + cache.length :], cache)
+            try:
+                token = sampler.draw(logits, len(ids))
+            except ValueError as error:
+                raise CheckpointError(f"the model's weights are damaged, at token {len(ids)}: {error}") from None
             ids.append(token)
             text = stream.finish("stop") if token == eos else stream.push(token)
             yield Piece(text, token, stream.finish_reason)
@@ -167,6 +182,6 @@ def load(model: str | Path = "shakespeare") -> Engine:
 
 def generate(prompt: str = "", model: str | Path = "shakespeare", **params: Any) -> str:
     """Continue a prompt; `params` are the fields of SamplingParams. Without a limit, 200 tokens."""
-    if not {"max_tokens", "max_words", "end_at_sentence"} & params.keys():
+    if not any(params.get(limit) for limit in ("max_tokens", "max_words", "end_at_sentence")):
         params["max_tokens"] = 200
     return load(model).complete(prompt, SamplingParams(**params)).text

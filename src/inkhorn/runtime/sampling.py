@@ -13,14 +13,14 @@ text depends only on (seed, choice, position), by a counter-based generator (Phi
     4. keep the first top_k (0: all)
     5. w_i = exp((l_i - l_0) / temperature)
     6. top_p: keep the shortest beginning whose sum of w reaches top_p * (sum of all w)
-    7. min_p: drop those with w_i < min_p (w_0 is 1)
+    7. min_p: keep the beginning that stands before the first w_i < min_p (w_0 is 1)
     8. u = a random double in [0, 1); the first candidate at which the running sum of w exceeds u * (sum of w), or the
        last one if rounding leaves none
 """
 
 import math
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ _INVERSE_FACTORIALS = [1.0 / math.factorial(n) for n in range(13, -1, -1)]
 def exp(x: Doubles) -> Doubles:
     """e**x for x <= 0: x = n ln 2 + r with n the nearest integer, a Taylor polynomial of degree 13 in r, times 2**n.
 
-    Within 1 unit in the last place of the true value; 0 below -700.
+    At most 1 unit in the last place from the nearest double, and monotone; 0 below -700.
     """
     bounded = np.maximum(x, -700.0)
     n = np.rint(bounded * 1.4426950408889634)  # 1 / ln 2; ties to even
@@ -103,25 +103,21 @@ class Sampler:
         if (params.presence_penalty or params.frequency_penalty) and self.counts:
             ids, counts = np.array(list(self.counts)), np.array(list(self.counts.values()), np.float64)
             adjusted[ids] = adjusted[ids] - params.presence_penalty - params.frequency_penalty * counts
-        _add_bias(adjusted, params.logit_bias)
+        for token, bias in params.logit_bias.items():
+            adjusted[token] += bias
         adjusted[self.banned] = -np.inf
         return adjusted
 
 
-def _add_bias(logits: Doubles, bias: Mapping[int, float]) -> None:
-    for token, value in bias.items():
-        if token < len(logits):
-            logits[token] += value
-
-
+@np.errstate(over="ignore")  # step 5 by a tiny temperature: -inf, of which exp makes the 0 that is meant
 def sample(logits: Doubles, params: SamplingParams, u: float) -> int:
     """Steps 2 to 8: the token that the random number `u` in [0, 1) picks. A logit of -inf is never drawn.
 
-    Raises ValueError if no token may be drawn, or a logit is not a number.
+    Raises ValueError if no token may be drawn, or a logit is NaN or +inf.
     """
     best = int(np.argmax(logits))  # the first of equals: the lowest id; a NaN if there is one
     if not math.isfinite(logits[best]):
-        raise ValueError("no token can be drawn: every logit is -inf, or one is not a number")
+        raise ValueError("no token can be drawn: every logit is -inf, or one is NaN or +inf")
     if params.temperature == 0:
         return best
     if 0 < params.top_k < len(logits):
@@ -139,6 +135,7 @@ def sample(logits: Doubles, params: SamplingParams, u: float) -> int:
     if params.top_p < 1.0:
         running = running[: int(np.argmax(running >= params.top_p * running[-1])) + 1]
     if params.min_p > 0.0:
-        running = running[: int(np.count_nonzero(weights[: len(running)] >= params.min_p))]
+        below = np.flatnonzero(weights[: len(running)] < params.min_p)
+        running = running[: below[0]] if below.size else running
     drawn = int(np.searchsorted(running, u * running[-1], side="right"))
     return int(ids[min(drawn, len(running) - 1)])

@@ -11,7 +11,7 @@ from typing import Literal
 from inkhorn.config import SamplingParams
 
 FinishReason = Literal["stop", "length"]
-"""stop: a stop string, the end of a sentence or the end-of-text token; length: a limit on tokens, words or the block."""
+"""stop: a stop string, the end of a sentence or the end-of-text token; length: the limit of tokens, words or block."""
 
 _SENTENCE_ENDS = ".!?"
 _CLOSING = "'\")]\u2019\u201d"  # may stand between a sentence's end and the space after it
@@ -20,8 +20,9 @@ _CLOSING = "'\")]\u2019\u201d"  # may stand between a sentence's end and the spa
 class TextStream:
     """The text of one sequence as it grows.
 
-    A word is a run of characters without white space. Words are counted where they begin, so the rest of a word that the
-    prompt left unfinished is no new word; the text ends with the last word that `max_words` allows, once it is complete.
+    A word is a run of characters without white space. Words are counted where they begin, so the rest of a word that
+    the prompt left unfinished is no new word; the text ends with the last word that `max_words` allows, once a white
+    space shows that it is complete.
 
     Args:
         params: the limits and stop strings.
@@ -83,11 +84,11 @@ class TextStream:
             self._in_word = True
             self._ends_sentence = character in _SENTENCE_ENDS or (self._ends_sentence and character in _CLOSING)
             return False
-        enough = self._in_word and self.words >= (params.max_words or 1)
-        self._in_word = False
+        enough = self._in_word and self.words >= (params.max_words or 0)
+        sentence, self._in_word, self._ends_sentence = self._ends_sentence, False, False
         if not enough or (params.max_words is None and not params.end_at_sentence):
             return False
-        if params.end_at_sentence and not self._ends_sentence:
+        if params.end_at_sentence and not sentence:
             return False
         self.finish_reason = "stop" if params.end_at_sentence else "length"
         return True

@@ -1,0 +1,40 @@
+# Each target works alone on a clean clone: it makes .venv and installs what it needs, at the versions in constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint train clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Inkhorn needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# The stamps say for which files an installation was made, so that a second call starts at once.
+.venv/light: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve]'
+	@touch $@
+
+.venv/full: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ .venv/light
+
+demo: .venv/light  ## write some Shakespeare with the shipped model
+	@$(BIN)/inkhorn generate "ROMEO:" --words 120
+
+lint: .venv/full  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint  ## check style and types, and run every test
+	$(BIN)/pytest
+
+train: .venv/full  ## train a small model for half a minute
+	$(BIN)/inkhorn train small
+
+clean:  ## remove the installation and caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,78 @@
+"""What the benchmarks share: the machine, the versions, medians with their spread, a table for people and JSON last."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Series:
+    """Repeated measurements of one thing."""
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def row(self) -> str:
+        low, high = min(self.values), max(self.values)
+        return f"{self.name:44} {self.median:12,.4g} {self.unit:10} {low:,.4g} to {high:,.4g}  n={len(self.values)}"
+
+
+def interleave(rounds: int, contenders: Mapping[str, Callable[[], float]], unit: str) -> list[Series]:
+    """Measure each contender once per round, so that a drift of the machine meets all of them alike."""
+    values: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        for name, measure in contenders.items():
+            values[name].append(measure())
+            print(f"  round {number + 1}/{rounds}: {name}: {values[name][-1]:,.4g} {unit}", file=sys.stderr)
+    return [Series(name, unit, tuple(found)) for name, found in values.items()]
+
+
+def machine() -> dict[str, Any]:
+    """The processor, its cores, and the versions of what was measured."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
+    versions = {"python": platform.python_version()}
+    for package in ("inkhorn", "numpy", "torch", "transformers"):
+        if importlib.util.find_spec(package):
+            versions[package] = importlib.metadata.version(package)
+    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "versions": versions}
+
+
+def load_module(path: Path, name: str) -> ModuleType:
+    """Import a single file of another project, such as nanoGPT's model.py."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        sys.exit(f"there is no {path}: give the folder of a checkout of nanoGPT")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def report(title: str, series: Sequence[Series], facts: Mapping[str, Any]) -> None:
+    """Print the table, then everything again as one line of JSON."""
+    here = machine()
+    print(f"\n{title}\n{here['cpu']}, {here['cores']} cores; " + ", ".join(f"{k} {v}" for k, v in here["versions"].items()))
+    print(f"{'':44} {'median':>12}")
+    for entry in series:
+        print(entry.row())
+    for name, value in facts.items():
+        print(f"{name}: {value}")
+    rows = [{"name": s.name, "unit": s.unit, "median": s.median, "values": s.values} for s in series]
+    print(json.dumps({"title": title, "machine": here, "series": rows, "facts": facts}))

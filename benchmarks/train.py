@@ -1,0 +1,181 @@
+"""Training beside nanoGPT's own code, in one run on one machine.
+
+    python benchmarks/train.py --nanogpt FOLDER --text tiny-shakespeare.txt [--runs 3]
+
+1. Seconds to a loss: nanoGPT's small CPU recipe (4 layers, 4 heads, 128 wide, block 64, batch 12, 2000 steps), run by its
+   own train.py in a copy of its folder, against `inkhorn train small`. Both losses are over the whole validation split in
+   non-overlapping windows of 64, in float32; both times are of training steps, evaluation left out.
+2. Tokens a second at 10M parameters: one training step of each, same shape and batch, each with its own recipe's settings.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from common import Series, interleave, load_module, report
+
+from inkhorn.dataset import Dataset, evaluation_windows, prepare
+from inkhorn.hardware import choose_hardware
+from inkhorn.recipes import RECIPES, Shape, TrainConfig
+from inkhorn.textsource import from_path
+from inkhorn.train import Trainer, train_step
+from inkhorn.train_state import new_state
+
+CPU_RECIPE = (
+    "device=cpu compile=False eval_iters=20 log_interval=1 block_size=64 batch_size=12 n_layer=4 n_head=4 n_embd=128 "
+    "max_iters=2000 lr_decay_iters=2000 dropout=0.0 eval_interval=2000 always_save_checkpoint=True"
+)
+
+
+@dataclass
+class Args:
+    nanogpt: Path
+    """a checkout of nanoGPT"""
+    text: Path
+    """tiny Shakespeare (`inkhorn data tiny-shakespeare` fetches it)"""
+    runs: int = 3
+    """seeds of each side"""
+    rounds: int = 5
+    """measurements of a step at 10M parameters"""
+    rows: int = 32
+    """rows of a batch at 10M parameters"""
+
+
+class Quiet:
+    """An observer that keeps the evaluations."""
+
+    def __init__(self) -> None:
+        self.losses: list[tuple[float, float]] = []
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+    def step(self, metrics: dict[str, Any]) -> None: ...
+
+    def evaluated(self, metrics: dict[str, Any], sample: str) -> None:
+        self.losses.append((metrics["seconds"], metrics["val/loss"]))
+
+
+def run_nanogpt(args: Args, seed: int, folder: Path) -> tuple[float, float]:
+    """Seconds of training and whole-split loss of nanoGPT's small recipe."""
+    copy = folder / f"nanogpt-{seed}"
+    shutil.copytree(args.nanogpt, copy, ignore=shutil.ignore_patterns(".git", "assets", "*.ipynb"))
+    data = copy / "data" / "shakespeare_char"
+    shutil.copyfile(args.text, data / "input.txt")
+    script = copy / "train.py"
+    script.write_text(script.read_text().replace("1337 + seed_offset", f"{seed} + seed_offset"))
+    # prepare.py imports requests for a download that the file above makes needless
+    prepare_script = (data / "prepare.py").read_text().replace("import requests", "")
+    (data / "prepare.py").write_text(prepare_script)
+    subprocess.run([sys.executable, str(data / "prepare.py")], check=True, capture_output=True)
+    flags = [f"--{flag}" for flag in CPU_RECIPE.split()]
+    command = [sys.executable, "train.py", "config/train_shakespeare_char.py", *flags]
+    done = subprocess.run(command, cwd=copy, check=True, capture_output=True, text=True)
+    times = [float(ms) for ms in re.findall(r"^iter \d+: loss .* time ([\d.]+)ms", done.stdout, re.M)]
+    seconds = sum(times[1:-1]) / 1000  # the first and the last hold an evaluation
+    nanogpt = load_module(copy / "model.py", "nanogpt_model")
+    saved = torch.load(copy / "out-shakespeare-char" / "ckpt.pt", map_location="cpu", weights_only=True)
+    model = nanogpt.GPT(nanogpt.GPTConfig(**saved["model_args"]))
+    model.load_state_dict({name.removeprefix("_orig_mod."): value for name, value in saved["model"].items()})
+    ids = np.fromfile(data / "val.bin", dtype=np.uint16)
+    return seconds, whole_split(model.eval(), ids, 64)
+
+
+@torch.no_grad()
+def whole_split(model: Callable[..., Any], ids: Any, block_size: int) -> float:
+    total = count = 0.0
+    for rows in evaluation_windows(ids, block_size, 256):
+        window = torch.from_numpy(rows)
+        _, loss = model(window[:, :-1], window[:, 1:])
+        total, count = total + float(loss) * window[:, 1:].numel(), count + window[:, 1:].numel()
+    return total / count
+
+
+def run_inkhorn(data: Dataset, seed: int, folder: Path) -> list[tuple[float, float]]:
+    """(seconds of training, whole-split loss) every 25 steps of `inkhorn train small`."""
+    recipe = RECIPES["small"]()
+    train = replace(recipe.train, seed=seed, eval_every=25, save_every=1000, sample_chars=0)
+    config = recipe.shape.config(data.tokenizer.vocab_size, start=data.start_id, end=data.tokenizer.eos_id)
+    observer = Quiet()
+    Trainer(config, train, data, folder / f"inkhorn-{seed}", choose_hardware(train), 1e12, observer).run(resume=False)
+    return observer.losses
+
+
+def step_at_10m(args: Args, shape: Shape) -> dict[str, Callable[[], float]]:
+    """Tokens a second of a whole training step (forward, backward, update), each side as its recipe has it."""
+    tokens = args.rows * shape.block_size
+    rows = torch.randint(65, (args.rows, shape.block_size + 1))
+
+    def ours(dropout: float) -> Callable[[], float]:
+        train = TrainConfig(batch_size=args.rows, dropout=dropout)
+        hardware = choose_hardware(train)
+        state = new_state(shape.config(66, dropout=dropout), train, hardware)
+
+        def measure() -> float:
+            start = time.perf_counter()
+            train_step(state, state.model, [rows], train, hardware)
+            return tokens / (time.perf_counter() - start)
+
+        return measure
+
+    nanogpt = load_module(args.nanogpt / "model.py", "nanogpt_model")
+    sizes = {"block_size": shape.block_size, "n_layer": shape.n_layer, "n_head": shape.n_head, "n_embd": shape.n_embd}
+    peer = nanogpt.GPT(nanogpt.GPTConfig(**sizes, vocab_size=65, dropout=0.2, bias=False))
+    optimizer = peer.configure_optimizers(0.1, 1e-3, (0.9, 0.99), "cpu")
+
+    def theirs() -> float:
+        start = time.perf_counter()
+        _, loss = peer(rows[:, :-1], rows[:, 1:])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return tokens / (time.perf_counter() - start)
+
+    sides = {
+        "10M step: inkhorn, Muon, no dropout": ours(0.0),
+        "10M step: inkhorn, Muon, dropout 0.1": ours(0.1),
+        "10M step: nanoGPT, AdamW, dropout 0.2": theirs,
+    }
+    for measure in sides.values():
+        measure()  # once to warm up
+    return sides
+
+
+def main() -> None:
+    args = tyro.cli(Args, description=__doc__)
+    ours: list[list[tuple[float, float]]] = []
+    theirs: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = prepare(from_path(args.text), folder)
+        for seed in range(args.runs):
+            ours.append(run_inkhorn(data, seed, folder))
+            theirs.append(run_nanogpt(args, seed, folder))
+            print(f"  seed {seed}: inkhorn {ours[-1][-1]}, nanoGPT {theirs[-1]}", file=sys.stderr)
+    goal = float(np.median([loss for _, loss in theirs]))
+    reached = [next((seconds for seconds, loss in curve if loss <= goal), float("inf")) for curve in ours]
+    series = [
+        Series("small: nanoGPT, loss at the end", "nats", tuple(loss for _, loss in theirs)),
+        Series("small: nanoGPT, seconds", "s", tuple(seconds for seconds, _ in theirs)),
+        Series("small: inkhorn, loss at the end", "nats", tuple(curve[-1][1] for curve in ours)),
+        Series("small: inkhorn, seconds", "s", tuple(curve[-1][0] for curve in ours)),
+        Series("small: inkhorn, seconds to nanoGPT's loss", "s", tuple(reached)),
+    ]
+    series += interleave(args.rounds, step_at_10m(args, Shape(n_layer=6, n_head=6, n_embd=384)), "tokens/s")
+    ratio = series[4].median / series[1].median
+    report("Training beside nanoGPT", series, {"share of nanoGPT's time to its loss": f"{ratio:.2f}", "threads": torch.get_num_threads()})
+
+
+if __name__ == "__main__":
+    main()

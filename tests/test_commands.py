@@ -1,0 +1,130 @@
+"""The commands data, train, eval and export, as a user types them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from inkhorn.cli import main
+from inkhorn.model import GPT
+
+ROOT = Path(__file__).parents[1]
+TEXT = "To be, or not to be: that is the question.\nWhether 'tis nobler in the mind to suffer.\n" * 40
+TINY = ["--steps", "6", "--eval-every", "3", "--save-every", "3", "--n-embd", "16", "--block-size", "16", "--sample-chars", "10"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INKHORN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text(TEXT)
+
+
+def run(*words: str) -> int:
+    try:
+        return main(words)
+    except SystemExit as left:  # tyro's own way out
+        return int(left.code or 0)
+
+
+def test_train_then_generate_eval_and_export(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "test", "--text", "mine.txt", "--out", "run", *TINY) == 0
+    for name in ("run.json", "metrics.jsonl", "samples.jsonl", "loss.png", "report.html", "latest", "best"):
+        assert Path("run", name).stat().st_size > 0, name
+    shown = capsys.readouterr().err
+    assert "device cpu" in shown
+    assert "dtype" in shown
+    assert "compile off" in shown
+    assert "Done: best validation loss" in shown
+
+    assert run("generate", "To be", "--model", "run", "--words", "5", "--seed", "1") == 0
+    assert capsys.readouterr().out.startswith("To be")
+
+    assert run("eval", "--model", "run", "--text", "mine.txt", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["tokens"] == len(TEXT) - 1
+    assert 0 < result["loss"] < 5
+    assert result["bits_per_token"] == pytest.approx(result["loss"] / 0.693147, rel=1e-4)
+
+    assert run("export", "run", "half", "--dtype", "bfloat16") == 0
+    assert GPT.from_pretrained("half").config.n_embd == 16
+    assert not Path("half", "trainer").exists()
+    assert run("export", "run", "half") == 1
+    assert "already holds a checkpoint" in capsys.readouterr().err
+
+
+def test_train_resumes_with_the_saved_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "test", "--text", "mine.txt", "--out", "run", *TINY) == 0
+    assert run("train", "test", "--out", "run") == 2
+    assert "--resume" in capsys.readouterr().err
+    assert run("train", "test", "--out", "run", "--resume", "--steps", "9") == 0
+    assert "Going on from step 6" in capsys.readouterr().err
+    assert Path("run", "latest").read_text() == "step-0000009\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["train", "shakespear"], 2, "did you mean 'shakespeare'"),
+        (["train", "test", "--text", "nowhere.txt"], 1, "nowhere.txt"),
+        (["train", "test", "--text", "empty.txt"], 1, "empty"),
+        (["train", "test", "--text", "binary.txt"], 1, "not text"),
+        (["train", "test", "--text", "short.txt"], 1, "needs at least 33"),
+        (["train", "test", "--text", "mine.txt", "--dropout", "1.5"], 2, "dropout must be in [0, 1)"),
+        (["train", "test", "--text", "mine.txt", "--n-head", "3"], 2, "multiple of n_head (3)"),
+        (["train", "test", "--text", "mine.txt", "--device", "cuda"], 2, "no such device"),
+        (["train", "test", "--corpus", "shakespere"], 2, "did you mean 'shakespeare'"),
+        (["data", "tiny"], 2, "tiny-shakespeare"),
+        (["data", "shakespeare", "--text", "mine.txt"], 2, "not both"),
+        (["eval", "--model", "nowhere"], 1, "nowhere does not exist"),
+        (["export", "nowhere", "out"], 1, "nowhere does not exist"),
+    ],
+)
+def test_bad_requests_are_named(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if message == "no such device" and torch.cuda.is_available():
+        pytest.skip("there is such a device here")
+    Path("empty.txt").write_text("")
+    Path("binary.txt").write_bytes(b"\x7fELF\0\0\1\2" * 100)
+    Path("short.txt").write_text("To be.")
+    assert run(*words) == code
+    shown = capsys.readouterr()
+    told = " ".join((shown.err + shown.out).replace("│", " ").split())
+    assert message in told
+    assert "Traceback" not in told
+    assert not Path("runs", "test").exists()
+
+
+def test_data_builds_and_saves_a_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("data", "--text", "mine.txt", "--save", "parts") == 0
+    shown = capsys.readouterr().out
+    assert f"{len(TEXT) * 9 // 10:,} tokens to train on" in shown
+    assert Path("parts", "train.txt").read_text() + Path("parts", "val.txt").read_text() == TEXT
+
+
+def test_data_lists_the_corpora(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("data") == 0
+    shown = capsys.readouterr().out
+    assert "tiny-shakespeare" in shown
+    assert "public domain" in shown
+
+
+def test_the_recipe_is_the_default_of_every_flag() -> None:
+    help_text = subprocess.run(
+        [sys.executable, "-m", "inkhorn", "train", "small", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "(default: 250)" in help_text
+    assert "(default: 128)" in help_text
+    listing = subprocess.run(
+        [sys.executable, "-m", "inkhorn", "train", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "gpt2-xl" in listing
+
+
+def test_help_is_quick_and_light() -> None:
+    program = "import sys; from inkhorn.cli import main; main(['--help']); print(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    for heavy in ("torch", "numpy", "fastapi", "tyro", "rich"):
+        assert f"'{heavy}'" not in loaded

@@ -1,0 +1,412 @@
+"""The engine: what torch would write, of any length, reproducible, and never what may not be written."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from helpers import reference_of, save_checkpoint, tiny_config, tiny_model
+
+from inkhorn.config import ModelConfig, Overflow, SamplingParams
+from inkhorn.errors import CheckpointError, InkhornError, UsageError
+from inkhorn.model import GPT
+from inkhorn.runtime.engine import Engine, Piece, generate, load, window_start
+from inkhorn.runtime.reference import ReferenceModel
+from inkhorn.runtime.sampling import Sampler
+from inkhorn.tokenizer import END_OF_TEXT, CharTokenizer
+
+PLAIN = "abcdefgh .\n"
+MIXED = PLAIN + "éß日本😀"
+BLOCK = 12
+POLICIES = get_args(Overflow)
+
+
+def tiny(alphabet: str = PLAIN, seed: int = 0, **changes: Any) -> tuple[GPT, Engine]:
+    tokenizer = CharTokenizer(alphabet)
+    ends = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
+    config = tiny_config(**({"vocab_size": tokenizer.vocab_size, "block_size": BLOCK} | ends | changes))
+    model = tiny_model(config, seed)
+    return model, Engine(reference_of(model), tokenizer)
+
+
+def tokens_of(engine: Engine, prompt: str, params: SamplingParams, choice: int = 0) -> list[int]:
+    pieces = engine.stream(engine.prompt(prompt), params, choice)
+    return [piece.token for piece in pieces if piece.token is not None]
+
+
+def following(model: GPT, ids: list[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Torch's logits of what follows some tokens, all of which the model sees."""
+    with torch.no_grad():
+        return model(torch.tensor([ids]))[0][0, -1].numpy()  # type: ignore[no-any-return]
+
+
+# The same text as the torch model
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+@pytest.mark.parametrize("prompt", ["", "a", "bad cafe", "abc. " * 9])
+def test_greedy_exact_is_the_naive_generate(kind: str, prompt: str) -> None:
+    """Far past the block, wherever the two best logits differ by more than 1e-3."""
+    compared = 0
+    for seed in range(4):
+        model, engine = tiny(seed=seed, model_type=kind)
+        eos = model.config.eos_token_id
+        assert eos is not None
+        with torch.no_grad():
+            model.lm_head.weight[eos] = 0.0  # its logit is 0, others are above, and the text goes on
+        engine = Engine(reference_of(model), engine.tokenizer)
+        start = engine.prompt(prompt).ids
+        steps = 5 * BLOCK
+        drawn = tokens_of(engine, prompt, SamplingParams(temperature=0, max_tokens=steps, overflow="exact"))
+        naive = model.generate(torch.tensor([start]), steps, temperature=0)[0].tolist()
+        for position, token in enumerate(drawn, start=len(start)):
+            second, best = np.sort(following(model, naive[:position][-BLOCK:]))[-2:]
+            if best - second <= 1e-3:
+                break
+            assert token == naive[position]
+            compared += 1
+    assert compared > 2 * BLOCK, "these models end or tie too early to show anything"
+
+
+@pytest.mark.parametrize("overflow", POLICIES)
+def test_within_the_block_all_policies_write_what_torch_writes(overflow: Overflow) -> None:
+    model, engine = tiny(seed=3)
+    params = SamplingParams(temperature=0, max_tokens=BLOCK - 3, overflow=overflow, ignore_eos=True)
+    drawn = tokens_of(engine, "abcd", params)
+    ids = list(engine.prompt("abcd").ids)
+    for token in drawn:
+        logits = following(model, ids)
+        logits[engine.eos] = -np.inf
+        second, best = np.sort(logits)[-2:]
+        assert best - second > 1e-3
+        assert token == int(logits.argmax())
+        ids.append(token)
+    assert len(drawn) == BLOCK - 3
+
+
+class Watched(Engine):
+    """An engine that keeps the logits it drew from."""
+
+    seen: list[np.ndarray[Any, Any]]
+
+    def _take_in(self, ids: list[int], cache: Any) -> np.ndarray[Any, Any]:
+        logits = super()._take_in(ids, cache)
+        self.seen.append(logits.copy())
+        return logits
+
+
+@pytest.mark.parametrize("overflow", ["window", "exact"])
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 12])
+@pytest.mark.parametrize("prompt", ["ab", "hade. " * 5])
+def test_every_token_is_drawn_from_what_torch_sees_in_the_window(overflow: Overflow, block: int, prompt: str) -> None:
+    model, engine = tiny(block_size=block)
+    watched = Watched(engine.model, engine.tokenizer)
+    watched.seen = []
+    params = SamplingParams(temperature=1.0, seed=1, max_tokens=4 * block + 5, overflow=overflow, ignore_eos=True)
+    drawn = tokens_of(watched, prompt, params)
+    assert len(drawn) == 4 * block + 5
+    ids, start = list(watched.prompt(prompt).ids), 0
+    sampler = Sampler(params, 0, ids, {watched.eos or 0})
+    for token, logits in zip(drawn, watched.seen, strict=True):
+        while len(ids) - start > block:  # full: half of it goes, or the first token
+            start += max(1, block // 2) if overflow == "window" else 1
+        expected = following(model, ids[start:])
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5)
+        assert token == sampler.draw(expected, len(ids))
+        ids.append(token)
+
+
+def test_window_start() -> None:
+    assert [window_start(n, 8, "window") for n in range(1, 22)] == [0] * 8 + [4] * 4 + [8] * 4 + [12] * 4 + [16]
+    assert [window_start(n, 8, "exact") for n in range(1, 12)] == [0] * 8 + [1, 2, 3]
+    assert [window_start(n, 8, "stop") for n in (1, 8, 9, 100)] == [0] * 4
+    for block in range(1, 9):
+        for overflow in ("window", "exact"):
+            for n in range(1, 60):
+                seen = n - window_start(n, block, overflow)
+                assert 1 <= seen <= block
+                assert n <= block or seen > block // 2, "at least half the block is context"
+
+
+def test_the_window_is_read_again_only_each_half_block() -> None:
+    """One token per call but for one prefill of half a block and one token, each half block."""
+    _, engine = tiny()
+    sizes: list[int] = []
+
+    class Counting(ReferenceModel):
+        def forward(self, ids: Any, *rest: Any, **options: Any) -> Any:
+            sizes.append(len(ids))
+            return super().forward(ids, *rest, **options)
+
+    counting = Engine(Counting(engine.config, engine.model.weights), engine.tokenizer)
+    tokens_of(counting, "a", SamplingParams(max_tokens=30, seed=0, ignore_eos=True))
+    assert sizes == [1] * 12 + [7] + [1] * 5 + [7] + [1] * 5 + [7] + [1] * 5
+
+
+@pytest.mark.parametrize("overflow", ["window", "exact"])
+@pytest.mark.parametrize("first", [1, 7, 12, 13, 29])
+def test_a_text_goes_on_as_if_it_had_never_been_interrupted(overflow: Overflow, first: int) -> None:
+    _, engine = tiny(MIXED)
+
+    def write(prompt: str, count: int) -> str:
+        params = SamplingParams(temperature=1.0, seed=11, max_tokens=count, overflow=overflow, ignore_eos=True)
+        return engine.complete(prompt, params).text
+
+    prompt = "日a bé"
+    whole = write(prompt, 40)
+    assert len(whole) == 40
+    begun = write(prompt, first)
+    assert begun == whole[:first]
+    assert begun + write(prompt + begun, 40 - first) == whole
+
+
+# Reproducible
+
+
+def test_the_same_seed_writes_the_same_text() -> None:
+    _, engine = tiny()
+    params = SamplingParams(temperature=1.0, seed=4, max_tokens=40)
+    texts = [engine.complete("a", params, choice).text for choice in (0, 0, 1, 2)]
+    assert texts[0] == texts[1]
+    assert len(set(texts)) == 3
+    other = SamplingParams(temperature=1.0, seed=5, max_tokens=40)
+    assert engine.complete("a", other).text != texts[0]
+
+
+def test_streams_do_not_disturb_each_other() -> None:
+    _, engine = tiny()
+    params = SamplingParams(temperature=1.0, seed=4, max_tokens=30, ignore_eos=True)
+    alone = [engine.complete(prompt, params).text for prompt in ("abc", "hg")]
+    one, two = (engine.stream(engine.prompt(prompt), params) for prompt in ("abc", "hg"))
+    together = [(a.text, b.text) for a, b in zip(one, two, strict=True)]
+    assert ["".join(texts) for texts in zip(*together, strict=True)] == alone
+
+
+def test_without_a_seed_each_text_is_new() -> None:
+    _, engine = tiny()
+    params = SamplingParams(temperature=1.0, max_tokens=40, ignore_eos=True)
+    assert engine.complete("a", params).text != engine.complete("a", params).text
+
+
+# Where a text ends
+
+
+def test_the_end_of_text_token_ends_the_text() -> None:
+    _, engine = tiny()
+    assert engine.eos is not None
+    pieces = list(engine.stream(engine.prompt("a"), SamplingParams(logit_bias={engine.eos: 100})))
+    assert pieces == [Piece("", engine.eos, "stop")]
+    ended = engine.complete("a", SamplingParams(logit_bias={engine.eos: 100}))
+    assert (ended.text, ended.tokens, ended.finish_reason) == ("", 1, "stop")
+
+
+def test_ignore_eos_never_draws_it() -> None:
+    _, engine = tiny()
+    assert engine.eos is not None
+    params = SamplingParams(temperature=1.0, logit_bias={engine.eos: 100}, max_tokens=200, seed=0, ignore_eos=True)
+    drawn = tokens_of(engine, "a", params)
+    assert len(drawn) == 200
+    assert engine.eos not in drawn
+
+
+def test_a_config_that_names_no_end_of_text_takes_the_tokenizers() -> None:
+    _, engine = tiny(bos_token_id=None, eos_token_id=None)
+    assert engine.eos == engine.tokenizer.eos_id
+    assert engine.prompt("").ids == (engine.tokenizer.eos_id,)
+    assert engine.complete("a", SamplingParams(logit_bias={engine.eos or 0: 100})).text == ""
+
+
+def test_what_was_held_back_is_shown_when_the_model_ends_the_text() -> None:
+    """`a` may become the stop string, and then the end-of-text token comes."""
+    model, engine = tiny()
+    eos, a = engine.eos, engine.tokenizer.encode("a")[0]
+    assert eos is not None
+
+    class Scripted(ReferenceModel):
+        def forward(self, ids: Any, cache: Any, *rest: Any, **options: Any) -> Any:
+            super().forward(ids, cache, *rest, **options)
+            logits = np.full((1, self.config.vocab_size), -1e9, np.float32)
+            logits[0, a if cache.length < 4 else eos] = 0
+            return logits
+
+    scripted = Engine(Scripted(model.config, engine.model.weights), engine.tokenizer)
+    pieces = list(scripted.stream(scripted.prompt("b"), SamplingParams(stop=("aaaa",))))
+    assert [(piece.text, piece.finish_reason) for piece in pieces] == [("", None)] * 3 + [("aaa", "stop")]
+
+
+def test_words_and_stop_strings_end_the_text() -> None:
+    _, engine = tiny()
+    words = engine.complete("a ", SamplingParams(temperature=1.0, seed=1, max_words=5, ignore_eos=True))
+    assert len(words.text.split()) == 5
+    assert words.finish_reason == "length"
+    free = SamplingParams(temperature=1.0, seed=1, max_tokens=60, ignore_eos=True)
+    whole = engine.complete("a ", free).text
+    stop = whole[20:23]
+    stopped = engine.complete("a ", SamplingParams(temperature=1.0, seed=1, stop=(stop,), ignore_eos=True))
+    assert stopped.text == whole[: whole.index(stop)]
+    assert stopped.finish_reason == "stop"
+
+
+def test_only_the_last_piece_has_a_reason_and_every_piece_a_token() -> None:
+    _, engine = tiny()
+    pieces = list(engine.stream(engine.prompt("a"), SamplingParams(max_tokens=20, seed=0, ignore_eos=True)))
+    assert [piece.finish_reason for piece in pieces] == [None] * 19 + ["length"]
+    assert engine.tokenizer.decode(piece.token for piece in pieces if piece.token is not None) == "".join(
+        piece.text for piece in pieces
+    )
+
+
+@pytest.mark.parametrize("length", [1, 5, BLOCK])
+def test_overflow_stop_ends_with_the_block(length: int) -> None:
+    """The token after the last position of the block can still be drawn; after that the model would not see it."""
+    _, engine = tiny()
+    done = engine.complete("a" * length, SamplingParams(temperature=1.0, overflow="stop", seed=0, ignore_eos=True))
+    assert done.tokens == len(done.text) == BLOCK - length + 1
+    assert done.finish_reason == "length"
+
+
+def test_overflow_stop_refuses_a_prompt_that_does_not_fit() -> None:
+    _, engine = tiny()
+    prompt = engine.prompt("a" * (BLOCK + 1))
+    with pytest.raises(UsageError, match=f"the prompt has {BLOCK + 1} tokens, the block {BLOCK}.*overflow window"):
+        engine.stream(prompt, SamplingParams(overflow="stop"))  # at once, not with the first token
+
+
+# Prompts
+
+
+def test_an_empty_prompt_starts_from_the_beginning_of_text() -> None:
+    _, engine = tiny()
+    prompt = engine.prompt("")
+    assert (prompt.text, prompt.ids) == ("", (engine.config.bos_token_id,))
+    params = SamplingParams(temperature=1.0, seed=0, max_words=3, ignore_eos=True)
+    text = engine.complete("", params).text
+    assert len(text.split()) == 3
+    assert engine.complete(END_OF_TEXT, params).text == text, "it is the same token, and no word of the prompt"
+
+
+def test_a_model_without_a_first_token_asks_for_a_prompt() -> None:
+    _, engine = tiny(bos_token_id=None, eos_token_id=None)
+    engine.eos = None
+    with pytest.raises(UsageError, match="give a prompt of at least one character"):
+        engine.prompt("")
+
+
+def test_bos_and_eos_may_differ() -> None:
+    _, engine = tiny(bos_token_id=3)
+    assert engine.prompt("").ids == (3,)
+
+
+def test_unknown_characters_are_reported_and_replaced() -> None:
+    _, engine = tiny()
+    prompt = engine.prompt("a😀ché")
+    assert prompt.text == "ache"
+    assert prompt.ids == tuple(engine.tokenizer.encode("ache").tolist())
+    assert [(u.character, u.position, u.replacement) for u in prompt.unknown] == [("😀", 1, ""), ("é", 4, "e")]
+    assert engine.prompt("😀").ids == (engine.config.bos_token_id,), "nothing is left: as an empty prompt"
+    with pytest.raises(InkhornError, match="GRINNING FACE"):
+        engine.prompt("a😀", "error")
+
+
+@pytest.mark.parametrize("overflow", ["window", "exact"])
+def test_a_prompt_longer_than_the_block_is_seen_by_its_end(overflow: Overflow) -> None:
+    model, engine = tiny()
+    prompt = "cab.face bed\n" * 30 + "head"
+    params = SamplingParams(temperature=0, max_tokens=1, overflow=overflow)
+    ids = list(engine.prompt(prompt).ids)
+    seen = ids[-BLOCK:] if overflow == "exact" else ids[window_start(len(ids), BLOCK, "window") :]
+    assert tokens_of(engine, prompt, params) == [int(following(model, seen).argmax())]
+
+
+def test_ten_megabytes_of_prompt_take_no_longer_than_reading_them() -> None:
+    _, engine = tiny()
+    start = time.perf_counter()
+    text = "head cafe.\n" * 1_000_000
+    done = engine.complete(text, SamplingParams(max_tokens=5, seed=0, repetition_penalty=1.1, ignore_eos=True))
+    assert time.perf_counter() - start < 3
+    assert len(done.text) == 5
+
+
+# What may never be written
+
+
+def test_pieces_of_characters_are_never_drawn() -> None:
+    _, engine = tiny(MIXED)
+    assert engine.tokenizer.piece_ids
+    bias = dict.fromkeys(engine.tokenizer.piece_ids, 100.0)
+    params = SamplingParams(temperature=100, logit_bias=bias, max_tokens=400, seed=0, ignore_eos=True)
+    drawn = tokens_of(engine, "a", params)
+    assert not engine.tokenizer.piece_ids & set(drawn)
+    assert set(engine.tokenizer.decode(drawn)) == set(MIXED), "but every character is"
+
+
+def test_ids_beyond_the_tokenizer_are_never_drawn() -> None:
+    """Vocabularies are often padded to a round number."""
+    tokenizer = CharTokenizer(PLAIN)
+    _, engine = tiny(vocab_size=tokenizer.vocab_size + 20)
+    params = SamplingParams(temperature=100, max_tokens=300, seed=0, ignore_eos=True)
+    assert set(tokens_of(engine, "a", params)) == set(range(tokenizer.vocab_size - 1))
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused() -> None:
+    model = tiny_model(tiny_config(vocab_size=5))
+    with pytest.raises(CheckpointError, match=r"tokenizer.json has 12 tokens, the model of config.json only 5"):
+        Engine(reference_of(model), CharTokenizer(PLAIN))
+
+
+def test_a_bias_for_a_token_that_does_not_exist_is_refused() -> None:
+    _, engine = tiny()
+    with pytest.raises(UsageError, match="this model has no token 12, its ids are 0 to 11"):
+        engine.stream(engine.prompt("a"), SamplingParams(logit_bias={12: 1.0}))
+
+
+DAMAGED = ["wte.weight", "h.1.mlp.c_fc.weight", "h.0.attn.c_attn.bias", "ln_f.weight"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", DAMAGED)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_damaged_weights_end_in_a_message(name: str, value: float, temperature: float) -> None:
+    """Not in a traceback, and without NumPy's own warnings (which pytest would turn into errors)."""
+    _, engine = tiny()
+    engine.model.weights[name][:] = value
+    with pytest.raises(CheckpointError, match="the model's weights are damaged"):
+        engine.complete("ab", SamplingParams(temperature=temperature, max_tokens=5))
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_huge_weights_may_give_a_text_of_a_kind(name: str) -> None:
+    _, engine = tiny()
+    engine.model.weights[name][:] = 3e38
+    with suppress(CheckpointError):
+        engine.complete("ab", SamplingParams(max_tokens=5))
+
+
+# From a folder
+
+
+def folder(path: Path, **changes: Any) -> Path:
+    model, engine = tiny(**changes)
+    save_checkpoint(path, model, engine.tokenizer)
+    return path
+
+
+def test_load_and_generate(tmp_path: Path) -> None:
+    where = folder(tmp_path / "model")
+    assert isinstance(load(where).config, ModelConfig)
+    assert load(str(where)).config == load(where).config
+    text = generate("abc", model=where, max_words=4, seed=1, ignore_eos=True)
+    assert text == load(where).complete("abc", SamplingParams(max_words=4, seed=1, ignore_eos=True)).text
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_tokens": None}, {"max_words": None, "end_at_sentence": False}])
+def test_generate_ends_without_a_limit(tmp_path: Path, limits: dict[str, Any]) -> None:
+    assert len(generate("abc", model=folder(tmp_path), seed=1, ignore_eos=True, **limits)) == 200
+
+
+def test_a_name_that_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere"):
+        load(tmp_path / "nowhere")

@@ -1,0 +1,365 @@
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny_config, tiny_model
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+from inkhorn import model as model_module
+from inkhorn.config import ModelConfig
+from inkhorn.errors import CheckpointError
+from inkhorn.model import GPT, is_linear
+from inkhorn.recipes import RECIPES
+from inkhorn.weights import read_json, tensor_shapes, write_json
+
+VARIANTS = [
+    *[("gpt2", activation, tied) for activation in ("gelu_new", "gelu", "relu") for tied in (True, False)],
+    *[("openai-gpt", activation, tied) for activation in ("gelu_new", "relu") for tied in (True, False)],
+]
+SHAPES: list[dict[str, int]] = [
+    {},
+    {"n_layer": 1, "n_head": 1, "n_embd": 8, "block_size": 5, "vocab_size": 3},
+    {"n_layer": 3, "n_head": 5, "n_embd": 20, "block_size": 31, "vocab_size": 101},
+]
+
+
+def some_ids(config: ModelConfig, batch: int = 3, length: int | None = None, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(config.vocab_size, (batch, length or config.block_size), generator=generator)
+
+
+@torch.no_grad()
+def assert_same_logits(ours: GPT, theirs: Any) -> None:
+    """At every length from one token to the whole block."""
+    config = ours.config
+    for length in range(1, config.block_size + 1):
+        idx = some_ids(config, length=length, seed=length)
+        expected = theirs(idx).logits
+        assert expected.std() > 0.1  # large enough that the comparison says something
+        torch.testing.assert_close(ours(idx)[0], expected, atol=1e-5, rtol=0)
+
+
+def same_bits(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    ours, theirs = dict(a.named_parameters()), dict(b.named_parameters())
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+# The same function as transformers', both ways
+
+
+@pytest.mark.parametrize(("kind", "activation", "tied"), VARIANTS)
+def test_transformers_computes_the_same_from_our_folder(tmp_path: Path, kind: Any, activation: Any, tied: bool) -> None:
+    for number, shape in enumerate(SHAPES):
+        config = tiny_config(model_type=kind, activation_function=activation, tie_word_embeddings=tied, **shape)
+        ours = tiny_model(config, seed=number)
+        ours.save_pretrained(tmp_path / str(number))
+        theirs = AutoModelForCausalLM.from_pretrained(tmp_path / str(number)).eval()
+        assert type(theirs) is (GPT2LMHeadModel if kind == "gpt2" else OpenAIGPTLMHeadModel)
+        assert theirs.dtype == torch.float32
+        assert sum(p.numel() for p in theirs.parameters()) == config.num_parameters
+        assert_same_logits(ours, theirs)
+
+
+@pytest.mark.parametrize(("kind", "activation", "tied"), VARIANTS)
+def test_we_compute_the_same_from_transformers_folder(tmp_path: Path, kind: Any, activation: str, tied: bool) -> None:
+    sizes = {"vocab_size": 23, "n_positions": 9, "n_embd": 12, "n_layer": 2, "n_head": 3, "tie_word_embeddings": tied}
+    sizes |= {"initializer_range": 0.4, "layer_norm_epsilon": 1e-3}
+    torch.manual_seed(5)
+    if kind == "gpt2":
+        theirs: Any = GPT2LMHeadModel(GPT2Config(**sizes, activation_function=activation, n_inner=30, bos_token_id=1, eos_token_id=2))
+    else:
+        theirs = OpenAIGPTLMHeadModel(OpenAIGPTConfig(**sizes, afn={"gelu_new": "gelu"}.get(activation, activation)))
+    with torch.no_grad():
+        for parameter in theirs.parameters():  # biases and gains too
+            parameter += 0.2 * torch.randn_like(parameter)
+    theirs.eval().save_pretrained(tmp_path)
+    ours = GPT.from_pretrained(tmp_path)
+    assert not ours.training
+    assert ours.config.inner == (30 if kind == "gpt2" else 48)
+    assert_same_logits(ours, theirs)
+    # Dropout, epsilon and ends come along.
+    assert (ours.config.attn_pdrop, ours.config.layer_norm_epsilon) == (0.1, 1e-3)
+    assert (ours.config.bos_token_id, ours.config.eos_token_id) == ((1, 2) if kind == "gpt2" else (None, None))
+
+
+@pytest.mark.parametrize(("kind", "activation", "tied"), VARIANTS)
+def test_round_trips_keep_every_bit(tmp_path: Path, kind: Any, activation: Any, tied: bool) -> None:
+    config = tiny_config(model_type=kind, activation_function=activation, tie_word_embeddings=tied, attn_pdrop=0.25, eos_token_id=3)
+    ours = tiny_model(config)
+    ours.save_pretrained(str(tmp_path / "ours"))  # a str does as well as a Path
+    again = GPT.from_pretrained(str(tmp_path / "ours"))
+    assert again.config == config
+    assert same_bits(again, ours)
+    AutoModelForCausalLM.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
+    back = GPT.from_pretrained(tmp_path / "theirs")
+    assert back.config == config
+    assert same_bits(back, ours)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+def test_sixteen_bits(tmp_path: Path, dtype: torch.dtype, kind: Any) -> None:
+    ours = tiny_model(tiny_config(model_type=kind))
+    ours.save_pretrained(tmp_path, dtype)
+    assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {dtype}
+    rounded = GPT.from_pretrained(tmp_path)
+    for name, parameter in ours.named_parameters():
+        loaded = rounded.get_parameter(name)
+        assert loaded.dtype == torch.float32
+        assert torch.equal(loaded, parameter.to(dtype).float()), name
+    assert not same_bits(rounded, ours)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).dtype == dtype  # config.json says so
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    assert_same_logits(rounded, theirs)
+
+
+def test_weights_beyond_float16_are_refused_not_written_as_infinity(tmp_path: Path) -> None:
+    ours = tiny_model(tiny_config())
+    with torch.no_grad():
+        ours.wte.weight[1, 2] = 1e5
+    with pytest.raises(CheckpointError, match=r"wte\.weight.*not finite as torch\.float16"):
+        ours.save_pretrained(tmp_path / "x", torch.float16)
+    assert not (tmp_path / "x").exists()
+    ours.save_pretrained(tmp_path / "x", torch.bfloat16)
+
+
+def test_a_config_of_another_shape_is_refused(tmp_path: Path) -> None:
+    tiny_model(tiny_config()).save_pretrained(tmp_path)
+    config = read_json(tmp_path / "config.json")
+    write_json(tmp_path / "config.json", config | {"vocab_size": 18})
+    with pytest.raises(CheckpointError, match=r"transformer\.wte\.weight has shape \[17, 16\], the config asks for \[18, 16\]"):
+        GPT.from_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        GPT.from_pretrained(tmp_path)
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("recipe", "vocab_size", "count"),
+    [
+        ("gpt1", 40_478, 116_534_784),
+        ("gpt2", 50_257, 124_439_808),
+        ("gpt2-medium", 50_257, 354_823_168),
+        ("gpt2-large", 50_257, 774_030_080),
+        ("gpt2-xl", 50_257, 1_557_611_200),
+    ],
+)
+def test_published_parameter_counts(recipe: str, vocab_size: int, count: int) -> None:
+    config = RECIPES[recipe]().shape.config(vocab_size)
+    assert config.num_parameters == count
+    assert config.block_size == (512 if recipe == "gpt1" else 1024)
+    with torch.device("meta"):
+        model = GPT(config)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+@pytest.mark.parametrize(("kind", "activation", "tied"), VARIANTS)
+def test_counted_and_named_as_built(kind: Any, activation: Any, tied: bool) -> None:
+    usual = tiny_config(model_type=kind, activation_function=activation, tie_word_embeddings=tied)
+    for config in (usual, tiny_config(tie_word_embeddings=tied, n_inner=21)):
+        named = dict(GPT(config).named_parameters())
+        assert sum(parameter.numel() for parameter in named.values()) == config.num_parameters
+        shapes = {name: tuple(p.T.shape if is_linear(name) else p.shape) for name, p in named.items()}
+        assert shapes == tensor_shapes(config)
+
+
+def test_the_shakespeare_model_is_a_little_under_ten_million() -> None:
+    shape = RECIPES["shakespeare"]().shape
+    for vocab_size in range(65, 101):
+        assert 9_000_000 < shape.config(vocab_size).num_parameters < 10_000_000
+    assert shape.n_embd // shape.n_head == 64
+    assert shape.n_embd % 32 == 0
+    assert shape.block_size == 256
+
+
+def test_the_toy_recipe_is_a_toy() -> None:
+    assert RECIPES["test"]().shape.config(66).num_parameters < 40_000
+
+
+# The forward pass
+
+
+def test_loss_is_the_mean_of_minus_log_odds_by_hand() -> None:
+    model = tiny_model(tiny_config())
+    idx = some_ids(model.config, batch=2, length=5)
+    targets = some_ids(model.config, batch=2, length=5, seed=9)
+    targets[0, 1] = targets[1, 0] = targets[1, 4] = -1
+    logits, loss = model(idx, targets)
+    assert loss is not None
+    rows = logits.detach().double().numpy().reshape(-1, 17)
+    odds = np.exp(rows) / np.exp(rows).sum(1, keepdims=True)
+    terms = [-math.log(odds[i, t]) for i, t in enumerate(targets.flatten().tolist()) if t != -1]
+    assert len(terms) == 7
+    assert loss.item() == pytest.approx(sum(terms) / 7, rel=1e-6)
+    # A place that is left out gives no gradient: its target might be anything.
+    full = model(idx, targets.clamp(min=0))[1]
+    assert full.item() != pytest.approx(loss.item(), rel=1e-3)
+    assert torch.equal(logits, model(idx)[0])
+    assert model(idx)[1] is None
+
+
+def test_loss_takes_targets_that_are_a_slice() -> None:
+    model = tiny_model(tiny_config())
+    window = some_ids(model.config, batch=4, length=9)
+    sliced = model(window[:, :-1], window[:, 1:])[1]
+    copied = model(window[:, :-1].clone(), window[:, 1:].clone())[1]
+    assert sliced.item() == copied.item()
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+def test_no_token_sees_a_later_one(kind: Any) -> None:
+    model = tiny_model(tiny_config(model_type=kind))
+    idx = some_ids(model.config, batch=1)
+    for place in range(1, 12):
+        changed = idx.clone()
+        changed[0, place] = (changed[0, place] + 1) % 17
+        before, after = model(idx)[0], model(changed)[0]
+        torch.testing.assert_close(after[:, :place], before[:, :place], atol=1e-6, rtol=0)
+        assert (after[:, place:] - before[:, place:]).abs().amax(dim=-1).min() > 1e-3  # and each later one sees it
+
+
+def test_too_long_a_text_is_refused_with_the_numbers() -> None:
+    model = tiny_model(tiny_config())
+    with pytest.raises(ValueError, match="13 tokens do not fit into the block size of 12"):
+        model(some_ids(model.config, length=13))
+
+
+@pytest.mark.parametrize("which", ["embd_pdrop", "attn_pdrop", "resid_pdrop"])
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+def test_each_dropout_acts_in_training_only(which: str, kind: Any) -> None:
+    plain = tiny_model(tiny_config(model_type=kind))
+    model = tiny_model(tiny_config(model_type=kind, **{which: 0.5}))
+    idx = some_ids(model.config)
+    assert torch.equal(model(idx)[0], plain(idx)[0])
+    model.train()
+    assert not torch.allclose(model(idx)[0], model(idx)[0])
+    plain.train()
+    assert torch.equal(plain(idx)[0], plain(idx)[0])
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+def test_starts_as_openai_did(kind: Any) -> None:
+    torch.manual_seed(0)
+    model = GPT(tiny_config(model_type=kind, n_embd=128, n_head=4, vocab_size=200, block_size=100, n_layer=8))
+    gpt2 = kind == "gpt2"
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any(), name
+        elif ".ln_" in f".{name}":
+            assert (parameter == 1).all(), name
+        else:
+            expected = 0.02
+            if gpt2 and name == "wpe.weight":
+                expected = 0.01
+            if gpt2 and name.endswith("c_proj.weight"):
+                expected = 0.02 / 4  # sqrt(2 * 8 layers)
+            assert parameter.std().item() == pytest.approx(expected, rel=0.05), name
+            assert abs(parameter.mean().item()) < expected / 10, name
+    loss = model(some_ids(model.config), some_ids(model.config, seed=1))[1]
+    assert loss.item() == pytest.approx(math.log(200), abs=0.35)  # knows nothing yet
+
+
+def test_a_tied_head_is_one_matrix() -> None:
+    model = GPT(tiny_config())
+    assert model.lm_head.weight is model.wte.weight
+    assert GPT(tiny_config(tie_word_embeddings=False)).lm_head.weight is not model.wte.weight
+
+
+# Generation
+
+
+def test_greedy_takes_the_likeliest_token_and_keeps_the_prompt() -> None:
+    model = tiny_model(tiny_config())
+    idx = some_ids(model.config, length=4)
+    out = model.generate(idx, 6, temperature=0)
+    assert out.shape == (3, 10)
+    assert torch.equal(out[:, :4], idx)
+    for end in range(4, 10):
+        assert torch.equal(out[:, end], model(out[:, :end])[0][:, -1].argmax(-1))
+    assert torch.equal(out, model.generate(idx, 6, top_k=1))
+    assert torch.equal(out, model.generate(idx, 6, temperature=1e-4))
+    assert len({tuple(row[4:].tolist()) for row in out}) > 1  # the rows are not all alike
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+def test_greedy_writes_what_transformers_writes(tmp_path: Path, kind: Any) -> None:
+    model = tiny_model(tiny_config(model_type=kind, block_size=24))
+    model.save_pretrained(tmp_path)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    idx = some_ids(model.config, length=4)
+    mask = torch.ones_like(idx)
+    written = theirs.generate(idx, attention_mask=mask, max_new_tokens=20, do_sample=False, pad_token_id=0)
+    assert torch.equal(model.generate(idx, 20, temperature=0), written)
+
+
+def test_past_the_block_only_the_last_tokens_are_seen() -> None:
+    model = tiny_model(tiny_config())
+    idx = some_ids(model.config, length=30)
+    out = model.generate(idx, 15, temperature=0)
+    assert out.shape == (3, 45)
+    for end in range(30, 45):
+        assert torch.equal(out[:, end], model(out[:, end - 12 : end])[0][:, -1].argmax(-1))
+
+
+def test_sampling_repeats_with_the_same_generator() -> None:
+    model = tiny_model(tiny_config())
+    idx = some_ids(model.config, length=2)
+
+    def draw(seed: int, **options: Any) -> torch.Tensor:
+        return model.generate(idx, 40, generator=torch.Generator().manual_seed(seed), **options)
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    draw(1)
+    assert torch.equal(state, torch.get_rng_state())  # torch's own source is left alone
+    assert not torch.equal(draw(1, temperature=3.0), draw(1, temperature=0.3))
+
+
+def test_sampling_follows_the_models_odds_temperature_and_top_k() -> None:
+    model = tiny_model(tiny_config(), scale=0.15)
+    prompt = some_ids(model.config, batch=1, length=5)
+    logits = model(prompt)[0][0, -1].detach()
+    many = prompt.expand(20_000, -1)
+    for temperature, top_k in ((1.0, None), (0.7, None), (1.0, 4), (1.5, 99)):
+        kept = logits / temperature
+        if top_k is not None and top_k < 17:
+            kept[kept < kept.sort().values[-top_k]] = -math.inf
+        generator = torch.Generator().manual_seed(0)
+        drawn = model.generate(many, 1, temperature, top_k, generator)[:, -1]
+        share = torch.bincount(drawn, minlength=17) / len(drawn)
+        torch.testing.assert_close(share, kept.softmax(-1), atol=0.015, rtol=0)
+        assert (share[kept == -math.inf] == 0).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_generation_has_no_dropout_and_leaves_the_mode_as_it_was(training: bool) -> None:
+    model = tiny_model(tiny_config(embd_pdrop=0.5, attn_pdrop=0.5, resid_pdrop=0.5)).train(training)
+    idx = some_ids(model.config, length=3)
+    out = model.generate(idx, 8, temperature=0)
+    assert model.training is training
+    assert model.h[0].attn.training is training
+    assert torch.equal(out, model.generate(idx, 8, temperature=0))
+    assert torch.equal(model.generate(idx, 0), idx)
+    assert not out.requires_grad
+
+
+# The file
+
+
+def test_model_py_can_be_read_in_one_sitting() -> None:
+    source = Path(model_module.__file__).read_text(encoding="utf-8")
+    lines = source.splitlines()
+    assert len(lines) <= 220
+    assert max(map(len, lines)) <= 120
+    order = [source.index(f"class {name}(") for name in ("CausalSelfAttention", "MLP", "Block", "GPT")]
+    assert all(earlier < later for earlier, later in pairwise(order))
