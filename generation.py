@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write Shakespeare: `python3 generation.py` asks for a beginning and a number of words, and writes that many new words.
+"""Write Shakespeare: `python3 generation.py` asks for a beginning and a number of words, and writes that many new ones.
 
 `python3 generation.py "ROMEO:" 200` asks nothing.
 """
@@ -30,7 +30,9 @@ def count_of_words(answer: str) -> int:
     if words < 1:
         raise ValueError(f"{words} words would be no text. Please give a number from 1 to {MOST_WORDS}.")
     if words > MOST_WORDS:
-        raise ValueError(f"{words} words are more than I can write at once. Please give a number from 1 to {MOST_WORDS}.")
+        raise ValueError(
+            f"{words} words are more than I can write at once. Please give a number from 1 to {MOST_WORDS}."
+        )
     return words
 
 
@@ -57,7 +59,10 @@ def main() -> int:
         from inkhorn.errors import InkhornError
         from inkhorn.runtime.engine import load
     except ModuleNotFoundError as error:
-        print(f"The set-up is missing ({error.name}). Please run `make demo` in {HERE} once, then try again.", file=sys.stderr)
+        print(
+            f"The set-up is missing ({error.name}). Please run `make demo` in {HERE} once, then try again.",
+            file=sys.stderr,
+        )
         return 1
     try:
         if len(arguments) == 2:
@@ -83,7 +88,9 @@ def main() -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except EOFError:
-        print("\nThe answer is missing. Questions can be skipped: python3 generation.py BEGINNING WORDS", file=sys.stderr)
+        print(
+            "\nThe answer is missing. Questions can be skipped: python3 generation.py BEGINNING WORDS", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print()

@@ -68,7 +68,10 @@ def load_module(path: Path, name: str) -> ModuleType:
 def report(title: str, series: Sequence[Series], facts: Mapping[str, Any]) -> None:
     """Print the table, then everything again as one line of JSON."""
     here = machine()
-    print(f"\n{title}\n{here['cpu']}, {here['cores']} cores; " + ", ".join(f"{k} {v}" for k, v in here["versions"].items()))
+    print(
+        f"\n{title}\n{here['cpu']}, {here['cores']} cores; "
+        + ", ".join(f"{k} {v}" for k, v in here["versions"].items())
+    )
     print(f"{'':44} {'median':>12}")
     for entry in series:
         print(entry.row())

@@ -59,7 +59,13 @@ def contenders(args: Args, folder: Path, config: ModelConfig, model: GPT) -> dic
     except ImportError:
         return found
     hf = AutoModelForCausalLM.from_pretrained(folder).eval()
-    options = {"do_sample": True, "temperature": 0.8, "max_new_tokens": args.tokens, "min_new_tokens": args.tokens, "pad_token_id": 0}
+    options = {
+        "do_sample": True,
+        "temperature": 0.8,
+        "max_new_tokens": args.tokens,
+        "min_new_tokens": args.tokens,
+        "pad_token_id": 0,
+    }
     found["transformers generate"] = timed(args.tokens, lambda: hf.generate(start, **options))
     return found
 

@@ -2,10 +2,10 @@
 
     python benchmarks/train.py --nanogpt FOLDER --text tiny-shakespeare.txt [--runs 3]
 
-1. Seconds to a loss: nanoGPT's small CPU recipe (4 layers, 4 heads, 128 wide, block 64, batch 12, 2000 steps), run by its
-   own train.py in a copy of its folder, against `inkhorn train small`. Both losses are over the whole validation split in
-   non-overlapping windows of 64, in float32; both times are of training steps, evaluation left out.
-2. Tokens a second at 10M parameters: one training step of each, same shape and batch, each with its own recipe's settings.
+1. Seconds to a loss: nanoGPT's small CPU recipe (4 layers, 4 heads, 128 wide, block 64, batch 12, 2000 steps), run by
+   its own train.py in a copy of its folder, against `inkhorn train small`. Both losses are over the whole validation
+   split in non-overlapping windows of 64; both times are of training steps, evaluation left out.
+2. Tokens a second at 10M parameters: one training step of each, same shape and batch, each with its recipe's settings.
 """
 
 import re
@@ -62,7 +62,7 @@ class Quiet:
 
     def step(self, metrics: dict[str, Any]) -> None: ...
 
-    def evaluated(self, metrics: dict[str, Any], sample: str) -> None:
+    def evaluated(self, metrics: dict[str, Any], sample: str) -> None:  # noqa: ARG002
         self.losses.append((metrics["seconds"], metrics["val/loss"]))
 
 
@@ -174,7 +174,11 @@ def main() -> None:
     ]
     series += interleave(args.rounds, step_at_10m(args, Shape(n_layer=6, n_head=6, n_embd=384)), "tokens/s")
     ratio = series[4].median / series[1].median
-    report("Training beside nanoGPT", series, {"share of nanoGPT's time to its loss": f"{ratio:.2f}", "threads": torch.get_num_threads()})
+    report(
+        "Training beside nanoGPT",
+        series,
+        {"share of nanoGPT's time to its loss": f"{ratio:.2f}", "threads": torch.get_num_threads()},
+    )
 
 
 if __name__ == "__main__":

@@ -53,7 +53,9 @@ def gpt2(ids: list[int], weights: dict[str, Array], n_layer: int, n_head: int) -
     wte, wpe = weights["transformer.wte.weight"], weights["transformer.wpe.weight"]
     x = wte[ids] + wpe[: len(ids)]  # [T, C]: what each token is, and where it stands
     for i in range(n_layer):
-        x = x + attention(layer_norm(x, *pair(f"h.{i}.ln_1")), pair(f"h.{i}.attn.c_attn"), pair(f"h.{i}.attn.c_proj"), n_head)
+        x = x + attention(
+            layer_norm(x, *pair(f"h.{i}.ln_1")), pair(f"h.{i}.attn.c_attn"), pair(f"h.{i}.attn.c_proj"), n_head
+        )
         x = x + mlp(layer_norm(x, *pair(f"h.{i}.ln_2")), pair(f"h.{i}.mlp.c_fc"), pair(f"h.{i}.mlp.c_proj"))
     return layer_norm(x, *pair("ln_f")) @ wte.T  # [T, V]: how likely each token of the vocabulary is to come next
 

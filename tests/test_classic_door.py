@@ -11,7 +11,9 @@ DOOR = ROOT / "generation.py"
 
 
 def door(*arguments: str, answers: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(DOOR), *arguments], input=answers, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, str(DOOR), *arguments], input=answers, capture_output=True, text=True, timeout=60
+    )
 
 
 def new_words(text: str, beginning: str) -> int:

@@ -13,7 +13,20 @@ from inkhorn.model import GPT
 
 ROOT = Path(__file__).parents[1]
 TEXT = "To be, or not to be: that is the question.\nWhether 'tis nobler in the mind to suffer.\n" * 40
-TINY = ["--steps", "6", "--eval-every", "3", "--save-every", "3", "--n-embd", "16", "--block-size", "16", "--sample-chars", "10"]
+TINY = [
+    "--steps",
+    "6",
+    "--eval-every",
+    "3",
+    "--save-every",
+    "3",
+    "--n-embd",
+    "16",
+    "--block-size",
+    "16",
+    "--sample-chars",
+    "10",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,9 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         n_embd=n_head * draw(st.integers(1, 128)),
         n_inner=draw(st.none() | st.integers(1, 9000)) if kind == "gpt2" else None,
         model_type=kind,  # type: ignore[arg-type]
-        activation_function=draw(st.sampled_from(["gelu_new", "gelu", "relu"] if kind == "gpt2" else ["gelu_new", "relu"])),
+        activation_function=draw(
+            st.sampled_from(["gelu_new", "gelu", "relu"] if kind == "gpt2" else ["gelu_new", "relu"])
+        ),
         tie_word_embeddings=draw(st.booleans()),
         embd_pdrop=draw(drop),
         attn_pdrop=draw(drop),
@@ -67,7 +69,13 @@ def test_transformers_reads_our_config_as_the_same_model(config: ModelConfig) ->
 
 def test_every_value_of_transformers_default_gpt2_is_read() -> None:
     config = ModelConfig.from_hf(AutoConfig.for_model("gpt2").to_dict())
-    assert (config.vocab_size, config.block_size, config.n_layer, config.n_head, config.n_embd) == (50257, 1024, 12, 12, 768)
+    assert (config.vocab_size, config.block_size, config.n_layer, config.n_head, config.n_embd) == (
+        50257,
+        1024,
+        12,
+        12,
+        768,
+    )
     assert (config.embd_pdrop, config.attn_pdrop, config.resid_pdrop) == (0.1, 0.1, 0.1)
     assert (config.bos_token_id, config.eos_token_id) == (50256, 50256)
     assert config.activation_function == "gelu_new"
@@ -168,8 +176,14 @@ def test_the_end_token_that_transformers_fills_in_is_none_in_a_small_vocabulary(
     ("changes", "offenders"),
     [
         *[({name: 0}, (name, "0")) for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_inner")],
-        *[({name: -3}, (name, "-3")) for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_inner")],
-        *[({name: 2.5}, (name, "2.5")) for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_inner")],
+        *[
+            ({name: -3}, (name, "-3"))
+            for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_inner")
+        ],
+        *[
+            ({name: 2.5}, (name, "2.5"))
+            for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_inner")
+        ],
         ({"n_layer": True}, ("n_layer", "True")),
         ({"n_embd": 18, "n_head": 4}, ("n_embd (18)", "n_head (4)")),
         ({"model_type": "gpt3"}, ("model_type", "'gpt3'", "gpt2, openai-gpt")),
@@ -192,7 +206,9 @@ def test_model_limits_name_the_offending_number(changes: dict[str, Any], offende
 
 
 def test_smallest_and_last_values_are_allowed() -> None:
-    config = ModelConfig(vocab_size=1, block_size=1, n_layer=1, n_head=1, n_embd=1, n_inner=1, bos_token_id=0, eos_token_id=0)
+    config = ModelConfig(
+        vocab_size=1, block_size=1, n_layer=1, n_head=1, n_embd=1, n_inner=1, bos_token_id=0, eos_token_id=0
+    )
     assert config.head_dim == 1
     assert tiny_config(eos_token_id=16, embd_pdrop=0.999).eos_token_id == 16
 
@@ -249,7 +265,10 @@ def test_sampling_limits_name_the_offending_number(changes: dict[str, Any], offe
         *[({n: 1.0}, (n, "1.0")) for n in ("dropout", "attn_dropout", "beta1", "beta2", "momentum", "ema_decay")],
         *[({n: -0.5}, (n, "-0.5")) for n in ("dropout", "attn_dropout", "beta1", "beta2", "momentum", "ema_decay")],
         *[({n: 1.5}, (n, "1.5")) for n in ("decay_fraction", "min_lr_ratio")],
-        *[({n: -1}, (n, "-1")) for n in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_chars")],
+        *[
+            ({n: -1}, (n, "-1"))
+            for n in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_chars")
+        ],
         ({"seed": -7}, ("seed", "-7")),
         ({"optimizer": "sgd"}, ("optimizer", "'sgd'", "muon, adamw")),
         ({"schedule": "cos"}, ("schedule", "'cos'", "linear, cosine")),

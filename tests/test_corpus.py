@@ -14,7 +14,6 @@ from inkhorn import corpus
 from inkhorn.corpus import CORPORA, Corpus, cache_dir, fetch, from_path, listing
 from inkhorn.errors import CorpusError, UsageError
 from inkhorn.textsource import END_OF_TEXT, TextSource, halves, read_text, rechunk
-from inkhorn.tokenizer import END_OF_TEXT as TOKENIZERS_END_OF_TEXT
 
 BODY = b"all the lines\n" * 1000
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -25,10 +24,6 @@ PIECES = st.lists(st.sampled_from([END_OF_TEXT, END_OF_TEXT[:6], END_OF_TEXT[6:]
 
 def whole_markers(chunks: list[str]) -> int:
     return sum(chunk.count(END_OF_TEXT) for chunk in chunks)
-
-
-def test_the_marker_is_the_tokenizers() -> None:
-    assert END_OF_TEXT == TOKENIZERS_END_OF_TEXT
 
 
 @given(PIECES, st.integers(1, 40))

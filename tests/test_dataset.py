@@ -46,7 +46,7 @@ def test_a_text_is_tokenised_once(tmp_path: Path) -> None:
 
 def test_a_half_built_folder_is_built_again(tmp_path: Path) -> None:
     first = prepare(source("abc" * 100, "abc"), tmp_path)
-    folder = Path(str(first.train.filename)).parent
+    folder = next((tmp_path / "datasets").iterdir())
     (folder / "dataset.json").unlink()
     again = prepare(source("abc" * 100, "abc"), tmp_path)
     assert again.train.tolist() == first.train.tolist()

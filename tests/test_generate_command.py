@@ -1,4 +1,4 @@
-"""`inkhorn generate` as its user meets it: text on standard output, notes on standard error, exit codes, no traceback."""
+"""`inkhorn generate` as its user meets it: texts, notes on standard error, exit codes, and never a traceback."""
 
 import io
 import json

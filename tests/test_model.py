@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Open
 from inkhorn import model as model_module
 from inkhorn.config import ModelConfig
 from inkhorn.errors import CheckpointError
-from inkhorn.model import GPT, is_linear
+from inkhorn.model import GPT, MLP, CausalSelfAttention, is_linear
 from inkhorn.recipes import RECIPES
 from inkhorn.weights import read_json, tensor_shapes, write_json
 
@@ -67,11 +67,20 @@ def test_transformers_computes_the_same_from_our_folder(tmp_path: Path, kind: An
 
 @pytest.mark.parametrize(("kind", "activation", "tied"), VARIANTS)
 def test_we_compute_the_same_from_transformers_folder(tmp_path: Path, kind: Any, activation: str, tied: bool) -> None:
-    sizes = {"vocab_size": 23, "n_positions": 9, "n_embd": 12, "n_layer": 2, "n_head": 3, "tie_word_embeddings": tied}
+    sizes: dict[str, Any] = {
+        "vocab_size": 23,
+        "n_positions": 9,
+        "n_embd": 12,
+        "n_layer": 2,
+        "n_head": 3,
+        "tie_word_embeddings": tied,
+    }
     sizes |= {"initializer_range": 0.4, "layer_norm_epsilon": 1e-3}
     torch.manual_seed(5)
     if kind == "gpt2":
-        theirs: Any = GPT2LMHeadModel(GPT2Config(**sizes, activation_function=activation, n_inner=30, bos_token_id=1, eos_token_id=2))
+        theirs: Any = GPT2LMHeadModel(
+            GPT2Config(**sizes, activation_function=activation, n_inner=30, bos_token_id=1, eos_token_id=2)
+        )
     else:
         theirs = OpenAIGPTLMHeadModel(OpenAIGPTConfig(**sizes, afn={"gelu_new": "gelu"}.get(activation, activation)))
     with torch.no_grad():
@@ -89,7 +98,9 @@ def test_we_compute_the_same_from_transformers_folder(tmp_path: Path, kind: Any,
 
 @pytest.mark.parametrize(("kind", "activation", "tied"), VARIANTS)
 def test_round_trips_keep_every_bit(tmp_path: Path, kind: Any, activation: Any, tied: bool) -> None:
-    config = tiny_config(model_type=kind, activation_function=activation, tie_word_embeddings=tied, attn_pdrop=0.25, eos_token_id=3)
+    config = tiny_config(
+        model_type=kind, activation_function=activation, tie_word_embeddings=tied, attn_pdrop=0.25, eos_token_id=3
+    )
     ours = tiny_model(config)
     ours.save_pretrained(str(tmp_path / "ours"))  # a str does as well as a Path
     again = GPT.from_pretrained(str(tmp_path / "ours"))
@@ -132,7 +143,9 @@ def test_a_config_of_another_shape_is_refused(tmp_path: Path) -> None:
     tiny_model(tiny_config()).save_pretrained(tmp_path)
     config = read_json(tmp_path / "config.json")
     write_json(tmp_path / "config.json", config | {"vocab_size": 18})
-    with pytest.raises(CheckpointError, match=r"transformer\.wte\.weight has shape \[17, 16\], the config asks for \[18, 16\]"):
+    with pytest.raises(
+        CheckpointError, match=r"transformer\.wte\.weight has shape \[17, 16\], the config asks for \[18, 16\]"
+    ):
         GPT.from_pretrained(tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"no config\.json"):
@@ -245,6 +258,16 @@ def test_each_dropout_acts_in_training_only(which: str, kind: Any) -> None:
     assert torch.equal(plain(idx)[0], plain(idx)[0])
 
 
+def test_both_sub_layers_drop_a_share_of_their_output() -> None:
+    config = tiny_config(resid_pdrop=0.25)
+    torch.manual_seed(0)
+    x = torch.randn(4, 12, 16)
+    for layer in (CausalSelfAttention(config), MLP(config)):
+        dropped = (layer.train()(x) == 0).float().mean().item()
+        assert dropped == pytest.approx(0.25, abs=0.06)
+        assert (layer.eval()(x) != 0).all()
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
 def test_starts_as_openai_did(kind: Any) -> None:
     torch.manual_seed(0)
@@ -347,7 +370,7 @@ def test_generation_has_no_dropout_and_leaves_the_mode_as_it_was(training: bool)
     idx = some_ids(model.config, length=3)
     out = model.generate(idx, 8, temperature=0)
     assert model.training is training
-    assert model.h[0].attn.training is training
+    assert all(module.training is training for module in model.modules())
     assert torch.equal(out, model.generate(idx, 8, temperature=0))
     assert torch.equal(model.generate(idx, 0), idx)
     assert not out.requires_grad

@@ -15,7 +15,9 @@ MUON = TrainConfig(optimizer="muon", lr=0.01, muon_lr=0.02, weight_decay=0.1)
 ADAMW = replace(MUON, optimizer="adamw")
 
 
-def matrix_with(singular_values: torch.Tensor, rows: int, cols: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def matrix_with(
+    singular_values: torch.Tensor, rows: int, cols: int, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """A matrix U S V^T, and its U and V."""
     generator = torch.Generator().manual_seed(seed)
     u = torch.linalg.qr(torch.randn(rows, len(singular_values), generator=generator)).Q
@@ -36,14 +38,17 @@ def test_singular_values_become_about_one_and_their_vectors_stay(rows: int, cols
         assert result.dtype == dtype
         assert result.shape == (rows, cols)
         turned = u.T @ result.float() @ v  # diagonal, if the singular vectors were kept
-        assert 0.6 < turned.diagonal().min()
+        assert turned.diagonal().min() > 0.6
         assert turned.diagonal().max() < 1.3
         off_diagonal = turned - turned.diagonal().diag()
         assert off_diagonal.abs().max() < (1e-3 if dtype == torch.float32 else 0.08)
 
 
 def test_a_batch_is_done_matrix_by_matrix() -> None:
-    batch = torch.randn(5, 6, 9, generator=torch.Generator().manual_seed(1)) * torch.tensor([1e-3, 1, 10, 100, 1e4])[:, None, None]
+    batch = (
+        torch.randn(5, 6, 9, generator=torch.Generator().manual_seed(1))
+        * torch.tensor([1e-3, 1, 10, 100, 1e4])[:, None, None]
+    )
     together = orthogonalize(batch, dtype=torch.float32)
     for matrix, result in zip(batch, together, strict=True):
         torch.testing.assert_close(orthogonalize(matrix[None], dtype=torch.float32)[0], result, atol=1e-5, rtol=0)
@@ -138,13 +143,20 @@ def test_muon_has_the_blocks_matrices_and_adamw_the_rest(kind: Any, tied: bool, 
     model = GPT(tiny_config(model_type=kind, tie_word_embeddings=tied))
     name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     adamw, *others = make_optimizers(model, train)
-    owned = [{name_of[id(p)] for group in optimizer.param_groups for p in group["params"]} for optimizer in (adamw, *others)]
-    matrices = {f"h.{i}.{name}.weight" for i in range(2) for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")}
+    owned = [
+        {name_of[id(p)] for group in optimizer.param_groups for p in group["params"]} for optimizer in (adamw, *others)
+    ]
+    matrices = {
+        f"h.{i}.{name}.weight" for i in range(2) for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    }
     if train.optimizer == "muon":
         assert [type(optimizer) for optimizer in others] == [Muon]
         assert owned == [set(name_of.values()) - matrices, matrices]
         parts = {name_of[id(p)]: group["parts"] for group in others[0].param_groups for p in group["params"]}
-        assert {name for name, part in parts.items() if part == 3} == {"h.0.attn.c_attn.weight", "h.1.attn.c_attn.weight"}
+        assert {name for name, part in parts.items() if part == 3} == {
+            "h.0.attn.c_attn.weight",
+            "h.1.attn.c_attn.weight",
+        }
         assert {group["peak_lr"] for group in others[0].param_groups} == {0.02}
     else:
         assert owned == [set(name_of.values())]
@@ -154,8 +166,8 @@ def test_muon_has_the_blocks_matrices_and_adamw_the_rest(kind: Any, tied: bool, 
 
 def test_a_parameter_in_two_groups_or_in_none_is_a_bug() -> None:
     one, two = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
-    sgd = torch.optim.SGD([one], lr=1.0)
-    both = torch.optim.SGD([one, two], lr=1.0)
+    sgd: torch.optim.Optimizer = torch.optim.SGD([one], lr=1.0)
+    both: torch.optim.Optimizer = torch.optim.SGD([one, two], lr=1.0)
     assert_partition([one, two], [both])
     assert_partition([one, two], [sgd, torch.optim.SGD([two], lr=1.0)])
     for optimizers in ([sgd], [sgd, both], [], [both, both]):

@@ -3,6 +3,7 @@ numbers that were worked out by hand, and against pinned results that another im
 
 import math
 from collections.abc import Mapping
+from itertools import accumulate, takewhile
 from typing import Any
 
 import numpy as np
@@ -64,25 +65,13 @@ def plain_sample(logits: list[float], params: SamplingParams, u: float) -> int:
     best = -candidates[0][0]
     w = [plain_exp((-negative - best) / params.temperature) for negative, _ in candidates]
 
-    def total(values: list[float]) -> float:
-        result = 0.0
-        for value in values:
-            result += value
-        return result
-
     if params.top_p < 1:
-        kept = 1
-        while total(w[:kept]) < params.top_p * total(w):
-            kept += 1
-        w = w[:kept]
-    for i, weight in enumerate(w):
-        if weight < params.min_p:
-            w = w[:i]
-            break
-    for i in range(len(w)):
-        if total(w[: i + 1]) > u * total(w):
-            return candidates[i][1]
-    return candidates[len(w) - 1][1]
+        sums = list(accumulate(w))
+        w = [weight for weight, before in zip(w, [0.0, *sums], strict=False) if before < params.top_p * sums[-1]]
+    w = list(takewhile(lambda weight: weight >= params.min_p, w))
+    sums = list(accumulate(w))
+    above = [i for i, running in enumerate(sums) if running > u * sums[-1]]
+    return candidates[above[0] if above else len(w) - 1][1]
 
 
 # Philox
@@ -220,6 +209,19 @@ def test_a_sampler_remembers_what_was_written(
         assert token == expected
         assert token not in banned
         text.append(token)
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.7])
+def test_sums_run_from_the_first_to_the_last(top_p: float) -> None:
+    """NumPy's own sum() goes by pairs, and would put the last bits elsewhere: here u stands just at the borders."""
+    logits = np.random.default_rng(0).normal(size=1500)
+    params = SamplingParams(temperature=1.0, top_p=top_p)
+    w = [plain_exp(value - logits.max()) for value in sorted(logits, reverse=True)]
+    sums = list(accumulate(w))
+    total = next(value for value in sums if value >= top_p * sums[-1])
+    for border in [value for value in sums if value < total][::10]:
+        for u in (border / total, math.nextafter(border / total, 0), math.nextafter(border / total, 1)):
+            assert sample(logits, params, u) == plain_sample(logits.tolist(), params, u)
 
 
 def test_drawing_leaves_the_logits_alone() -> None:

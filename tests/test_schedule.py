@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ def plans(draw: st.DrawFn) -> TrainConfig:
     return TrainConfig(
         steps=steps,
         warmup_steps=draw(st.integers(0, steps - 1)),
-        schedule=draw(st.sampled_from(["linear", "cosine"])),  # type: ignore[arg-type]
+        schedule=draw(st.sampled_from(["linear", "cosine"])),
         decay_fraction=draw(st.floats(0.0, 1.0)),
         min_lr_ratio=draw(st.floats(0.0, 1.0)),
         momentum=draw(st.floats(0.0, 0.99)),
@@ -29,8 +30,8 @@ def test_rises_to_one_then_only_falls_to_the_last_rate(plan: TrainConfig) -> Non
     warm = plan.warmup_steps
     assert all(0.0 < value <= 1.0 for value in rates[:-1]) or plan.min_lr_ratio == 0.0
     assert max(rates[:-1]) == 1.0 == rates[warm]
-    assert all(later > earlier for earlier, later in zip(rates[:warm], rates[1:warm], strict=False))
-    assert all(later <= earlier for earlier, later in zip(rates[warm:], rates[warm + 1 :], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(rates[:warm]))
+    assert all(later <= earlier for earlier, later in pairwise(rates[warm:]))
     assert rates[-1] == pytest.approx(plan.min_lr_ratio, abs=1e-12)
     assert rate(plan.steps + 1000, plan) == pytest.approx(plan.min_lr_ratio, abs=1e-12)
     if warm:
@@ -44,7 +45,7 @@ def test_no_step_jumps_further_than_the_slope_allows(plan: TrainConfig) -> None:
         length = min(length, round(plan.steps * plan.decay_fraction))
     steepest = max(1 / max(1, plan.warmup_steps), (math.pi / 2) / max(1, length))
     rates = [rate(step, plan) for step in range(plan.steps + 1)]
-    jumps = [abs(later - earlier) for earlier, later in zip(rates, rates[1:], strict=False)]
+    jumps = [abs(later - earlier) for earlier, later in pairwise(rates)]
     assert max(jumps) <= steepest + 1e-12
 
 
@@ -71,7 +72,7 @@ def test_momentum_rises_from_a_short_memory_and_stays(plan: TrainConfig) -> None
     values = [momentum(step, plan) for step in range(plan.momentum_warmup + 5)]
     assert values[0] == pytest.approx(min(0.85, plan.momentum) if plan.momentum_warmup else plan.momentum)
     assert values[plan.momentum_warmup :] == pytest.approx([plan.momentum] * 5)
-    assert all(later >= earlier - 1e-12 for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later >= earlier - 1e-12 for earlier, later in pairwise(values))
 
 
 def test_momentum_halfway() -> None:

@@ -198,7 +198,7 @@ def test_an_explosion_is_rolled_back_with_half_the_rate(
 ) -> None:
     import inkhorn.train as module
 
-    real, harmed = module.train_step, []
+    real, harmed = module.train_step, list[int]()
 
     def sometimes(state: TrainState, *rest: Any) -> torch.Tensor:
         values = real(state, *rest)
@@ -233,7 +233,9 @@ def test_an_explosion_that_returns_ends_the_run(data: Dataset, tmp_path: Path, m
         return values if state.step < 5 else torch.tensor([math.inf, 1.0])
 
     monkeypatch.setattr(module, "train_step", always)
-    with pytest.raises(TrainingError, match=r"exploded 4 times.*--lr and --muon-lr.*last good checkpoint is .*step-0000003"):
+    with pytest.raises(
+        TrainingError, match=r"exploded 4 times.*--lr and --muon-lr.*last good checkpoint is .*step-0000003"
+    ):
         trainer(data, tmp_path, BASE).run(resume=False)
     latest = RunFolder(tmp_path).latest()
     assert latest is not None
@@ -274,7 +276,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(data: Dataset, tmp_path: Path, mon
 
 def test_resume_refuses_another_text_shape_or_optimizer(data: Dataset, tmp_path: Path) -> None:
     trainer(data, tmp_path, replace(BASE, steps=3)).run(resume=False)
-    other = replace(data, sha256="0" * 64)  # type: ignore[type-var]
+    other = replace(data, sha256="0" * 64)
     with pytest.raises(CheckpointError, match="another text"):
         trainer(other, tmp_path).run(resume=True)
     with pytest.raises(CheckpointError, match="trained with muon, not adamw"):
@@ -299,7 +301,9 @@ def test_accumulated_gradients_equal_one_large_batch(data: Dataset, tmp_path: Pa
     large = trainer(data, tmp_path / "a", replace(plain, batch_size=8)).run(resume=False)
     small = trainer(data, tmp_path / "b", replace(plain, batch_size=4, grad_accum=2)).run(resume=False)
     for (name, a), b in zip(large.model.named_parameters(), small.model.parameters(), strict=True):
-        if not name.endswith("c_attn.bias"):  # a key's bias has no effect: its gradient is rounding, which Adam blows up
+        if not name.endswith(
+            "c_attn.bias"
+        ):  # a key's bias has no effect: its gradient is rounding, which Adam blows up
             torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-4)
 
 

@@ -106,9 +106,8 @@ def test_a_text_that_fits_is_left_alone(policy: str) -> None:
 def test_an_error_names_the_one_character() -> None:
     with pytest.raises(TokenizerError) as caught:
         replace_unknown("caf\u00e9: caf\u00e9", KNOWN.__contains__, "error")
-    assert str(caught.value) == (
-        r"the vocabulary lacks a character in the text: '\xe9' (U+00E9 LATIN SMALL LETTER E WITH ACUTE) at character 3 (2 times)"
-    )
+    name = r"'\xe9' (U+00E9 LATIN SMALL LETTER E WITH ACUTE)"
+    assert str(caught.value) == f"the vocabulary lacks a character in the text: {name} at character 3 (2 times)"
 
 
 def test_an_error_about_a_colon_is_whole() -> None:
@@ -136,7 +135,7 @@ def test_an_unknown_policy_is_refused() -> None:
 def test_the_result_is_always_in_the_vocabulary(text: str, others: frozenset[str], latin: bool) -> None:
     known = others | (KNOWN if latin else frozenset())
     for policy in ("skip", "nearest"):
-        fitted, found = replace_unknown(text, known.__contains__, policy)  # type: ignore[arg-type]
+        fitted, found = replace_unknown(text, known.__contains__, policy)
         assert set(fitted) <= known
         assert {unknown.character for unknown in found} == set(text) - known
         assert [unknown.position for unknown in found] == sorted(text.index(u.character) for u in found)
@@ -151,7 +150,8 @@ def test_the_result_is_always_in_the_vocabulary(text: str, others: frozenset[str
 
 def test_every_accented_latin_letter_keeps_its_letter() -> None:
     for code in range(0xC0, 0x250):
-        base, *marks = unicodedata.normalize("NFKD", chr(code))
+        plain = unicodedata.normalize("NFKD", chr(code))
+        base, marks = plain[0], plain[1:]
         if base in string.ascii_letters and all(map(unicodedata.combining, marks)):
             assert nearest(chr(code)) == base, hex(code)
 

@@ -83,7 +83,9 @@ def test_a_repeated_tied_head_is_ignored(tmp_path: Path) -> None:
 def test_every_float_format_is_read_exactly(tmp_path: Path, dtype: torch.dtype) -> None:
     tensors = {name: torch.from_numpy(array).to(dtype) for name, array in on_disk(TINY).items()}
     edge = torch.finfo(dtype)  # subnormals, the largest number, both zeros
-    tensors["transformer.ln_f.bias"][:5] = torch.tensor([edge.smallest_normal / 4, -edge.smallest_normal, 0.0, -0.0, 1.0]).to(dtype)
+    tensors["transformer.ln_f.bias"][:5] = torch.tensor(
+        [edge.smallest_normal / 4, -edge.smallest_normal, 0.0, -0.0, 1.0]
+    ).to(dtype)
     tensors["transformer.ln_f.bias"][5] = min(edge.max, torch.finfo(torch.float32).max)
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
     read = read_weights(tmp_path, TINY)
@@ -129,7 +131,8 @@ def test_truncated_at_any_length(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"garbage", b"\0" * 1000, b"PK\x03\x04" + b"x" * 500, b"\xff" * 64, struct.pack("<Q", 4) + b"nope", b"\x80\x04}"]
+    "content",
+    [b"garbage", b"\0" * 1000, b"PK\x03\x04" + b"x" * 500, b"\xff" * 64, struct.pack("<Q", 4) + b"nope", b"\x80\x04}"],
 )
 def test_garbage(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(content)
@@ -137,7 +140,9 @@ def test_garbage(tmp_path: Path, content: bytes) -> None:
 
 
 @given(st.data())
-def test_damage_to_a_header_is_refused_in_words_or_harmless(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_damage_to_a_header_is_refused_in_words_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     folder = tmp_path_factory.getbasetemp()
     config = tiny_config(n_layer=1, vocab_size=3, block_size=2, n_embd=2, n_head=1)
     put(folder, on_disk(config))
@@ -194,7 +199,9 @@ def test_a_tensor_under_both_names_is_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path, "ln_f.bias", "both with and without")
 
 
-@pytest.mark.parametrize(("dtype", "name"), [(torch.int32, "I32"), (torch.float8_e4m3fn, "F8_E4M3"), (torch.bool, "BOOL")])
+@pytest.mark.parametrize(
+    ("dtype", "name"), [(torch.int32, "I32"), (torch.float8_e4m3fn, "F8_E4M3"), (torch.bool, "BOOL")]
+)
 def test_an_unreadable_number_format_is_named(tmp_path: Path, dtype: torch.dtype, name: str) -> None:
     tensors = {n: torch.from_numpy(array) for n, array in on_disk(TINY).items()}
     tensors["transformer.h.0.mlp.c_proj.bias"] = torch.zeros(16).to(dtype)
@@ -260,7 +267,9 @@ def test_what_is_not_finite_is_not_written(tmp_path: Path, bad: float, framework
     tensors["h.1.mlp.c_fc.weight"][3, 4] = bad
     if framework == "torch":
         tensors = {name: torch.from_numpy(array) for name, array in tensors.items()}
-    with pytest.raises(CheckpointError, match=r"h\.1\.mlp\.c_fc\.weight holds values that are not finite.*nothing is written"):
+    with pytest.raises(
+        CheckpointError, match=r"h\.1\.mlp\.c_fc\.weight holds values that are not finite.*nothing is written"
+    ):
         write_weights(tmp_path / "new", TINY, tensors)
     assert not (tmp_path / "new").exists()
 

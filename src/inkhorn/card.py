@@ -1,5 +1,6 @@
 """The model card and generation defaults of a checkpoint folder."""
 
+import math
 from pathlib import Path
 
 from inkhorn.config import ModelConfig
@@ -8,22 +9,34 @@ from inkhorn.recipes import TrainConfig
 from inkhorn.weights import write_json
 
 
-def write(folder: Path, config: ModelConfig, dataset: Dataset, train: TrainConfig, step: int) -> None:
-    """Write README.md and generation_config.json beside a model's weights."""
+def write(
+    folder: Path,
+    config: ModelConfig,
+    dataset: Dataset,
+    train: TrainConfig,
+    step: int,
+    seconds: float,
+    loss: float | None = None,
+) -> None:
+    """Write README.md and generation_config.json beside a model's weights.
+
+    Args:
+        folder: the checkpoint.
+        config: the model's shape.
+        dataset: what it was trained on.
+        train: how.
+        step: for how many steps.
+        seconds: spent on them.
+        loss: in nats per token over the held-out part, once it is known.
+
+    """
     defaults = {"do_sample": True, "temperature": 0.8, "max_new_tokens": 200}
     ends = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
     write_json(folder / "generation_config.json", defaults | ends)
-    text = card(config, dataset, train, step)
-    (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def card(config: ModelConfig, dataset: Dataset, train: TrainConfig, step: int) -> str:
-    """The card's text: what the model is, what it was trained on and how."""
+    rows = _facts(config, dataset, train, step, seconds, loss)
     kind = "GPT-2" if config.pre_norm else "GPT-1"
-    rows = train.batch_size * train.grad_accum
-    optimizer = f"Muon {train.muon_lr:g}, AdamW {train.lr:g}" if train.optimizer == "muon" else f"AdamW {train.lr:g}"
-    epochs = step * rows * config.block_size / len(dataset.train)
-    return f"""---
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    text = f"""---
 library_name: transformers
 pipeline_tag: text-generation
 tags: [inkhorn, {config.model_type}]
@@ -33,14 +46,7 @@ tags: [inkhorn, {config.model_type}]
 
 | | |
 | --- | --- |
-| architecture | {kind}: {config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide, block {config.block_size} |
-| vocabulary | {config.vocab_size} tokens |
-| training text | {dataset.name}, {len(dataset.train):,} tokens; held out: {len(dataset.val):,} |
-| training | {step:,} steps of {rows} x {config.block_size} tokens ({epochs:.1f} epochs), {optimizer}, dropout {train.dropout:g}, \
-weight decay {train.weight_decay:g}, seed {train.seed} |
-| made with | Inkhorn |
-
-The loss over the held-out text is in the run's `metrics.jsonl`.
+{table}
 
 It loads in transformers as it is:
 
@@ -50,3 +56,29 @@ model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```
 """
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _facts(
+    config: ModelConfig, dataset: Dataset, train: TrainConfig, step: int, seconds: float, loss: float | None
+) -> dict[str, str]:
+    kind = "GPT-2 (pre-norm)" if config.pre_norm else "GPT-1 (post-norm)"
+    rows = train.batch_size * train.grad_accum
+    epochs = step * rows * config.block_size / len(dataset.train)
+    rates = f"Muon {train.muon_lr:g}, AdamW {train.lr:g}" if train.optimizer == "muon" else f"AdamW {train.lr:g}"
+    facts = {
+        "architecture": f"{kind}: {config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide",
+        "context": f"{config.block_size} tokens",
+        "vocabulary": f"{config.vocab_size} tokens",
+        "text": f"{dataset.name}: {len(dataset.train):,} tokens to train on, {len(dataset.val):,} held out",
+        "training": f"{step:,} steps of {rows} x {config.block_size} tokens ({epochs:.2f} epochs)",
+        "time": f"{seconds / 60:.1f} minutes",
+        "rates": f"{rates}; {train.schedule} schedule over {train.steps:,} steps",
+        "regularisation": f"dropout {train.dropout:g}, weight decay {train.weight_decay:g}",
+        "seed": f"{train.seed}",
+    }
+    if loss is not None:
+        facts["loss on the held-out text"] = (
+            f"{loss:.4f} nats per token, {loss / math.log(2):.4f} bits, over all of it in non-overlapping windows"
+        )
+    return facts | {"made with": "Inkhorn"}

@@ -1,11 +1,11 @@
 """A run's folder: checkpoints that appear whole or not at all, and the names of the latest and the best.
 
-    runs/mine/
-      step-0000400/         a checkpoint: what generation and transformers need ...
-        config.json, model.safetensors, tokenizer.json, tokenizer_config.json, generation_config.json, README.md
-        trainer/           ... and what training needs to go on: state.json, state.pt
-      latest, best         files of one line, the name of a step folder
-      metrics.jsonl, loss.png, report.html, samples.txt
+runs/mine/
+  step-0000400/         a checkpoint: what generation and transformers need ...
+    config.json, model.safetensors, tokenizer.json, tokenizer_config.json, generation_config.json, README.md
+    trainer/           ... and what training needs to go on: state.json, state.pt
+  latest, best         files of one line, the name of a step folder
+  metrics.jsonl, loss.png, report.html, samples.txt
 """
 
 import re
@@ -33,7 +33,7 @@ class RunFolder:
         self.path, self.keep = path, keep
 
     def steps(self) -> list[Path]:
-        """The whole checkpoints, oldest first; `step-N.old` counts where a crash cut the replacement of step-N short."""
+        """The whole checkpoints, oldest first; `step-N.old` is one if a crash cut short the replacement of step-N."""
         found: dict[int, Path] = {}
         for path in sorted(self.path.glob("step-*")):  # step-N comes before step-N.old
             match = _STEP.fullmatch(path.name)
@@ -106,7 +106,7 @@ class RunFolder:
         kept = {self.best(), *steps[-self.keep :]}
         for folder in steps:
             if folder not in kept:
-                doomed = folder.with_suffix(".tmp")  # renamed first: a folder half deleted must not pass for a whole one
+                doomed = folder.with_suffix(".tmp")  # renamed first: half a folder must not pass for a whole one
                 with suppress(OSError):
                     folder.rename(doomed)
                 shutil.rmtree(doomed, ignore_errors=True)
@@ -114,9 +114,10 @@ class RunFolder:
 
 def resolve_checkpoint(path: Path) -> Path:
     """The checkpoint folder that a user's path means: itself, or the best (else the latest) one of a run's folder."""
+    known = "a checkpoint folder, a run's folder, or the name shakespeare"
     try:
         if not path.exists():
-            raise CheckpointError(f"{path} does not exist: give a checkpoint folder, a run's folder, or the name shakespeare")
+            raise CheckpointError(f"{path} does not exist: give {known}")
         if (path / "config.json").is_file():
             return path
     except OSError as error:  # may not be looked at, or too long for a name

@@ -24,7 +24,7 @@ _FIXED_IN_HF = {
     "add_cross_attention": False,
 }
 
-# The end-of-text token of GPT-2's own vocabulary, which transformers writes into the config of every GPT-2 that names none.
+# GPT-2's own end-of-text token, which transformers writes into the config of every GPT-2 that names none.
 _HF_END_OF_TEXT = 50256
 
 
@@ -132,16 +132,17 @@ class ModelConfig:
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> "ModelConfig":
         """Read transformers' `config.json`; CheckpointError for what is not a GPT-1 or GPT-2, or is incomplete."""
-        kind = config.get("model_type")
+        kind: Any = config.get("model_type")
         if kind not in get_args(ModelType):
-            raise CheckpointError(f"config.json: model_type is {kind!r}; only {', '.join(get_args(ModelType))} are known")
+            known = " and ".join(get_args(ModelType))
+            raise CheckpointError(f"config.json: model_type is {kind!r}; only {known} are known")
         for key, value in _FIXED_IN_HF.items():
             if config.get(key, value) != value:
                 raise CheckpointError(f"config.json: {key} = {config[key]!r} is not supported, only {value!r}")
         activation = config.get("activation_function", "gelu_new")
         if kind == "openai-gpt":  # transformers' GPT-1 names it `afn`, and calls the tanh form "gelu"
             activation = {"gelu": "gelu_new"}.get(config.get("afn", "gelu"), config.get("afn"))
-        same = ("vocab_size", "n_layer", "n_head", "n_embd", "n_inner", "tie_word_embeddings", "layer_norm_epsilon")
+        same = ["vocab_size", "n_layer", "n_head", "n_embd", "n_inner", "tie_word_embeddings", "layer_norm_epsilon"]
         same += ("embd_pdrop", "attn_pdrop", "resid_pdrop", "bos_token_id", "eos_token_id")
         values = {key: config[key] for key in same if key in config}
         if kind == "openai-gpt":

@@ -1,7 +1,7 @@
 """Token ids on disk, and batches of them in an order that is a pure function of (seed, step).
 
-A dataset is a folder: `train.bin` and `val.bin` (little-endian ids, mapped into memory, never read whole), the tokenizer
-that made them, and `dataset.json`. It is built once for a text and found again by the text's checksum.
+A dataset is a folder: `train.bin` and `val.bin` (little-endian ids, mapped into memory, never read whole), the
+tokenizer that made them, and `dataset.json`. It is built once for a text and found again by the text's checksum.
 """
 
 import os
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from inkhorn.textsource import TextSource
 from inkhorn.errors import CheckpointError, CorpusError
+from inkhorn.textsource import TextSource
 from inkhorn.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
 from inkhorn.weights import read_json, write_json
 
@@ -46,7 +46,9 @@ class Dataset:
     def start_id(self) -> int:
         """What an empty prompt starts from: `<|endoftext|>` where the model learns it, else a line break, else id 0."""
         end = self.tokenizer.eos_id
-        if end is not None and any((self.train[i : i + (1 << 24)] == end).any() for i in range(0, len(self.train), 1 << 24)):
+        if end is not None and any(
+            (self.train[i : i + (1 << 24)] == end).any() for i in range(0, len(self.train), 1 << 24)
+        ):
             return end
         fitted, unknown = self.tokenizer.fit("\n")
         return 0 if unknown or not fitted else int(self.tokenizer.encode(fitted)[0])
@@ -79,11 +81,15 @@ def prepare(source: TextSource, cache: Path, progress: Progress = lambda _: None
             progress(len(chunk))
 
     # The alphabet is the whole text's: a validation character that was never trained is still scored, not skipped.
-    tokenizer = CharTokenizer.from_chunks(chunk for part in (source.train_chunks(), source.val_chunks()) for chunk in counted(part))
+    tokenizer = CharTokenizer.from_chunks(
+        chunk for part in (source.train_chunks(), source.val_chunks()) for chunk in counted(part)
+    )
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     try:
         partial.mkdir(parents=True)
-        dtype = np.dtype("<u1" if tokenizer.vocab_size <= 1 << 8 else "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
+        dtype = np.dtype(
+            "<u1" if tokenizer.vocab_size <= 1 << 8 else "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
+        )
         for part, chunks in (("train", source.train_chunks()), ("val", source.val_chunks())):
             with (partial / f"{part}.bin").open("wb") as file:
                 for chunk in counted(chunks):
@@ -112,8 +118,8 @@ def _open(folder: Path) -> Dataset:
 class BatchOrder:
     """Training windows in an order without end, shuffled anew each epoch.
 
-    An epoch cuts the ids into windows of block_size tokens from a random offset and deals them in random order, so every
-    token is learnt from once an epoch and windows never fall the same way twice. Nothing is remembered between steps.
+    An epoch cuts the ids into windows of block_size tokens from a random offset and deals them in random order: every
+    token is learnt from once an epoch, and windows never fall the same way twice. Nothing is remembered between steps.
 
     Args:
         ids: (n,) token ids, n above block_size.

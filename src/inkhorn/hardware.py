@@ -43,8 +43,16 @@ def choose_hardware(config: TrainConfig) -> Hardware:
     elif not available[name]:
         here = ", ".join(kind for kind, there in available.items() if there)
         raise UsageError(f"--device {name}: torch finds no such device here, only {here}")
-    what = torch.cuda.get_device_name() if name == "cuda" else f"{torch.get_num_threads()} threads" if name == "cpu" else "Apple GPU"
-    device_reason = f"device {name} ({what}): " + ("as asked" if config.device != "auto" else "the fastest that torch finds")
+    what = (
+        torch.cuda.get_device_name()
+        if name == "cuda"
+        else f"{torch.get_num_threads()} threads"
+        if name == "cpu"
+        else "Apple GPU"
+    )
+    device_reason = f"device {name} ({what}): " + (
+        "as asked" if config.device != "auto" else "the fastest that torch finds"
+    )
 
     dtype, dtype_reason = _choose_dtype(name, config)
     if config.compile == "auto":
@@ -84,7 +92,7 @@ def has_bf16_cpu() -> bool:
 
 
 def measure_peak(hardware: Hardware, size: int | None = None) -> float:
-    """The best matrix product of `size` that this machine does, in FLOP/s: the yardstick of MFU. Takes under a second."""
+    """FLOP/s of the best of some products of two matrices of `size`: the yardstick of MFU. Takes under a second."""
     size = size or (8192 if hardware.device.type == "cuda" else 1536)
     a = torch.randn(size, size, device=hardware.device, dtype=hardware.dtype)
     best = float("inf")
@@ -118,8 +126,8 @@ def training_flops_per_token(config: ModelConfig) -> float:
 def training_bytes(config: ModelConfig, batch_size: int, dtype: torch.dtype, *, muon: bool) -> float:
     """Rough memory of training: weights, gradients and optimizer state in float32, plus what backward needs kept.
 
-    Kept per token and layer: about 34 values of n_embd at two bytes each in 16 bits (Korthikanti et al. 2022, without the
-    attention matrix, which the fused kernel never stores), and the logits with their gradient in float32.
+    Kept per token and layer: about 34 * n_embd bytes in 16 bits (Korthikanti et al. 2022, without the attention matrix,
+    which the fused kernel never stores); and per token the logits with their gradient in float32.
     """
     state = config.num_parameters * 4 * (3 if muon else 4)
     width = 34 * config.n_embd * (1 if dtype == torch.bfloat16 else 2)

@@ -46,8 +46,7 @@ class CausalSelfAttention(nn.Module):
         dropout = self.attn_pdrop if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)  # (B, nh, T, hs)
         y = y.transpose(1, 2).reshape(B, T, C)  # (B, T, C), the heads side by side again
-        out: Tensor = self.resid_dropout(self.c_proj(y))
-        return out
+        return self.resid_dropout(self.c_proj(y))
 
 
 class MLP(nn.Module):
@@ -63,8 +62,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) to (B, T, C)."""
         x = self.act(self.c_fc(x))  # (B, T, 4C)
-        out: Tensor = self.dropout(self.c_proj(x))  # (B, T, C)
-        return out
+        return self.dropout(self.c_proj(x))  # (B, T, C)
 
 
 class Block(nn.Module):
@@ -82,9 +80,11 @@ class Block(nn.Module):
         """(B, T, C) to (B, T, C)."""
         if self.pre_norm:  # GPT-2
             x = x + self.attn(self.ln_1(x))
-            return x + self.mlp(self.ln_2(x))
-        x = self.ln_1(x + self.attn(x))  # GPT-1
-        return self.ln_2(x + self.mlp(x))  # type: ignore[no-any-return]
+            x = x + self.mlp(self.ln_2(x))
+        else:  # GPT-1
+            x = self.ln_1(x + self.attn(x))
+            x = self.ln_2(x + self.mlp(x))
+        return x
 
 
 class GPT(nn.Module):
@@ -131,7 +131,7 @@ class GPT(nn.Module):
 
         """
         T = idx.shape[1]
-        if T > self.config.block_size:
+        if self.config.block_size < T:
             raise ValueError(f"{T} tokens do not fit into the block size of {self.config.block_size}")
         positions = torch.arange(T, device=idx.device)  # (T,)
         x = self.drop(self.wte(idx) + self.wpe(positions))  # (B, T, C) + (T, C) -> (B, T, C)

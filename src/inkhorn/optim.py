@@ -1,8 +1,8 @@
 """The optimizers: AdamW, and Muon for the matrices inside the blocks.
 
-Muon (Keller Jordan et al. 2024) takes each matrix's momentum and replaces it by the nearest matrix whose singular values
-are all 1, so that every direction of the matrix moves equally far. A fused c_attn is three matrices to it: taken as one,
-whichever of query, key and value has the largest gradient would leave the others almost still.
+Muon (Keller Jordan et al. 2024) takes each matrix's momentum and replaces it by the nearest matrix whose singular
+values are all 1, so that every direction of the matrix moves equally far. A fused c_attn is three matrices to it: taken
+as one, whichever of query, key and value has the largest gradient would leave the others almost still.
 """
 
 from collections import defaultdict
@@ -40,7 +40,8 @@ def orthogonalize(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.b
     for _ in range(steps):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -83,18 +84,24 @@ class Muon(torch.optim.Optimizer):
                 buffer.lerp_(parameter.grad, 1 - group["momentum"])
                 direction = parameter.grad.lerp(buffer, group["momentum"])  # Nesterov: a look ahead
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                for weight, update in zip(parameter.chunk(group["parts"]), direction.chunk(group["parts"]), strict=True):
+                for weight, update in zip(
+                    parameter.chunk(group["parts"]), direction.chunk(group["parts"]), strict=True
+                ):
                     # A matrix with more outputs than inputs moves further, so that its outputs change as much.
                     scale = max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5
                     turned = update.mT if update.shape[0] > update.shape[1] else update
                     batches[turned.shape].append((weight, update, group["lr"] * scale))
         for shape, batch in batches.items():
             wide = [update if update.shape == shape else update.mT for _, update, _ in batch]
-            for (weight, update, lr), result in zip(batch, orthogonalize(torch.stack(wide), dtype=self.dtype), strict=True):
+            for (weight, update, lr), result in zip(
+                batch, orthogonalize(torch.stack(wide), dtype=self.dtype), strict=True
+            ):
                 weight.sub_(lr * (result if update.shape == shape else result.mT).to(weight.dtype))
 
 
-def make_optimizers(model: GPT, config: TrainConfig, dtype: torch.dtype = torch.bfloat16) -> list[torch.optim.Optimizer]:
+def make_optimizers(
+    model: GPT, config: TrainConfig, dtype: torch.dtype = torch.bfloat16
+) -> list[torch.optim.Optimizer]:
     """AdamW on everything, or Muon on the blocks' matrices and AdamW on the rest; no parameter in two or in none.
 
     Weight decay is on matrices and embeddings only: a bias or a gain has no size to keep small. Each group keeps its

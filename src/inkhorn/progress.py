@@ -1,4 +1,4 @@
-"""What the user sees of a run: a progress bar on a terminal, plain lines elsewhere, and TensorBoard's files if it is there."""
+"""What the user sees of a run: a bar on a terminal, plain lines elsewhere, and TensorBoard's files if it is there."""
 
 import time
 from pathlib import Path
@@ -66,7 +66,9 @@ class RunProgress:
         """Show an evaluation and what the model wrote, and bring the report up to date."""
         best = " (best)" if metrics["val/loss"] == metrics["val/best"] else ""
         self.validation = f"  val {metrics['val/loss']:.3f}"
-        self.say(f"step {metrics['step']:,}: validation loss {metrics['val/loss']:.4f}, {metrics['val/bpc']:.3f} bits{best}")
+        self.say(
+            f"step {metrics['step']:,}: validation loss {metrics['val/loss']:.4f}, {metrics['val/bpc']:.3f} bits{best}"
+        )
         if sample:
             self.say("\n".join("  | " + line for line in sample.splitlines()[:8]))
         self._log(metrics)

@@ -13,7 +13,12 @@ from inkhorn.textsource import TextSource
 def tokenising(source: TextSource) -> Iterator[Callable[[int], None]]:
     """A bar over the two readings of a text that tokenising takes; yields what to call with characters done."""
     console = Console(stderr=True)
-    columns = (TextColumn("tokenising {task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn())
+    columns = (
+        TextColumn("tokenising {task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         # The length is known only once the text has been read: until something is done there is nothing to show.
         task = bar.add_task(source.name, total=None)

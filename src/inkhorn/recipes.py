@@ -46,8 +46,15 @@ class Shape:
     ) -> ModelConfig:
         """The full config for a vocabulary whose texts begin with token `start` and end with `end`."""
         shape = {f.name: getattr(self, f.name) for f in fields(self)}
-        drops = {"embd_pdrop": dropout, "resid_pdrop": dropout, "attn_pdrop": attn_dropout}
-        return ModelConfig(vocab_size=vocab_size, bos_token_id=start, eos_token_id=end, **shape, **drops)
+        return ModelConfig(
+            vocab_size=vocab_size,
+            embd_pdrop=dropout,
+            resid_pdrop=dropout,
+            attn_pdrop=attn_dropout,
+            bos_token_id=start,
+            eos_token_id=end,
+            **shape,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +121,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "grad_accum", "eval_every", "save_every", "log_every"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
-        choices = {"optimizer": Optimizer, "schedule": Schedule, "device": Device, "dtype": Precision, "compile": Switch}
+        choices = {
+            "optimizer": Optimizer,
+            "schedule": Schedule,
+            "device": Device,
+            "dtype": Precision,
+            "compile": Switch,
+        }
         for name, kind in choices.items():
             value, valid = getattr(self, name), get_args(kind)
             require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
@@ -154,26 +167,34 @@ def small() -> Recipe:
     """0.8M parameters, the shape of nanoGPT's CPU recipe: half a minute on two cores."""
     shape = Shape(n_layer=4, n_head=4, n_embd=128, block_size=64)
     train = TrainConfig(steps=250, batch_size=32, lr=0.01, muon_lr=0.05, warmup_steps=5, momentum_warmup=50)
-    return Recipe(about="0.8M parameters, tiny Shakespeare in half a minute", corpus="tiny-shakespeare", shape=shape, train=train)
+    return Recipe(
+        about="0.8M parameters, tiny Shakespeare in half a minute", corpus="tiny-shakespeare", shape=shape, train=train
+    )
 
 
 def test() -> Recipe:
     """Some thousand parameters, for tests and for trying the commands."""
     shape = Shape(n_layer=2, n_head=2, n_embd=32, block_size=32)
     train = TrainConfig(steps=40, batch_size=8, eval_every=20, save_every=20, warmup_steps=4, sample_chars=60)
-    return Recipe(about="a toy of 30,000 parameters, to try the commands", corpus="tiny-shakespeare", shape=shape, train=train)
+    return Recipe(
+        about="a toy of 30,000 parameters, to try the commands", corpus="tiny-shakespeare", shape=shape, train=train
+    )
 
 
 def gpt1() -> Recipe:
     """Radford et al. 2018: 116,534,784 parameters with its vocabulary of 40,478 tokens."""
     shape = Shape(n_layer=12, n_head=12, n_embd=768, block_size=512, model_type="openai-gpt")
-    train = TrainConfig(optimizer="adamw", lr=2.5e-4, batch_size=64, steps=100_000, warmup_steps=2000, schedule="cosine", dropout=0.1)
+    train = TrainConfig(
+        optimizer="adamw", lr=2.5e-4, batch_size=64, steps=100_000, warmup_steps=2000, schedule="cosine", dropout=0.1
+    )
     return Recipe(about="GPT-1", shape=shape, train=replace(train, zero_init=False))
 
 
 def _gpt2(n_layer: int, n_head: int, n_embd: int, name: str) -> Recipe:
     shape = Shape(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=1024)
-    train = TrainConfig(lr=0.003, muon_lr=0.02, batch_size=8, grad_accum=60, steps=5000, warmup_steps=100, decay_fraction=0.6)
+    train = TrainConfig(
+        lr=0.003, muon_lr=0.02, batch_size=8, grad_accum=60, steps=5000, warmup_steps=100, decay_fraction=0.6
+    )
     return Recipe(about=name, shape=shape, train=replace(train, weight_decay=0.05))
 
 

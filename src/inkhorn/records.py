@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: `metrics.jsonl` and `samples.jsonl`, one JSON object a line, each with its step."""
+"""What a run writes down as it goes: `metrics.jsonl` and `samples.jsonl`, a JSON object a line, each with its step."""
 
 import json
 from pathlib import Path

@@ -8,8 +8,8 @@ from inkhorn.recipes import TrainConfig
 def rate(step: int, config: TrainConfig) -> float:
     """The factor on all learning rates at `step` (0-based): rises linearly to 1 over the warm-up, then falls.
 
-    `linear` stays at 1 and falls in a straight line over the last `decay_fraction` of the steps; `cosine` falls along half
-    a cosine from the end of the warm-up. Both end at `min_lr_ratio` after the last step.
+    `linear` stays at 1 and falls in a straight line over the last `decay_fraction` of the steps; `cosine` falls along
+    half a cosine from the end of the warm-up. Both end at `min_lr_ratio` after the last step.
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps

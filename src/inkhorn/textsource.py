@@ -16,9 +16,7 @@ from pathlib import Path
 
 from inkhorn.config import require
 from inkhorn.errors import CorpusError
-
-END_OF_TEXT = "<|endoftext|>"
-"""stands between texts; the tokenizers give it an id of its own"""
+from inkhorn.tokenizer import END_OF_TEXT as END_OF_TEXT
 
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".rst"})
 """which files of a folder are read"""

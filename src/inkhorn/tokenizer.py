@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from inkhorn.errors import TokenizerError
-from inkhorn.textsource import END_OF_TEXT
 from inkhorn.unknown import Unknown, UnknownPolicy, code_points, replace_unknown
 from inkhorn.weights import read_json, write_json
 
 if TYPE_CHECKING:
     import tokenizers
+
+END_OF_TEXT = "<|endoftext|>"
+"""stands between texts, and has an id of its own in every vocabulary of ours"""
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -33,8 +35,10 @@ class Tokenizer(Protocol):
     """`<|endoftext|>`: it stands between texts, starts an empty prompt and ends a text"""
     piece_ids: frozenset[int]
     """ids that are no text of their own, never drawn and left out of pictures"""
-    token_bytes: Sequence[bytes]
-    """each token's text in UTF-8; a token may hold part of a character"""
+
+    @property
+    def token_bytes(self) -> Sequence[bytes]:
+        """Each token's text in UTF-8; a token may hold part of a character."""
 
     def encode(self, text: str) -> Ids:
         """Ids of a text; TokenizerError if the vocabulary lacks one of its characters. `<|endoftext|>` is one id."""
@@ -116,7 +120,7 @@ class CharTokenizer:
         """The text in characters that the vocabulary has, and what was done to the others."""
         if END_OF_TEXT not in text:
             return replace_unknown(text, self._known.__contains__, policy)
-        # Looked for in the whole text at once, so that positions and counts are the text's; known filler hides the ends.
+        # The whole text at once, so that positions and counts are the text's; a known character hides the end tokens.
         filler = self.characters[-1] * len(END_OF_TEXT)
         _, found = replace_unknown(text.replace(END_OF_TEXT, filler), self._known.__contains__, policy)
         fitted = [replace_unknown(part, self._known.__contains__, policy)[0] for part in text.split(END_OF_TEXT)]
@@ -130,7 +134,9 @@ class CharTokenizer:
             return "".join(symbols[byte] for byte in token)
 
         vocab = {spelled(token): i for i, token in enumerate(self.token_bytes[:-1])}
-        merges = {(c.encode()[:end], c.encode()[end : end + 1]) for c in self.characters for end in range(1, len(c.encode()))}
+        merges = {
+            (c.encode()[:end], c.encode()[end : end + 1]) for c in self.characters for end in range(1, len(c.encode()))
+        }
         end = {"id": self.eos_id, "content": END_OF_TEXT, "special": True}
         end |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -206,7 +212,7 @@ class BPETokenizer:
         return str(self.inner.decode(list(ids), skip_special_tokens=False))
 
     def fit(self, text: str, policy: UnknownPolicy = "nearest") -> tuple[str, list[Unknown]]:
-        """Every text but lone surrogates (undecodable input) fits a byte-level vocabulary; others have unknown characters."""
+        """Any text but lone surrogates (undecodable input) fits a byte-level vocabulary; GPT-1's lacks characters."""
         unknown = getattr(self.inner.model, "unk_token", None)
 
         def is_known(character: str) -> bool:

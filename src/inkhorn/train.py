@@ -43,7 +43,9 @@ class Observer(Protocol):
         """An evaluation line, and what the model wrote."""
 
 
-def train_step(state: TrainState, forward: Any, batches: Sequence[Tensor], train: TrainConfig, hardware: Hardware) -> Tensor:
+def train_step(
+    state: TrainState, forward: Any, batches: Sequence[Tensor], train: TrainConfig, hardware: Hardware
+) -> Tensor:
     """One update of the weights.
 
     Args:
@@ -148,7 +150,7 @@ class Trainer:
         pause = False
         while not pause:
             recent.append(self._guarded_step(state, forward))
-            pause = self._is_due(state.step) or interrupt.received
+            pause = self._is_due(state.step) or interrupt.received is not None
             log = state.step % self.train.log_every == 0
             if pause or log or on_cpu:  # on a GPU reading a loss waits for the step, so look only when it is shown
                 values = torch.stack(recent).tolist()  # [[loss, norm], ...]
@@ -174,11 +176,16 @@ class Trainer:
     def _guarded_step(self, state: TrainState, forward: Any) -> Tensor:
         first = state.step * self.train.grad_accum
         try:
-            batches = [torch.from_numpy(self.order.batch(first + i)).to(self.hardware.device) for i in range(self.train.grad_accum)]
+            batches = [
+                torch.from_numpy(self.order.batch(first + i)).to(self.hardware.device)
+                for i in range(self.train.grad_accum)
+            ]
             return train_step(state, forward, batches, self.train, self.hardware)
         except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
             if "memory" in str(error).lower() or isinstance(error, MemoryError):
-                raise TrainingError(f"out of memory: {advice_on_memory(self.config, self.train, self.hardware)}") from None
+                raise TrainingError(
+                    f"out of memory: {advice_on_memory(self.config, self.train, self.hardware)}"
+                ) from None
             raise
 
     def _is_sane(self, state: TrainState, values: Sequence[Sequence[float]]) -> bool:
@@ -196,9 +203,10 @@ class Trainer:
         rollbacks, scale = state.rollbacks + 1, state.lr_scale / 2
         if rollbacks > MAX_ROLLBACKS:
             raise TrainingError(
-                f"the loss exploded {rollbacks} times, the last time at step {state.step} with {scale * 2:g} of the rates: "
-                f"set --lr and --muon-lr lower than {self.train.lr * scale * 2:g} and {self.train.muon_lr * scale * 2:g}, "
-                f"or --warmup-steps higher. The last good checkpoint is {self.folder.latest() or 'none yet'}"
+                f"the loss exploded {rollbacks} times, the last time at step {state.step} with the rates times "
+                f"{state.lr_scale:g}: set --lr and --muon-lr lower than {self.train.lr * state.lr_scale:g} and "
+                f"{self.train.muon_lr * state.lr_scale:g}, or --warmup-steps higher. "
+                f"The last good checkpoint is {self.folder.latest() or 'none yet'}"
             )
         exploded_at = state.step
         state = self._restore()
@@ -232,7 +240,7 @@ class Trainer:
         if sample:
             self.records.append(self.records.samples, {"step": state.step, "val/loss": loss, "text": sample})
         state.evaluated = state.step
-        note_evaluation(state, folder)
+        note_evaluation(state, folder, self.dataset, self.train, loss)
         self.observer.evaluated(metrics, sample)
 
     def _sample(self, folder: Path) -> str:

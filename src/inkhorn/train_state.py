@@ -76,7 +76,7 @@ def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainCo
     """Write a checkpoint: the model's folder, and `trainer/` with what training needs to go on."""
     state.shipped.save_pretrained(folder)
     dataset.tokenizer.save(folder)
-    card.write(folder, state.shipped.config, dataset, train, state.step)
+    card.write(folder, state.shipped.config, dataset, train, state.step, state.seconds)
     trainer = folder / "trainer"
     trainer.mkdir()
     write_json(trainer / "state.json", _numbers(state) | {"sha256": dataset.sha256, "train": asdict(train)})
@@ -89,27 +89,34 @@ def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainCo
     torch.save(tensors, trainer / "state.pt")
 
 
-def note_evaluation(state: TrainState, folder: Path) -> None:
+def note_evaluation(state: TrainState, folder: Path, dataset: Dataset, train: TrainConfig, loss: float) -> None:
     """Keep the loss of a checkpoint that was saved before it was evaluated."""
     path = folder / "trainer" / "state.json"
     write_json(path, read_json(path) | _numbers(state))
+    card.write(folder, state.shipped.config, dataset, train, state.step, state.seconds, loss)
 
 
 def _numbers(state: TrainState) -> dict[str, float]:
     return {name: getattr(state, name) for name in _NUMBERS}
 
 
-def load_state(folder: Path, config: ModelConfig, dataset: Dataset, train: TrainConfig, hardware: Hardware) -> TrainState:
+def load_state(
+    folder: Path, config: ModelConfig, dataset: Dataset, train: TrainConfig, hardware: Hardware
+) -> TrainState:
     """Take a run up where a checkpoint left it. CheckpointError if it is another model, on another text, or damaged."""
     numbers = read_json(folder / "trainer" / "state.json")
     if numbers.pop("sha256") != dataset.sha256:
         raise CheckpointError(f"{folder} was trained on another text or split: give the same one, or another --out")
     saved_optimizer = numbers.pop("train")["optimizer"]
     if saved_optimizer != train.optimizer:
-        raise CheckpointError(f"{folder} was trained with {saved_optimizer}, not {train.optimizer}: keep it, or use another --out")
+        raise CheckpointError(
+            f"{folder} was trained with {saved_optimizer}, not {train.optimizer}: keep it, or use another --out"
+        )
     shipped = GPT.from_pretrained(folder)
     if shipped.config != config:
-        raise CheckpointError(f"{folder} holds a model of another shape or dropout: keep those flags, or use another --out")
+        raise CheckpointError(
+            f"{folder} holds a model of another shape or dropout: keep those flags, or use another --out"
+        )
     try:
         tensors = torch.load(folder / "trainer" / "state.pt", map_location="cpu", weights_only=True)
     except Exception as error:

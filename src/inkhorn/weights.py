@@ -67,7 +67,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} has no {path.name}: it is not a checkpoint folder, or not whole") from None
+        raise CheckpointError(
+            f"{path.parent} has no {path.name}: it is not a checkpoint folder, or not whole"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from None
     if not isinstance(value, dict):
@@ -134,7 +136,7 @@ def _match_names(found: set[str], known: Mapping[str, Any], config: ModelConfig,
 
 
 def _read_float32(path: Path, names: Mapping[str, str]) -> dict[str, Array]:
-    """Convert the named tensors straight from the mapped file. NumPy has no bfloat16: its bits are float32's upper half."""
+    """Convert the named tensors straight from the mapped file. NumPy has no bfloat16: it is float32's upper half."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:start])
@@ -172,7 +174,9 @@ def write_weights(
         raise CheckpointError(f"these tensors do not match the config: {', '.join(sorted(wrong)[:4])}")
     for name in shapes:
         if not math.isfinite(abs(tensors[name]).max()):
-            raise CheckpointError(f"{name} holds values that are not finite as {tensors[name].dtype}: nothing is written")
+            raise CheckpointError(
+                f"{name} holds values that are not finite as {tensors[name].dtype}: nothing is written"
+            )
     partial = folder / "model.safetensors.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)

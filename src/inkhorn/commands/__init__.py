@@ -1,1 +1,1 @@
-"""The commands of `inkhorn`, a module each: its flags as a dataclass, and `run(argv)`. `cli.py` imports only the one asked for."""
+"""The commands of `inkhorn`, a module each: its flags as a dataclass, and `run(argv)`. Only the one asked for is loaded."""

@@ -49,7 +49,9 @@ def _list() -> None:
         table.add_row(entry.name, f"{entry.n_chars:,}", entry.description, entry.licence, "yes" if path else "not yet")
     console = Console()
     console.print(table)
-    console.print(f"\nFiles are kept in {corpus.cache_dir()}. Any text of your own: --text FILE", highlight=False, soft_wrap=True)
+    console.print(
+        f"\nFiles are kept in {corpus.cache_dir()}. Any text of your own: --text FILE", highlight=False, soft_wrap=True
+    )
 
 
 def _build(args: DataArgs) -> None:

@@ -60,7 +60,9 @@ def run(argv: list[str]) -> int:
 
 def _list_recipes() -> str:
     lines = [f"  {name:18}{make().about}" for name, make in RECIPES.items()]
-    return "\n".join(["usage: inkhorn train [RECIPE] [options]   inkhorn train RECIPE --help lists them", "", "recipes:", *lines])
+    return "\n".join(
+        ["usage: inkhorn train [RECIPE] [options]   inkhorn train RECIPE --help lists them", "", "recipes:", *lines]
+    )
 
 
 def _saved_args(path: Path) -> TrainArgs:
@@ -78,7 +80,11 @@ def _saved_args(path: Path) -> TrainArgs:
 
 
 def _train(args: TrainArgs, recipe: Recipe, name: str, out: Path) -> int:
-    from inkhorn import corpus, dataset, textsource  # torch and rich take a second to import: only once the flags are known to be right
+    from inkhorn import (
+        corpus,
+        dataset,
+        textsource,
+    )  # torch and rich take a second to import: only once the flags are known to be right
     from inkhorn.hardware import advice_on_memory, choose_hardware, free_bytes, measure_peak, training_bytes
     from inkhorn.progress import RunProgress
     from inkhorn.progress_bar import tokenising
@@ -99,7 +105,9 @@ def _train(args: TrainArgs, recipe: Recipe, name: str, out: Path) -> int:
     peak = measure_peak(hardware)
     with RunProgress(args.train.steps, out) as progress:
         progress.say(f"{recipe.about} -> {out}")
-        progress.say(f"model: {config.num_parameters:,} parameters; vocabulary {config.vocab_size}; block {config.block_size}")
+        progress.say(
+            f"model: {config.num_parameters:,} parameters; vocabulary {config.vocab_size}; block {config.block_size}"
+        )
         progress.say(f"text: {data.name}, {len(data.train):,} tokens to train on, {len(data.val):,} held out")
         for reason in hardware.reasons:
             progress.say(reason)
@@ -108,17 +116,30 @@ def _train(args: TrainArgs, recipe: Recipe, name: str, out: Path) -> int:
         if training_bytes(config, args.train.batch_size, hardware.dtype, muon=muon) > free_bytes(hardware.device):
             progress.say(f"This may run out of memory: {advice_on_memory(config, args.train, hardware)}")
         out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "run.json", _run_record(args, name, data, config.to_hf(), config.num_parameters, hardware.reasons, peak))
+        write_json(
+            out / "run.json",
+            _run_record(args, name, data, config.to_hf(), config.num_parameters, hardware.reasons, peak),
+        )
         state = Trainer(config, args.train, data, out, hardware, peak, progress).run(resume=args.resume)
         if state.step < args.train.steps:
-            progress.say(f"Stopped and saved at step {state.step:,}. Go on with: inkhorn train {name} --out {out} --resume")
+            progress.say(
+                f"Stopped and saved at step {state.step:,}. Go on with: inkhorn train {name} --out {out} --resume"
+            )
             return 130
-        progress.say(f"Done: best validation loss {state.best_loss:.4f}. Try it: inkhorn generate --model {out} \"ROMEO:\"")
+        progress.say(
+            f'Done: best validation loss {state.best_loss:.4f}. Try it: inkhorn generate --model {out} "ROMEO:"'
+        )
     return 0
 
 
 def _run_record(
-    args: TrainArgs, name: str, data: Any, model: dict[str, Any], parameters: int, hardware: tuple[str, ...], peak: float
+    args: TrainArgs,
+    name: str,
+    data: Any,
+    model: dict[str, Any],
+    parameters: int,
+    hardware: tuple[str, ...],
+    peak: float,
 ) -> dict[str, Any]:
     """What run.json holds: what a resumed run takes its defaults from, and what the report shows."""
     import numpy

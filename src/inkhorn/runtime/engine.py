@@ -164,7 +164,7 @@ class Engine:
         """The logits (V,) of what follows, after tokens that the cache does not have yet."""
         for first in range(0, len(ids), PREFILL_CHUNK):
             logits = self.model.forward(ids[first : first + PREFILL_CHUNK], cache)
-        return logits[-1]  # type: ignore[no-any-return]
+        return logits[-1]
 
     def complete(self, prompt: str | Prompt, params: SamplingParams, choice: int = 0) -> Completion:
         """Write a text and return it whole."""

@@ -39,27 +39,23 @@ def erf(x: Array) -> Array:
     """The error function to 4e-7 (Abramowitz and Stegun 1964, 7.1.26: 1.5e-7, and float32's own rounding)."""
     t = 1.0 / (1.0 + 0.3275911 * np.abs(x))
     poly = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    result: Array = np.sign(x) * (1.0 - poly * np.exp(-x * x))
-    return result
+    return np.sign(x) * (1.0 - poly * np.exp(-x * x))
 
 
 def gelu_new(x: Array) -> Array:
     """GELU, the tanh form (Hendrycks and Gimpel 2016)."""
     inner = x * (0.7978845608028654 + 0.035677408136300125 * (x * x))  # sqrt(2 / pi) (x + 0.044715 x^3)
-    result: Array = 0.5 * x * (1.0 + np.tanh(inner))
-    return result
+    return 0.5 * x * (1.0 + np.tanh(inner))
 
 
 def gelu(x: Array) -> Array:
     """GELU, the exact form."""
-    result: Array = 0.5 * x * (1.0 + erf(x / np.float32(math.sqrt(2.0))))
-    return result
+    return 0.5 * x * (1.0 + erf(x / np.float32(math.sqrt(2.0))))
 
 
 def relu(x: Array) -> Array:
     """max(x, 0)."""
-    result: Array = np.maximum(x, 0.0)
-    return result
+    return np.maximum(x, 0.0)
 
 
 ACTIVATIONS = {"gelu_new": gelu_new, "gelu": gelu, "relu": relu}
@@ -69,15 +65,13 @@ def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
     """Each row to mean 0 and variance 1, then gain and bias: (T, C) to (T, C)."""
     x = x - x.mean(-1, keepdims=True)
     variance = np.einsum("tc,tc->t", x, x)[:, None] / x.shape[-1]  # (T, 1)
-    result: Array = x / np.sqrt(variance + epsilon) * weight + bias
-    return result
+    return x / np.sqrt(variance + epsilon) * weight + bias
 
 
 def softmax(x: Array) -> Array:
     """Over the last axis."""
     x = np.exp(x - x.max(-1, keepdims=True))
-    result: Array = x / x.sum(-1, keepdims=True)
-    return result
+    return x / x.sum(-1, keepdims=True)
 
 
 class ReferenceModel:

@@ -1,8 +1,9 @@
 """From logits to a token. This file is the definition: a kernel that samples must give the same tokens.
 
-All of it is IEEE double arithmetic in the order written here, with no operation that a library may round its own way:
-`exp` is the polynomial below, sums run from the first candidate to the last, and the random number for a place in the
-text depends only on (seed, choice, position), by a counter-based generator (Philox4x64-10, Salmon et al. 2011).
+All of it is IEEE double arithmetic in the order written here, never fused (C++ needs -ffp-contract=off), with no
+operation that a library may round its own way: `exp` is the polynomial below, sums run from the first candidate to the
+last, and the random number for a place in the text depends only on (seed, choice, position), by a counter-based
+generator (Philox4x64-10, Salmon et al. 2011).
 
     1. l = logits as doubles; penalties and biases, in this order, for tokens by how often they stand
          in prompt or text:  l = l / repetition_penalty if l > 0 else l * repetition_penalty
@@ -45,8 +46,7 @@ def exp(x: Doubles) -> Doubles:
     p = np.full_like(r, _INVERSE_FACTORIALS[0])
     for coefficient in _INVERSE_FACTORIALS[1:]:
         p = p * r + coefficient
-    result: Doubles = np.where(x < -700.0, 0.0, np.ldexp(p, n.astype(np.int32)))
-    return result
+    return np.where(x < -700.0, 0.0, np.ldexp(p, n.astype(np.int32)))
 
 
 def uniform(seed: int, choice: int, position: int) -> float:
