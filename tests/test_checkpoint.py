@@ -138,9 +138,8 @@ def test_a_failed_save_says_so_and_leaves_the_rest(tmp_path: Path, error: Except
         raise error
 
     run = RunFolder(tmp_path / "run")
-    with pytest.raises(
-        CheckpointError, match=rf"cannot save a checkpoint to .*step-0000100: .*{error.args[-1]}; there is none yet"
-    ):
+    said = rf"cannot save .*step-0000100 \([\d,]+ MB free\): .*{error.args[-1]}; there is none yet"
+    with pytest.raises(CheckpointError, match=said):
         run.save(100, fail)
     assert names(tmp_path / "run") == []
     run.save(100, writer(100))
@@ -316,6 +315,17 @@ def test_wherever_a_save_breaks_a_whole_checkpoint_is_found(
         assert (mark_of(after.latest()), mark_of(after.best())) == (500, 500)
         shutil.rmtree(run.path)
     assert newest > 200
+
+
+def test_a_checkpoint_whose_replacement_was_cut_short_is_kept_like_any_other(tmp_path: Path) -> None:
+    run = prepared(tmp_path)
+    run.mark_best(tmp_path / "step-0000200")
+    (tmp_path / "step-0000200").rename(tmp_path / "step-0000200.old")
+    assert (mark_of(run.latest()), mark_of(run.best())) == (200, 200)
+    for step in (300, 400, 500):
+        run.save(step, writer(step))
+    assert (mark_of(run.latest()), mark_of(run.best())) == (500, 200)
+    assert [mark_of(folder) for folder in run.steps()] == [200, 400, 500]
 
 
 def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> None:

@@ -124,7 +124,8 @@ def test_model_py_imports_little() -> None:
 def test_the_runtime_never_imports_the_learning_half_or_torch() -> None:
     for module in runtime():
         assert outer(module) <= {"numpy", "safetensors", "tokenizers"}, module
-        assert inner(module) <= FOUNDATION | runtime(), module
+        assert inner(module) <= FOUNDATION | runtime() | {"checkpoint"}, module
+        assert not reach(module) & LEARNING, module
         for reached in reach(module):
             assert "torch" not in outer(reached), f"{module} reaches {reached}"
 

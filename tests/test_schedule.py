@@ -78,6 +78,7 @@ def test_momentum_rises_from_a_short_memory_and_stays(plan: TrainConfig) -> None
 def test_momentum_halfway() -> None:
     plan = TrainConfig(momentum=0.95, momentum_warmup=100)
     assert momentum(50, plan) == pytest.approx(0.90)
+    assert momentum(0, replace(plan, momentum_warmup=0)) == 0.95
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -80,9 +80,16 @@ class RunFolder:
             shutil.rmtree(partial, ignore_errors=True)
             last = self.latest()
             left = f"the last whole one is {last}" if last else "there is none yet"
-            raise CheckpointError(f"cannot save a checkpoint to {final}: {error}; {left}") from None
+            raise CheckpointError(f"cannot save a checkpoint to {final}{self._space()}: {error}; {left}") from None
         self._prune()
         return final
+
+    def _space(self) -> str:
+        """How much room there is, for a message: libraries report a full disk in words of their own."""
+        try:
+            return f" ({shutil.disk_usage(self.path).free / 1e6:,.0f} MB free)"
+        except OSError:
+            return ""
 
     def mark_best(self, folder: Path) -> None:
         """Name `folder` in `best`. Raises CheckpointError if that cannot be written."""

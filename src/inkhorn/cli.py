@@ -1,6 +1,5 @@
 """The command `inkhorn`: picks the module of the command asked for, and turns errors into messages and exit codes."""
 
-import errno
 import io
 import os
 import sys
@@ -49,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         _drop_output()
         return 0
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _drop_output()
-        print(f"inkhorn: cannot write: {error.strerror}", file=sys.stderr)  # noqa: T201
+    except OSError as error:  # a folder that may not be written, a disk that is full: the system says which
+        if error.filename is None:
+            _drop_output()
+        what = f"{error.filename}: " if error.filename is not None else "cannot write: "
+        print(f"inkhorn: {what}{error.strerror or error}", file=sys.stderr)  # noqa: T201
         return 1
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]

@@ -10,11 +10,10 @@ from typing import Annotated
 
 import tyro
 
-from inkhorn.checkpoint import resolve_checkpoint
 from inkhorn.commands.flags import parse
 from inkhorn.config import SamplingParams, require
 from inkhorn.errors import UsageError
-from inkhorn.runtime.engine import SHIPPED, Completion, Engine, Prompt, load
+from inkhorn.runtime.engine import Completion, Engine, Prompt, load
 from inkhorn.unknown import UnknownPolicy
 
 ALIASES = {"--words": "--max-words", "-t": "--temperature", "-n": "--max-tokens", "-m": "--model"}
@@ -56,7 +55,7 @@ def run(argv: list[str]) -> int:
     if params.seed is None:
         params = replace(params, seed=secrets.randbits(32))
     text = _prompt_text(args)
-    engine = load(args.model if args.model in SHIPPED else resolve_checkpoint(Path(args.model)))
+    engine = load(args.model)
     prompt = engine.prompt(text, args.unknown)
     for unknown in prompt.unknown[:10]:
         _note(f"the model has never seen {unknown}")

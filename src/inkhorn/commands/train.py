@@ -103,6 +103,7 @@ def _train(args: TrainArgs, recipe: Recipe, name: str, out: Path) -> int:
     data.require_block(config.block_size)
     hardware = choose_hardware(args.train)
     peak = measure_peak(hardware)
+    out.mkdir(parents=True, exist_ok=True)
     with RunProgress(args.train.steps, out) as progress:
         progress.say(f"{recipe.about} -> {out}")
         progress.say(
@@ -115,7 +116,6 @@ def _train(args: TrainArgs, recipe: Recipe, name: str, out: Path) -> int:
         muon = args.train.optimizer == "muon"
         if training_bytes(config, args.train.batch_size, hardware.dtype, muon=muon) > free_bytes(hardware.device):
             progress.say(f"This may run out of memory: {advice_on_memory(config, args.train, hardware)}")
-        out.mkdir(parents=True, exist_ok=True)
         write_json(
             out / "run.json",
             _run_record(args, name, data, config.to_hf(), config.num_parameters, hardware.reasons, peak),

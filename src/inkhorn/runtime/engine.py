@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inkhorn.checkpoint import resolve_checkpoint
 from inkhorn.config import Overflow, SamplingParams, require
 from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.runtime.reference import Array, Cache, ReferenceModel
@@ -175,8 +176,8 @@ class Engine:
 
 
 def load(model: str | Path = "shakespeare") -> Engine:
-    """An engine for a checkpoint folder, or for a shipped model by its name."""
-    folder = SHIPPED.get(str(model), Path(model))
+    """An engine for a shipped model by its name, a checkpoint folder, or the best checkpoint of a run's folder."""
+    folder = SHIPPED.get(str(model)) or resolve_checkpoint(Path(model))
     return Engine(ReferenceModel.from_pretrained(folder), load_tokenizer(folder))
 
 
