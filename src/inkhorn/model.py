@@ -160,7 +160,7 @@ class GPT(nn.Module):
             idx: (B, T) token ids, T at least 1; only the last block_size are seen.
             max_new_tokens: how many tokens to add.
             temperature: 0 takes the likeliest token, 1 samples the model's own odds.
-            top_k: if given, only the k likeliest tokens can be drawn.
+            top_k: only the k likeliest tokens can be drawn; None or 0 leaves all.
             generator: torch's source of random numbers.
 
         Returns:
@@ -176,7 +176,7 @@ class GPT(nn.Module):
                 following = logits.argmax(dim=-1, keepdim=True)  # (B, 1)
             else:
                 logits = logits / temperature
-                if top_k is not None:
+                if top_k:
                     worst = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]  # (B, 1)
                     logits = logits.masked_fill(logits < worst, -math.inf)
                 following = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)  # (B, 1)

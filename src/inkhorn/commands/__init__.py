@@ -1,1 +1,1 @@
-"""The commands of `inkhorn`, a module each: its flags as a dataclass, and `run(argv)`. Only the one asked for is loaded."""
+"""The commands of `inkhorn`, a module each: its flags as a dataclass, and `run(argv)`."""

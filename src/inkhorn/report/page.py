@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from inkhorn.report_chart import Chart, svg
+from inkhorn.report.chart import Chart, svg
 
 # What HTML cannot hold, and a model may well write: control characters (line feed and tab stay), halves of pairs.
 _UNPRINTABLE = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *range(0xD800, 0xE000)), "\ufffd")
