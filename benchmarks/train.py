@@ -45,6 +45,8 @@ class Args:
     """tiny Shakespeare (`inkhorn data tiny-shakespeare` fetches it)"""
     runs: int = 3
     """seeds of each side"""
+    steps: int = 340
+    """steps of our side: its schedule is shortened until it ends near nanoGPT's loss"""
     rounds: int = 5
     """measurements of a step at 10M parameters"""
     rows: int = 32
@@ -101,10 +103,10 @@ def whole_split(model: Callable[..., Any], ids: Any, block_size: int) -> float:
     return total / count
 
 
-def run_inkhorn(data: Dataset, seed: int, folder: Path) -> list[tuple[float, float]]:
-    """(seconds of training, whole-split loss) every 25 steps of `inkhorn train small`."""
+def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tuple[float, float]]:
+    """(seconds of training, whole-split loss) every 20 steps of `inkhorn train small --steps N`."""
     recipe = RECIPES["small"]()
-    train = replace(recipe.train, seed=seed, eval_every=25, save_every=1000, sample_chars=0)
+    train = replace(recipe.train, steps=steps, seed=seed, eval_every=20, save_every=steps, sample_chars=0)
     config = recipe.shape.config(data.tokenizer.vocab_size, start=data.start_id, end=data.tokenizer.eos_id)
     observer = Quiet()
     Trainer(config, train, data, folder / f"inkhorn-{seed}", choose_hardware(train), 1e12, observer).run(resume=False)
@@ -160,7 +162,7 @@ def main() -> None:
         folder = Path(name)
         data = prepare(from_path(args.text), folder)
         for seed in range(args.runs):
-            ours.append(run_inkhorn(data, seed, folder))
+            ours.append(run_inkhorn(data, args.steps, seed, folder))
             theirs.append(run_nanogpt(args, seed, folder))
             print(f"  seed {seed}: inkhorn {ours[-1][-1]}, nanoGPT {theirs[-1]}", file=sys.stderr)
     goal = float(np.median([loss for _, loss in theirs]))

@@ -128,7 +128,7 @@ def test_the_recipe_is_the_default_of_every_flag() -> None:
     help_text = subprocess.run(
         [sys.executable, "-m", "inkhorn", "train", "small", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    assert "(default: 250)" in help_text
+    assert "(default: 600)" in help_text
     assert "(default: 128)" in help_text
     listing = subprocess.run(
         [sys.executable, "-m", "inkhorn", "train", "--help"], capture_output=True, text=True, check=True

@@ -48,7 +48,7 @@ class RunProgress:
 
     def say(self, text: str) -> None:
         """Show a line above the bar."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, metrics: dict[str, Any]) -> None:
         """Show a training line of metrics.jsonl."""

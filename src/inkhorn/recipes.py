@@ -153,20 +153,22 @@ class Recipe:
 
 def shakespeare() -> Recipe:
     """The shipped model: a little under 10,000,000 parameters on the complete works."""
-    train = TrainConfig(steps=2000, batch_size=32, dropout=0.0, decay_fraction=0.7, ema_decay=0.0)
+    train = TrainConfig(steps=2400, batch_size=16, lr=0.005, muon_lr=0.02, weight_decay=0.05, decay_fraction=0.9)
     return Recipe(about="10M parameters, the complete works of Shakespeare", train=train)
 
 
 def tiny_shakespeare() -> Recipe:
     """The same model on the text of the char-rnn and nanoGPT examples, which it would otherwise learn by heart."""
-    train = replace(shakespeare().train, steps=1500, dropout=0.2, weight_decay=0.1)
+    train = replace(shakespeare().train, steps=3000, dropout=0.2, weight_decay=0.1)
     return Recipe(about="10M parameters, tiny Shakespeare", corpus="tiny-shakespeare", train=train)
 
 
 def small() -> Recipe:
     """0.8M parameters, the shape of nanoGPT's CPU recipe: half a minute on two cores."""
     shape = Shape(n_layer=4, n_head=4, n_embd=128, block_size=64)
-    train = TrainConfig(steps=250, batch_size=32, lr=0.01, muon_lr=0.05, warmup_steps=5, momentum_warmup=50)
+    train = TrainConfig(
+        steps=600, batch_size=16, lr=0.015, muon_lr=0.05, warmup_steps=2, momentum=0.9, momentum_warmup=0
+    )
     return Recipe(
         about="0.8M parameters, tiny Shakespeare in half a minute", corpus="tiny-shakespeare", shape=shape, train=train
     )
