@@ -104,10 +104,14 @@ def load_state(
     folder: Path, config: ModelConfig, dataset: Dataset, train: TrainConfig, hardware: Hardware
 ) -> TrainState:
     """Take a run up where a checkpoint left it. CheckpointError if it is another model, on another text, or damaged."""
-    numbers = read_json(folder / "trainer" / "state.json")
-    if numbers.pop("sha256") != dataset.sha256:
+    saved = read_json(folder / "trainer" / "state.json")
+    try:
+        sha256, saved_optimizer = saved["sha256"], saved["train"]["optimizer"]
+        numbers = {name: saved[name] for name in _NUMBERS}
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'trainer' / 'state.json'} is not of this version: {error}") from None
+    if sha256 != dataset.sha256:
         raise CheckpointError(f"{folder} was trained on another text or split: give the same one, or another --out")
-    saved_optimizer = numbers.pop("train")["optimizer"]
     if saved_optimizer != train.optimizer:
         raise CheckpointError(
             f"{folder} was trained with {saved_optimizer}, not {train.optimizer}: keep it, or use another --out"
@@ -128,11 +132,11 @@ def load_state(
     state = _assemble(model, train, hardware)
     if state.average is not None:
         state.average.load_state_dict(shipped.state_dict())
-    for optimizer, saved in zip(state.optimizers, tensors["optimizers"], strict=True):
+    for optimizer, kept in zip(state.optimizers, tensors["optimizers"], strict=True):
         # Rates and decays come from today's flags, so that they may be changed between runs; the moments are the run's.
-        for group, fresh in zip(saved["param_groups"], optimizer.state_dict()["param_groups"], strict=True):
+        for group, fresh in zip(kept["param_groups"], optimizer.state_dict()["param_groups"], strict=True):
             group.update({key: value for key, value in fresh.items() if key != "params"})
-        optimizer.load_state_dict(saved)
+        optimizer.load_state_dict(kept)
     torch.set_rng_state(tensors["rng"])
     if torch.cuda.is_available() and tensors["cuda_rng"]:
         torch.cuda.set_rng_state_all(tensors["cuda_rng"])
