@@ -1,0 +1,92 @@
+"""The voice of a model: does it write words, in speeches, and are they its own?
+
+    python benchmarks/voice.py [--model shakespeare] [--corpus shakespeare] [--texts 20] [--tokens 2000]
+
+Writes some texts from an empty prompt, one seed each, and reports
+- the share of words that stand somewhere in the corpus (training or held out), whatever their case,
+- the share of runs of 50 characters that stand in the training text: what it recites. Held-out text of the same length
+  is measured the same way beside it, for Shakespeare repeats himself,
+- the share of speeches whose speaker stands in the corpus.
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from common import Series, report
+
+from inkhorn.config import SamplingParams
+from inkhorn.corpus import fetch
+from inkhorn.runtime.engine import load
+
+RUN = 50  # characters
+WORD = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*")
+SPEAKER = re.compile(r"^([A-Z][A-Za-z'-]*(?: [A-Za-z'-]+)*):$", re.M)
+
+
+@dataclass
+class Args:
+    model: str = "shakespeare"
+    """a shipped model's name, a checkpoint folder, or a run's folder"""
+    corpus: str = "shakespeare"
+    """the corpus that it was trained on"""
+    texts: int = 20
+    """how many texts to write"""
+    tokens: int = 2000
+    """tokens of each"""
+    temperature: float = 0.8
+    save: Path | None = None
+    """keep the texts in this file"""
+
+
+def runs(text: str) -> Iterable[str]:
+    return (text[i : i + RUN] for i in range(len(text) - RUN + 1))
+
+
+def recited(text: str, known: frozenset[int]) -> float:
+    """Share of the runs of 50 characters of `text` that are in the training text (by hash)."""
+    found = [hash(run) in known for run in runs(text)]
+    return sum(found) / len(found)
+
+
+def main() -> None:
+    args = tyro.cli(Args, description=__doc__)
+    source = fetch(args.corpus)
+    train, val = "".join(source.train_chunks()), "".join(source.val_chunks())
+    known = frozenset(hash(run) for run in runs(train))
+    vocabulary = {word.lower() for word in WORD.findall(train + val)}
+    speakers = set(SPEAKER.findall(train + val))
+    engine = load(args.model)
+    prompt = engine.prompt("")
+    words, copied, spoken, texts = [], [], [], []
+    for seed in range(args.texts):
+        params = SamplingParams(max_tokens=args.tokens, temperature=args.temperature, seed=seed, ignore_eos=True)
+        text = engine.complete(prompt, params).text
+        written, voices = WORD.findall(text), SPEAKER.findall(text)
+        words.append(sum(word.lower() in vocabulary for word in written) / len(written))
+        copied.append(recited(text, known))
+        spoken.append(sum(voice in speakers for voice in voices) / max(1, len(voices)))
+        texts.append(f"--- seed {seed} ---\n{text}\n")
+        print(f"  seed {seed}: {words[-1]:.1%} words, {copied[-1]:.2%} recited", file=sys.stderr)
+    if args.save is not None:
+        args.save.write_text("".join(texts), encoding="utf-8")
+    held_out = [recited(val[i : i + args.tokens], known) for i in range(0, len(val) - args.tokens, args.tokens)]
+    series = [
+        Series("words in the corpus's vocabulary", "share", tuple(words)),
+        Series("speakers of the corpus", "share", tuple(spoken)),
+        Series("runs of 50 in the training text", "share", tuple(copied)),
+        Series("the same of held-out Shakespeare", "share", tuple(held_out)),
+    ]
+    means = {s.name: round(sum(s.values) / len(s.values), 5) for s in series}
+    report(
+        f"The voice of {args.model} at temperature {args.temperature:g}",
+        series,
+        {"means": means, "tokens": args.tokens},
+    )
+
+
+if __name__ == "__main__":
+    main()
