@@ -1,4 +1,4 @@
-"""Generation: characters a second of the 10M-parameter shape, beside nanoGPT's generate and transformers'.
+"""Generation: tokens a second of the 10M-parameter shape, beside nanoGPT's generate and transformers'.
 
     python benchmarks/generate.py [--nanogpt FOLDER] [--tokens 200] [--rounds 5]
 
@@ -6,6 +6,7 @@ Every engine writes the same number of tokens after the same one-token prompt, w
 does not depend on their values) and float32. Engines take turns. What is not installed, or not given, is left out.
 """
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -72,6 +73,8 @@ def contenders(args: Args, folder: Path, config: ModelConfig, model: GPT) -> dic
 
 def main() -> None:
     args = tyro.cli(Args, description=__doc__)
+    if not 1 <= args.tokens <= 255:
+        sys.exit(f"--tokens must be from 1 to 255, to fit the block with the prompt; it is {args.tokens}")
     torch.manual_seed(0)
     alphabet = CharTokenizer([chr(code) for code in range(58, 58 + 65)])
     config = Shape().config(alphabet.vocab_size, start=0, end=alphabet.eos_id)

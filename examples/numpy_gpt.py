@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
+OUR = {"model_type": "gpt2", "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True}
 
 
 def layer_norm(x: Array, weight: Array, bias: Array) -> Array:  # [T, C] -> [T, C]
@@ -48,23 +49,24 @@ def mlp(x: Array, c_fc: list[Array], c_proj: list[Array]) -> Array:  # [T, C] ->
 
 def gpt2(ids: list[int], weights: dict[str, Array], n_layer: int, n_head: int) -> Array:  # [T] -> [T, V]
     def pair(name: str) -> list[Array]:
-        return [weights[f"transformer.{name}.{part}"] for part in ("weight", "bias")]
+        return [weights[f"{name}.{part}"] for part in ("weight", "bias")]
 
-    wte, wpe = weights["transformer.wte.weight"], weights["transformer.wpe.weight"]
+    wte, wpe = weights["wte.weight"], weights["wpe.weight"]
     x = wte[ids] + wpe[: len(ids)]  # [T, C]: what each token is, and where it stands
-    for i in range(n_layer):
-        x = x + attention(
-            layer_norm(x, *pair(f"h.{i}.ln_1")), pair(f"h.{i}.attn.c_attn"), pair(f"h.{i}.attn.c_proj"), n_head
-        )
-        x = x + mlp(layer_norm(x, *pair(f"h.{i}.ln_2")), pair(f"h.{i}.mlp.c_fc"), pair(f"h.{i}.mlp.c_proj"))
+    for h in [f"h.{i}" for i in range(n_layer)]:
+        x += attention(layer_norm(x, *pair(f"{h}.ln_1")), pair(f"{h}.attn.c_attn"), pair(f"{h}.attn.c_proj"), n_head)
+        x += mlp(layer_norm(x, *pair(f"{h}.ln_2")), pair(f"{h}.mlp.c_fc"), pair(f"{h}.mlp.c_proj"))
     return layer_norm(x, *pair("ln_f")) @ wte.T  # [T, V]: how likely each token of the vocabulary is to come next
 
 
 def main(folder: str, prompt: str = "\n", length: str = "300") -> None:
     config = json.loads((Path(folder) / "config.json").read_text())
-    weights = {name: w.astype(np.float32) for name, w in load_file(Path(folder) / "model.safetensors").items()}
+    if other := {key: config[key] for key in OUR if config.get(key, OUR[key]) != OUR[key]}:
+        sys.exit(f"{folder} is not a GPT-2 as computed here: it has {other}")
+    tensors = load_file(Path(folder) / "model.safetensors")  # some files write transformer.wte.weight, some wte.weight
+    weights = {name.removeprefix("transformer."): tensor.astype(np.float32) for name, tensor in tensors.items()}
     tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
-    ids, random = tokenizer.encode(prompt).ids, np.random.default_rng()
+    ids, random = tokenizer.encode(prompt).ids or [config.get("bos_token_id") or 0], np.random.default_rng()
     print(prompt, end="")
     for _ in range(int(length)):
         logits = gpt2(ids[-config["n_positions"] :], weights, config["n_layer"], config["n_head"])[-1]
@@ -74,4 +76,4 @@ def main(folder: str, prompt: str = "\n", length: str = "300") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if 2 <= len(sys.argv) <= 4 else print(__doc__)

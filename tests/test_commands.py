@@ -1,8 +1,10 @@
 """The commands data, train, eval and export, as a user types them."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,7 +53,7 @@ def test_train_then_generate_eval_and_export(capsys: pytest.CaptureFixture[str])
     assert "device cpu" in shown
     assert "dtype" in shown
     assert "compile off" in shown
-    assert "Done: best validation loss" in shown
+    assert "Done, 6 steps: best validation loss" in shown
 
     assert run("generate", "To be", "--model", "run", "--words", "5", "--seed", "1") == 0
     assert capsys.readouterr().out.startswith("To be")
@@ -78,9 +80,50 @@ def test_train_resumes_with_the_saved_flags(capsys: pytest.CaptureFixture[str]) 
     assert Path("run", "latest").read_text() == "step-0000009\n"
 
 
+def test_a_refused_resume_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("other.txt").write_text(TEXT.upper())
+    assert run("train", "test", "--text", "mine.txt", "--out", "run", *TINY) == 0
+    before = Path("run", "run.json").read_bytes()
+    assert run("train", "--out", "run", "--resume", "--dropout", "0.1") == 1
+    assert run("train", "--out", "run", "--resume", "--text", "other.txt") == 1
+    assert run("train", "small", "--out", "run", "--resume") == 2
+    assert "is a run of the recipe test, not of small" in capsys.readouterr().err
+    assert Path("run", "run.json").read_bytes() == before
+    assert run("train", "--out", "run", "--resume", "--steps", "7") == 0
+    assert json.loads(Path("run", "run.json").read_text())["name"] == "test"
+
+
+def test_sigterm_saves_and_says_so(tmp_path: Path) -> None:
+    words = ["train", "test", "--text", "mine.txt", "--out", "run", "--steps", "100000", "--log-every", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "inkhorn", *words], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Stopped and saved at step" in told
+    assert "inkhorn train --out run --resume" in told
+
+
+def test_the_checkpoint_writes_in_transformers_with_its_own_defaults() -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert run("train", "test", "--text", "mine.txt", "--out", "run", *TINY) == 0
+    folder = Path("run", Path("run", "best").read_text().strip())
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    written = model.generate(**tokenizer("To be,", return_tensors="pt"), pad_token_id=0)
+    assert 0 < written.shape[1] - 6 <= 8
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
+        (["train", "test", "--text", "mine.txt", "--corpus", "shakespeare"], 2, "not both"),
+        (["train", "test", "--val-text", "mine.txt"], 2, "--val-text goes with --text"),
+        (["train", "test", "--text", "mine.txt", "--seed", str(2**64)], 2, "seed must be below"),
+        (["data", "shakespeare", "--val-text", "mine.txt"], 2, "--val-text goes with --text"),
+        (["eval", "--text", "mine.txt", "--corpus", "shakespeare"], 2, "not both"),
         (["train", "shakespear"], 2, "did you mean 'shakespeare'"),
         (["train", "test", "--text", "nowhere.txt"], 1, "nowhere.txt"),
         (["train", "test", "--text", "empty.txt"], 1, "empty"),

@@ -53,6 +53,37 @@ def test_a_half_built_folder_is_built_again(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "datasets").iterdir()] == [folder.name]
 
 
+@pytest.mark.parametrize("name", ["train.bin", "val.bin", "dataset.json", "tokenizer.json"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty", "other"])
+def test_a_damaged_folder_is_built_again(tmp_path: Path, name: str, damage: str) -> None:
+    text = "abc\n" * 100
+    first = prepare(source(text, "cab"), tmp_path)
+    path = next((tmp_path / "datasets").iterdir()) / name
+    whole = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes({"cut": whole[:-2], "empty": b"", "other": b"{}"}[damage])
+    again = prepare(source(text, "cab"), tmp_path)
+    assert again.tokenizer.decode(again.train.tolist()) == text
+    assert again.val.tolist() == first.val.tolist()
+    assert path.read_bytes() == whole
+
+
+def test_two_at_once_share_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "abc\n" * 100
+    real = Path.rename
+
+    def overtaken(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", real)
+        prepare(source(text, "cab"), tmp_path)  # another process is done a moment before
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    data = prepare(source(text, "cab"), tmp_path)
+    assert data.tokenizer.decode(data.train.tolist()) == text
+    assert len(list((tmp_path / "datasets").iterdir())) == 1
+
+
 def test_failure_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
@@ -73,6 +104,8 @@ def test_too_short_for_the_block(tmp_path: Path) -> None:
 def test_where_an_empty_prompt_starts(tmp_path: Path) -> None:
     separated = prepare(source("one\n<|endoftext|>two\n", "x"), tmp_path)
     assert separated.start_id == separated.tokenizer.eos_id
+    rare = prepare(source("one\n<|endoftext|>" + "two\n" * 10_000, "x"), tmp_path)
+    assert rare.tokenizer.decode([rare.start_id]) == "\n"
     single = prepare(source("one\ntwo\n", "x"), tmp_path)
     assert single.tokenizer.decode([single.start_id]) == "\n"
     assert prepare(source("abc", "x"), tmp_path).start_id == 0

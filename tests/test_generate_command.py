@@ -23,7 +23,8 @@ from inkhorn.checkpoint import RunFolder
 from inkhorn.cli import COMMANDS, main
 from inkhorn.commands.generate import DEFAULT_TOKENS, DEFAULT_WORDS
 from inkhorn.config import SamplingParams
-from inkhorn.runtime.engine import load
+from inkhorn.errors import UsageError
+from inkhorn.runtime.engine import generate, load
 from inkhorn.tokenizer import CharTokenizer
 
 ALPHABET = "abcdefghij .,!'\nROMEO:é"
@@ -123,6 +124,15 @@ def test_the_prompt_from_standard_input_and_from_a_file(run: Run, tmp_path: Path
     assert run("bad café\n", *options, stdin=b"not read, for there is an argument") == expected
 
 
+def test_the_word_none_is_a_prompt_and_a_files_name(run: Run) -> None:
+    options = ("--max-tokens", "3", "--unknown", "skip")
+    assert run("generate", "ROMEO: None", *options).out.startswith("ROMEO: e")
+    assert run("generate", "None", *options, stdin=b"hi").out.startswith("e")
+    done = run("generate", "--prompt-file", "None", *options, stdin=b"hi")
+    assert (done.code, done.out) == (2, "")
+    assert "cannot read the prompt from None" in done.err
+
+
 @pytest.mark.parametrize("stdin", [b"", b"abc"])
 def test_an_empty_prompt(run: Run, stdin: bytes) -> None:
     done = run("", "--words", "3", "--ignore-eos", stdin=stdin)
@@ -197,9 +207,15 @@ def test_words(run: Run, flag: tuple[str, ...]) -> None:
 
 
 def test_max_tokens(run: Run) -> None:
-    for flag in (("--max-tokens", "30"), ("-n", "30")):
+    for flag in (("--max-tokens", "30"), ("-n", "30"), ("-n=30",)):
         done = run("a", *flag, "--ignore-eos", "--no-echo")
         assert len(done.out) == 31
+
+
+def test_short_names_of_flags_are_values_too(run: Run) -> None:
+    options = ("a", "--seed", "1", "--max-tokens", "9", "--ignore-eos")
+    assert run(*options, "--stop=-m") == run(*options)
+    assert run(*options, "-t", "0") == run(*options, "--temperature", "0")
 
 
 def test_without_a_limit_there_are_some_words(run: Run) -> None:
@@ -336,6 +352,21 @@ def test_options_outside_their_limits(run: Run, argv: tuple[str, ...], message: 
     assert message in done.message
 
 
+def test_a_value_out_of_range_is_one_line(run: Run) -> None:
+    told = "temperature must be a number from 0 to 100 (0 is greedy), not nan"
+    assert run("generate", "ab", "-t", "nan") == Result(2, "", f"inkhorn: {told} (see inkhorn generate --help)\n")
+    told = "dropout must be in [0, 1), not 1.5"
+    done = run("train", "test", "--dropout", "1.5", use=None)
+    assert done == Result(2, "", f"inkhorn: {told} (see inkhorn train test --help)\n")
+
+
+@pytest.mark.parametrize("limit", ["max_tokens", "max_words"])
+def test_a_limit_of_0_is_refused_in_python_too(model: Path, limit: str) -> None:
+    with pytest.raises(UsageError, match=f"{limit} must be a whole number, at least 1, not 0"):
+        generate("ab", model, **{limit: 0})
+    assert len(generate("ab", model, ignore_eos=True, **{limit: None})) == 200
+
+
 def test_a_prompt_that_does_not_fit_writes_nothing(run: Run) -> None:
     done = run("a" * 13, "--overflow", "stop")
     assert (done.code, done.out) == (2, "")
@@ -440,8 +471,13 @@ def test_help_and_version(run: Run) -> None:
     assert run("--version", use=None).out == f"inkhorn {__version__}\n"
     long = run("generate", "--help", use=None)
     assert long.code == 0
-    assert "--temperature" in long.out
-    assert "0 takes the likeliest token each time" in " ".join(re.sub(r"[─│╭╮╰╯]", " ", long.out).split())
+    text = " ".join(re.sub(r"[─│╭╮╰╯]", " ", long.out).split())
+    assert "-t FLOAT, --temperature FLOAT 0 takes the likeliest token each time" in text
+    assert "-m STR, --model STR a shipped" in text
+    assert f"--words INT, --max-words INT stop after this many words (default: {DEFAULT_WORDS} where" in text
+    assert f"-n INT, --max-tokens INT write at most this many tokens (default: {DEFAULT_TOKENS} where" in text
+    assert "[OPTIONS] [PROMPT]" in text
+    assert "{None}" not in text
 
 
 def test_alone_on_a_terminal_it_says_how_to_use_it(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:

@@ -218,9 +218,48 @@ def test_an_explosion_is_rolled_back_with_half_the_rate(
     assert any("back to step 6" in line and "times 0.5" in line for line in listener.said)
     lines = read_lines(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines if "event" in line] == [6]
+    assert 0.0 < max(line["train/lr"] for line in lines if "train/lr" in line) <= BASE.lr
     assert all(math.isfinite(line["train/loss"]) for line in lines if "train/loss" in line)
     rates = {line["step"]: line["train/lr"] for line in lines if "train/lr" in line}
     assert rates[6] / rates[7] > 1.8
+
+
+@pytest.mark.parametrize("harm", [math.nan, 50.0])
+def test_weights_that_go_bad_in_the_step_before_a_save(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: float
+) -> None:
+    """The loss of a step is that of the weights before it: what is saved after it may be bad already."""
+    import inkhorn.train as module
+
+    real, harmed = module.train_step, list[int]()
+
+    def sometimes(state: TrainState, *rest: Any) -> torch.Tensor:
+        values = real(state, *rest)
+        if state.step == 9 and not harmed:
+            harmed.append(state.step)
+            with torch.no_grad():
+                for model in (state.model, state.average):
+                    for parameter in model.parameters() if model else ():
+                        parameter.mul_(harm)
+        return values
+
+    monkeypatch.setattr(module, "train_step", sometimes)
+    listener = Listener()
+    state = trainer(data, tmp_path, BASE, listener).run(resume=False)
+    assert (state.step, state.rollbacks, state.lr_scale) == (12, 1, 0.5)
+    assert any("back to step 6" in line for line in listener.said)
+    assert state.best_loss < 5
+    assert all(folder.name != "step-0000009" or state.is_finite() for folder in RunFolder(tmp_path).steps())
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(data: Dataset, tmp_path: Path) -> None:
+    whole = trainer(data, tmp_path).run(resume=False)
+    (tmp_path / "step-0000012" / "trainer" / "state.pt").write_bytes(b"half")
+    listener = Listener()
+    resumed = trainer(data, tmp_path, BASE, listener).run(resume=True)
+    assert "state.pt" in listener.said[0]
+    assert "Going on from step 9" in listener.said[1]
+    assert same_weights(resumed, whole)
 
 
 def test_an_explosion_that_returns_ends_the_run(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

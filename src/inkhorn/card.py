@@ -30,7 +30,8 @@ def write(
         loss: in nats per token over the held-out part, once it is known.
 
     """
-    defaults = {"do_sample": True, "temperature": 0.8, "max_new_tokens": 200}
+    # In transformers a prompt and what follows must fit the block together.
+    defaults = {"do_sample": True, "temperature": 0.8, "max_new_tokens": min(200, config.block_size // 2)}
     ends = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
     write_json(folder / "generation_config.json", defaults | ends)
     rows = _facts(config, dataset, train, step, seconds, loss)
@@ -48,7 +49,8 @@ tags: [inkhorn, {config.model_type}]
 | --- | --- |
 {table}
 
-It loads in transformers as it is:
+It loads in transformers as it is; there a prompt and what is written must fit into {config.block_size} tokens together,
+which `inkhorn generate --model FOLDER` does not ask:
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -5,7 +5,8 @@ runs/mine/
     config.json, model.safetensors, tokenizer.json, tokenizer_config.json, generation_config.json, README.md
     trainer/           ... and what training needs to go on: state.json, state.pt
   latest, best         files of one line, the name of a step folder
-  metrics.jsonl, loss.png, report.html, samples.txt
+  run.json             the flags it was started with
+  metrics.jsonl, samples.jsonl, loss.png, report.html, tensorboard/
 """
 
 import re
@@ -40,6 +41,22 @@ class RunFolder:
             if match and (path / "config.json").is_file():
                 found.setdefault(int(match[1]), path)
         return [found[step] for step in sorted(found)]
+
+    @staticmethod
+    def step_of(folder: Path) -> int:
+        """The step number in a checkpoint's name."""
+        match = _STEP.fullmatch(folder.name)
+        assert match is not None
+        return int(match[1])
+
+    def discard(self, folder: Path) -> None:
+        """Delete a checkpoint that turned out bad; `latest` then names the one before it."""
+        self._remove(folder)
+        left = self.latest()
+        if left is None:
+            (self.path / "latest").unlink(missing_ok=True)
+        else:
+            self._point("latest", left)
 
     def latest(self) -> Path | None:
         """The newest whole checkpoint: the last folder, which the file `latest` names for people and scripts.
@@ -113,10 +130,13 @@ class RunFolder:
         kept = {self.best(), *steps[-self.keep :]}
         for folder in steps:
             if folder not in kept:
-                doomed = folder.with_suffix(".tmp")  # renamed first: half a folder must not pass for a whole one
-                with suppress(OSError):
-                    folder.rename(doomed)
-                shutil.rmtree(doomed, ignore_errors=True)
+                self._remove(folder)
+
+    def _remove(self, folder: Path) -> None:
+        doomed = folder.with_suffix(".tmp")  # renamed first: half a folder must not pass for a whole one
+        with suppress(OSError):
+            folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def resolve_checkpoint(path: Path) -> Path:

@@ -4,21 +4,23 @@ A dataset is a folder: `train.bin` and `val.bin` (little-endian ids, mapped into
 tokenizer that made them, and `dataset.json`. It is built once for a text and found again by the text's checksum.
 """
 
-import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inkhorn.errors import CheckpointError, CorpusError
+from inkhorn.errors import CheckpointError, CorpusError, TokenizerError
 from inkhorn.textsource import TextSource
 from inkhorn.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
 from inkhorn.weights import read_json, write_json
 
 Array = np.ndarray[Any, Any]
+PARTS = ("train", "val")
 Progress = Callable[[int], None]
 """Told how many more characters have been done."""
 
@@ -44,11 +46,11 @@ class Dataset:
 
     @property
     def start_id(self) -> int:
-        """What an empty prompt starts from: `<|endoftext|>` where the model learns it, else a line break, else id 0."""
+        """What an empty prompt starts from: `<|endoftext|>` if there is enough of it to learn what follows it, once in
+        20,000 tokens; else a line break; else id 0."""
         end = self.tokenizer.eos_id
-        if end is not None and any(
-            (self.train[i : i + (1 << 24)] == end).any() for i in range(0, len(self.train), 1 << 24)
-        ):
+        ends = sum(int((self.train[i : i + (1 << 24)] == end).sum()) for i in range(0, len(self.train), 1 << 24))
+        if end is not None and ends * 20_000 >= len(self.train):
             return end
         fitted, unknown = self.tokenizer.fit("\n")
         return 0 if unknown or not fitted else int(self.tokenizer.encode(fitted)[0])
@@ -66,13 +68,13 @@ class Dataset:
 def prepare(source: TextSource, cache: Path, progress: Progress = lambda _: None) -> Dataset:
     """Tokenise a text by character, unless `cache` already has it. Memory use does not grow with the text.
 
-    Reads the text twice: once for its alphabet, once to encode. Raises CorpusError for a text that cannot be used.
+    Reads the text for its checksum, for its alphabet and to encode it. Raises CorpusError for one that cannot be used.
     """
     sha256 = source.sha256()
     folder = cache / "datasets" / f"{source.name}-{sha256[:16]}"
     try:
         return _open(folder)
-    except CheckpointError:
+    except (CheckpointError, TokenizerError):
         shutil.rmtree(folder, ignore_errors=True)  # not there yet, or not whole
 
     def counted(chunks: Iterable[str]) -> Iterator[str]:
@@ -84,7 +86,7 @@ def prepare(source: TextSource, cache: Path, progress: Progress = lambda _: None
     tokenizer = CharTokenizer.from_chunks(
         chunk for part in (source.train_chunks(), source.val_chunks()) for chunk in counted(part)
     )
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp")
     try:
         partial.mkdir(parents=True)
         dtype = np.dtype(
@@ -95,31 +97,43 @@ def prepare(source: TextSource, cache: Path, progress: Progress = lambda _: None
                 for chunk in counted(chunks):
                     file.write(tokenizer.encode(chunk).astype(dtype).tobytes())
         tokenizer.save(partial)
-        write_json(partial / "dataset.json", {"name": source.name, "sha256": sha256, "dtype": dtype.str})
-        partial.rename(folder)
+        tokens = {part: (partial / f"{part}.bin").stat().st_size // dtype.itemsize for part in PARTS}
+        facts = {"name": source.name, "sha256": sha256, "dtype": dtype.str, "tokens": tokens}
+        write_json(partial / "dataset.json", facts)
+        with suppress(OSError):  # another process may have built the same just now: then its folder will do
+            partial.rename(folder)
+        if folder.is_dir():
+            return _open(folder)
+        raise CorpusError(f"cannot rename {partial} to {folder}")
     except OSError as error:
         raise CorpusError(f"cannot write the tokenised text to {folder}: {error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return _open(folder)
 
 
 def _open(folder: Path) -> Dataset:
+    """A dataset on disk; CheckpointError if it is not there or not whole, CorpusError if a part has no text."""
     meta = read_json(folder / "dataset.json")
-    ids = []
-    for part in ("train", "val"):
-        path = folder / f"{part}.bin"
-        if path.stat().st_size == 0:
-            raise CorpusError(f"the {part} part of {meta['name']} is empty: use a longer text or another split")
-        ids.append(np.memmap(path, dtype=meta["dtype"], mode="r"))
-    return Dataset(meta["name"], meta["sha256"], load_tokenizer(folder), *ids)
+    try:
+        ids = []
+        for part in PARTS:
+            if meta["tokens"][part] == 0:
+                raise CorpusError(f"the {part} part of {meta['name']} is empty: use a longer text or another split")
+            mapped = np.memmap(folder / f"{part}.bin", dtype=meta["dtype"], mode="r")
+            if len(mapped) != meta["tokens"][part]:
+                raise ValueError(f"{part}.bin has {len(mapped)} tokens, not {meta['tokens'][part]}")
+            ids.append(mapped)
+        return Dataset(meta["name"], meta["sha256"], load_tokenizer(folder), *ids)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the tokenised text in {folder} is damaged: {error}") from None
 
 
 class BatchOrder:
     """Training windows in an order without end, shuffled anew each epoch.
 
-    An epoch cuts the ids into windows of block_size tokens from a random offset and deals them in random order: every
-    token is learnt from once an epoch, and windows never fall the same way twice. Nothing is remembered between steps.
+    An epoch cuts the ids into windows of block_size tokens from a random offset and deals them in random order: each
+    token, but for less than two blocks at the ends, is learnt from once an epoch, and windows never fall the same way
+    twice. Nothing is remembered between steps.
 
     Args:
         ids: (n,) token ids, n above block_size.

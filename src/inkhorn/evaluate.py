@@ -4,9 +4,13 @@ import math
 
 import torch
 
+from inkhorn.config import ModelConfig
 from inkhorn.dataset import Array, evaluation_windows
 from inkhorn.hardware import Hardware
 from inkhorn.model import GPT
+
+LARGEST_ACTIVATION = 256 << 20
+"""bytes in float32 that the logits of a batch, or its MLPs' hidden layer, may take in evaluation"""
 
 
 @torch.no_grad()
@@ -14,7 +18,15 @@ def split_loss(model: GPT, ids: Array, hardware: Hardware, batch_size: int = 64)
     """Mean loss in nats per token over every token of `ids` but the first, in non-overlapping windows of block_size.
 
     The first tokens of a window are predicted from little context, so this is the upper of the usual conventions.
+
+    Args:
+        model: is left in the mode it was in.
+        ids: (n,) token ids, n at least 2.
+        hardware: where the model is, and in which precision.
+        batch_size: most windows at a time; fewer where LARGEST_ACTIVATION asks for it. The loss is the same.
+
     """
+    batch_size = rows_at_once(model.config, batch_size)
     was_training = model.training
     model.eval()
     total, count = 0.0, 0
@@ -27,6 +39,12 @@ def split_loss(model: GPT, ids: Array, hardware: Hardware, batch_size: int = 64)
         count += window[:, 1:].numel()
     model.train(was_training)
     return total / count
+
+
+def rows_at_once(config: ModelConfig, most: int) -> int:
+    """How many windows to evaluate together: `most`, or as many as LARGEST_ACTIVATION holds, and at least one."""
+    row = 4 * config.block_size * max(config.vocab_size, config.inner)
+    return max(1, min(most, LARGEST_ACTIVATION // row))
 
 
 def bits(nats: float) -> float:

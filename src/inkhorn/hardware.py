@@ -1,14 +1,17 @@
 """What this machine can do: where to train, in which precision, how fast at best, and what would fit into memory."""
 
+import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from inkhorn.config import ModelConfig
-from inkhorn.errors import UsageError
+from inkhorn.errors import TrainingError, UsageError
 from inkhorn.recipes import TrainConfig
 
 
@@ -82,12 +85,9 @@ def _choose_dtype(device: str, config: TrainConfig) -> tuple[torch.dtype, str]:
     return (torch.bfloat16, f"dtype bfloat16: {why}") if fast else (torch.float32, f"dtype float32: {why}")
 
 
-def has_bf16_cpu() -> bool:
+def has_bf16_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the CPU has bfloat16 products (AVX512-BF16, AMX, or ARM's)."""
-    try:
-        info = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
+    info = _read(cpuinfo)
     return any(flag in info for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
@@ -135,26 +135,93 @@ def training_bytes(config: ModelConfig, batch_size: int, dtype: torch.dtype, *, 
     return float(state + tokens * (config.n_layer * width + 3 * 4 * config.vocab_size))
 
 
-def free_bytes(device: torch.device) -> float:
-    """Memory that training could take on `device`; infinite where it cannot be told."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info()[0])
+def free_bytes(device: torch.device, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float:
+    """Memory that training could take on `device`; infinite where it cannot be told.
+
+    Args:
+        device: where training would be.
+        proc: where Linux says what the machine has.
+        cgroups: where Linux says what a container may use of it.
+
+    """
+    if device.type == "cuda":  # what torch holds already is there for training too
+        return float(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved())
+    return min(_free_of_machine(proc), _free_of_cgroups(proc, cgroups))
+
+
+def _free_of_machine(proc: Path) -> float:
+    available = _table(proc / "meminfo").get("MemAvailable")  # counts the cache of files, which gives way
+    if available is not None:
+        return 1024.0 * available
     try:
         return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (ValueError, OSError, AttributeError):
-        return float("inf")
+        return math.inf
+
+
+def _free_of_cgroups(proc: Path, cgroups: Path) -> float:
+    """The least that a limit on this process's control group, or on one around it, leaves; infinite without limits."""
+    least = math.inf
+    for line in _read(proc / "self" / "cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:  # version 2
+            root, limit, used, total = cgroups, "memory.max", "memory.current", ""
+        elif "memory" in controllers.split(","):
+            root, limit, used, total = cgroups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        # In a container the path may be the host's, which is not there: the container's own group is then the root.
+        for folder in (group, *group.parents):
+            words = (_read(folder / limit).strip(), _read(folder / used).strip())
+            if folder.is_relative_to(root) and all(word.isdecimal() for word in words):  # no limit is "max"
+                files = _table(folder / "memory.stat")  # the cache of files gives way here too
+                cache = sum(files.get(f"{total}{kind}_file", 0) for kind in ("active", "inactive"))
+                least = min(least, max(0.0, float(words[0]) - float(words[1]) + cache))
+    return least
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _table(path: Path) -> dict[str, int]:
+    """A file whose lines are a name and a number, as the kernel writes them; empty if there is none."""
+    lines = [line.split() for line in _read(path).splitlines()]
+    return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) > 1 and words[1].isdecimal()}
 
 
 def advice_on_memory(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> str:
-    """What would fit: the largest halved batch whose estimate does, with accumulation that keeps the step's tokens."""
+    """What would fit: the largest batch, at most half of this one, that accumulates to just as many rows a step."""
     muon, free = train.optimizer == "muon", free_bytes(hardware.device)
     needed = training_bytes(config, train.batch_size, hardware.dtype, muon=muon)
     said = f"{train.batch_size} rows of {config.block_size} tokens need about {needed / 1e9:.1f} GB"
-    if free != float("inf"):
+    if free != math.inf:
         said += f"; {free / 1e9:.1f} GB are free"
-    rows, passes = train.batch_size, train.grad_accum
-    while rows > 1:
-        rows, passes = rows // 2, passes * 2
-        if training_bytes(config, rows, hardware.dtype, muon=muon) < 0.8 * free:
-            return f"{said}. These would fit and train the same: --batch-size {rows} --grad-accum {passes}"
+    step = train.batch_size * train.grad_accum
+    for rows in range(train.batch_size // 2, 0, -1):
+        if step % rows == 0 and training_bytes(config, rows, hardware.dtype, muon=muon) < 0.8 * free:
+            return f"{said}. These would fit and train the same: --batch-size {rows} --grad-accum {step // rows}"
     return f"{said}. Not even one row would fit: use a smaller --block-size, --n-layer or --n-embd"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; torch says so in several ways, and on a CPU only in words."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = ("can't allocate memory", "not enough memory", "out of memory")  # CPU; CPU on Windows; MPS, the CUDA driver
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+@contextmanager
+def memory_advice(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> Iterator[None]:
+    """Turns running out of memory inside it into a TrainingError that says what would fit."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(f"out of memory: {advice_on_memory(config, train, hardware)}") from None

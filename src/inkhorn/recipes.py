@@ -1,6 +1,6 @@
 """Recipes: which model, on which text, trained how. Each is a function; a variant is `dataclasses.replace`.
 
-Why these numbers: `docs/log.md` has the runs behind them.
+`docs/log.md` has the runs behind `shakespeare` and `small`; GPT-1's numbers are its paper's, GPT-2's a beginning.
 """
 
 from collections.abc import Callable
@@ -137,6 +137,7 @@ class TrainConfig:
             require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1), not {getattr(self, name)}")
         for name in ("decay_fraction", "min_lr_ratio"):
             require(0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1], not {getattr(self, name)}")
+        require(self.seed < 2**63, f"seed must be below 2**63, not {self.seed}")
         for name in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_chars", "seed"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
 

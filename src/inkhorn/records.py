@@ -27,11 +27,16 @@ class Records:
         except OSError as error:
             raise TrainingError(f"cannot write to {path}: {error}") from None
 
+    def clear(self) -> None:
+        """Forget what an earlier run wrote here."""
+        for path in (self.metrics, self.samples):
+            path.unlink(missing_ok=True)
+
     def trim(self, step: int) -> None:
-        """Drop what was written after `step` by a run that had gone further than its last checkpoint."""
+        """Drop what was written after `step` by a run that had gone further than its last checkpoint; events stay."""
         for path in (self.metrics, self.samples):
             if path.is_file():
-                kept = [line for line in read_lines(path) if step and line["step"] <= step]
+                kept = [line for line in read_lines(path) if line["step"] <= step or "event" in line]
                 path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept), encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ else that a step changes is in the checkpoint. On a CPU a resumed run ends bit f
 """
 
 import math
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,9 @@ from torch import Tensor
 from inkhorn.checkpoint import RunFolder
 from inkhorn.config import ModelConfig, SamplingParams
 from inkhorn.dataset import BatchOrder, Dataset
-from inkhorn.errors import TrainingError
+from inkhorn.errors import CheckpointError, TrainingError
 from inkhorn.evaluate import bits, split_loss
-from inkhorn.hardware import Hardware, advice_on_memory, training_flops_per_token
+from inkhorn.hardware import Hardware, memory_advice, training_flops_per_token
 from inkhorn.interrupt import Interrupt
 from inkhorn.model import GPT
 from inkhorn.recipes import TrainConfig
@@ -99,6 +100,9 @@ class Trainer:
         peak_flops: this machine's best, for MFU.
         observer: is told what happens.
 
+    Attributes:
+        interrupted: the signal that ended `go_on` early, if one did.
+
     """
 
     def __init__(
@@ -116,30 +120,51 @@ class Trainer:
         self.folder, self.records = RunFolder(out), Records(out)
         self.order = BatchOrder(dataset.train, train.batch_size, config.block_size, train.seed)
         self.tokens_per_step = train.batch_size * train.grad_accum * config.block_size
+        self.interrupted: signal.Signals | None = None
         self._compiled: tuple[GPT, Any] | None = None
         self.flops_share = training_flops_per_token(config) / peak_flops
 
     def run(self, *, resume: bool) -> TrainState:
         """Train to the last step, or until interrupted; returns the state, which is saved."""
-        state = self._restore() if resume else self._fresh()
-        self.records.trim(state.step)
-        with Interrupt() as interrupt:
-            if resume and state.step:
-                self._evaluate_if_due(state)  # the run may have been killed between saving and evaluating
+        return self.go_on(self.start(resume=resume))
+
+    def start(self, *, resume: bool) -> TrainState:
+        """The run's latest state, or a fresh one. Writes nothing; CheckpointError if the run is not this one."""
+        with memory_advice(self.config, self.train, self.hardware):
+            return self._restore() if resume else self._fresh()
+
+    def go_on(self, state: TrainState) -> TrainState:
+        """Train from `state` to the last step, or until interrupted; returns the state, which is saved."""
+        if state.step:
+            self.records.trim(state.step)
+        else:
+            self.records.clear()
+        with Interrupt() as interrupt, memory_advice(self.config, self.train, self.hardware):
+            self._evaluate_if_due(state)  # the run may have been killed between saving and evaluating
             while state.step < self.train.steps and not interrupt.received:
                 state = self._until_pause(state, interrupt)
+        self.interrupted = interrupt.received
         return state
 
     def _fresh(self) -> TrainState:
         return new_state(self.config, self.train, self.hardware)
 
     def _restore(self) -> TrainState:
-        latest = self.folder.latest()
-        if latest is None:
-            return self._fresh()
-        state = load_state(latest, self.config, self.dataset, self.train, self.hardware)
-        self.observer.say(f"Going on from step {state.step:,} ({latest}).")
-        return state
+        """The newest checkpoint that loads; if none does, the newest one's error."""
+        problems: list[CheckpointError] = []
+        for folder in reversed(self.folder.steps()):
+            try:
+                state = load_state(folder, self.config, self.dataset, self.train, self.hardware)
+            except CheckpointError as error:
+                problems.append(error)
+                continue
+            for problem in problems:
+                self.observer.say(f"Passed over: {problem}.")
+            self.observer.say(f"Going on from step {state.step:,} ({folder}).")
+            return state
+        if problems:
+            raise problems[0]
+        return self._fresh()
 
     def _until_pause(self, state: TrainState, interrupt: Interrupt) -> TrainState:
         """Steps up to the next save, and that save; if the loss explodes, the last good state instead."""
@@ -149,17 +174,20 @@ class Trainer:
         since = time.perf_counter()
         pause = False
         while not pause:
-            recent.append(self._guarded_step(state, forward))
+            recent.append(train_step(state, forward, self._batches(state.step), self.train, self.hardware))
             pause = self._is_due(state.step) or interrupt.received is not None
             log = state.step % self.train.log_every == 0
             if pause or log or on_cpu:  # on a GPU reading a loss waits for the step, so look only when it is shown
                 values = torch.stack(recent).tolist()  # [[loss, norm], ...]
-                if not self._is_sane(state, values):
-                    return self._roll_back(state, values[-1][0])
+                sane = self._sane(state, values)
+                if sane < len(values):
+                    return self._roll_back(state, state.step - len(values) + sane + 1, values[sane][0])
                 now = time.perf_counter()
                 state.seconds += now - since
                 self._report_step(state, values, (now - since) / len(values), log=log)
                 since, recent = now, []
+        if not state.is_finite():  # the loss that was looked at is the one before the last update
+            return self._roll_back(state, state.step + 1, math.nan)
         self.folder.save(state.step, lambda path: save_state(state, path, self.dataset, self.train))
         self._evaluate_if_due(state)
         return state
@@ -173,42 +201,40 @@ class Trainer:
     def _is_due(self, step: int) -> bool:
         return step % self.train.save_every == 0 or step % self.train.eval_every == 0 or step == self.train.steps
 
-    def _guarded_step(self, state: TrainState, forward: Any) -> Tensor:
-        first = state.step * self.train.grad_accum
-        try:
-            batches = [
-                torch.from_numpy(self.order.batch(first + i)).to(self.hardware.device)
-                for i in range(self.train.grad_accum)
-            ]
-            return train_step(state, forward, batches, self.train, self.hardware)
-        except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            if "memory" in str(error).lower() or isinstance(error, MemoryError):
-                raise TrainingError(
-                    f"out of memory: {advice_on_memory(self.config, self.train, self.hardware)}"
-                ) from None
-            raise
+    def _batches(self, step: int) -> list[Tensor]:
+        """The grad_accum micro-batches of a step, (B, T + 1) each."""
+        first, passes = step * self.train.grad_accum, self.train.grad_accum
+        return [torch.from_numpy(self.order.batch(first + i)).to(self.hardware.device) for i in range(passes)]
 
-    def _is_sane(self, state: TrainState, values: Sequence[Sequence[float]]) -> bool:
-        """Whether losses and gradients are finite and no loss has leapt: twice the running mean and a nat above it."""
-        for loss, norm in values:
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                return False
-            if state.smoothed != math.inf and loss > 2 * state.smoothed and loss > state.smoothed + 1:
-                return False
+    def _sane(self, state: TrainState, values: Sequence[Sequence[float]]) -> int:
+        """How many steps went well before one whose loss or gradient is not finite, or whose loss has leapt.
+
+        A leap is to more than twice the running mean and a nat above it.
+        """
+        for i, (loss, norm) in enumerate(values):
+            leapt = state.smoothed != math.inf and loss > 2 * state.smoothed and loss > state.smoothed + 1
+            if leapt or not (math.isfinite(loss) and math.isfinite(norm)):
+                return i
             state.smoothed = loss if state.smoothed == math.inf else 0.95 * state.smoothed + 0.05 * loss
-        return True
+        return len(values)
 
-    def _roll_back(self, state: TrainState, loss: float) -> TrainState:
-        """The last good state with half the learning rate."""
+    def _roll_back(self, state: TrainState, exploded_at: int, loss: float) -> TrainState:
+        """The last good state with half the learning rate.
+
+        The loss of the first step after a checkpoint is that of the checkpoint's own weights: if it is the one that
+        exploded, the checkpoint is not good, and goes.
+        """
         rollbacks, scale = state.rollbacks + 1, state.lr_scale / 2
+        latest = self.folder.latest()
+        if latest is not None and self.folder.step_of(latest) == exploded_at - 1:
+            self.folder.discard(latest)
         if rollbacks > MAX_ROLLBACKS:
             raise TrainingError(
-                f"the loss exploded {rollbacks} times, the last time at step {state.step} with the rates times "
+                f"the loss exploded {rollbacks} times, the last time at step {exploded_at} with the rates times "
                 f"{state.lr_scale:g}: set --lr and --muon-lr lower than {self.train.lr * state.lr_scale:g} and "
                 f"{self.train.muon_lr * state.lr_scale:g}, or --warmup-steps higher. "
                 f"The last good checkpoint is {self.folder.latest() or 'none yet'}"
             )
-        exploded_at = state.step
         state = self._restore()
         state.rollbacks, state.lr_scale = rollbacks, scale
         event = f"loss {loss:.3g} at step {exploded_at}: back to step {state.step}, learning rates times {scale:g}"
@@ -221,7 +247,7 @@ class Trainer:
         """The validation loss and a sample, at a step that asks for them and has just been saved."""
         due = state.step % self.train.eval_every == 0 or state.step == self.train.steps
         folder = self.folder.latest()
-        if not due or state.evaluated == state.step or folder is None:
+        if not due or state.evaluated == state.step or folder is None or self.folder.step_of(folder) != state.step:
             return
         loss = split_loss(state.shipped, self.dataset.val, self.hardware)
         if loss < state.best_loss:
@@ -252,16 +278,19 @@ class Trainer:
 
     def _report_step(self, state: TrainState, values: Sequence[Sequence[float]], seconds: float, *, log: bool) -> None:
         per_second = self.tokens_per_step / seconds
+        factor = rate(state.step - 1, self.train) * state.lr_scale
         metrics = {
             "step": state.step,
             "tokens": state.step * self.tokens_per_step,
             "seconds": round(state.seconds, 3),
             "train/loss": sum(loss for loss, _ in values) / len(values),
-            "train/lr": rate(state.step - 1, self.train) * state.lr_scale,
+            "train/lr": factor * self.train.lr,
             "train/grad_norm": values[-1][1],
             "train/tokens_per_sec": round(per_second, 1),
             "train/mfu": round(per_second * self.flops_share, 4),
         }
+        if self.train.optimizer == "muon":
+            metrics["train/muon_lr"] = factor * self.train.muon_lr
         self.observer.step(metrics)
         if log:
             self.records.append(self.records.metrics, metrics)

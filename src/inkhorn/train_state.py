@@ -49,6 +49,11 @@ class TrainState:
     rollbacks: int = 0
     smoothed: float = math.inf
 
+    def is_finite(self) -> bool:
+        """Whether every weight is a number."""
+        models = (self.model,) if self.average is None else (self.model, self.average)
+        return all(bool(p.isfinite().all()) for model in models for p in model.parameters())
+
     @property
     def shipped(self) -> GPT:
         """The model that is evaluated, saved and used: the average if there is one."""

@@ -29,6 +29,8 @@ def run(argv: list[str]) -> int:
     args = parse(DataArgs, argv, "inkhorn data")
     if args.name is not None and args.text is not None:
         raise UsageError(f"give either the corpus {args.name} or --text {args.text}, not both")
+    if args.val_text is not None and args.text is None:
+        raise UsageError("--val-text goes with --text: a named corpus has its own validation part")
     if args.name is None and args.text is None:
         _list()
     else:

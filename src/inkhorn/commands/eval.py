@@ -8,6 +8,7 @@ from pathlib import Path
 
 from inkhorn.checkpoint import resolve_checkpoint
 from inkhorn.commands.flags import parse
+from inkhorn.errors import UsageError
 from inkhorn.recipes import Device, Precision, TrainConfig
 
 
@@ -17,8 +18,8 @@ class EvalArgs:
 
     model: str = "shakespeare"
     """a shipped model's name, a checkpoint folder, or a run's folder"""
-    corpus: str = "shakespeare"
-    """a named corpus, see inkhorn data"""
+    corpus: str | None = None
+    """the held-out part of a named corpus, see inkhorn data; shakespeare when absent"""
     text: Path | None = None
     """evaluate on all of this text file, or folder, instead"""
     device: Device = "auto"
@@ -32,6 +33,8 @@ class EvalArgs:
 def run(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
     args = parse(EvalArgs, argv, "inkhorn eval")
+    if args.text is not None and args.corpus is not None:
+        raise UsageError(f"give either --text {args.text} or --corpus {args.corpus}, not both")
     import numpy as np
 
     from inkhorn import corpus, textsource
@@ -45,7 +48,7 @@ def run(argv: list[str]) -> int:
     folder = SHIPPED[args.model] if args.model in SHIPPED else resolve_checkpoint(Path(args.model))
     hardware = choose_hardware(TrainConfig(device=args.device, dtype=args.dtype))
     model, tokenizer = GPT.from_pretrained(folder).to(hardware.device), load_tokenizer(folder)
-    source = textsource.from_path(args.text) if args.text else corpus.fetch(args.corpus)
+    source = textsource.from_path(args.text) if args.text else corpus.fetch(args.corpus or "shakespeare")
     chunks = chain(source.train_chunks(), source.val_chunks()) if args.text else source.val_chunks()
     ids, characters, left_out = [], 0, 0
     for chunk in chunks:

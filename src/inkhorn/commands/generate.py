@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -16,19 +16,33 @@ from inkhorn.errors import UsageError
 from inkhorn.runtime.engine import Completion, Engine, Prompt, load
 from inkhorn.unknown import UnknownPolicy
 
-ALIASES = {"--words": "--max-words", "-t": "--temperature", "-n": "--max-tokens", "-m": "--model"}
 DEFAULT_WORDS, DEFAULT_TOKENS = 120, 4000  # the tokens end a text that has no spaces
+
+
+def _also(alias: str, default: int | None = None) -> Any:
+    """Another name for a flag, and the default that `run` sets where no flag says when to stop."""
+    hint = None if default is None else f"(default: {default} where no limit is given)"
+    return tyro.conf.arg(aliases=[alias], help_behavior_hint=hint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingFlags(SamplingParams):
+    """How tokens are drawn and when to stop."""
+
+    temperature: Annotated[float, _also("-t")] = SamplingParams.temperature
+    max_tokens: Annotated[int | None, _also("-n", DEFAULT_TOKENS)] = SamplingParams.max_tokens
+    max_words: Annotated[int | None, _also("--words", DEFAULT_WORDS)] = SamplingParams.max_words
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateArgs:
-    """Continue a prompt. The prompt is an argument, a file, or standard input; --words is --max-words."""
+    """Continue a prompt. The prompt is an argument, a file, or standard input."""
 
-    prompt: tyro.conf.Positional[str | None] = None
+    prompt: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[PROMPT]", help_behavior_hint="")] = None
     """text to continue; may be empty"""
     prompt_file: Path | None = None
     """read the prompt from this file"""
-    model: str = "shakespeare"
+    model: Annotated[str, _also("-m")] = "shakespeare"
     """a shipped model's name, a checkpoint folder, or a run's folder"""
     num_samples: int = 1
     """how many texts to write for the prompt"""
@@ -40,16 +54,16 @@ class GenerateArgs:
     """print the prompt before the text"""
     stream: bool = True
     """print the text as it is written, not at the end"""
-    sampling: Annotated[SamplingParams, tyro.conf.OmitArgPrefixes, tyro.conf.UseAppendAction] = field(
-        default_factory=SamplingParams
+    sampling: Annotated[SamplingFlags, tyro.conf.OmitArgPrefixes, tyro.conf.UseAppendAction] = field(
+        default_factory=SamplingFlags
     )
 
 
 def run(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    args = parse(GenerateArgs, [_full_name(word) for word in argv], "inkhorn generate")
+    args = parse(GenerateArgs, argv, "inkhorn generate")
     require(args.num_samples >= 1, f"--num-samples must be at least 1, not {args.num_samples}")
-    params = args.sampling
+    params: SamplingParams = args.sampling
     if params.max_tokens is None and params.max_words is None and not params.end_at_sentence:
         params = replace(params, max_words=DEFAULT_WORDS, max_tokens=DEFAULT_TOKENS)
     if params.seed is None:
@@ -66,11 +80,6 @@ def run(argv: list[str]) -> int:
     else:
         _print_text(engine, prompt, params, args)
     return 0
-
-
-def _full_name(word: str) -> str:
-    flag, equals, value = word.partition("=")
-    return ALIASES.get(flag, flag) + equals + value
 
 
 def _note(text: str) -> None:

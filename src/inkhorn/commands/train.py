@@ -1,8 +1,10 @@
 """`inkhorn train RECIPE`: the recipe's numbers are the flags' defaults."""
 
+import math
 import platform
+import shlex
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +14,10 @@ from inkhorn.checkpoint import RunFolder
 from inkhorn.commands.flags import parse
 from inkhorn.config import nearest
 from inkhorn.errors import UsageError
-from inkhorn.recipes import RECIPES, Recipe, Shape, TrainConfig
+from inkhorn.recipes import RECIPES, Shape, TrainConfig
 from inkhorn.weights import read_json, write_json
+
+DEFAULT_RECIPE = "shakespeare"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +28,8 @@ class TrainArgs:
     """train on this text file, or folder of text files, instead of the recipe's corpus"""
     val_text: Path | None = None
     """validate on this text file instead of the last tenth of --text"""
-    corpus: str = "shakespeare"
-    """a named corpus, see inkhorn data"""
+    corpus: str | None = None
+    """a named corpus instead of the recipe's, see inkhorn data"""
     out: Path | None = None
     """the run's folder; runs/RECIPE when absent"""
     resume: bool = False
@@ -36,26 +40,32 @@ class TrainArgs:
 
 def run(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    if not argv or argv[0].startswith("-"):
-        name, rest = "shakespeare", argv
-        if {"-h", "--help"} & set(argv):
-            print(_list_recipes())  # noqa: T201
-            return 0
-    else:
-        name, rest = argv[0], argv[1:]
+    named = bool(argv) and not argv[0].startswith("-")
+    if not named and {"-h", "--help"} & set(argv):
+        print(_list_recipes())  # noqa: T201
+        return 0
+    name, rest = (argv[0], argv[1:]) if named else (DEFAULT_RECIPE, argv)
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}: {nearest(name, RECIPES)}")
     recipe = RECIPES[name]()
-    prog = f"inkhorn train {name}"
-    defaults = TrainArgs(corpus=recipe.corpus, shape=recipe.shape, train=recipe.train)
-    args = parse(TrainArgs, rest, prog, defaults)
+    args = parse(TrainArgs, rest, f"inkhorn train {name}", TrainArgs(shape=recipe.shape, train=recipe.train))
     out = args.out or Path("runs") / name
     saved = out / "run.json"
     if args.resume and saved.is_file():
-        args = parse(TrainArgs, rest, prog, _saved_args(saved))
+        record = read_json(saved)
+        if named and record.get("name") != name:
+            raise UsageError(
+                f"{out} is a run of the recipe {record.get('name')}, not of {name}: name that one, or none"
+            )
+        name = str(record.get("name"))
+        args = parse(TrainArgs, rest, f"inkhorn train {name}", _saved_args(saved, record))
     elif not args.resume and RunFolder(out).latest():
         raise UsageError(f"{out} already holds a run: --resume goes on with it, --out FOLDER begins another")
-    return _train(args, recipe, name, out)
+    if args.text is not None and args.corpus is not None:
+        raise UsageError(f"give either --text {args.text} or --corpus {args.corpus}, not both")
+    if args.val_text is not None and args.text is None:
+        raise UsageError("--val-text goes with --text: a named corpus has its own validation part")
+    return _train(replace(args, corpus=args.corpus or recipe.corpus), name, out)
 
 
 def _list_recipes() -> str:
@@ -65,13 +75,12 @@ def _list_recipes() -> str:
     )
 
 
-def _saved_args(path: Path) -> TrainArgs:
-    saved = read_json(path)
+def _saved_args(path: Path, saved: dict[str, Any]) -> TrainArgs:
     try:
         return TrainArgs(
             text=Path(saved["text"]) if saved["text"] else None,
             val_text=Path(saved["val_text"]) if saved["val_text"] else None,
-            corpus=saved["corpus"],
+            corpus=None if saved["text"] else saved["corpus"],
             shape=Shape(**saved["shape"]),
             train=TrainConfig(**saved["train"]),
         )
@@ -79,18 +88,15 @@ def _saved_args(path: Path) -> TrainArgs:
         raise UsageError(f"{path} is not of this version of inkhorn ({error}): begin anew with another --out") from None
 
 
-def _train(args: TrainArgs, recipe: Recipe, name: str, out: Path) -> int:
-    from inkhorn import (
-        corpus,
-        dataset,
-        textsource,
-    )  # torch and rich take a second to import: only once the flags are known to be right
+def _train(args: TrainArgs, name: str, out: Path) -> int:
+    # torch and rich take a second to import: only once the flags are known to be right
+    from inkhorn import corpus, dataset, textsource
     from inkhorn.hardware import advice_on_memory, choose_hardware, free_bytes, measure_peak, training_bytes
     from inkhorn.progress import RunProgress
     from inkhorn.progress_bar import tokenising
     from inkhorn.train import Trainer
 
-    source = textsource.from_path(args.text, val_path=args.val_text) if args.text else corpus.fetch(args.corpus)
+    source = textsource.from_path(args.text, val_path=args.val_text) if args.text else corpus.fetch(args.corpus or "")
     with tokenising(source) as done:
         data = dataset.prepare(source, corpus.cache_dir(), done)
     config = args.shape.config(
@@ -105,7 +111,7 @@ def _train(args: TrainArgs, recipe: Recipe, name: str, out: Path) -> int:
     peak = measure_peak(hardware)
     out.mkdir(parents=True, exist_ok=True)
     with RunProgress(args.train.steps, out) as progress:
-        progress.say(f"{recipe.about} -> {out}")
+        progress.say(f"recipe {name} -> {out}")
         progress.say(
             f"model: {config.num_parameters:,} parameters; vocabulary {config.vocab_size}; block {config.block_size}"
         )
@@ -116,19 +122,18 @@ def _train(args: TrainArgs, recipe: Recipe, name: str, out: Path) -> int:
         muon = args.train.optimizer == "muon"
         if training_bytes(config, args.train.batch_size, hardware.dtype, muon=muon) > free_bytes(hardware.device):
             progress.say(f"This may run out of memory: {advice_on_memory(config, args.train, hardware)}")
-        write_json(
-            out / "run.json",
-            _run_record(args, name, data, config.to_hf(), config.num_parameters, hardware.reasons, peak),
-        )
-        state = Trainer(config, args.train, data, out, hardware, peak, progress).run(resume=args.resume)
-        if state.step < args.train.steps:
-            progress.say(
-                f"Stopped and saved at step {state.step:,}. Go on with: inkhorn train {name} --out {out} --resume"
-            )
-            return 130
-        progress.say(
-            f'Done: best validation loss {state.best_loss:.4f}. Try it: inkhorn generate --model {out} "ROMEO:"'
-        )
+        trainer = Trainer(config, args.train, data, out, hardware, peak, progress)
+        state = trainer.start(resume=args.resume)
+        # Only now: a run that cannot be resumed with these flags keeps its own.
+        record = _run_record(args, name, data, config.to_hf(), config.num_parameters, hardware.reasons, peak)
+        write_json(out / "run.json", record)
+        state = trainer.go_on(state)
+        where = shlex.quote(str(out))
+        if trainer.interrupted is not None and state.step < args.train.steps:
+            progress.say(f"Stopped and saved at step {state.step:,}. Go on with: inkhorn train --out {where} --resume")
+            return 128 + trainer.interrupted
+        best = f"best validation loss {state.best_loss:.4f}" if state.best_loss < math.inf else "not evaluated yet"
+        progress.say(f"Done, {state.step:,} steps: {best}. Try it: inkhorn generate --model {where}")
     return 0
 
 

@@ -183,6 +183,7 @@ def load(model: str | Path = "shakespeare") -> Engine:
 
 def generate(prompt: str = "", model: str | Path = "shakespeare", **params: Any) -> str:
     """Continue a prompt; `params` are the fields of SamplingParams. Without a limit, 200 tokens."""
-    if not any(params.get(limit) for limit in ("max_tokens", "max_words", "end_at_sentence")):
+    limits = (params.get("max_tokens"), params.get("max_words"), params.get("end_at_sentence") or None)
+    if all(limit is None for limit in limits):  # a limit of 0 is refused, not left out
         params["max_tokens"] = 200
     return load(model).complete(prompt, SamplingParams(**params)).text
