@@ -42,7 +42,7 @@ def test_a_command_works(command: str, folder: Path) -> None:
     done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     if words[0] != "train":
-        assert len(done.stdout) > 100
+        assert done.stdout.strip()
 
 
 def test_make_has_the_targets() -> None:
