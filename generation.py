@@ -92,6 +92,9 @@ def main() -> int:
             "\nThe answer is missing. Questions can be skipped: python3 generation.py BEGINNING WORDS", file=sys.stderr
         )
         return 2
+    except UnicodeDecodeError as error:
+        print(f"That was not text: byte 0x{error.object[error.start]:02x} at place {error.start}.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print()
         return 130

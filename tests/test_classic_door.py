@@ -1,5 +1,6 @@
 """`python3 generation.py`: the questions, and what happens to every kind of answer."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def test_it_asks_and_asks_again() -> None:
     assert "-3 words would be no text" in done.stdout
     assert "'2.5' is not a whole number" in done.stdout
     assert "That was no number" in done.stdout
-    text = done.stdout[done.stdout.rindex("ROMEO:") :].removesuffix("\n")
+    text = done.stdout.rpartition("shall I write (1 to 5000)? ")[2].removesuffix("\n")
     assert new_words(text, "ROMEO:") == 12
 
 
@@ -83,3 +84,12 @@ def test_it_starts_again_with_the_project_s_own_python(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(tmp_path / "generation.py"), "A", "3"], capture_output=True, text=True)
     assert done.stdout.startswith("own python:")
     assert done.stdout.strip().endswith("A 3")
+
+
+def test_an_answer_that_is_no_text() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(
+        [sys.executable, str(DOOR)], input=b"RO\xffMEO\n3\n", capture_output=True, env=environment, timeout=60
+    )
+    assert done.returncode == 2
+    assert b"byte 0xff at place 2" in done.stderr

@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("torch", "matplotlib"):
             raise
-        print(f"inkhorn: this needs {missing}: pip install 'inkhorn[train]'", file=sys.stderr)  # noqa: T201
+        told = f"inkhorn: this needs {missing}: pip install 'inkhorn[train]', or in a clone pip install -e '.[train]'"
+        print(told, file=sys.stderr)  # noqa: T201
         return 1
 
 

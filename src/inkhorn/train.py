@@ -38,7 +38,7 @@ class Observer(Protocol):
         """Something the user should read."""
 
     def step(self, metrics: dict[str, Any]) -> None:
-        """A training line of metrics.jsonl."""
+        """What a training line of metrics.jsonl says: on a GPU losses are means since the last one, else one step's."""
 
     def evaluated(self, metrics: dict[str, Any], sample: str) -> None:
         """An evaluation line, and what the model wrote."""
