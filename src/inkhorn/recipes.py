@@ -1,6 +1,6 @@
 """Recipes: which model, on which text, trained how. Each is a function; a variant is `dataclasses.replace`.
 
-`docs/log.md` has the runs behind `shakespeare` and `small`; GPT-1's numbers are its paper's, GPT-2's a beginning.
+`docs/log.md` has the runs behind the Shakespeares and `small`; GPT-1's numbers are its paper's, GPT-2's a beginning.
 """
 
 from collections.abc import Callable
@@ -160,7 +160,7 @@ def shakespeare() -> Recipe:
 
 def tiny_shakespeare() -> Recipe:
     """The same model on the text of the char-rnn and nanoGPT examples, which it would otherwise learn by heart."""
-    train = replace(shakespeare().train, steps=3000, dropout=0.2, weight_decay=0.1)
+    train = replace(shakespeare().train, steps=1250, dropout=0.1, weight_decay=0.1)
     return Recipe(about="10M parameters, tiny Shakespeare", corpus="tiny-shakespeare", train=train)
 
 
