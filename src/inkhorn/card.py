@@ -79,6 +79,8 @@ def _facts(
         "regularisation": f"dropout {train.dropout:g}, weight decay {train.weight_decay:g}",
         "seed": f"{train.seed}",
     }
+    if train.start_from:
+        facts["begun from"] = f"the weights of {train.start_from}"
     if loss is not None:
         facts["loss on the held-out text"] = (
             f"{loss:.4f} nats per token, {loss / math.log(2):.4f} bits, over all of it in non-overlapping windows"

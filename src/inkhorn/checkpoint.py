@@ -139,8 +139,16 @@ class RunFolder:
         shutil.rmtree(doomed, ignore_errors=True)
 
 
-def resolve_checkpoint(path: Path) -> Path:
-    """The checkpoint folder that a user's path means: itself, or the best (else the latest) one of a run's folder."""
+SHIPPED = {"shakespeare": Path(__file__).parent / "assets" / "shakespeare"}
+"""the models that come with the package, by name"""
+
+
+def resolve_checkpoint(model: str | Path) -> Path:
+    """The checkpoint folder that a user means by a shipped model's name, by the folder itself, or by a run's folder,
+    whose best checkpoint it is, or else its latest."""
+    if str(model) in SHIPPED:
+        return SHIPPED[str(model)]
+    path = Path(model)
     known = "a checkpoint folder, a run's folder, or the name shakespeare"
     try:
         if not path.exists():

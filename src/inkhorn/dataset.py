@@ -4,6 +4,7 @@ A dataset is a folder: `train.bin` and `val.bin` (little-endian ids, mapped into
 tokenizer that made them, and `dataset.json`. It is built once for a text and found again by the text's checksum.
 """
 
+import hashlib
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,7 @@ class Dataset:
         tokenizer: made the ids.
         train: (n,) ids to learn from, mapped.
         val: (m,) ids held out, mapped.
+        replaced: characters of the text that a given vocabulary lacked.
 
     """
 
@@ -43,6 +45,7 @@ class Dataset:
     tokenizer: Tokenizer
     train: Array
     val: Array
+    replaced: int = 0
 
     @property
     def start_id(self) -> int:
@@ -65,12 +68,24 @@ class Dataset:
                 )
 
 
-def prepare(source: TextSource, cache: Path, progress: Progress = lambda _: None) -> Dataset:
-    """Tokenise a text by character, unless `cache` already has it. Memory use does not grow with the text.
+def prepare(
+    source: TextSource, cache: Path, progress: Progress = lambda _: None, tokenizer: Tokenizer | None = None
+) -> Dataset:
+    """Tokenise a text, unless `cache` already has it. Memory use does not grow with the text.
 
     Reads the text for its checksum, for its alphabet and to encode it. Raises CorpusError for one that cannot be used.
+
+    Args:
+        source: the text.
+        cache: where tokenised texts are kept.
+        progress: is told of the characters done.
+        tokenizer: of a model that is to learn the text, which is made to fit it; without one, a token is a character.
+
     """
     sha256 = source.sha256()
+    if tokenizer is not None:
+        vocabulary = b"\0".join(tokenizer.token_bytes)
+        sha256 = hashlib.sha256(sha256.encode() + vocabulary).hexdigest()
     folder = cache / "datasets" / f"{source.name}-{sha256[:16]}"
     try:
         return _open(folder)
@@ -83,10 +98,12 @@ def prepare(source: TextSource, cache: Path, progress: Progress = lambda _: None
             progress(len(chunk))
 
     # The alphabet is the whole text's: a validation character that was never trained is still scored, not skipped.
-    tokenizer = CharTokenizer.from_chunks(
-        chunk for part in (source.train_chunks(), source.val_chunks()) for chunk in counted(part)
-    )
+    if tokenizer is None:
+        tokenizer = CharTokenizer.from_chunks(
+            chunk for part in (source.train_chunks(), source.val_chunks()) for chunk in counted(part)
+        )
     partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp")
+    replaced = 0
     try:
         partial.mkdir(parents=True)
         dtype = np.dtype(
@@ -95,10 +112,12 @@ def prepare(source: TextSource, cache: Path, progress: Progress = lambda _: None
         for part, chunks in (("train", source.train_chunks()), ("val", source.val_chunks())):
             with (partial / f"{part}.bin").open("wb") as file:
                 for chunk in counted(chunks):
-                    file.write(tokenizer.encode(chunk).astype(dtype).tobytes())
+                    fitted, unknown = tokenizer.fit(chunk)
+                    replaced += sum(u.count for u in unknown)
+                    file.write(tokenizer.encode(fitted).astype(dtype).tobytes())
         tokenizer.save(partial)
         tokens = {part: (partial / f"{part}.bin").stat().st_size // dtype.itemsize for part in PARTS}
-        facts = {"name": source.name, "sha256": sha256, "dtype": dtype.str, "tokens": tokens}
+        facts = {"name": source.name, "sha256": sha256, "dtype": dtype.str, "tokens": tokens, "replaced": replaced}
         write_json(partial / "dataset.json", facts)
         with suppress(OSError):  # another process may have built the same just now: then its folder will do
             partial.rename(folder)
@@ -123,7 +142,8 @@ def _open(folder: Path) -> Dataset:
             if len(mapped) != meta["tokens"][part]:
                 raise ValueError(f"{part}.bin has {len(mapped)} tokens, not {meta['tokens'][part]}")
             ids.append(mapped)
-        return Dataset(meta["name"], meta["sha256"], load_tokenizer(folder), *ids)
+        train, val = ids
+        return Dataset(meta["name"], meta["sha256"], load_tokenizer(folder), train, val, meta.get("replaced", 0))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the tokenised text in {folder} is damaged: {error}") from None
 

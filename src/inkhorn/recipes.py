@@ -5,7 +5,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+import tyro
 
 from inkhorn.config import Activation, ModelConfig, ModelType, require
 
@@ -35,6 +37,15 @@ class Shape:
     tie_word_embeddings: bool = True
     """the head shares wte's matrix"""
 
+    @classmethod
+    def of(cls, config: ModelConfig) -> "Shape":
+        """The shape of a model that exists; UsageError if it has something that a Shape cannot say."""
+        shape = cls(**{f.name: getattr(config, f.name) for f in fields(cls)})
+        made = shape.config(config.vocab_size)
+        odd = [name for name in ("inner", "layer_norm_epsilon") if getattr(made, name) != getattr(config, name)]
+        require(not odd, f"its {' and '.join(odd)} are not the usual ones, and only such a model can be trained on")
+        return shape
+
     def config(
         self,
         vocab_size: int,
@@ -61,6 +72,8 @@ class Shape:
 class TrainConfig:
     """How to train. A step is one update of the weights, from batch_size * grad_accum rows of block_size tokens."""
 
+    start_from: Annotated[str, tyro.conf.arg(name="from", metavar="MODEL")] = ""
+    """go on from these weights, with their shape and vocabulary: a shipped model's name, or a folder"""
     steps: int = 2000
     """updates to make"""
     batch_size: int = 32

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from inkhorn import card
+from inkhorn.checkpoint import resolve_checkpoint
 from inkhorn.config import ModelConfig
 from inkhorn.dataset import Dataset
 from inkhorn.errors import CheckpointError
@@ -61,10 +62,12 @@ class TrainState:
 
 
 def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> TrainState:
-    """Fresh weights from the seed."""
+    """Fresh weights from the seed, or those that the recipe starts from."""
     torch.manual_seed(train.seed)
     model = GPT(config)
-    if train.zero_init:
+    if train.start_from:
+        model.load_state_dict(GPT.from_pretrained(resolve_checkpoint(train.start_from)).state_dict())
+    elif train.zero_init:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name.endswith("c_proj.weight"):

@@ -42,10 +42,9 @@ def run(argv: list[str]) -> int:
     from inkhorn.evaluate import bits, split_loss
     from inkhorn.hardware import choose_hardware
     from inkhorn.model import GPT
-    from inkhorn.runtime.engine import SHIPPED
     from inkhorn.tokenizer import load_tokenizer
 
-    folder = SHIPPED[args.model] if args.model in SHIPPED else resolve_checkpoint(Path(args.model))
+    folder = resolve_checkpoint(args.model)
     hardware = choose_hardware(TrainConfig(device=args.device, dtype=args.dtype))
     model, tokenizer = GPT.from_pretrained(folder).to(hardware.device), load_tokenizer(folder)
     source = textsource.from_path(args.text) if args.text else corpus.fetch(args.corpus or "shakespeare")

@@ -17,8 +17,8 @@ from inkhorn.errors import CheckpointError
 class ExportArgs:
     """Write a checkpoint folder that transformers, vLLM and inkhorn itself load as it is."""
 
-    model: tyro.conf.Positional[Path]
-    """a checkpoint folder, or a run's folder"""
+    model: tyro.conf.Positional[str]
+    """a shipped model's name, a checkpoint folder, or a run's folder"""
     out: tyro.conf.Positional[Path]
     """the folder to write"""
     dtype: Literal["float16", "bfloat16", "float32"] = "float16"

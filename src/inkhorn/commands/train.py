@@ -4,18 +4,19 @@ import math
 import platform
 import shlex
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from inkhorn.checkpoint import RunFolder
+from inkhorn.checkpoint import SHIPPED, RunFolder, resolve_checkpoint
 from inkhorn.commands.flags import parse
 from inkhorn.config import nearest
 from inkhorn.errors import UsageError
-from inkhorn.recipes import RECIPES, Shape, TrainConfig
-from inkhorn.weights import read_json, write_json
+from inkhorn.recipes import RECIPES, Recipe, Shape, TrainConfig
+from inkhorn.tokenizer import load_tokenizer
+from inkhorn.weights import read_config, read_json, write_json
 
 DEFAULT_RECIPE = "shakespeare"
 
@@ -61,6 +62,8 @@ def run(argv: list[str]) -> int:
         args = parse(TrainArgs, rest, f"inkhorn train {name}", _saved_args(saved, record))
     elif not args.resume and RunFolder(out).latest():
         raise UsageError(f"{out} already holds a run: --resume goes on with it, --out FOLDER begins another")
+    elif args.train.start_from:
+        args = _args_from_weights(rest, name, recipe, args.train.start_from)
     if args.text is not None and args.corpus is not None:
         raise UsageError(f"give either --text {args.text} or --corpus {args.corpus}, not both")
     if args.val_text is not None and args.text is None:
@@ -73,6 +76,22 @@ def _list_recipes() -> str:
     return "\n".join(
         ["usage: inkhorn train [RECIPE] [options]   inkhorn train RECIPE --help lists them", "", "recipes:", *lines]
     )
+
+
+def _args_from_weights(argv: list[str], name: str, recipe: Recipe, model: str) -> TrainArgs:
+    """The flags again, with the shape of the model that training starts from."""
+    folder = resolve_checkpoint(model)
+    try:
+        shape = Shape.of(read_config(folder))
+    except UsageError as error:
+        raise UsageError(f"cannot train on from {model}: {error}") from None
+    args = parse(TrainArgs, argv, f"inkhorn train {name}", TrainArgs(shape=shape, train=recipe.train))
+    if args.shape != shape:
+        odd = [f.name for f in fields(Shape) if getattr(args.shape, f.name) != getattr(shape, f.name)]
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in odd)
+        raise UsageError(f"the shape comes with --from {model}: leave out {flags}")
+    where = model if model in SHIPPED else str(folder.resolve())  # a resumed run may be in another folder
+    return replace(args, train=replace(args.train, start_from=where))
 
 
 def _saved_args(path: Path, saved: dict[str, Any]) -> TrainArgs:
@@ -97,10 +116,11 @@ def _train(args: TrainArgs, name: str, out: Path) -> int:
     from inkhorn.train import Trainer
 
     source = textsource.from_path(args.text, val_path=args.val_text) if args.text else corpus.fetch(args.corpus or "")
+    begun = resolve_checkpoint(args.train.start_from) if args.train.start_from else None
     with tokenising(source) as done:
-        data = dataset.prepare(source, corpus.cache_dir(), done)
+        data = dataset.prepare(source, corpus.cache_dir(), done, load_tokenizer(begun) if begun else None)
     config = args.shape.config(
-        data.tokenizer.vocab_size,
+        read_config(begun).vocab_size if begun else data.tokenizer.vocab_size,
         dropout=args.train.dropout,
         attn_dropout=args.train.attn_dropout,
         start=data.start_id,
@@ -116,6 +136,8 @@ def _train(args: TrainArgs, name: str, out: Path) -> int:
             f"model: {config.num_parameters:,} parameters; vocabulary {config.vocab_size}; block {config.block_size}"
         )
         progress.say(f"text: {data.name}, {len(data.train):,} tokens to train on, {len(data.val):,} held out")
+        if data.replaced:
+            progress.say(f"{data.replaced:,} of its characters are not in the vocabulary: replaced, or left out")
         for reason in hardware.reasons:
             progress.say(reason)
         progress.say(f"this machine's best matrix product: {peak / 1e9:,.0f} GFLOP/s (MFU is the share of it)")

@@ -19,7 +19,6 @@ from inkhorn.runtime.stopping import FinishReason, TextStream
 from inkhorn.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer
 from inkhorn.unknown import Unknown, UnknownPolicy
 
-SHIPPED = {"shakespeare": Path(__file__).parents[1] / "assets" / "shakespeare"}
 PREFILL_CHUNK = 128
 
 
@@ -177,7 +176,7 @@ class Engine:
 
 def load(model: str | Path = "shakespeare") -> Engine:
     """An engine for a shipped model by its name, a checkpoint folder, or the best checkpoint of a run's folder."""
-    folder = SHIPPED.get(str(model)) or resolve_checkpoint(Path(model))
+    folder = resolve_checkpoint(model)
     return Engine(ReferenceModel.from_pretrained(folder), load_tokenizer(folder))
 
 
