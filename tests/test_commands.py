@@ -1,6 +1,7 @@
 """The commands data, train, eval and export, as a user types them."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from inkhorn.checkpoint import resolve_checkpoint
 from inkhorn.cli import main
 from inkhorn.model import GPT
 
@@ -78,6 +80,32 @@ def test_train_resumes_with_the_saved_flags(capsys: pytest.CaptureFixture[str]) 
     assert run("train", "test", "--out", "run", "--resume", "--steps", "9") == 0
     assert "Going on from step 6" in capsys.readouterr().err
     assert Path("run", "latest").read_text() == "step-0000009\n"
+
+
+def test_train_goes_on_from_given_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "test", "--text", "mine.txt", "--out", "run", *TINY) == 0
+    Path("other.txt").write_text(TEXT.upper() + "\u2603" + TEXT)
+    capsys.readouterr()
+    words = ["train", "test", "--from", "run", "--text", "other.txt", "--out", "next"]
+    assert (
+        run(*words, "--steps", "4", "--eval-every", "4", "--batch-size", "2", "--lr", "1e-9", "--muon-lr", "1e-9") == 0
+    )
+    shown = capsys.readouterr().err
+    lacking = sum(c not in TEXT for c in TEXT.upper()) + 1
+    assert f"{lacking:,} of its characters are not in the vocabulary" in shown
+    old, new = GPT.from_pretrained(resolve_checkpoint("run")), GPT.from_pretrained(resolve_checkpoint("next"))
+    assert new.config.n_embd == old.config.n_embd == 16, "the shape came with the weights"
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(old.parameters(), new.parameters(), strict=True))
+    assert "begun from" in (resolve_checkpoint("next") / "README.md").read_text()
+    assert json.loads(Path("next", "run.json").read_text())["begin_from"] == str(resolve_checkpoint("run").resolve())
+    shutil.rmtree("run")  # from now on the run has all that it needs
+    assert run("train", "--out", "next", "--resume", "--steps", "6") == 0
+    assert "Going on from step 4" in capsys.readouterr().err
+    assert run(*words[:-1], "third", "--from", "next", "--n-embd", "32", "--n-layer", "3") == 2
+    assert "leave out --n-layer, --n-embd" in capsys.readouterr().err
+    assert run("train", "test", "--from", "nowhere", "--text", "mine.txt", "--out", "fourth") == 1
+    assert "nowhere does not exist" in capsys.readouterr().err
+    assert not Path("third").exists()
 
 
 def test_a_refused_resume_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:

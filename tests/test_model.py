@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Open
 from inkhorn import model as model_module
 from inkhorn.config import ModelConfig
 from inkhorn.errors import CheckpointError
-from inkhorn.model import GPT, MLP, CausalSelfAttention, is_linear
+from inkhorn.model import GPT, MLP, CausalSelfAttention, attend, is_linear
 from inkhorn.recipes import RECIPES
 from inkhorn.weights import read_json, tensor_shapes, write_json
 
@@ -237,6 +237,29 @@ def test_no_token_sees_a_later_one(kind: Any) -> None:
         before, after = model(idx)[0], model(changed)[0]
         torch.testing.assert_close(after[:, :place], before[:, :place], atol=1e-6, rtol=0)
         assert (after[:, place:] - before[:, place:]).abs().amax(dim=-1).min() > 1e-3  # and each later one sees it
+
+
+@pytest.mark.parametrize("length", [1, 5, 512, 513])
+def test_attention_written_out_is_the_fused_kernel(length: int) -> None:
+    torch.manual_seed(0)
+    wide = torch.randn(3, 2, 2, length, 16).requires_grad_()
+    q, k, v = wide.bfloat16()
+    out = attend(q, k, v)
+    truth = attend(*wide)
+    assert out.dtype == torch.bfloat16
+    assert torch.allclose(out.float(), truth, atol=0.02), "but for bfloat16's rounding"
+    (gradient,) = torch.autograd.grad(out.float().square().sum(), wide)
+    (true_gradient,) = torch.autograd.grad(truth.square().sum(), wide)
+    assert (gradient - true_gradient).norm() < 0.02 * true_gradient.norm() + 1e-6
+
+
+def test_attention_written_out_drops_weights() -> None:
+    torch.manual_seed(0)
+    q, k = torch.zeros(2, 1, 1, 400, 8, dtype=torch.bfloat16)
+    v = torch.ones(1, 1, 400, 8, dtype=torch.bfloat16)
+    last = attend(q, k, v, dropout=0.5)[0, 0, -1]
+    assert last[0] != 1
+    assert last[0].item() == pytest.approx(1, abs=0.3), "those kept are scaled up"
 
 
 def test_too_long_a_text_is_refused_with_the_numbers() -> None:

@@ -43,6 +43,7 @@ BASE = TrainConfig(
     ema_decay=0.9,
     sample_chars=20,
     dtype="float32",
+    milestones=(2.85, 2.6),
 )
 
 
@@ -90,7 +91,7 @@ def same_weights(state: TrainState, other: TrainState) -> bool:
 
 def test_a_run_learns_and_leaves_what_it_promises(data: Dataset, tmp_path: Path) -> None:
     listener = Listener()
-    train = replace(BASE, steps=60, eval_every=20, save_every=20, dropout=0.0, ema_decay=0.0)
+    train = replace(BASE, steps=60, eval_every=20, save_every=20, dropout=0.0, ema_decay=0.0, milestones=())
     state = trainer(data, tmp_path, train, listener).run(resume=False)
     assert state.step == 60
     evaluations = [line for line in read_lines(tmp_path / "metrics.jsonl") if "val/loss" in line]
@@ -104,6 +105,17 @@ def test_a_run_learns_and_leaves_what_it_promises(data: Dataset, tmp_path: Path)
     assert [line["step"] for line in steps] == list(range(1, 61))
     assert all(len(sample) == 20 for sample in listener.samples)
     assert [line["step"] for line in read_lines(tmp_path / "samples.jsonl")] == [20, 40, 60]
+
+
+def test_a_loss_passed_for_the_first_time_is_a_moment_to_listen(data: Dataset, tmp_path: Path) -> None:
+    train = replace(BASE, steps=40, eval_every=40, save_every=40, milestones=(2.5, 2.8, 0.01))
+    trainer(data, tmp_path, train).run(resume=False)
+    lines = read_lines(tmp_path / "metrics.jsonl")
+    losses = {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
+    firsts = [min(step for step, loss in losses.items() if loss <= mark) for mark in (2.8, 2.5)]
+    assert 1 < firsts[0] < firsts[1] < 40
+    assert [line["step"] for line in lines if "val/loss" in line] == [*firsts, 40]
+    assert [line["step"] for line in read_lines(tmp_path / "samples.jsonl")] == [*firsts, 40]
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -307,7 +319,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(data: Dataset, tmp_path: Path, mon
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(CheckpointError, match=r"No space left.*last whole one is .*step-0000006"):
         trainer(data, tmp_path).run(resume=False)
-    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-0000003", "step-0000006"]
+    assert sorted(path.name for path in tmp_path.glob("step-*"))[-1] == "step-0000006"
     monkeypatch.setattr(torch, "save", real)
     resumed = trainer(data, tmp_path).run(resume=True)
     assert same_weights(resumed, trainer(data, tmp_path / "whole").run(resume=False))

@@ -17,6 +17,7 @@ def write(
     step: int,
     seconds: float,
     loss: float | None = None,
+    begun_from: str = "",
 ) -> None:
     """Write README.md and generation_config.json beside a model's weights.
 
@@ -28,6 +29,7 @@ def write(
         step: for how many steps.
         seconds: spent on them.
         loss: in nats per token over the held-out part, once it is known.
+        begun_from: the model whose weights training began with, if they were not random.
 
     """
     # In transformers a prompt and what follows must fit the block together.
@@ -35,6 +37,8 @@ def write(
     ends = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
     write_json(folder / "generation_config.json", defaults | ends)
     rows = _facts(config, dataset, train, step, seconds, loss)
+    if begun_from:
+        rows |= {"begun from": f"the weights of {begun_from}"}
     kind = "GPT-2" if config.pre_norm else "GPT-1"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     text = f"""---
@@ -79,8 +83,6 @@ def _facts(
         "regularisation": f"dropout {train.dropout:g}, weight decay {train.weight_decay:g}",
         "seed": f"{train.seed}",
     }
-    if train.start_from:
-        facts["begun from"] = f"the weights of {train.start_from}"
     if loss is not None:
         facts["loss on the held-out text"] = (
             f"{loss:.4f} nats per token, {loss / math.log(2):.4f} bits, over all of it in non-overlapping windows"

@@ -3,11 +3,10 @@
 `docs/log.md` has the runs behind the Shakespeares and `small`; GPT-1's numbers are its paper's, GPT-2's a beginning.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Literal, get_args
-
-import tyro
+from typing import Literal, get_args
 
 from inkhorn.config import Activation, ModelConfig, ModelType, require
 
@@ -72,8 +71,6 @@ class Shape:
 class TrainConfig:
     """How to train. A step is one update of the weights, from batch_size * grad_accum rows of block_size tokens."""
 
-    start_from: Annotated[str, tyro.conf.arg(name="from", metavar="MODEL")] = ""
-    """go on from these weights, with their shape and vocabulary: a shipped model's name, or a folder"""
     steps: int = 2000
     """updates to make"""
     batch_size: int = 32
@@ -120,6 +117,8 @@ class TrainConfig:
     """steps between checkpoints"""
     sample_chars: int = 300
     """tokens written at each evaluation, to read along; 0 is none"""
+    milestones: tuple[float, ...] = (3.3, 2.5, 2.0)
+    """training losses at which, the first time a step is as low, there is an evaluation too: early on much changes"""
     log_every: int = 10
     """steps between lines of metrics.jsonl"""
     seed: int = 1337
@@ -150,6 +149,8 @@ class TrainConfig:
             require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1), not {getattr(self, name)}")
         for name in ("decay_fraction", "min_lr_ratio"):
             require(0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1], not {getattr(self, name)}")
+        object.__setattr__(self, "milestones", tuple(self.milestones))  # a list where it was read from JSON
+        require(all(0 < m < math.inf for m in self.milestones), f"milestones must be above 0, not {self.milestones}")
         require(self.seed < 2**63, f"seed must be below 2**63, not {self.seed}")
         for name in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_chars", "seed"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")

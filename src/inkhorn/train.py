@@ -99,6 +99,7 @@ class Trainer:
         hardware: where to train.
         peak_flops: this machine's best, for MFU.
         observer: is told what happens.
+        begin_from: the model whose weights to begin with; random ones if empty.
 
     Attributes:
         interrupted: the signal that ended `go_on` early, if one did.
@@ -114,9 +115,11 @@ class Trainer:
         hardware: Hardware,
         peak_flops: float,
         observer: Observer,
+        begin_from: str = "",
     ) -> None:
         dataset.require_block(config.block_size)
         self.config, self.train, self.dataset, self.hardware, self.observer = config, train, dataset, hardware, observer
+        self.begin_from = begin_from
         self.folder, self.records = RunFolder(out), Records(out)
         self.order = BatchOrder(dataset.train, train.batch_size, config.block_size, train.seed)
         self.tokens_per_step = train.batch_size * train.grad_accum * config.block_size
@@ -147,7 +150,7 @@ class Trainer:
         return state
 
     def _fresh(self) -> TrainState:
-        return new_state(self.config, self.train, self.hardware)
+        return new_state(self.config, self.train, self.hardware, self.begin_from)
 
     def _restore(self) -> TrainState:
         """The newest checkpoint that loads; if none does, the newest one's error."""
@@ -186,6 +189,7 @@ class Trainer:
                 state.seconds += now - since
                 self._report_step(state, values, (now - since) / len(values), log=log)
                 since, recent = now, []
+                pause = pause or state.milestone == state.step
         if not state.is_finite():  # the loss that was looked at is the one before the last update
             return self._roll_back(state, state.step + 1, math.nan)
         self.folder.save(state.step, lambda path: save_state(state, path, self.dataset, self.train))
@@ -209,13 +213,16 @@ class Trainer:
     def _sane(self, state: TrainState, values: Sequence[Sequence[float]]) -> int:
         """How many steps went well before one whose loss or gradient is not finite, or whose loss has leapt.
 
-        A leap is to more than twice the running mean and a nat above it.
+        A leap is to more than twice the running mean and a nat above it. Notes milestones on the way.
         """
         for i, (loss, norm) in enumerate(values):
             leapt = state.smoothed != math.inf and loss > 2 * state.smoothed and loss > state.smoothed + 1
             if leapt or not (math.isfinite(loss) and math.isfinite(norm)):
                 return i
             state.smoothed = loss if state.smoothed == math.inf else 0.95 * state.smoothed + 0.05 * loss
+            if any(loss <= milestone < state.lowest < math.inf for milestone in self.train.milestones):
+                state.milestone = state.step
+            state.lowest = min(state.lowest, loss)
         return len(values)
 
     def _roll_back(self, state: TrainState, exploded_at: int, loss: float) -> TrainState:
@@ -244,8 +251,8 @@ class Trainer:
         return state
 
     def _evaluate_if_due(self, state: TrainState) -> None:
-        """The validation loss and a sample, at a step that asks for them and has just been saved."""
-        due = state.step % self.train.eval_every == 0 or state.step == self.train.steps
+        """The validation loss and a sample, at a step that asks for them or is a milestone, and has just been saved."""
+        due = state.step % self.train.eval_every == 0 or state.step in (self.train.steps, state.milestone)
         folder = self.folder.latest()
         if not due or state.evaluated == state.step or folder is None or self.folder.step_of(folder) != state.step:
             return

@@ -18,7 +18,18 @@ from inkhorn.optim import make_optimizers
 from inkhorn.recipes import TrainConfig
 from inkhorn.weights import read_json, write_json
 
-_NUMBERS = ("step", "evaluated", "seconds", "best_loss", "lr_scale", "rollbacks", "smoothed")
+_FACTS = (
+    "step",
+    "evaluated",
+    "seconds",
+    "best_loss",
+    "lr_scale",
+    "rollbacks",
+    "smoothed",
+    "lowest",
+    "milestone",
+    "begun_from",
+)
 
 
 @dataclass
@@ -36,6 +47,9 @@ class TrainState:
         lr_scale: on all rates; halved at each roll-back.
         rollbacks: how many there were.
         smoothed: running mean of the training loss, to know an explosion by.
+        lowest: lowest training loss of a single step.
+        milestone: the last step at which that passed one of the recipe's milestones.
+        begun_from: the model whose weights training began with; empty if they were random.
 
     """
 
@@ -49,6 +63,9 @@ class TrainState:
     lr_scale: float = 1.0
     rollbacks: int = 0
     smoothed: float = math.inf
+    lowest: float = math.inf
+    milestone: int = 0
+    begun_from: str = ""
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
@@ -61,18 +78,20 @@ class TrainState:
         return self.average or self.model
 
 
-def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> TrainState:
+def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware, begun_from: str = "") -> TrainState:
     """Fresh weights from the seed, or those that the recipe starts from."""
     torch.manual_seed(train.seed)
     model = GPT(config)
-    if train.start_from:
-        model.load_state_dict(GPT.from_pretrained(resolve_checkpoint(train.start_from)).state_dict())
+    if begun_from:
+        model.load_state_dict(GPT.from_pretrained(resolve_checkpoint(begun_from)).state_dict())
     elif train.zero_init:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name.endswith("c_proj.weight"):
                     parameter.zero_()
-    return _assemble(model.to(hardware.device).train(), train, hardware)
+    state = _assemble(model.to(hardware.device).train(), train, hardware)
+    state.begun_from = begun_from
+    return state
 
 
 def _assemble(model: GPT, train: TrainConfig, hardware: Hardware) -> TrainState:
@@ -84,10 +103,10 @@ def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainCo
     """Write a checkpoint: the model's folder, and `trainer/` with what training needs to go on."""
     state.shipped.save_pretrained(folder)
     dataset.tokenizer.save(folder)
-    card.write(folder, state.shipped.config, dataset, train, state.step, state.seconds)
+    card.write(folder, state.shipped.config, dataset, train, state.step, state.seconds, begun_from=state.begun_from)
     trainer = folder / "trainer"
     trainer.mkdir()
-    write_json(trainer / "state.json", _numbers(state) | {"sha256": dataset.sha256, "train": asdict(train)})
+    write_json(trainer / "state.json", _facts(state) | {"sha256": dataset.sha256, "train": asdict(train)})
     tensors = {
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "rng": torch.get_rng_state(),
@@ -100,12 +119,12 @@ def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainCo
 def note_evaluation(state: TrainState, folder: Path, dataset: Dataset, train: TrainConfig, loss: float) -> None:
     """Keep the loss of a checkpoint that was saved before it was evaluated."""
     path = folder / "trainer" / "state.json"
-    write_json(path, read_json(path) | _numbers(state))
-    card.write(folder, state.shipped.config, dataset, train, state.step, state.seconds, loss)
+    write_json(path, read_json(path) | _facts(state))
+    card.write(folder, state.shipped.config, dataset, train, state.step, state.seconds, loss, state.begun_from)
 
 
-def _numbers(state: TrainState) -> dict[str, float]:
-    return {name: getattr(state, name) for name in _NUMBERS}
+def _facts(state: TrainState) -> dict[str, float | str]:
+    return {name: getattr(state, name) for name in _FACTS}
 
 
 def load_state(
@@ -115,7 +134,7 @@ def load_state(
     saved = read_json(folder / "trainer" / "state.json")
     try:
         sha256, saved_optimizer = saved["sha256"], saved["train"]["optimizer"]
-        numbers = {name: saved[name] for name in _NUMBERS}
+        facts = {name: saved[name] for name in _FACTS}
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / 'trainer' / 'state.json'} is not of this version: {error}") from None
     if sha256 != dataset.sha256:
@@ -148,6 +167,6 @@ def load_state(
     torch.set_rng_state(tensors["rng"])
     if torch.cuda.is_available() and tensors["cuda_rng"]:
         torch.cuda.set_rng_state_all(tensors["cuda_rng"])
-    for name, value in numbers.items():
+    for name, value in facts.items():
         setattr(state, name, value)
     return state

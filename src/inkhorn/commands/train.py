@@ -33,6 +33,8 @@ class TrainArgs:
     """a named corpus instead of the recipe's, see inkhorn data"""
     out: Path | None = None
     """the run's folder; runs/RECIPE when absent"""
+    begin_from: Annotated[str, tyro.conf.arg(name="from", metavar="MODEL")] = ""
+    """begin with these weights, their shape and vocabulary: a shipped model's name, or a folder"""
     resume: bool = False
     """go on from the run's latest checkpoint, or begin if there is none"""
     shape: Annotated[Shape, tyro.conf.OmitArgPrefixes] = field(default_factory=Shape)
@@ -62,8 +64,8 @@ def run(argv: list[str]) -> int:
         args = parse(TrainArgs, rest, f"inkhorn train {name}", _saved_args(saved, record))
     elif not args.resume and RunFolder(out).latest():
         raise UsageError(f"{out} already holds a run: --resume goes on with it, --out FOLDER begins another")
-    elif args.train.start_from:
-        args = _args_from_weights(rest, name, recipe, args.train.start_from)
+    elif args.begin_from:
+        args = _args_from_weights(rest, name, recipe, args.begin_from)
     if args.text is not None and args.corpus is not None:
         raise UsageError(f"give either --text {args.text} or --corpus {args.corpus}, not both")
     if args.val_text is not None and args.text is None:
@@ -91,7 +93,7 @@ def _args_from_weights(argv: list[str], name: str, recipe: Recipe, model: str) -
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in odd)
         raise UsageError(f"the shape comes with --from {model}: leave out {flags}")
     where = model if model in SHIPPED else str(folder.resolve())  # a resumed run may be in another folder
-    return replace(args, train=replace(args.train, start_from=where))
+    return replace(args, begin_from=where)
 
 
 def _saved_args(path: Path, saved: dict[str, Any]) -> TrainArgs:
@@ -100,6 +102,7 @@ def _saved_args(path: Path, saved: dict[str, Any]) -> TrainArgs:
             text=Path(saved["text"]) if saved["text"] else None,
             val_text=Path(saved["val_text"]) if saved["val_text"] else None,
             corpus=None if saved["text"] else saved["corpus"],
+            begin_from=saved["begin_from"],
             shape=Shape(**saved["shape"]),
             train=TrainConfig(**saved["train"]),
         )
@@ -116,7 +119,7 @@ def _train(args: TrainArgs, name: str, out: Path) -> int:
     from inkhorn.train import Trainer
 
     source = textsource.from_path(args.text, val_path=args.val_text) if args.text else corpus.fetch(args.corpus or "")
-    begun = resolve_checkpoint(args.train.start_from) if args.train.start_from else None
+    begun = (RunFolder(out).latest() or resolve_checkpoint(args.begin_from)) if args.begin_from else None
     with tokenising(source) as done:
         data = dataset.prepare(source, corpus.cache_dir(), done, load_tokenizer(begun) if begun else None)
     config = args.shape.config(
@@ -144,7 +147,7 @@ def _train(args: TrainArgs, name: str, out: Path) -> int:
         muon = args.train.optimizer == "muon"
         if training_bytes(config, args.train.batch_size, hardware.dtype, muon=muon) > free_bytes(hardware.device):
             progress.say(f"This may run out of memory: {advice_on_memory(config, args.train, hardware)}")
-        trainer = Trainer(config, args.train, data, out, hardware, peak, progress)
+        trainer = Trainer(config, args.train, data, out, hardware, peak, progress, args.begin_from)
         state = trainer.start(resume=args.resume)
         # Only now: a run that cannot be resumed with these flags keeps its own.
         record = _run_record(args, name, data, config.to_hf(), config.num_parameters, hardware.reasons, peak)
@@ -179,6 +182,7 @@ def _run_record(
         "text": str(args.text.resolve()) if args.text else None,
         "val_text": str(args.val_text.resolve()) if args.val_text else None,
         "corpus": args.corpus if args.text is None else data.name,
+        "begin_from": args.begin_from,
         "shape": asdict(args.shape),
         "train": asdict(args.train),
         "model": model,
