@@ -9,8 +9,6 @@
    default (Muon; bfloat16 where the CPU has it), nanoGPT's as its train_shakespeare_char is on a CPU (AdamW, float32).
 """
 
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,8 +22,19 @@ import numpy as np
 import torch
 import tyro
 from common import Series, interleave, load_module, report
+from nanogpt import (
+    CONFIG,
+    OUT,
+    copy_with_text,
+    flags,
+    load_checkpoint,
+    seed_change,
+    step_seconds,
+    val_ids,
+    whole_split,
+)
 
-from inkhorn.dataset import Dataset, evaluation_windows, prepare
+from inkhorn.dataset import Dataset, prepare
 from inkhorn.hardware import choose_hardware
 from inkhorn.recipes import RECIPES, Shape, TrainConfig
 from inkhorn.textsource import from_path
@@ -72,36 +81,12 @@ class Quiet:
 def run_nanogpt(args: Args, seed: int, folder: Path) -> tuple[float, float]:
     """Seconds of training and whole-split loss of nanoGPT's small recipe."""
     copy = folder / f"nanogpt-{seed}"
-    shutil.copytree(args.nanogpt, copy, ignore=shutil.ignore_patterns(".git", "assets", "*.ipynb"))
-    data = copy / "data" / "shakespeare_char"
-    shutil.copyfile(args.text, data / "input.txt")
-    script = copy / "train.py"
-    script.write_text(script.read_text().replace("1337 + seed_offset", f"{seed} + seed_offset"))
-    # prepare.py imports requests for a download that the file above makes needless
-    prepare_script = (data / "prepare.py").read_text().replace("import requests", "")
-    (data / "prepare.py").write_text(prepare_script)
-    subprocess.run([sys.executable, str(data / "prepare.py")], check=True, capture_output=True)
-    flags = [f"--{flag}" for flag in CPU_RECIPE.split()]
-    command = [sys.executable, "train.py", "config/train_shakespeare_char.py", *flags]
+    data = copy_with_text(args.nanogpt, args.text, copy, seed_change(seed))
+    command = [sys.executable, "train.py", CONFIG, *flags(CPU_RECIPE)]
     done = subprocess.run(command, cwd=copy, check=True, capture_output=True, text=True)
-    times = [float(ms) for ms in re.findall(r"^iter \d+: loss .* time ([\d.]+)ms", done.stdout, re.M)]
-    seconds = sum(times[1:-1]) / 1000  # the first and the last hold an evaluation
-    nanogpt = load_module(copy / "model.py", "nanogpt_model")
-    saved = torch.load(copy / "out-shakespeare-char" / "ckpt.pt", map_location="cpu", weights_only=True)
-    model = nanogpt.GPT(nanogpt.GPTConfig(**saved["model_args"]))
-    model.load_state_dict({name.removeprefix("_orig_mod."): value for name, value in saved["model"].items()})
-    ids = np.fromfile(data / "val.bin", dtype=np.uint16)
-    return seconds, whole_split(model.eval(), ids, 64)
-
-
-@torch.no_grad()
-def whole_split(model: Callable[..., Any], ids: Any, block_size: int) -> float:
-    total = count = 0.0
-    for rows in evaluation_windows(ids, block_size, 256):
-        window = torch.from_numpy(rows)
-        _, loss = model(window[:, :-1], window[:, 1:].contiguous())  # nanoGPT's model takes a view of them
-        total, count = total + float(loss) * window[:, 1:].numel(), count + window[:, 1:].numel()
-    return total / count
+    seconds = sum(step_seconds(done.stdout)[1:-1])  # the first and the last hold an evaluation
+    model, _ = load_checkpoint(copy, copy / OUT / "ckpt.pt")
+    return seconds, whole_split(model, val_ids(data), 64)
 
 
 def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tuple[float, float]]:

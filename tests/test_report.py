@@ -18,6 +18,7 @@ from inkhorn.errors import InkhornError
 from inkhorn.report import Run, loss_chart, read_run, verdict, write_report
 from inkhorn.report.chart import apart, short, smoothed, thinned, ticks
 from inkhorn.report.page import duration
+from inkhorn.report.sounds import telling
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 INFO: dict[str, Any] = {
@@ -186,11 +187,10 @@ def test_lone_surrogates_can_be_written(tmp_path: Path) -> None:
     assert page.samples[0] == "\na \ufffd b"
 
 
-def test_samples_are_in_order_with_the_first_middle_and_last_open(tmp_path: Path) -> None:
+def test_samples_are_in_order(tmp_path: Path) -> None:
     samples = [{"step": step, "val/loss": 2.0, "text": f"line {step}\n  next"} for step in range(100, 600, 100)]
     _, page = written(folder(tmp_path, overfitted(), samples))
     assert page.samples[:5] == [f"\nline {step}\n  next" for step in range(100, 600, 100)]
-    assert ["open" in attrs for tag, attrs in page.seen if tag == "details"] == [True, False, True, False, True]
 
 
 def test_half_written_last_lines_are_ignored(tmp_path: Path) -> None:
@@ -213,13 +213,31 @@ def test_any_file_may_be_missing_or_empty(tmp_path: Path, name: str) -> None:
     assert "mine" in page.words
 
 
+def test_the_telling_samples_are_the_nearest_to_each_loss_and_the_last() -> None:
+    losses = [4.1, 3.25, 2.9, 2.45, 2.1, 1.98, 1.72, 1.69, 1.66, 1.62]
+    lines = [{"step": i, "val/loss": loss, "text": ""} for i, loss in enumerate(losses)]
+    assert [line["val/loss"] for line in telling(lines)] == [3.25, 2.45, 1.98, 1.69, 1.62]
+    assert telling(lines[:1]) == lines[:1]
+    assert telling([{"step": 1, "text": "no loss"}, {"step": 2, "val/loss": math.nan, "text": ""}]) == []
+    over = [{"step": i, "val/loss": loss, "text": ""} for i, loss in enumerate([2.0, 1.5, 1.7])]
+    assert [line["val/loss"] for line in telling(over)] == [2.0, 1.7], "losses below the last are no part of its story"
+
+
+def test_samples_that_tell_are_open(tmp_path: Path) -> None:
+    losses = [3.3, 2.5, 2.4, 1.2]
+    samples = [{"step": i + 1, "val/loss": loss, "text": f"text {i}"} for i, loss in enumerate(losses)]
+    _, page = written(folder(tmp_path, overfitted(), samples))
+    assert ["open" in attrs for tag, attrs in page.seen if tag == "details"] == [True, True, False, True]
+    assert "loss 2.500" in page.words
+
+
 def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
     _, page = written(folder(tmp_path, []))
     words = " ".join(page.words)
     assert "Nothing has been measured yet." in words
     assert "There has been no evaluation yet" in words
     assert "–" in page.words
-    assert "What it wrote" not in words
+    assert "What each loss sounds like" not in words
     assert "Events" not in words
 
 

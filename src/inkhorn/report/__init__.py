@@ -30,6 +30,7 @@ from inkhorn.report.page import (
     section,
     table,
 )
+from inkhorn.report.sounds import telling
 
 Record = dict[str, Any]
 
@@ -259,11 +260,12 @@ def _compose(run: Run, chart: Chart, folder: str) -> str:
     parameters = _number(run.info, "num_parameters")
     lede = f"A model of {parameters:,.0f} parameters" if parameters > 0 else "A model"
     lede += f", trained on {corpus}" if corpus else ""
-    shown = {0, len(run.samples) // 2, len(run.samples) - 1}
+    shown = [line["step"] for line in telling(run.samples)]
     samples = []
-    for i, line in enumerate(run.samples):
+    for line in run.samples:
         loss = said(_number(line, "val/loss"), "{:.3f}".format)
-        samples.append(sample(f"step {line['step']:,}", f"validation loss {loss}", line["text"], i in shown))
+        samples.append(sample(f"loss {loss}", f"step {line['step']:,}", line["text"], line["step"] in shown))
+    same = paragraph("One prompt, an empty one, and one seed: nothing changes from text to text but the model.")
     sides = [side_chart(run, "train/lr", "Learning rate"), side_chart(run, "train/grad_norm", "Length of the gradient")]
     sizes = {key: said(_number(run.info, key), "{:,.0f}".format) for key in ("train_tokens", "val_tokens")}
     commands = [f'inkhorn generate --model {shlex.quote(folder)} "{"ROMEO:" if "shakespeare" in corpus else "The"}"']
@@ -273,7 +275,7 @@ def _compose(run: Run, chart: Chart, folder: str) -> str:
         figures(headline(run)),
         figure(chart, _caption(chart)) if chart.lines else paragraph("Nothing has been measured yet."),
         paragraph(verdict(run)),
-        section("What it wrote", *samples),
+        section("What each loss sounds like", *([same] if samples else []), *samples),
         section("Rate and gradient", columns(*[figure(side, small=True) for side in sides if side])),
         section("Events", entries((f"† step {event['step']:,}", str(event["event"])) for event in run.events)),
         section(

@@ -1,0 +1,133 @@
+"""nanoGPT's own code, for the benchmarks beside it: a copy of its folder with our text, its log, its checkpoints, and
+the loss over a whole split, which is taken of both sides by one function."""
+
+import contextlib
+import io
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import load_module
+
+from inkhorn.dataset import Array, evaluation_windows
+
+CONFIG = "config/train_shakespeare_char.py"
+OUT = "out-shakespeare-char"  # where that leaves its checkpoints
+LOSS_ROWS = 64
+"""windows at a time when a loss is taken; it is the same with any number"""
+
+KEEP_EACH_EVALUATION = {
+    "        losses = estimate_loss()\n": "        eval_began = time.time()\n        losses = estimate_loss()\n",
+    "torch.save(checkpoint, os.path.join(out_dir, 'ckpt.pt'))": (
+        "torch.save(checkpoint, os.path.join(out_dir, f'ckpt-{iter_num}.pt'))"
+    ),
+    "    if iter_num == 0 and eval_only:\n": (
+        "        t0 += time.time() - eval_began\n    if iter_num == 0 and eval_only:\n"
+    ),
+    "    # termination conditions\n": (
+        "    if os.path.exists('stop'):\n"
+        "        checkpoint = {'model': raw_model.state_dict(), 'model_args': model_args, 'config': config}\n"
+        "        torch.save(checkpoint, os.path.join(out_dir, f'ckpt-{iter_num}.pt'))\n"
+        "        break\n"
+        "    # termination conditions\n"
+    ),
+}
+"""what record.py changes in train.py: each evaluation keeps its checkpoint and is left out of the next step's time, and
+a file named `stop` keeps one more and ends the run"""
+
+
+def copy_with_text(nanogpt: Path, text: Path, copy: Path, changes: Mapping[str, str]) -> Path:
+    """A copy of the checkout whose shakespeare_char is `text`; returns its data folder, with train.bin and val.bin.
+
+    Each of `changes` is a passage of train.py, which must be there once, and what comes in its place.
+    """
+    if not (nanogpt / "train.py").is_file():
+        sys.exit(f"there is no {nanogpt / 'train.py'}: give the folder of a checkout of nanoGPT")
+    shutil.copytree(nanogpt, copy, ignore=shutil.ignore_patterns(".git", "assets", "*.ipynb", "out*"))
+    script = (copy / "train.py").read_text()
+    for old, new in changes.items():
+        if script.count(old) != 1:
+            sys.exit(
+                f"nanoGPT's train.py has {old!r} {script.count(old)} times, not once: use a checkout of November 2025"
+            )
+        script = script.replace(old, new)
+    (copy / "train.py").write_text(script)
+    data = copy / "data" / "shakespeare_char"
+    shutil.copyfile(text, data / "input.txt")
+    # prepare.py imports requests for a download that the file above makes needless
+    (data / "prepare.py").write_text((data / "prepare.py").read_text().replace("import requests", ""))
+    subprocess.run([sys.executable, str(data / "prepare.py")], check=True, capture_output=True)
+    return data
+
+
+def seed_change(seed: int) -> dict[str, str]:
+    return {"1337 + seed_offset": f"{seed} + seed_offset"}
+
+
+def flags(settings: str) -> list[str]:
+    """`a=1 b=2` as its configurator takes it."""
+    return [f"--{setting}" for setting in settings.split()]
+
+
+def run_script(copy: Path, settings: str, minutes: float | None) -> str:
+    """Run a copy's train.py; returns its log. With `minutes`, and KEEP_EACH_EVALUATION, it ends at the step after."""
+    command = [sys.executable, "train.py", CONFIG, *flags(settings)]
+    log, errors = copy / "log.txt", copy / "errors.txt"
+    with log.open("w") as out, errors.open("w") as err:
+        process = subprocess.Popen(command, cwd=copy, stdout=out, stderr=err)
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(None if minutes is None else 60 * minutes)
+            (copy / "stop").touch()  # no matter to one that has ended
+            process.wait()
+        finally:
+            process.kill()
+    if process.returncode:
+        sys.exit(f"nanoGPT's train.py failed:\n{errors.read_text()[-2000:]}")
+    return log.read_text()
+
+
+def step_seconds(log: str) -> list[float]:
+    """The time of each step that its log tells of, in order (with log_interval=1, all)."""
+    return [float(ms) / 1000 for ms in re.findall(r"^iter \d+: loss \S+, time ([\d.]+)ms", log, re.M)]
+
+
+def own_estimates(log: str) -> list[float]:
+    """Its validation losses, by random batches, as it tells them."""
+    return [float(loss) for loss in re.findall(r"^step \d+: train loss \S+, val loss (\S+)$", log, re.M)]
+
+
+def load_checkpoint(copy: Path, path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """Its model with the weights of a checkpoint, ready to evaluate, and all that the checkpoint says."""
+    nanogpt = load_module(copy / "model.py", "nanogpt_model")
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells the number of its parameters
+        model = nanogpt.GPT(nanogpt.GPTConfig(**saved["model_args"]))
+    model.load_state_dict({name.removeprefix("_orig_mod."): value for name, value in saved["model"].items()})
+    return model.eval(), saved
+
+
+@torch.no_grad()
+def whole_split(model: torch.nn.Module, ids: Array, block_size: int) -> float:
+    """Mean loss in nats over every token of `ids` but the first, in non-overlapping windows, in the model's precision.
+
+    The model, ours or nanoGPT's, is in eval mode.
+    """
+    device = next(model.parameters()).device
+    total = count = 0.0
+    for rows in evaluation_windows(ids, block_size, LOSS_ROWS):
+        window = torch.from_numpy(rows).to(device)
+        _, loss = model(window[:, :-1], window[:, 1:].contiguous())  # nanoGPT's model takes a view of them
+        total, count = total + float(loss) * window[:, 1:].numel(), count + window[:, 1:].numel()
+    return total / count
+
+
+def val_ids(data: Path) -> Array:
+    """The validation split that its prepare.py wrote."""
+    return np.fromfile(data / "val.bin", dtype=np.uint16)
