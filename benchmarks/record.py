@@ -90,6 +90,8 @@ class Args:
     """changes of nanoGPT's, such as max_iters=100 n_layer=2"""
     save: Path | None = None
     """append each run to this file, a line of JSON"""
+    keep: Path | None = None
+    """keep our runs in this folder, with what they wrote on their way (docs/figures/sounds.py draws it)"""
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,8 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
     if not any(change.startswith("eval_every=") for change in args.changes):
         recipe = changed(recipe, [f"eval_every={max(1, recipe.train.steps // POINTS)}"])
     train = replace(recipe.train, seed=seed, device=args.device, save_every=recipe.train.steps, log_every=1)
-    train = replace(train, sample_chars=0, milestones=())  # measured at its twenty points only
+    if args.keep is None:
+        train = replace(train, sample_chars=0, milestones=())  # measured at its twenty points only
     config = recipe.shape.config(
         data.tokenizer.vocab_size,
         dropout=train.dropout,
@@ -246,8 +249,9 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
     assert config.num_parameters < 10_000_000
     assert config.model_type == "gpt2"
     hardware = choose_hardware(train)
-    watch = Watch(folder / "inkhorn", data.val, hardware.device.type, args.minutes_per_run)
-    trainer = Trainer(config, train, data, folder / "inkhorn", hardware, 1e12, watch)
+    out = (args.keep or folder) / f"inkhorn-{seed}"
+    watch = Watch(out, data.val, hardware.device.type, args.minutes_per_run)
+    trainer = Trainer(config, train, data, out, hardware, 1e12, watch)
     state = trainer.run(resume=False)
     if not watch.curve or watch.curve[-1].step < state.step:  # its time was up between two evaluations
         watch.measure(state.step)

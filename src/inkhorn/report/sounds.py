@@ -9,12 +9,14 @@ from typing import Any
 
 LOSSES = (3.3, 2.5, 2.0, 1.7, 1.5)
 """nats per character at which the text changes its nature: letters, words, lines, names, sentences"""
-NEAR = 0.2
+NEAR = 0.25
 """how far from its loss a sample may lie and still stand for it"""
 
 
 def telling(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The sample nearest to each of LOSSES, where there is one near, and the last of all; in order of the steps.
+    """The last of all, and the sample nearest to each of LOSSES above it, where there is one near; by their steps.
+
+    The closest pair of a loss and a sample is matched first, so that no loss takes what fits another better.
 
     Args:
         samples: lines of samples.jsonl, in order of their steps.
@@ -23,11 +25,13 @@ def telling(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     heard = [s for s in samples if math.isfinite(s.get("val/loss") or math.nan)]
     if not heard:
         return []
-    last, earlier = heard[-1], heard[:-1]
-    chosen = {last["step"]: last}
-    for goal in LOSSES:
-        near = [s for s in earlier if abs(s["val/loss"] - goal) < NEAR and s["step"] not in chosen]
-        if near and goal > last["val/loss"]:
-            best = min(near, key=lambda s: abs(s["val/loss"] - goal))
-            chosen[best["step"]] = best
-    return [chosen[step] for step in sorted(chosen)]
+    *left, last = heard
+    wanted, chosen = [loss for loss in LOSSES if loss > last["val/loss"]], [last]
+    while left and wanted:
+        goal, best = min(((loss, s) for loss in wanted for s in left), key=lambda p: abs(p[0] - p[1]["val/loss"]))
+        if abs(goal - best["val/loss"]) > NEAR:
+            break
+        wanted.remove(goal)
+        left.remove(best)
+        chosen.append(best)
+    return sorted(chosen, key=lambda s: s["step"])
