@@ -40,6 +40,7 @@ BASE = TrainConfig(
     save_every=3,
     log_every=1,
     dropout=0.1,
+    dropout_from=0.4,
     ema_decay=0.9,
     sample_chars=20,
     dtype="float32",
@@ -116,6 +117,18 @@ def test_a_loss_passed_for_the_first_time_is_a_moment_to_listen(data: Dataset, t
     assert 1 < firsts[0] < firsts[1] < 40
     assert [line["step"] for line in lines if "val/loss" in line] == [*firsts, 40]
     assert [line["step"] for line in read_lines(tmp_path / "samples.jsonl")] == [*firsts, 40]
+
+
+def test_dropout_begins_when_the_recipe_says(data: Dataset, tmp_path: Path) -> None:
+    def losses(name: str, **changes: Any) -> list[float]:
+        train = replace(BASE, milestones=(), **changes)
+        trainer(data, tmp_path / name, train).run(resume=False)
+        return [line["train/loss"] for line in read_lines(tmp_path / name / "metrics.jsonl") if "train/loss" in line]
+
+    without, late = losses("without", dropout=0.0), losses("late", dropout=0.2, dropout_from=0.5)
+    assert late[:6] == without[:6]
+    assert late[6] != without[6]
+    assert losses("all along", dropout=0.2, dropout_from=0.0)[0] != without[0]
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

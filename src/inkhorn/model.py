@@ -214,6 +214,13 @@ class GPT(nn.Module):
         write_weights(Path(folder), self.config, {n: w.contiguous() for n, w in weights.items()}, save_file)
 
 
+def switch_dropout(model: GPT, *, on: bool) -> None:
+    """Dropout as training has it, or none; what else differs in training stays."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout | CausalSelfAttention):  # the latter drops attention weights by itself
+            module.training = on
+
+
 def is_linear(name: str) -> bool:
     """Whether a weight is [out, in] in torch and [in, out] on disk: the four matrices of a block."""
     return name.startswith("h.") and name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))

@@ -106,7 +106,9 @@ class TrainConfig:
     dropout: float = 0.0
     """share of embeddings and sub-layer outputs dropped in training"""
     attn_dropout: float = 0.0
-    """share of attention weights dropped in training; slow on a CPU, where it leaves the fused kernel"""
+    """share of attention weights dropped in training"""
+    dropout_from: float = 0.0
+    """share of the steps after which dropout begins: a text not yet seen twice cannot be learnt by heart"""
     zero_init: bool = True
     """start each block as the identity: its two output projections are zero"""
     ema_decay: float = 0.0
@@ -147,7 +149,7 @@ class TrainConfig:
             require(0 < getattr(self, name) < 10, f"{name} must be above 0 and below 10, not {getattr(self, name)}")
         for name in ("dropout", "attn_dropout", "beta1", "beta2", "momentum", "ema_decay"):
             require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1), not {getattr(self, name)}")
-        for name in ("decay_fraction", "min_lr_ratio"):
+        for name in ("decay_fraction", "min_lr_ratio", "dropout_from"):
             require(0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1], not {getattr(self, name)}")
         object.__setattr__(self, "milestones", tuple(self.milestones))  # a list where it was read from JSON
         require(all(0 < m < math.inf for m in self.milestones), f"milestones must be above 0, not {self.milestones}")
@@ -173,9 +175,14 @@ def shakespeare() -> Recipe:
 
 
 def tiny_shakespeare() -> Recipe:
-    """The same model on the text of the char-rnn and nanoGPT examples, which it would otherwise learn by heart."""
-    train = replace(shakespeare().train, steps=1250, dropout=0.1, weight_decay=0.1)
-    return Recipe(about="10M parameters, tiny Shakespeare", corpus="tiny-shakespeare", train=train)
+    """Half the parameters on the text of the char-rnn and nanoGPT examples: a fifth of the works, and eight times over.
+
+    Twice the steps in the same time, and less learnt by heart, for a loss as low (docs/log.md).
+    """
+    shape = Shape(n_layer=6, n_head=4, n_embd=256)
+    train = TrainConfig(steps=2000, batch_size=16, lr=0.006, muon_lr=0.03, weight_decay=0.1, decay_fraction=0.9)
+    train = replace(train, dropout=0.1, dropout_from=0.3)
+    return Recipe(about="5M parameters, tiny Shakespeare", corpus="tiny-shakespeare", shape=shape, train=train)
 
 
 def small() -> Recipe:

@@ -21,7 +21,7 @@ from inkhorn.errors import CheckpointError, TrainingError
 from inkhorn.evaluate import bits, split_loss
 from inkhorn.hardware import Hardware, memory_advice, training_flops_per_token
 from inkhorn.interrupt import Interrupt
-from inkhorn.model import GPT
+from inkhorn.model import GPT, switch_dropout
 from inkhorn.recipes import TrainConfig
 from inkhorn.records import Records
 from inkhorn.runtime.engine import load
@@ -61,6 +61,7 @@ def train_step(
 
     """
     factor = rate(state.step, train) * state.lr_scale
+    switch_dropout(state.model, on=state.step >= train.dropout_from * train.steps)
     for optimizer in state.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
