@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
 COMMANDS = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
-INKHORN = [command for command in COMMANDS if command.startswith(".venv/bin/inkhorn")]
+# However it is found, the command itself is the same.
+FOUND = [re.sub(r"^(\.venv/bin/|uvx --from \. )", "", c) for c in COMMANDS if re.match(r"\S*(uvx .*)?inkhorn ", c)]
+INKHORN = list(dict.fromkeys(FOUND))
 
 # Real training takes hours and a corpus takes a network: the same commands on a short text, for one step.
 BRIEFLY = ["--text", "my.txt", "--steps", "1", "--batch-size", "1", "--sample-chars", "0"]

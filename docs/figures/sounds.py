@@ -103,7 +103,8 @@ def set_in_rows(words: str, rows: int = ROWS) -> list[tuple[str, str]]:
     """
     found: list[tuple[str, str]] = []
     for line in visible(words.strip("\n")).split("\n"):
-        kind = "speaker" if SPEAKER.fullmatch(line) else ""
+        begins = not found or found[-1][1] == "empty"  # a verse may end in a colon, too
+        kind = "speaker" if begins and SPEAKER.fullmatch(line) else ""
         if line.strip():
             found += [(part, kind if i == 0 else "more") for i, part in enumerate(broken(line))]
         elif found and found[-1][1] != "empty":

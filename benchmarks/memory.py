@@ -1,0 +1,47 @@
+"""How much memory the commands take, as the operating system counts it, and how long a few steps of each last.
+
+    python benchmarks/memory.py
+
+Runs each command by itself, on the corpora of `inkhorn data`, for a few steps, which is enough: a longer run takes no
+more memory. Peak resident memory of the process; seconds of the whole command, start and evaluation included.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import Series, report
+
+COMMANDS = {
+    "generate": ["generate", "ROMEO:", "--words", "200"],
+    "train small": ["train", "small", "--steps", "20"],
+    "train tiny-shakespeare": ["train", "tiny-shakespeare", "--steps", "4", "--dropout-from", "0"],
+    "train shakespeare": ["train", "shakespeare", "--steps", "4"],
+}
+
+
+def measure(words: list[str], folder: Path) -> tuple[float, float]:
+    """Peak resident memory in MiB, and seconds, of one command."""
+    start = time.perf_counter()
+    child = subprocess.Popen([sys.executable, "-m", "inkhorn", *words], cwd=folder, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        sys.exit(f"inkhorn {' '.join(words)} failed")
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes on Linux
+    return usage.ru_maxrss * unit / (1 << 20), time.perf_counter() - start
+
+
+def main() -> None:
+    series = []
+    with tempfile.TemporaryDirectory() as name:
+        for title, words in COMMANDS.items():
+            mebibytes, seconds = measure(words, Path(name))
+            series += [Series(title, "MiB", (mebibytes,)), Series(f"{title}: whole command", "s", (seconds,))]
+    report("Memory", series, {})
+
+
+if __name__ == "__main__":
+    main()
