@@ -103,6 +103,16 @@ def test_train_goes_on_from_given_weights(capsys: pytest.CaptureFixture[str]) ->
     assert "Going on from step 4" in capsys.readouterr().err
     assert run(*words[:-1], "third", "--from", "next", "--n-embd", "32", "--n-layer", "3") == 2
     assert "leave out --n-layer, --n-embd" in capsys.readouterr().err
+    assert run("train", "--out", "next", "--resume", "--from", "shakespeare") == 2
+    assert "from other weights" in capsys.readouterr().err
+    assert run("train", "test", "--from", "next", "--out", str(resolve_checkpoint("next")), "--text", "mine.txt") == 2
+    assert "already holds a model" in capsys.readouterr().err
+    Path("chinese.txt").write_text("\u5b50\u66f0" * 500)
+    assert run("train", "test", "--from", "next", "--out", "fifth", "--text", "chinese.txt") == 1
+    assert "none of the characters of chinese" in capsys.readouterr().err
+    Path("short.txt").write_text(TEXT[:100])
+    assert run("train", "test", "--from", "next", "--out", "fifth", "--text", "short.txt") == 1
+    assert "block-size" not in capsys.readouterr().err, "the block comes with the weights"
     assert run("train", "test", "--from", "nowhere", "--text", "mine.txt", "--out", "fourth") == 1
     assert "nowhere does not exist" in capsys.readouterr().err
     assert not Path("third").exists()

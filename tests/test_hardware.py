@@ -182,9 +182,13 @@ def test_flops_against_torchs_counter(changes: dict[str, Any]) -> None:
 # Memory
 
 
+def on_cpu(dtype: torch.dtype) -> Hardware:
+    return Hardware(torch.device("cpu"), dtype, False, ())
+
+
 def test_training_bytes_grow_with_what_is_kept() -> None:
     def estimate(rows: int = 8, dtype: torch.dtype = torch.bfloat16, muon: bool = True) -> float:
-        return training_bytes(CONFIG, rows, dtype, muon=muon)
+        return training_bytes(CONFIG, rows, on_cpu(dtype), muon=muon)
 
     weights = 4 * CONFIG.num_parameters
     assert estimate() > 3 * weights  # weights, gradients, momentum
@@ -193,7 +197,9 @@ def test_training_bytes_grow_with_what_is_kept() -> None:
     assert estimate(muon=False) == estimate() + weights  # AdamW's second moment
     for field in ("block_size", "vocab_size", "n_layer", "n_embd"):
         larger = replace(CONFIG, **{field: 2 * getattr(CONFIG, field)})
-        assert training_bytes(larger, 8, torch.bfloat16, muon=True) > estimate(), field
+        assert (
+            training_bytes(larger, 8, Hardware(torch.device("cpu"), torch.bfloat16, False, ()), muon=True) > estimate()
+        ), field
 
 
 GB = 1 << 30
@@ -305,7 +311,7 @@ def advised(text: str) -> tuple[int, int]:
 @pytest.mark.parametrize("grad_accum", [1, 3, 60])
 def test_the_advice_keeps_the_rows_of_a_step(monkeypatch: pytest.MonkeyPatch, grad_accum: int) -> None:
     def needed(rows: int) -> float:
-        return training_bytes(CONFIG, rows, torch.float32, muon=True)
+        return training_bytes(CONFIG, rows, CPU, muon=True)
 
     for batch_size in range(2, 70):
         free = 1.3 * needed(max(1, batch_size // 3))

@@ -143,11 +143,16 @@ SHIPPED = {"shakespeare": Path(__file__).parent / "assets" / "shakespeare"}
 """the models that come with the package, by name"""
 
 
+def spoken_name(model: str) -> str:
+    """What others may read of where a model lies: a shipped model's name, or the end of its path, not all of it."""
+    return model if model in SHIPPED else "/".join(Path(model).parts[-2:])
+
+
 def resolve_checkpoint(model: str | Path) -> Path:
     """The checkpoint folder that a user means by a shipped model's name, by the folder itself, or by a run's folder,
-    whose best checkpoint it is, or else its latest."""
-    if str(model) in SHIPPED:
-        return SHIPPED[str(model)]
+    whose best checkpoint it is, or else its latest. A folder of a shipped model's name is `./name`."""
+    if isinstance(model, str) and model in SHIPPED:
+        return SHIPPED[model]
     path = Path(model)
     known = "a checkpoint folder, a run's folder, or the name shakespeare"
     try:

@@ -56,15 +56,20 @@ class Dataset:
         if end is not None and ends * 20_000 >= len(self.train):
             return end
         fitted, unknown = self.tokenizer.fit("\n")
-        return 0 if unknown or not fitted else int(self.tokenizer.encode(fitted)[0])
+        ids = self.tokenizer.encode(fitted)
+        return 0 if unknown or not len(ids) else int(ids[0])  # GPT-1's drops a line break
 
-    def require_block(self, block_size: int) -> None:
-        """CorpusError unless each half holds a window of block_size tokens and the token after it."""
+    def require_block(self, block_size: int, *, fixed: bool = False) -> None:
+        """CorpusError unless each half holds a window of block_size tokens and the token after it.
+
+        Where the block is `fixed`, by weights that exist, a smaller one is not advised.
+        """
+        smaller = "" if fixed else " a smaller --block-size,"
         for part, ids in (("training", self.train), ("validation", self.val)):
             if len(ids) < block_size + 1:
                 raise CorpusError(
                     f"the {part} part of {self.name} has {len(ids):,} tokens, but a block of {block_size} needs at "
-                    f"least {block_size + 1}: use a longer text, a smaller --block-size, or another split"
+                    f"least {block_size + 1}: use a longer text,{smaller} or another split"
                 )
 
 
@@ -73,7 +78,8 @@ def prepare(
 ) -> Dataset:
     """Tokenise a text, unless `cache` already has it. Memory use does not grow with the text.
 
-    Reads the text for its checksum, for its alphabet and to encode it. Raises CorpusError for one that cannot be used.
+    Reads the text for its checksum, for its alphabet if need be, and to encode it.
+    Raises CorpusError for one that cannot be used.
 
     Args:
         source: the text.
@@ -84,8 +90,7 @@ def prepare(
     """
     sha256 = source.sha256()
     if tokenizer is not None:
-        vocabulary = b"\0".join(tokenizer.token_bytes)
-        sha256 = hashlib.sha256(sha256.encode() + vocabulary).hexdigest()
+        sha256 = hashlib.sha256((sha256 + tokenizer.spec()).encode()).hexdigest()
     folder = cache / "datasets" / f"{source.name}-{sha256[:16]}"
     try:
         return _open(folder)
@@ -115,6 +120,8 @@ def prepare(
                     fitted, unknown = tokenizer.fit(chunk)
                     replaced += sum(u.count for u in unknown)
                     file.write(tokenizer.encode(fitted).astype(dtype).tobytes())
+                if replaced and not file.tell():
+                    raise CorpusError(f"none of the characters of {source.name} ({part}) is in the model's vocabulary")
         tokenizer.save(partial)
         tokens = {part: (partial / f"{part}.bin").stat().st_size // dtype.itemsize for part in PARTS}
         facts = {"name": source.name, "sha256": sha256, "dtype": dtype.str, "tokens": tokens, "replaced": replaced}

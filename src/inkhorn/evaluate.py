@@ -10,7 +10,7 @@ from inkhorn.hardware import Hardware
 from inkhorn.model import GPT
 
 LARGEST_ACTIVATION = 256 << 20
-"""bytes in float32 that the logits of a batch, or its MLPs' hidden layer, may take in evaluation"""
+"""bytes in float32 that the logits of a batch, its MLPs' hidden layer, or its attention may take in evaluation"""
 
 
 @torch.no_grad()
@@ -43,7 +43,7 @@ def split_loss(model: GPT, ids: Array, hardware: Hardware, batch_size: int = 64)
 
 def rows_at_once(config: ModelConfig, most: int) -> int:
     """How many windows to evaluate together: `most`, or as many as LARGEST_ACTIVATION holds, and at least one."""
-    row = 4 * config.block_size * max(config.vocab_size, config.inner)
+    row = 4 * config.block_size * max(config.vocab_size, config.inner, config.n_head * min(config.block_size, 512))
     return max(1, min(most, LARGEST_ACTIVATION // row))
 
 

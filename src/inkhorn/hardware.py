@@ -12,6 +12,7 @@ import torch
 
 from inkhorn.config import ModelConfig
 from inkhorn.errors import TrainingError, UsageError
+from inkhorn.model import writes_out_attention
 from inkhorn.recipes import TrainConfig
 
 
@@ -123,14 +124,16 @@ def training_flops_per_token(config: ModelConfig) -> float:
     return 6.0 * weights + 12.0 * config.n_layer * config.n_embd * config.block_size
 
 
-def training_bytes(config: ModelConfig, batch_size: int, dtype: torch.dtype, *, muon: bool) -> float:
+def training_bytes(config: ModelConfig, batch_size: int, hardware: Hardware, *, muon: bool) -> float:
     """Rough memory of training: weights, gradients and optimizer state in float32, plus what backward needs kept.
 
-    Kept per token and layer: about 34 * n_embd bytes in 16 bits (Korthikanti et al. 2022, without the attention matrix,
-    which the fused kernel never stores); and per token the logits with their gradient in float32.
+    Kept per token and layer: about 34 * n_embd bytes in 16 bits (Korthikanti et al. 2022), and the attention's weights
+    where they are stored at all; and per token the logits with their gradient in float32.
     """
     state = config.num_parameters * 4 * (3 if muon else 4)
-    width = 34 * config.n_embd * (1 if dtype == torch.bfloat16 else 2)
+    width = 34 * config.n_embd * (1 if hardware.dtype == torch.bfloat16 else 2)
+    if writes_out_attention(hardware.device, hardware.dtype, config.block_size):
+        width += config.n_head * config.block_size * (5 if config.attn_pdrop else 2)
     tokens = batch_size * config.block_size
     return float(state + tokens * (config.n_layer * width + 3 * 4 * config.vocab_size))
 
@@ -197,13 +200,13 @@ def _table(path: Path) -> dict[str, int]:
 def advice_on_memory(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> str:
     """What would fit: the largest batch, at most half of this one, that accumulates to just as many rows a step."""
     muon, free = train.optimizer == "muon", free_bytes(hardware.device)
-    needed = training_bytes(config, train.batch_size, hardware.dtype, muon=muon)
+    needed = training_bytes(config, train.batch_size, hardware, muon=muon)
     said = f"{train.batch_size} rows of {config.block_size} tokens need about {needed / 1e9:.1f} GB"
     if free != math.inf:
         said += f"; {free / 1e9:.1f} GB are free"
     step = train.batch_size * train.grad_accum
     for rows in range(train.batch_size // 2, 0, -1):
-        if step % rows == 0 and training_bytes(config, rows, hardware.dtype, muon=muon) < 0.8 * free:
+        if step % rows == 0 and training_bytes(config, rows, hardware, muon=muon) < 0.8 * free:
             return f"{said}. These would fit and train the same: --batch-size {rows} --grad-accum {step // rows}"
     return f"{said}. Not even one row would fit: use a smaller --block-size, --n-layer or --n-embd"
 

@@ -24,6 +24,11 @@ from inkhorn.weights import read_config, read_weights, write_weights
 ACTIVATIONS = {"gelu_new": nn.GELU(approximate="tanh"), "gelu": nn.GELU(), "relu": nn.ReLU()}
 
 
+def writes_out_attention(device: torch.device, dtype: torch.dtype, T: int) -> bool:
+    """Whether `attend` stores the (T, T) matrix: docs/log.md has the measurements."""
+    return device.type == "cpu" and dtype == torch.bfloat16 and T <= 512
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     """softmax(q k^T / sqrt(hs)) v with the future masked: (B, nh, T, hs) three times to (B, nh, T, hs).
 
@@ -31,7 +36,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     torch's fused kernel does the same and never stores the (T, T) matrix.
     """
     T, hs = q.shape[-2:]
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and T <= 512:
+    if writes_out_attention(q.device, q.dtype, T):
         scores = (q / math.sqrt(hs)) @ k.mT  # (B, nh, T, T): how much each token looks for each
         future = torch.full((T, T), -math.inf, dtype=q.dtype).triu(1)  # (T, T): -inf above the diagonal, 0 elsewhere
         weights = (scores + future).softmax(dim=-1)  # (B, nh, T, T): each row sums to 1
@@ -215,7 +220,7 @@ class GPT(nn.Module):
 
 
 def switch_dropout(model: GPT, *, on: bool) -> None:
-    """Dropout as training has it, or none; what else differs in training stays."""
+    """Dropout as training has it, or none, until `train()` or `eval()` is called: so at each step anew."""
     for module in model.modules():
         if isinstance(module, nn.Dropout | CausalSelfAttention):  # the latter drops attention weights by itself
             module.training = on

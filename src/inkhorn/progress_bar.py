@@ -10,8 +10,11 @@ from inkhorn.textsource import TextSource
 
 
 @contextmanager
-def tokenising(source: TextSource) -> Iterator[Callable[[int], None]]:
-    """A bar over the two readings of a text that tokenising takes; yields what to call with characters done."""
+def tokenising(source: TextSource, readings: int = 2) -> Iterator[Callable[[int], None]]:
+    """A bar over the readings of a text that tokenising takes: one for its alphabet and one to encode it.
+
+    Yields what to call with characters done.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("tokenising {task.description}"),
@@ -25,7 +28,7 @@ def tokenising(source: TextSource) -> Iterator[Callable[[int], None]]:
 
         def advance(characters: int) -> None:
             if bar.tasks[task].total is None:
-                bar.update(task, total=2 * source.n_chars)
+                bar.update(task, total=readings * source.n_chars)
             bar.advance(task, characters)
 
         yield advance

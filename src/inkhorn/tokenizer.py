@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from inkhorn.errors import TokenizerError
+from inkhorn.errors import CheckpointError, TokenizerError
 from inkhorn.unknown import Unknown, UnknownPolicy, code_points, replace_unknown
 from inkhorn.weights import read_json, write_json
 
@@ -48,6 +48,9 @@ class Tokenizer(Protocol):
 
     def fit(self, text: str, policy: UnknownPolicy = "nearest") -> tuple[str, list[Unknown]]:
         """The text in characters that the vocabulary has, and what was done to the others."""
+
+    def spec(self) -> str:
+        """All that encoding depends on, as text."""
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json."""
@@ -125,6 +128,10 @@ class CharTokenizer:
         _, found = replace_unknown(text.replace(END_OF_TEXT, filler), self._known.__contains__, policy)
         fitted = [replace_unknown(part, self._known.__contains__, policy)[0] for part in text.split(END_OF_TEXT)]
         return END_OF_TEXT.join(fitted), found
+
+    def spec(self) -> str:
+        """All that encoding depends on."""
+        return "".join(self.characters)
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json, which transformers' AutoTokenizer reads as they are."""
@@ -222,10 +229,21 @@ class BPETokenizer:
 
         return replace_unknown(text, is_known, policy)
 
+    def spec(self) -> str:
+        """All that encoding depends on."""
+        return str(self.inner.to_str())
+
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json."""
         self.inner.save(str(folder / "tokenizer.json"))
         write_json(folder / "tokenizer_config.json", tokenizer_config())
+
+
+def require_fit(tokenizer: Tokenizer, vocab_size: int) -> None:
+    """CheckpointError if a model of `vocab_size` lacks some of the tokenizer's ids; it may have more, as padding."""
+    if tokenizer.vocab_size > vocab_size:
+        sizes = f"tokenizer.json has {tokenizer.vocab_size} tokens, the model of config.json only {vocab_size}"
+        raise CheckpointError(f"{sizes}: they do not belong together")
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

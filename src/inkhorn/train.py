@@ -118,7 +118,7 @@ class Trainer:
         observer: Observer,
         begin_from: str = "",
     ) -> None:
-        dataset.require_block(config.block_size)
+        dataset.require_block(config.block_size, fixed=bool(begin_from))
         self.config, self.train, self.dataset, self.hardware, self.observer = config, train, dataset, hardware, observer
         self.begin_from = begin_from
         self.folder, self.records = RunFolder(out), Records(out)
@@ -183,7 +183,7 @@ class Trainer:
             log = state.step % self.train.log_every == 0
             if pause or log or on_cpu:  # on a GPU reading a loss waits for the step, so look only when it is shown
                 values = torch.stack(recent).tolist()  # [[loss, norm], ...]
-                sane = self._sane(state, values)
+                sane = self._take_in(state, values)
                 if sane < len(values):
                     return self._roll_back(state, state.step - len(values) + sane + 1, values[sane][0])
                 now = time.perf_counter()
@@ -211,16 +211,18 @@ class Trainer:
         first, passes = step * self.train.grad_accum, self.train.grad_accum
         return [torch.from_numpy(self.order.batch(first + i)).to(self.hardware.device) for i in range(passes)]
 
-    def _sane(self, state: TrainState, values: Sequence[Sequence[float]]) -> int:
-        """How many steps went well before one whose loss or gradient is not finite, or whose loss has leapt.
+    def _take_in(self, state: TrainState, values: Sequence[Sequence[float]]) -> int:
+        """Note the losses of some steps in the state; returns how many went well.
 
-        A leap is to more than twice the running mean and a nat above it. Notes milestones on the way.
+        One has not whose loss or gradient is not finite, or whose loss has leapt: to more than twice the running mean
+        and a nat above it.
         """
         for i, (loss, norm) in enumerate(values):
             leapt = state.smoothed != math.inf and loss > 2 * state.smoothed and loss > state.smoothed + 1
             if leapt or not (math.isfinite(loss) and math.isfinite(norm)):
                 return i
             state.smoothed = loss if state.smoothed == math.inf else 0.95 * state.smoothed + 0.05 * loss
+            # The first loss of all passes nothing: a model that begins low was never at those above.
             if any(loss <= milestone < state.lowest < math.inf for milestone in self.train.milestones):
                 state.milestone = state.step
             state.lowest = min(state.lowest, loss)

@@ -28,7 +28,7 @@ _FACTS = (
     "smoothed",
     "lowest",
     "milestone",
-    "begun_from",
+    "begin_from",
 )
 
 
@@ -49,7 +49,7 @@ class TrainState:
         smoothed: running mean of the training loss, to know an explosion by.
         lowest: lowest training loss of a single step.
         milestone: the last step at which that passed one of the recipe's milestones.
-        begun_from: the model whose weights training began with; empty if they were random.
+        begin_from: the model whose weights training began with; empty if they were random.
 
     """
 
@@ -65,7 +65,7 @@ class TrainState:
     smoothed: float = math.inf
     lowest: float = math.inf
     milestone: int = 0
-    begun_from: str = ""
+    begin_from: str = ""
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
@@ -78,19 +78,19 @@ class TrainState:
         return self.average or self.model
 
 
-def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware, begun_from: str = "") -> TrainState:
-    """Fresh weights from the seed, or those that the recipe starts from."""
+def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware, begin_from: str = "") -> TrainState:
+    """Fresh weights from the seed, or those of the model `begin_from`."""
     torch.manual_seed(train.seed)
     model = GPT(config)
-    if begun_from:
-        model.load_state_dict(GPT.from_pretrained(resolve_checkpoint(begun_from)).state_dict())
+    if begin_from:
+        model.load_state_dict(GPT.from_pretrained(resolve_checkpoint(begin_from)).state_dict())
     elif train.zero_init:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name.endswith("c_proj.weight"):
                     parameter.zero_()
     state = _assemble(model.to(hardware.device).train(), train, hardware)
-    state.begun_from = begun_from
+    state.begin_from = begin_from
     return state
 
 
@@ -103,7 +103,7 @@ def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainCo
     """Write a checkpoint: the model's folder, and `trainer/` with what training needs to go on."""
     state.shipped.save_pretrained(folder)
     dataset.tokenizer.save(folder)
-    card.write(folder, state.shipped.config, dataset, train, state.step, state.seconds, begun_from=state.begun_from)
+    card.write(folder, state.shipped.config, dataset, train, state.step, state.seconds, begin_from=state.begin_from)
     trainer = folder / "trainer"
     trainer.mkdir()
     write_json(trainer / "state.json", _facts(state) | {"sha256": dataset.sha256, "train": asdict(train)})
@@ -120,7 +120,7 @@ def note_evaluation(state: TrainState, folder: Path, dataset: Dataset, train: Tr
     """Keep the loss of a checkpoint that was saved before it was evaluated."""
     path = folder / "trainer" / "state.json"
     write_json(path, read_json(path) | _facts(state))
-    card.write(folder, state.shipped.config, dataset, train, state.step, state.seconds, loss, state.begun_from)
+    card.write(folder, state.shipped.config, dataset, train, state.step, state.seconds, loss, state.begin_from)
 
 
 def _facts(state: TrainState) -> dict[str, float | str]:

@@ -4,6 +4,7 @@ import math
 import platform
 import shlex
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +14,9 @@ import tyro
 from inkhorn.checkpoint import SHIPPED, RunFolder, resolve_checkpoint
 from inkhorn.commands.flags import parse
 from inkhorn.config import nearest
-from inkhorn.errors import UsageError
+from inkhorn.errors import InkhornError, UsageError
 from inkhorn.recipes import RECIPES, Recipe, Shape, TrainConfig
-from inkhorn.tokenizer import load_tokenizer
+from inkhorn.tokenizer import Tokenizer, load_tokenizer, require_fit
 from inkhorn.weights import read_config, read_json, write_json
 
 DEFAULT_RECIPE = "shakespeare"
@@ -62,8 +63,10 @@ def run(argv: list[str]) -> int:
             )
         name = str(record.get("name"))
         args = parse(TrainArgs, rest, f"inkhorn train {name}", _saved_args(saved, record))
-    elif not args.resume and RunFolder(out).latest():
-        raise UsageError(f"{out} already holds a run: --resume goes on with it, --out FOLDER begins another")
+        if args.begin_from != record["begin_from"] and _lasting(args.begin_from) != record["begin_from"]:
+            raise UsageError(f"{out} has begun, from other weights: leave --from out, or give another --out")
+    elif not args.resume and (RunFolder(out).latest() or (out / "config.json").exists()):
+        raise UsageError(f"{out} already holds a model: --resume goes on with a run, --out FOLDER begins another")
     elif args.begin_from:
         args = _args_from_weights(rest, name, recipe, args.begin_from)
     if args.text is not None and args.corpus is not None:
@@ -92,8 +95,26 @@ def _args_from_weights(argv: list[str], name: str, recipe: Recipe, model: str) -
         odd = [f.name for f in fields(Shape) if getattr(args.shape, f.name) != getattr(shape, f.name)]
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in odd)
         raise UsageError(f"the shape comes with --from {model}: leave out {flags}")
-    where = model if model in SHIPPED else str(folder.resolve())  # a resumed run may be in another folder
-    return replace(args, begin_from=where)
+    return replace(args, begin_from=_lasting(model))
+
+
+def _lasting(model: str) -> str:
+    """A model's name that means the same to a run that is resumed from another folder."""
+    return model if model in SHIPPED else str(resolve_checkpoint(model).resolve())
+
+
+def _vocabulary(out: Path, begin_from: str) -> tuple[Tokenizer, int]:
+    """The tokenizer of a run that began with given weights, and the size of their vocabulary, which may be larger.
+
+    A run that has a checkpoint no longer needs the model that it began with.
+    """
+    for folder in reversed(RunFolder(out).steps()):
+        with suppress(InkhornError):  # a damaged one, which the Trainer passes over, too
+            return load_tokenizer(folder), read_config(folder).vocab_size
+    folder = resolve_checkpoint(begin_from)
+    tokenizer, size = load_tokenizer(folder), read_config(folder).vocab_size
+    require_fit(tokenizer, size)
+    return tokenizer, size
 
 
 def _saved_args(path: Path, saved: dict[str, Any]) -> TrainArgs:
@@ -119,17 +140,17 @@ def _train(args: TrainArgs, name: str, out: Path) -> int:
     from inkhorn.train import Trainer
 
     source = textsource.from_path(args.text, val_path=args.val_text) if args.text else corpus.fetch(args.corpus or "")
-    begun = (RunFolder(out).latest() or resolve_checkpoint(args.begin_from)) if args.begin_from else None
-    with tokenising(source) as done:
-        data = dataset.prepare(source, corpus.cache_dir(), done, load_tokenizer(begun) if begun else None)
+    tokenizer, vocab_size = _vocabulary(out, args.begin_from) if args.begin_from else (None, None)
+    with tokenising(source, readings=1 if tokenizer else 2) as done:
+        data = dataset.prepare(source, corpus.cache_dir(), done, tokenizer)
     config = args.shape.config(
-        read_config(begun).vocab_size if begun else data.tokenizer.vocab_size,
+        vocab_size or data.tokenizer.vocab_size,
         dropout=args.train.dropout,
         attn_dropout=args.train.attn_dropout,
         start=data.start_id,
         end=data.tokenizer.eos_id,
     )
-    data.require_block(config.block_size)
+    data.require_block(config.block_size, fixed=bool(args.begin_from))
     hardware = choose_hardware(args.train)
     peak = measure_peak(hardware)
     out.mkdir(parents=True, exist_ok=True)
@@ -145,7 +166,7 @@ def _train(args: TrainArgs, name: str, out: Path) -> int:
             progress.say(reason)
         progress.say(f"this machine's best matrix product: {peak / 1e9:,.0f} GFLOP/s (MFU is the share of it)")
         muon = args.train.optimizer == "muon"
-        if training_bytes(config, args.train.batch_size, hardware.dtype, muon=muon) > free_bytes(hardware.device):
+        if training_bytes(config, args.train.batch_size, hardware, muon=muon) > free_bytes(hardware.device):
             progress.say(f"This may run out of memory: {advice_on_memory(config, args.train, hardware)}")
         trainer = Trainer(config, args.train, data, out, hardware, peak, progress, args.begin_from)
         state = trainer.start(resume=args.resume)

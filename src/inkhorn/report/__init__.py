@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from inkhorn.checkpoint import spoken_name
 from inkhorn.errors import InkhornError
 from inkhorn.records import read_lines
 from inkhorn.report.chart import Chart, Floats, Line, Style, draw, limits, short, smoothed, thinned
@@ -190,7 +191,9 @@ def verdict(run: Run) -> str:
     then, now = np.interp(steps[[best, last]], x, smoothed(y)) if len(x) else (math.nan, math.nan)
     gap = losses[last] - now
     lies = f"it lies {abs(gap):.3f} {'above' if gap >= 0 else 'below'} the training loss of {now:.3f}"
-    if gap < 0 and _number(run.part("train"), "dropout") > 0:
+    train = run.part("train")
+    late = _number(train, "dropout_from") * _number(train, "steps")  # nan where it is not known
+    if gap < 0 and _number(train, "dropout") > 0 and not steps[last] <= late:
         lies += ", which is measured with dropout on"
     lies = "the training loss was not recorded" if math.isnan(gap) else lies
     if last == 0:
@@ -268,6 +271,8 @@ def _compose(run: Run, chart: Chart, folder: str) -> str:
     same = paragraph("One prompt, an empty one, and one seed: nothing changes from text to text but the model.")
     sides = [side_chart(run, "train/lr", "Learning rate"), side_chart(run, "train/grad_norm", "Length of the gradient")]
     sizes = {key: said(_number(run.info, key), "{:,.0f}".format) for key in ("train_tokens", "val_tokens")}
+    model = str(run.info.get("begin_from") or "")
+    begun = {"weights begun from": spoken_name(model)} if model else {}
     commands = [f'inkhorn generate --model {shlex.quote(folder)} "{"ROMEO:" if "shakespeare" in corpus else "The"}"']
     if _number(train, "steps") > run.last["step"]:
         commands.append(f"inkhorn train {shlex.quote(name)} --out {shlex.quote(folder)} --resume")
@@ -281,7 +286,7 @@ def _compose(run: Run, chart: Chart, folder: str) -> str:
         section(
             "How it was made",
             columns(
-                table("Text", {"corpus": corpus or None} | sizes) + table("Model", run.part("model")),
+                table("Text", {"corpus": corpus or None} | sizes | begun) + table("Model", run.part("model")),
                 table("Training", train),
             ),
         ),

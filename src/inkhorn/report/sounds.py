@@ -22,7 +22,7 @@ def telling(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         samples: lines of samples.jsonl, in order of their steps.
 
     """
-    heard = [s for s in samples if math.isfinite(s.get("val/loss") or math.nan)]
+    heard = [s for s in samples if isinstance(s.get("val/loss"), int | float) and math.isfinite(s["val/loss"])]
     if not heard:
         return []
     *left, last = heard

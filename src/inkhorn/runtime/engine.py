@@ -16,7 +16,7 @@ from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.runtime.reference import Array, Cache, ReferenceModel
 from inkhorn.runtime.sampling import Sampler
 from inkhorn.runtime.stopping import FinishReason, TextStream
-from inkhorn.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer
+from inkhorn.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer, require_fit
 from inkhorn.unknown import Unknown, UnknownPolicy
 
 PREFILL_CHUNK = 128
@@ -94,11 +94,7 @@ class Engine:
 
     def __init__(self, model: ReferenceModel, tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, model.config
-        if tokenizer.vocab_size > model.config.vocab_size:
-            raise CheckpointError(
-                f"tokenizer.json has {tokenizer.vocab_size} tokens, the model of config.json only "
-                f"{model.config.vocab_size}: they do not belong together"
-            )
+        require_fit(tokenizer, model.config.vocab_size)
         self.eos = tokenizer.eos_id if model.config.eos_token_id is None else model.config.eos_token_id
         padding = range(tokenizer.vocab_size, model.config.vocab_size)
         self.never = frozenset(tokenizer.piece_ids) | frozenset(padding)
