@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,14 @@ OUT = "out-shakespeare-char"  # where that leaves its checkpoints
 LOSS_ROWS = 64
 """windows at a time when a loss is taken; it is the same with any number"""
 
-KEEP_EACH_EVALUATION = {
+NEEDED = ("train.py", "model.py", CONFIG, "data/shakespeare_char/prepare.py")
+
+
+def seed_change(seed: int) -> dict[str, str]:
+    return {"1337 + seed_offset": f"{seed} + seed_offset"}
+
+
+SCRIPT_CHANGES = seed_change(1337) | {
     "        losses = estimate_loss()\n": "        eval_began = time.time()\n        losses = estimate_loss()\n",
     "torch.save(checkpoint, os.path.join(out_dir, 'ckpt.pt'))": (
         "torch.save(checkpoint, os.path.join(out_dir, f'ckpt-{iter_num}.pt'))"
@@ -30,7 +37,10 @@ KEEP_EACH_EVALUATION = {
     "    if iter_num == 0 and eval_only:\n": (
         "        t0 += time.time() - eval_began\n    if iter_num == 0 and eval_only:\n"
     ),
+    "local_iter_num = 0 #": "parent = os.getppid()\nlocal_iter_num = 0 #",
     "    # termination conditions\n": (
+        "    if os.getppid() != parent:\n"
+        "        break\n"
         "    if os.path.exists('stop'):\n"
         "        checkpoint = {'model': raw_model.state_dict(), 'model_args': model_args, 'config': config}\n"
         "        torch.save(checkpoint, os.path.join(out_dir, f'ckpt-{iter_num}.pt'))\n"
@@ -38,8 +48,23 @@ KEEP_EACH_EVALUATION = {
         "    # termination conditions\n"
     ),
 }
-"""what record.py changes in train.py: each evaluation keeps its checkpoint and is left out of the next step's time, and
-a file named `stop` keeps one more and ends the run"""
+"""what record.py changes in train.py: the seed; each evaluation keeps its checkpoint and is left out of the next step's
+time; a file named `stop` keeps one more and ends the run; the end of the process that started it ends it, too"""
+
+
+def changed_script(nanogpt: Path, changes: Mapping[str, str]) -> str:
+    """Its train.py with each passage of `changes`, which must be there once, replaced; exits if it is no checkout."""
+    for name in NEEDED:
+        if not (nanogpt / name).is_file():
+            sys.exit(f"there is no {nanogpt / name}: give the folder of a checkout of nanoGPT")
+    script = (nanogpt / "train.py").read_text()
+    for old, new in changes.items():
+        if script.count(old) != 1:
+            sys.exit(
+                f"nanoGPT's train.py has {old!r} {script.count(old)} times, not once: use a checkout of November 2025"
+            )
+        script = script.replace(old, new)
+    return script
 
 
 def copy_with_text(nanogpt: Path, text: Path, copy: Path, changes: Mapping[str, str]) -> Path:
@@ -47,16 +72,8 @@ def copy_with_text(nanogpt: Path, text: Path, copy: Path, changes: Mapping[str, 
 
     Each of `changes` is a passage of train.py, which must be there once, and what comes in its place.
     """
-    if not (nanogpt / "train.py").is_file():
-        sys.exit(f"there is no {nanogpt / 'train.py'}: give the folder of a checkout of nanoGPT")
+    script = changed_script(nanogpt, changes)
     shutil.copytree(nanogpt, copy, ignore=shutil.ignore_patterns(".git", "assets", "*.ipynb", "out*"))
-    script = (copy / "train.py").read_text()
-    for old, new in changes.items():
-        if script.count(old) != 1:
-            sys.exit(
-                f"nanoGPT's train.py has {old!r} {script.count(old)} times, not once: use a checkout of November 2025"
-            )
-        script = script.replace(old, new)
     (copy / "train.py").write_text(script)
     data = copy / "data" / "shakespeare_char"
     shutil.copyfile(text, data / "input.txt")
@@ -66,17 +83,23 @@ def copy_with_text(nanogpt: Path, text: Path, copy: Path, changes: Mapping[str, 
     return data
 
 
-def seed_change(seed: int) -> dict[str, str]:
-    return {"1337 + seed_offset": f"{seed} + seed_offset"}
-
-
 def flags(settings: str) -> list[str]:
     """`a=1 b=2` as its configurator takes it."""
     return [f"--{setting}" for setting in settings.split()]
 
 
+def record_settings(device: str, changes: Sequence[str], points: int) -> str:
+    """What record.py tells its train.py. Of a setting that is there twice the later one holds: the user's are last."""
+    settings = f"device={device} log_interval=1 always_save_checkpoint=True"
+    settings += " compile=False eval_iters=20" if device == "cpu" else ""
+    steps = dict(change.split("=", 1) for change in changes).get("max_iters", "")
+    if steps.isdecimal():  # else its config's own interval, a twentieth of its own steps
+        settings += f" eval_interval={max(1, int(steps) // points)}"
+    return " ".join((settings, *changes))
+
+
 def run_script(copy: Path, settings: str, minutes: float | None) -> str:
-    """Run a copy's train.py; returns its log. With `minutes`, and KEEP_EACH_EVALUATION, it ends at the step after."""
+    """Run a copy's train.py; returns its log. With `minutes`, and SCRIPT_CHANGES, it ends at the step after."""
     command = [sys.executable, "train.py", CONFIG, *flags(settings)]
     log, errors = copy / "log.txt", copy / "errors.txt"
     with log.open("w") as out, errors.open("w") as err:
@@ -84,10 +107,11 @@ def run_script(copy: Path, settings: str, minutes: float | None) -> str:
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(None if minutes is None else 60 * minutes)
-            (copy / "stop").touch()  # no matter to one that has ended
+            (copy / "stop").touch()
             process.wait()
         finally:
-            process.kill()
+            process.kill()  # no matter to one that has ended
+            process.wait()  # it writes to a folder that is about to go
     if process.returncode:
         sys.exit(f"nanoGPT's train.py failed:\n{errors.read_text()[-2000:]}")
     return log.read_text()

@@ -8,52 +8,62 @@ chooses. nanoGPT's is its own train.py with its own config/train_shakespeare_cha
 Its authors publish 1.4697, the best of its estimates by random batches: the goal here, by a stricter loss.
 
 - Loss: the whole validation split of nanoGPT's split (the last tenth), in non-overlapping windows of the block size, in
-  float32, of each side by the same function, at twenty points of its run (nanoGPT: each 250 of 5,000 steps).
-- Seconds: of training steps, evaluating and saving left out, compiling counted and told apart as the start-up (what the
-  first ten steps take beyond the median of the later ones). nanoGPT evaluates before its first step, so part of its
-  compiling is not counted. Both sides look at the loss of each step, which on a GPU waits for it.
+  float32, of each side by the same function, at twenty points of its run (each 100 of our 2,000 steps and each 250 of
+  nanoGPT's 5,000). The flags can change how many: eval_every and eval_interval, --keep (our milestones are points too)
+  and --minutes-per-run (the last one is where the time was up). The report says how many there were.
+- Tuning: our recipe was tuned on this very validation split (docs/log.md), for tiny Shakespeare has no third one.
+- Precision: each side trains in its own. On a CPU that is float32 for nanoGPT, and for ours bfloat16 where the CPU
+  multiplies it fast.
+- Seconds: of training steps, evaluating and saving left out, compiling counted and told apart as the start-up: what the
+  steps that take more than five times the median step take beyond it, wherever they come, for ours compiles again when
+  its dropout begins (any other long wait of the machine counts so, too). nanoGPT evaluates before its first step, so
+  part of its compiling is not counted. Both sides look at the loss of each step, which on a GPU waits for it.
 - The goal is passed at the first of those points that is as low; nothing is interpolated, so the seconds until then are
-  up to a twentieth of the run too many.
-- Each run is a process of its own, with a compiler cache of its own. A seed's two runs follow one another.
+  up to the way from one point to the next too many.
+- Each run is a process of its own, with a compiler cache of its own. A seed's two runs follow one another. Measuring
+  draws nothing from training's random numbers: ours is what `inkhorn train tiny-shakespeare` makes with that seed.
 - With --minutes-per-run a run ends at the first step after that much wall time (nanoGPT's evaluation before its first
   step takes some minutes of that on a CPU), its loss is taken there, and the report says how far it came.
 
-train.py of the copy is changed in four places, none of which training notices: the seed; an evaluation saves to
+train.py of the copy is changed in six places, none of which training notices: the seed; an evaluation saves to
 ckpt-ITER.pt, with always_save_checkpoint, to be measured later, instead of to ckpt.pt, which the next would overwrite;
-the time of evaluating and saving is taken out of the next step's; and a file named `stop` saves once more and ends it.
-log_interval is 1. Its twenty checkpoints take 2.6 GB of the temporary folder until they are measured.
+the time of evaluating and saving is taken out of the next step's (two places); a file named `stop` saves once more and
+ends it, and the end of this script ends it too (two places). log_interval is 1; eval_interval is a twentieth of a
+max_iters given by --nanogpt-set. Its twenty checkpoints take 2.6 GB of the temporary folder until they are measured.
 """
 
 import ast
-import json
 import multiprocessing
 import os
+import re
 import signal
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 import tyro
-from common import Series, machine, report
+from common import machine
 from nanogpt import (
-    KEEP_EACH_EVALUATION,
     OUT,
+    SCRIPT_CHANGES,
+    changed_script,
     copy_with_text,
     load_checkpoint,
     own_estimates,
+    record_settings,
     run_script,
     seed_change,
     step_seconds,
     val_ids,
     whole_split,
 )
+from telling import Point, Run, commit, save_line, startup, tell
 
 from inkhorn.checkpoint import RunFolder
 from inkhorn.config import nearest
@@ -65,7 +75,6 @@ from inkhorn.textsource import from_path
 from inkhorn.train import Trainer
 
 POINTS = 20  # of a run at which its loss is taken
-FIRST_STEPS = 10  # in which compiling is done
 
 
 @dataclass
@@ -93,88 +102,9 @@ class Args:
     keep: Path | None = None
     """keep our runs in this folder, with what they wrote on their way (docs/figures/sounds.py draws it)"""
 
-
-@dataclass(frozen=True)
-class Point:
-    """A model on its way: steps made, seconds of training, loss over the whole validation split."""
-
-    step: int
-    seconds: float
-    loss: float
-
-    def __str__(self) -> str:
-        return f"step {self.step:,}: loss {self.loss:.4f} after {self.seconds:,.1f} s"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """What came of one training.
-
-    `steps` are those of the whole recipe, `startup` the seconds of compiling (they are part of a point's seconds),
-    `own_estimate` nanoGPT's best loss by its own random batches.
-    """
-
-    side: str
-    seed: int
-    parameters: int
-    steps: int
-    tokens_per_step: int
-    startup: float
-    curve: tuple[Point, ...]
-    notes: tuple[str, ...] = ()
-    own_estimate: float | None = None
-
     @property
-    def lowest(self) -> Point:
-        return min(self.curve, key=lambda point: point.loss)
-
-    @property
-    def final(self) -> Point:
-        return self.curve[-1]
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.final.step * self.tokens_per_step / (self.final.seconds - self.startup)
-
-    @property
-    def ended(self) -> bool:
-        """Whether it came to its last step."""
-        return self.final.step >= self.steps
-
-    def passed(self, goal: float) -> Point | None:
-        """The first point as low as the goal."""
-        return next((point for point in self.curve if point.loss <= goal), None)
-
-    def story(self, goal: float, minutes: float | None) -> str:
-        """How it went, in words."""
-        first, last, rate = self.passed(goal), self.final, f"{self.tokens_per_second:,.0f} tokens/s"
-        whole = self.ended or minutes is None
-        told = f"{self.side}, seed {self.seed}: {goal:g} "
-        if first is not None:
-            told += f"passed after {first.seconds:,.1f} s, at step {first.step:,}"
-        else:
-            told += f"not reached in {last.step:,} steps" if whole else f"not reached in {minutes:g} min"
-        if whole:
-            low = f"lowest {self.lowest.loss:.4f} at step {self.lowest.step:,}, at the end {last.loss:.4f}"
-            return f"{told}; {low} after {last.seconds:,.1f} s ({rate}, {self.startup:.1f} s start-up)"
-        hours = (self.startup + self.steps * self.tokens_per_step / self.tokens_per_second) / 3600
-        tokens = f"{last.step * self.tokens_per_step:,} tokens"
-        return (
-            f"{told}: loss {last.loss:.4f} after {tokens}, {rate}, "
-            f"which makes about {hours:.2g} hours to its {self.steps:,} steps"
-        )
-
-
-def startup(seconds: Sequence[float]) -> float:
-    """What the first steps take beyond the median of the later ones; 0 where there are no later ones to tell by."""
-    first, later = seconds[:FIRST_STEPS], seconds[FIRST_STEPS:]
-    return max(0.0, sum(first) - len(first) * statistics.median(later)) if later else 0.0
-
-
-def summary(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean, standard deviation (of a sample; None for a single value), lowest and highest."""
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "deviation": deviation, "lowest": min(values), "highest": max(values)}
+    def all_seeds(self) -> range:
+        return range(1337, 1337 + self.seeds)
 
 
 def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
@@ -212,6 +142,9 @@ class Watch:
         print(f"    {text}", file=sys.stderr)
 
     def step(self, metrics: dict[str, Any]) -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():  # killed: nobody waits for this run any more
+            os._exit(1)
         self.seconds.append(metrics["tokens"] / metrics["step"] / metrics["train/tokens_per_sec"])
         if time.monotonic() > self.end:
             self.end = float("inf")  # a second signal would not let the Trainer save
@@ -225,10 +158,16 @@ class Watch:
         folder = self.folder.latest()
         assert folder is not None
         assert RunFolder.step_of(folder) == step
-        model = GPT.from_pretrained(folder).to(self.device)
+        with torch.random.fork_rng():  # a new model draws its random weights before it has the checkpoint's
+            model = GPT.from_pretrained(folder).to(self.device)
+            loss = whole_split(model, self.ids, model.config.block_size)
         # A sum of its own: the Trainer's clock goes back with the weights if a loss explodes.
-        self.curve.append(Point(step, sum(self.seconds), whole_split(model, self.ids, model.config.block_size)))
+        self.curve.append(Point(step, sum(self.seconds), loss, startup(self.seconds)))
         print(f"    {self.curve[-1]}", file=sys.stderr)
+
+
+def run_folder(folder: Path, seed: int) -> Path:
+    return folder / f"inkhorn-{seed}"
 
 
 def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
@@ -238,7 +177,7 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
         recipe = changed(recipe, [f"eval_every={max(1, recipe.train.steps // POINTS)}"])
     train = replace(recipe.train, seed=seed, device=args.device, save_every=recipe.train.steps, log_every=1)
     if args.keep is None:
-        train = replace(train, sample_chars=0, milestones=())  # measured at its twenty points only
+        train = replace(train, sample_chars=0, milestones=())  # measured at each eval_every only
     config = recipe.shape.config(
         data.tokenizer.vocab_size,
         dropout=train.dropout,
@@ -249,7 +188,7 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
     assert config.num_parameters < 10_000_000
     assert config.model_type == "gpt2"
     hardware = choose_hardware(train)
-    out = (args.keep or folder) / f"inkhorn-{seed}"
+    out = run_folder(args.keep or folder, seed)
     watch = Watch(out, data.val, hardware.device.type, args.minutes_per_run)
     trainer = Trainer(config, train, data, out, hardware, 1e12, watch)
     state = trainer.run(resume=False)
@@ -261,7 +200,6 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
         parameters=config.num_parameters,
         steps=train.steps,
         tokens_per_step=trainer.tokens_per_step,
-        startup=startup(watch.seconds),
         curve=tuple(watch.curve),
         notes=(str(recipe.shape), str(train), *hardware.reasons, *watch.notes),
     )
@@ -270,27 +208,26 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
 def run_nanogpt(args: Args, seed: int, folder: Path) -> Run:
     assert args.nanogpt is not None
     copy = folder / "nanogpt"
-    data = copy_with_text(args.nanogpt, args.text, copy, seed_change(seed) | KEEP_EACH_EVALUATION)
-    settings = f"device={args.device} log_interval=1 always_save_checkpoint=True"
-    settings += " compile=False eval_iters=20" if args.device == "cpu" else ""
-    settings = " ".join((settings, *args.nanogpt_changes))
+    data = copy_with_text(args.nanogpt, args.text, copy, SCRIPT_CHANGES | seed_change(seed))
+    settings = record_settings(args.device, args.nanogpt_changes, POINTS)
     log = run_script(copy, settings, args.minutes_per_run)
     seconds, estimates = step_seconds(log), own_estimates(log)
     saved = {int(path.stem.removeprefix("ckpt-")): path for path in (copy / OUT).glob("ckpt-*.pt")}
+    if not saved:
+        sys.exit(f"nanoGPT saved no checkpoint, so there is nothing to measure: it ran with {settings}")
     ids, curve = val_ids(data), []
     for step in sorted(saved):
         model, checkpoint = load_checkpoint(copy, saved[step])
         loss = whole_split(model.to(args.device), ids, checkpoint["model_args"]["block_size"])
-        curve.append(Point(step, sum(seconds[:step]), loss))
+        curve.append(Point(step, sum(seconds[:step]), loss, startup(seconds[:step])))
         print(f"    {curve[-1]}", file=sys.stderr)
     config = checkpoint["config"]
     return Run(
         side="nanoGPT",
         seed=seed,
         parameters=sum(p.numel() for p in model.parameters()),
-        steps=config["max_iters"],
+        steps=config["max_iters"] // config["eval_interval"] * config["eval_interval"],  # the last that it saves
         tokens_per_step=config["gradient_accumulation_steps"] * config["batch_size"] * config["block_size"],
-        startup=startup(seconds),
         curve=tuple(curve),
         notes=(settings,),
         own_estimate=min(estimates),
@@ -300,83 +237,53 @@ def run_nanogpt(args: Args, seed: int, folder: Path) -> Run:
 def in_own_process(args: Args, seed: int, folder: Path) -> Run:
     """Ours as nanoGPT's: nothing imported, compiled or kept in memory by the run before."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(run_inkhorn, args, seed, folder).result()
+        run = process.submit(run_inkhorn, args, seed, folder)
+        try:
+            return run.result()
+        except BaseException:  # Ctrl-C or SIGTERM: to leave the pool would be to wait for the run's last step
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            raise
 
 
-def keep(path: Path, run: Run, args: Args, here: Mapping[str, Any]) -> None:
-    passed = run.passed(args.goal)
-    line = {"goal": args.goal, "seconds_to_goal": passed and passed.seconds, "lowest": run.lowest.loss}
-    line |= {"final": run.final.loss, "minutes_per_run": args.minutes_per_run, **asdict(run), **here}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def series_of(runs: Sequence[Run], goal: float) -> list[Series]:
-    """What is told of one side's runs; the seconds only of those that reached the goal."""
-    side = runs[0].side
-    reached = [(point.seconds, run.startup) for run in runs if (point := run.passed(goal))]
-    estimates = [run.own_estimate for run in runs if run.own_estimate is not None]
-    found = [
-        Series(f"{side}: seconds to {goal:g}", "s", tuple(seconds for seconds, _ in reached)),
-        Series(f"{side}: the same without start-up", "s", tuple(seconds - startup for seconds, startup in reached)),
-        Series(f"{side}: lowest loss", "nats", tuple(run.lowest.loss for run in runs)),
-        Series(f"{side}: loss at the end", "nats", tuple(run.final.loss for run in runs)),
-        Series(f"{side}: best of its own estimates", "nats", tuple(estimates)),
-        Series(f"{side}: speed", "tokens/s", tuple(run.tokens_per_second for run in runs)),
-        Series(f"{side}: start-up", "s", tuple(run.startup for run in runs)),
-    ]
-    return [series for series in found if series.values]
-
-
-def table(series: Sequence[Series]) -> str:
-    lines = [f"{'':44} {'mean':>10} {'deviation':>10} {'lowest':>10} {'highest':>10}"]
-    for entry in series:
-        form = ",.4f" if entry.unit == "nats" else ",.1f"
-        cells = ("-" if value is None else format(value, form) for value in summary(entry.values).values())
-        lines.append(f"{entry.name:44} " + " ".join(f"{cell:>10}" for cell in cells) + f"  n={len(entry.values)}")
-    return "\n".join(lines)
+def check(args: Args) -> None:
+    """End with clear words, before hours of training, where a run could not be made or not be saved."""
+    if not args.ours_only:
+        if args.nanogpt is None:
+            sys.exit("give --nanogpt FOLDER, a checkout of nanoGPT, or --ours-only")
+        changed_script(args.nanogpt, SCRIPT_CHANGES)
+    if not args.text.is_file():
+        sys.exit(f"--text {args.text}: there is no such file (`inkhorn data tiny-shakespeare` fetches it)")
+    if args.save is not None and (args.save.is_dir() or not args.save.parent.is_dir()):
+        sys.exit(f"--save {args.save}: give a file in a folder that exists")
+    for folder in [run_folder(args.keep, seed) for seed in args.all_seeds] if args.keep is not None else []:
+        if RunFolder(folder).steps():
+            sys.exit(f"--keep {args.keep}: {folder} holds checkpoints already; give another folder")
+    changed(RECIPES["tiny-shakespeare"](), args.changes)
+    for change in args.nanogpt_changes:
+        if not re.fullmatch(r"\w+=[^\s=]+", change):
+            sys.exit(f"--nanogpt-set {change}: give NAME=VALUE")
 
 
 def main() -> None:
     args = tyro.cli(Args, description=__doc__)
-    if args.nanogpt is None and not args.ours_only:
-        sys.exit("give --nanogpt FOLDER, a checkout of nanoGPT, or --ours-only")
+    check(args)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # on its way out it ends what runs and clears its folders
     if args.device == "auto":
         args = replace(args, device="cuda" if torch.cuda.is_available() else "cpu")
-    changed(RECIPES["tiny-shakespeare"](), args.changes)  # so that a wrong name is told at once
     what = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    here = {"device": what, "machine": machine()}
+    facts = {"device": what, "commit": commit(Path(__file__).parents[1]), "minutes_per_run": args.minutes_per_run}
     sides = [in_own_process] if args.ours_only else [in_own_process, run_nanogpt]
     runs: list[Run] = []
-    for seed in range(1337, 1337 + args.seeds):
+    for seed in args.all_seeds:
         for train in sides:
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
                 os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(name) / "compiled")  # both sides' processes have it
                 runs.append(train(args, seed, Path(name)))
             print(f"  {runs[-1].story(args.goal, args.minutes_per_run)}", file=sys.stderr)
             if args.save is not None:
-                keep(args.save, runs[-1], args, here)
-    facts: dict[str, Any] = {
-        "device": what,
-        "minutes per run": args.minutes_per_run,
-        "changed": (*args.changes, *args.nanogpt_changes),
-    }
-    series: list[Series] = []
-    reached: dict[str, list[float]] = {}
-    print()
-    for side in dict.fromkeys(run.side for run in runs):
-        ours = [run for run in runs if run.side == side]
-        series += series_of(ours, args.goal)
-        reached[side] = [point.seconds for run in ours if (point := run.passed(args.goal))]
-        counts = f"{len(reached[side])} of {len(ours)} runs reached {args.goal:g}"
-        early = f"ended early: {sum(not run.ended for run in ours)}"
-        facts[side] = f"{ours[0].parameters:,} parameters; {counts}; {early}"
-        print("\n".join(run.story(args.goal, args.minutes_per_run) for run in ours))
-    if len(reached) == 2 and all(reached.values()):
-        mine, theirs = (statistics.fmean(seconds) for seconds in reached.values())
-        facts["share of nanoGPT's mean time to the goal"] = f"{mine / theirs:.3f}"
-    print(f"\n{table(series)}")
-    report("The tiny-Shakespeare record", series, facts)
+                save_line(args.save, runs[-1], args.goal, facts | {"machine": machine()})
+    tell(runs, args.goal, args.minutes_per_run, facts | {"changed": (*args.changes, *args.nanogpt_changes)})
 
 
 if __name__ == "__main__":

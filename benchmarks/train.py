@@ -93,6 +93,7 @@ def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tupl
     """(seconds of training, whole-split loss) every 20 steps of `inkhorn train small --steps N`."""
     recipe = RECIPES["small"]()
     train = replace(recipe.train, steps=steps, seed=seed, eval_every=20, save_every=steps, sample_chars=0)
+    train = replace(train, milestones=())  # no evaluations between
     config = recipe.shape.config(data.tokenizer.vocab_size, start=data.start_id, end=data.tokenizer.eos_id)
     observer = Quiet()
     trainer = Trainer(config, train, data, folder / f"inkhorn-{seed}", choose_hardware(train), 1e12, observer)

@@ -119,6 +119,7 @@ def test_whatever_a_model_writes(text: str) -> None:
         3,
         text[0],
         0.8,
+        1,
     )
     checked(architecture.draw(CONFIG, scene))
 
@@ -158,10 +159,12 @@ def test_the_architecture_is_the_shipped_model() -> None:
     assert scene.drawn in dict(scene.odds)
     written = engine.complete("ROMEO:", SamplingParams(seed=architecture.SEED, max_tokens=2)).text
     assert written == "\n" + scene.drawn  # the figure and the command tell the same
+    assert any("(seed 7)" in line for line in said)
+    assert any("(seed 8)" in line for line in words(checked(architecture.draw(engine.config, replace(scene, seed=8)))))
 
 
 def test_a_gpt1_is_not_drawn_as_a_gpt2() -> None:
-    scene = architecture.Scene(("a",), (0,), _even(1, 1), ("b",), (("b", 1.0),), 0, "b", 1.0)
+    scene = architecture.Scene(("a",), (0,), _even(1, 1), ("b",), (("b", 1.0),), 0, "b", 1.0, 1)
     with pytest.raises(ValueError, match="GPT-2"):
         architecture.draw(replace(CONFIG, model_type="openai-gpt"), scene)
 
@@ -172,6 +175,29 @@ def test_a_screen_breaks_lines_and_keeps_times() -> None:
     assert [row.times for row in rows] == [[1.0, 1.0, 1.0, 2.0], [2.0], [3.0]]
     assert [(row.start, row.end) for row in rows] == [(1.0, 2.0), (2.0, 2.0), (2.0, 4.0)]
     assert [row.dim for row in rows] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        ("inkhorn ROMEO: --seed 7 --words=60 --end-at-sentence", ""),
+        ("inkhorn ROMEO: --seed 7", "--words 60 --end-at-sentence"),
+        ("inkhorn ROMEO: --end-at-sentence --words 6 --seed=70", "--seed 7 --words 60"),
+        ("inkhorn 7 60 --end-at-sentence --words 60 --seed", "--seed 7"),
+        ("", "--seed 7 --words 60 --end-at-sentence"),
+    ],
+)
+def test_the_caption_tells_what_the_shown_command_has_otherwise(shown: str, told: str) -> None:
+    assert terminal.unlike(shown, {"--seed": "7", "--words": "60", "--end-at-sentence": ""}) == told
+
+
+@pytest.mark.parametrize("colour", ["\x1b[2m", "\x1b[38;5;1m"])
+def test_an_escape_sequence_that_is_cut_waits_for_its_end(colour: str) -> None:
+    for place in range(1, len(colour)):
+        words, cut = terminal.halved("a" + colour[:place])
+        assert (words, cut) == ("a", colour[:place])
+        assert terminal.halved(cut + colour[place:] + "b") == (colour + "b", "")
+    assert terminal.halved("") == ("", "")
 
 
 def test_the_terminal_stands_still_with_all_its_text() -> None:
@@ -246,3 +272,17 @@ def test_a_run_is_read_and_drawn(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError):
         sounds.draw(sounds.read_samples(tmp_path / "nowhere"), *curves, {})
+
+
+def test_a_run_without_samples_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run in (tmp_path, tmp_path / "nowhere"):
+        monkeypatch.setattr(sys, "argv", ["sounds.py", "--run", str(run), "--out", str(tmp_path / "out.svg")])
+        with pytest.raises(SystemExit) as exit_:
+            sounds.main()
+        assert exit_.value.code == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert said.startswith(f"{run}: the run has no samples")
+    assert not (tmp_path / "out.svg").exists()

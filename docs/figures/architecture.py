@@ -49,6 +49,7 @@ class Scene:
         others: how many characters are not in `odds`.
         drawn: the character drawn.
         temperature: that the odds were taken at.
+        seed: of the draw.
 
     """
 
@@ -60,6 +61,7 @@ class Scene:
     others: int
     drawn: str
     temperature: float
+    seed: int
 
 
 def play(engine: Engine, prompt: str = PROMPT, seed: int = SEED) -> Scene:
@@ -84,6 +86,7 @@ def play(engine: Engine, prompt: str = PROMPT, seed: int = SEED) -> Scene:
         others=len(shares) - len(best),
         drawn=character(drawn),
         temperature=params.temperature,
+        seed=seed,
     )
 
 
@@ -354,7 +357,7 @@ def next_character(scene: Scene, x: list[float]) -> list[str]:
             back = [(at, foot + 27), *corners, (after, TOKENS - NEXT - 17), (after, TOKENS - NEXT - 3)]
             parts.append(arrow(back, "chosen"))
         at += 43
-    words = f"{shown(scene.drawn)} is drawn (seed {SEED}), joins the text, and all begins again"
+    words = f"{shown(scene.drawn)} is drawn (seed {scene.seed}), joins the text, and all begins again"
     return [*parts, text(LEFT + 14, foot + 69, words)]
 
 

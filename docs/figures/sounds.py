@@ -10,6 +10,7 @@ gives fewer rows. Nothing of a sample is left out but what comes after its first
 import json
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,7 +266,12 @@ def main() -> None:
     except (OSError, ValueError):
         info = {}
     curves = read_curve(args.run, "train/loss"), read_curve(args.run, "val/loss")
-    save(draw(read_samples(args.run), *curves, info if isinstance(info, dict) else {}), args.out)
+    try:
+        markup = draw(read_samples(args.run), *curves, info if isinstance(info, dict) else {})
+    except UsageError as error:
+        sys.stderr.write(f"{args.run}: {error}\n")
+        sys.exit(error.exit_code)
+    save(markup, args.out)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import tyro
@@ -75,7 +76,7 @@ def record(command: list[str]) -> list[Piece]:
     child, terminal = pty.fork()
     if child == 0:
         os.execv(command[0], command)
-    pieces, decoder = [], codecs.getincrementaldecoder("utf-8")("replace")
+    pieces, decoder, cut = [], codecs.getincrementaldecoder("utf-8")("replace"), ""
     while True:
         try:
             data = os.read(terminal, 4096)
@@ -83,12 +84,19 @@ def record(command: list[str]) -> list[Piece]:
             data = b""
         if not data:
             break
-        pieces.append((time.perf_counter() - start, decoder.decode(data)))
+        words, cut = halved(cut + decoder.decode(data))
+        pieces.append((time.perf_counter() - start, words))
     os.close(terminal)
     if os.waitpid(child, 0)[1] != 0:
         raise RuntimeError("the command failed: " + "".join(words for _, words in pieces))
-    pieces.append((time.perf_counter() - start, ""))
+    pieces.append((time.perf_counter() - start, cut))
     return pieces
+
+
+def halved(words: str) -> tuple[str, str]:
+    """What can be shown already, and the beginning of an escape sequence whose end is still to come."""
+    cut = re.search(r"\x1b(\[[0-9;]*)?\Z", words)
+    return (words[: cut.start()], cut[0]) if cut else (words, "")
 
 
 def screen(pieces: Sequence[Piece], columns: int = COLUMNS) -> list[Row]:
@@ -136,7 +144,7 @@ def draw(pieces: Sequence[Piece], command: str, made_with: str = "", seconds: fl
     Args:
         pieces: what the terminal received, from `record`.
         command: the command line that is shown.
-        made_with: flags that the recording was made with and that the shown command lacks.
+        made_with: flags that the recording was made with and the shown command was not, from `unlike`.
         seconds: about how long the writing should last.
 
     """
@@ -237,6 +245,23 @@ text { fill: $ink; } .title, .caption, .dim { fill: $pale; } .typed { fill: $acc
 """
 
 
+def unlike(shown: str, flags: Mapping[str, str]) -> str:
+    """Those of the recording's flags that the shown command lacks, or has with another value.
+
+    Args:
+        shown: a command line.
+        flags: names with their values, "" for one that has none.
+
+    """
+    words = [part for word in shlex.split(shown) for part in (word.split("=", 1) if word[:2] == "--" else [word])]
+    given = dict(pairwise([*words, ""]))  # each word with the one after it; of a flag given twice the later
+    return " ".join(
+        f"{flag} {value}".strip()
+        for flag, value in flags.items()
+        if flag not in given or (value and given[flag] != value)
+    )
+
+
 def main() -> None:
     """Record and draw."""
     args = tyro.cli(Args, description=__doc__)
@@ -244,8 +269,7 @@ def main() -> None:
     arguments = [part for flag, value in flags.items() for part in (flag, value) if part]
     pieces = record([sys.executable, "-m", "inkhorn", args.prompt, *arguments])
     shown = args.show or f'inkhorn "{args.prompt}" --seed {args.seed}'
-    lacking = [f"{flag} {value}".strip() for flag, value in flags.items() if flag not in shlex.split(shown)]
-    save(draw(pieces, shown, " ".join(lacking), args.seconds), args.out)
+    save(draw(pieces, shown, unlike(shown, flags), args.seconds), args.out)
 
 
 if __name__ == "__main__":
