@@ -25,15 +25,14 @@ ACTIVATIONS = {"gelu_new": nn.GELU(approximate="tanh"), "gelu": nn.GELU(), "relu
 
 
 def writes_out_attention(device: torch.device, dtype: torch.dtype, T: int) -> bool:
-    """Whether `attend` stores the (T, T) matrix: docs/log.md has the measurements."""
+    """Whether `attend` stores the (T, T) matrix (docs/log.md has the measurements)."""
     return device.type == "cpu" and dtype == torch.bfloat16 and T <= 512
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     """softmax(q k^T / sqrt(hs)) v with the future masked: (B, nh, T, hs) three times to (B, nh, T, hs).
 
-    The formula is written out where that is the faster way: in bfloat16 on a CPU, while (T, T) is small. Elsewhere
-    torch's fused kernel does the same and never stores the (T, T) matrix.
+    The formula is written out where that is faster; elsewhere torch's fused kernel does the same without the (T, T).
     """
     T, hs = q.shape[-2:]
     if writes_out_attention(q.device, q.dtype, T):
@@ -217,13 +216,6 @@ class GPT(nn.Module):
         """Write config.json and model.safetensors, which transformers loads as they are."""
         weights = {n: (p.T if is_linear(n) else p).detach().cpu().to(dtype) for n, p in self.named_parameters()}
         write_weights(Path(folder), self.config, {n: w.contiguous() for n, w in weights.items()}, save_file)
-
-
-def switch_dropout(model: GPT, *, on: bool) -> None:
-    """Dropout as training has it, or none, until `train()` or `eval()` is called: so at each step anew."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout | CausalSelfAttention):  # the latter drops attention weights by itself
-            module.training = on
 
 
 def is_linear(name: str) -> bool:

@@ -180,8 +180,8 @@ def tiny_shakespeare() -> Recipe:
     Twice the steps in the same time, and less learnt by heart (docs/log.md).
     """
     shape = Shape(n_layer=6, n_head=4, n_embd=256)
-    train = TrainConfig(steps=2000, batch_size=16, lr=0.006, muon_lr=0.03, weight_decay=0.1, decay_fraction=0.9)
-    train = replace(train, dropout=0.1, dropout_from=0.3)
+    train = TrainConfig(steps=3000, batch_size=16, lr=0.006, muon_lr=0.03, weight_decay=0.1, decay_fraction=0.9)
+    train = replace(train, dropout=0.15, dropout_from=0.2)
     return Recipe(about="5M parameters, tiny Shakespeare", corpus="tiny-shakespeare", shape=shape, train=train)
 
 

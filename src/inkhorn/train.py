@@ -21,12 +21,12 @@ from inkhorn.errors import CheckpointError, TrainingError
 from inkhorn.evaluate import bits, split_loss
 from inkhorn.hardware import Hardware, memory_advice, training_flops_per_token
 from inkhorn.interrupt import Interrupt
-from inkhorn.model import GPT, switch_dropout
+from inkhorn.model import GPT
 from inkhorn.recipes import TrainConfig
 from inkhorn.records import Records
 from inkhorn.runtime.engine import load
 from inkhorn.schedule import momentum, rate
-from inkhorn.train_state import TrainState, load_state, new_state, note_evaluation, save_state
+from inkhorn.train_state import TrainState, load_state, new_state, note_evaluation, save_state, switch_dropout
 
 MAX_ROLLBACKS = 3
 
