@@ -169,7 +169,10 @@ class Recipe:
 
 
 def shakespeare() -> Recipe:
-    """The shipped model: a little under 10,000,000 parameters on the complete works."""
+    """A little under 10,000,000 parameters on the complete works: the shipped model's first hour.
+
+    Its card has the command of the two that followed (`--from`).
+    """
     train = TrainConfig(steps=2400, batch_size=16, lr=0.005, muon_lr=0.02, weight_decay=0.05, decay_fraction=0.9)
     return Recipe(about="10M parameters, the complete works of Shakespeare", train=train)
 
