@@ -28,6 +28,7 @@ from inkhorn.records import read_lines
 from inkhorn.textsource import TextSource
 from inkhorn.train import Trainer
 from inkhorn.train_state import TrainState, new_state
+from inkhorn.train_step import train_step
 
 CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
 SHAPE = Shape(n_layer=2, n_head=2, n_embd=16, block_size=16)
@@ -223,7 +224,7 @@ def test_an_explosion_is_rolled_back_with_half_the_rate(
 ) -> None:
     import inkhorn.train as module
 
-    real, harmed = module.train_step, list[int]()
+    real, harmed = train_step, list[int]()
 
     def sometimes(state: TrainState, *rest: Any) -> torch.Tensor:
         values = real(state, *rest)
@@ -256,7 +257,7 @@ def test_weights_that_go_bad_in_the_step_before_a_save(
     """The loss of a step is that of the weights before it: what is saved after it may be bad already."""
     import inkhorn.train as module
 
-    real, harmed = module.train_step, list[int]()
+    real, harmed = train_step, list[int]()
 
     def sometimes(state: TrainState, *rest: Any) -> torch.Tensor:
         values = real(state, *rest)
@@ -290,7 +291,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(data: Dataset, tmp_path: Pat
 def test_an_explosion_that_returns_ends_the_run(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import inkhorn.train as module
 
-    real = module.train_step
+    real = train_step
 
     def always(state: TrainState, *rest: Any) -> torch.Tensor:
         values = real(state, *rest)

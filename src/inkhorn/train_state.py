@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from inkhorn import card
 from inkhorn.checkpoint import resolve_checkpoint
@@ -14,7 +13,7 @@ from inkhorn.config import ModelConfig
 from inkhorn.dataset import Dataset
 from inkhorn.errors import CheckpointError
 from inkhorn.hardware import Hardware
-from inkhorn.model import GPT, CausalSelfAttention
+from inkhorn.model import GPT
 from inkhorn.optim import make_optimizers
 from inkhorn.recipes import TrainConfig
 from inkhorn.weights import read_json, write_json
@@ -98,13 +97,6 @@ def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware, begin
 def _assemble(model: GPT, train: TrainConfig, hardware: Hardware) -> TrainState:
     average = copy.deepcopy(model).eval() if train.ema_decay else None
     return TrainState(model, average, make_optimizers(model, train, hardware.dtype))
-
-
-def switch_dropout(model: GPT, *, on: bool) -> None:
-    """Dropout as training has it, or none, until `train()` or `eval()` is called: so at each step anew."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout | CausalSelfAttention):  # the latter drops attention weights by itself
-            module.training = on
 
 
 def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainConfig) -> None:
