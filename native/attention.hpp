@@ -2,6 +2,7 @@
 // the first position to its own, in the same order whatever stands beside it; the rows only share what is loaded.
 #pragma once
 #include "lanes.hpp"
+#include "linear.hpp"
 #include "session.hpp"
 
 namespace ink::INK_PATH {
@@ -33,17 +34,33 @@ INK_INLINE size_t key_index(int32_t width, int32_t position, int32_t unit) {
   return (column * LANES + position % LANES) * Kind::UNITS + unit % Kind::UNITS;
 }
 
-template <class Kind, int ROWS>
-static void scores_of(const typename Kind::Element *keys, const typename Kind::Element *query, size_t query_stride,
-                      int32_t width, int32_t position, float *scores, size_t stride) {
-  for (int32_t block = 0; block <= (position + ROWS - 1) / LANES; block++) {
-    Floats acc[ROWS];
-    for (int r = 0; r < ROWS; r++) acc[r] = all(0.0f);
-    const auto *k = keys + (size_t)block * width * LANES;
-    for (int32_t unit = 0; unit < width; unit += Kind::UNITS, k += LANES * Kind::UNITS)
-      for (int r = 0; r < ROWS; r++) acc[r] = Kind::dot(acc[r], k, query + r * query_stride + unit);
-    for (int r = 0; r < ROWS; r++) store(scores + r * stride + block * LANES, acc[r]);
+// The rows' scores with BLOCKS times sixteen keys. Few rows take several blocks at once, or each sum would wait for
+// itself. The values of the same positions are asked for meanwhile: they take as many lines as the keys.
+template <class Kind, int ROWS, int BLOCKS>
+static void some_scores(const typename Kind::Element *keys, const typename Kind::Element *values,
+                        const typename Kind::Element *query, size_t query_stride, int32_t width, float *scores,
+                        size_t stride) {
+  Floats acc[ROWS][BLOCKS];
+  EACH_ROW EACH_BLOCK acc[r][n] = all(0.0f);
+  for (int32_t unit = 0; unit < width; unit += Kind::UNITS, keys += LANES * Kind::UNITS, values += LANES * Kind::UNITS) {
+    EACH_BLOCK prefetch(values + (size_t)n * width * LANES);
+    EACH_ROW EACH_BLOCK acc[r][n] = Kind::dot(acc[r][n], keys + (size_t)n * width * LANES, query + r * query_stride + unit);
   }
+  EACH_ROW EACH_BLOCK store(scores + r * stride + n * LANES, acc[r][n]);
+}
+
+template <class Kind, int ROWS>
+static void scores_of(const typename Kind::Element *keys, const typename Kind::Element *values,
+                      const typename Kind::Element *query, size_t query_stride, int32_t width, int32_t blocks,
+                      float *scores, size_t stride) {
+  constexpr int TOGETHER = ROWS == 1 ? 4 : ROWS == 2 ? 2 : 1;
+  int32_t block = 0;
+  for (; block + TOGETHER <= blocks; block += TOGETHER)
+    some_scores<Kind, ROWS, TOGETHER>(keys + (size_t)block * width * LANES, values + (size_t)block * width * LANES, query,
+                                      query_stride, width, scores + (size_t)block * LANES, stride);
+  for (; block < blocks; block++)
+    some_scores<Kind, ROWS, 1>(keys + (size_t)block * width * LANES, values + (size_t)block * width * LANES, query,
+                               query_stride, width, scores + (size_t)block * LANES, stride);
 }
 
 // A row's scores up to its position become weights that add up to one; what lies behind, up to `end`, becomes 0.
@@ -88,13 +105,13 @@ static void attend(const ink_session &s, int32_t layer, const Tile &tile, int32_
   const size_t of_head = (size_t)head * m.block_size * width, stride = m.block_size;
   const size_t query_stride = (size_t)m.config.n_head * width;
   const auto *query = (const Element *)s.q + tile.first * query_stride + (size_t)head * width;
-  scores_of<Kind, ROWS>((const Element *)s.keys(row.slot, layer) + of_head, query, query_stride, width, row.position, scores,
-                        stride);
-  const int32_t end = (last / LANES + 1) * LANES;
+  const int32_t blocks = last / LANES + 1, end = blocks * LANES;
+  const auto *values = (const Element *)s.values(row.slot, layer) + of_head;
+  scores_of<Kind, ROWS>((const Element *)s.keys(row.slot, layer) + of_head, values, query, query_stride, width, blocks,
+                        scores, stride);
   for (int r = 0; r < ROWS; r++) softmax(scores + r * stride, row.position + r, end);
 
   // A head whose size is no multiple of 16 ends amid a vector: it is put down aside first.
-  const auto *values = (const Element *)s.values(row.slot, layer) + of_head;
   float *y = s.y + (size_t)tile.first * m.width + (size_t)head * m.head_size;
   const bool whole = m.head_size == width;
   float aside[ROWS * 4 * LANES];

@@ -42,7 +42,7 @@ class _Config(ctypes.Structure):
     ]
 
 
-class _Sampling(ctypes.Structure):
+class Sampling(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_double) for name in ("temperature", "top_p", "min_p")),
         *((name, ctypes.c_uint64) for name in ("seed", "choice")),
@@ -74,7 +74,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ink_slot_bytes": (ctypes.c_size_t, [ctypes.POINTER(_Config)]),
     "ink_copy_slot": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32]),
     "ink_run": (ctypes.c_int, [ctypes.c_void_p, ctypes.POINTER(_Item), ctypes.c_int32, ctypes.c_int32]),
-    "ink_sample": (ctypes.c_int32, [ctypes.c_void_p, ctypes.c_int32, ctypes.POINTER(_Sampling), ctypes.c_double]),
+    "ink_sample": (ctypes.c_int32, [ctypes.c_void_p, ctypes.c_int32, ctypes.POINTER(Sampling), ctypes.c_double]),
     "ink_uniform": (ctypes.c_double, [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64]),
 }
 
@@ -294,7 +294,7 @@ class _Call:
 
     def __init__(self, slots: int) -> None:
         self.items = (_Item * slots)()
-        self.sampling = (_Sampling * slots)()
+        self.sampling = (Sampling * slots)()
         self.counts = np.zeros(slots, np.int32)
         self.tokens: list[Array] = [np.zeros(64, np.int32) for _ in range(slots)]
         self.logprobs: dict[int, tuple[Array, Array]] = {}

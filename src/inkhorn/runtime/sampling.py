@@ -1,4 +1,4 @@
-"""From logits to a token. This file is the definition: a kernel that samples must give the same tokens.
+"""From logits to a token. This file is the definition: the kernel's `native/sampling.cpp` gives the same tokens.
 
 All of it is IEEE double arithmetic in the order written here, never fused (C++ needs -ffp-contract=off), with no
 operation that a library may round its own way: `exp` is the polynomial below, sums run from the first candidate to the
@@ -9,14 +9,17 @@ generator (Philox4x64-10, Salmon et al. 2011).
          in prompt or text:  l = l / repetition_penalty if l > 0 else l * repetition_penalty
          in the text:        l = l - presence_penalty - frequency_penalty * count
          l = l + logit_bias
-    2. candidates = the tokens that may be drawn (l above -inf), sorted by (-l, id)
-    3. temperature 0: the first candidate. Otherwise
-    4. keep the first top_k (0: all)
-    5. w_i = exp((l_i - l_0) / temperature)
-    6. top_p: keep the shortest beginning whose sum of w reaches top_p * (sum of all w)
-    7. min_p: keep the beginning that stands before the first w_i < min_p (w_0 is 1)
-    8. u = a random double in [0, 1); the first candidate at which the running sum of w exceeds u * (sum of w), or the
-       last one if rounding leaves none
+    2. candidates = the tokens that may be drawn (l above -inf), by ascending id; m = the largest l
+    3. temperature 0: the first candidate whose l is m. Otherwise
+    4. keep the first top_k by (-l, id) (0: all)
+    5. w_i = exp((l_i - m) / temperature); drop those whose w is 0
+    6. top_p: total = the sum of all w; by (-l, id), keep the shortest beginning whose sum of w reaches top_p * total
+    7. min_p: drop those with w_i < min_p (the largest w is 1)
+    8. u = a random double in [0, 1); by ascending id, the first candidate at which the running sum of w exceeds
+       u * (the sum of all w left), or the last one if rounding leaves none
+
+Sums run by ascending id but for the beginning in 6, so that no sort of a whole vocabulary is needed where there is no
+top_k and no top_p, and only one of the likeliest where there is.
 """
 
 import math
@@ -75,15 +78,28 @@ class Sampler:
         choice: which of several texts for one prompt.
         prompt: the prompt's token ids, for the repetition penalty.
         banned: ids that are never drawn.
+        end_token: the token that ends the text; who draws several tokens at once stops at it.
+
+    Attributes:
+        plain: the odds do not depend on what was drawn before, so a kernel may draw, several tokens in one call.
 
     """
 
     def __init__(
-        self, params: SamplingParams, choice: int = 0, prompt: Iterable[int] = (), banned: Iterable[int] = ()
+        self,
+        params: SamplingParams,
+        choice: int = 0,
+        prompt: Iterable[int] = (),
+        banned: Iterable[int] = (),
+        *,
+        end_token: int | None = None,
     ) -> None:
-        self.params, self.choice = params, choice
+        self.params, self.choice, self.end_token = params, choice, end_token
         self.seed = secrets.randbits(63) if params.seed is None else params.seed
-        self.banned = np.array(sorted(banned), np.int64)
+        self.banned = np.array(sorted(banned), np.int32)
+        self.plain = params.repetition_penalty == 1.0 and not (
+            params.presence_penalty or params.frequency_penalty or params.logit_bias
+        )
         self.counts: dict[int, int] = {}
         self.seen = set(prompt) if params.repetition_penalty != 1.0 else set()
 
@@ -116,26 +132,52 @@ def sample(logits: Doubles, params: SamplingParams, u: float) -> int:
     Raises ValueError if no token may be drawn, or a logit is NaN or +inf.
     """
     best = int(np.argmax(logits))  # the first of equals: the lowest id; a NaN if there is one
-    if not math.isfinite(logits[best]):
+    largest = logits[best]
+    if not math.isfinite(largest):
         raise ValueError("no token can be drawn: every logit is -inf, or one is NaN or +inf")
     if params.temperature == 0:
         return best
-    if 0 < params.top_k < len(logits):
-        # The k-th largest value bounds the candidates before the exact order is made: sorting all of V would be slow.
-        bound = np.partition(logits, len(logits) - params.top_k)[len(logits) - params.top_k]
-        ids = np.flatnonzero((logits >= bound) & (logits > -np.inf))
-    else:
-        ids = np.flatnonzero(logits > -np.inf)
-    ids = ids[np.argsort(-logits[ids], kind="stable")]  # stable, from ascending ids: sorted by (-logit, id)
-    if params.top_k:
-        ids = ids[: params.top_k]
-    ordered = logits[ids]
-    weights = exp((ordered - ordered[0]) / params.temperature)
-    running = np.add.accumulate(weights)  # from first to last, unlike sum()
+    ids = np.flatnonzero(logits > -np.inf)
+    if 0 < params.top_k < len(ids):
+        ids = np.sort(_likeliest(logits[ids], ids, params.top_k))
+    weights = exp((logits[ids] - largest) / params.temperature)
+    ids, weights = ids[weights > 0], weights[weights > 0]
     if params.top_p < 1.0:
-        running = running[: int(np.argmax(running >= params.top_p * running[-1])) + 1]
+        bound = params.top_p * np.add.accumulate(weights)[-1]  # from first to last, unlike sum()
+        order = np.argsort(-logits[ids], kind="stable")  # stable, from ascending ids: by (-logit, id)
+        reached = np.add.accumulate(weights[order]) >= bound
+        # Rounding may leave the whole sum, taken in this order, a little below the bound: then all are kept.
+        kept = np.sort(order[: int(np.argmax(reached)) + 1]) if reached[-1] else np.arange(len(ids))
+        ids, weights = ids[kept], weights[kept]
     if params.min_p > 0.0:
-        below = np.flatnonzero(weights[: len(running)] < params.min_p)
-        running = running[: below[0]] if below.size else running
+        likely = weights >= params.min_p
+        ids, weights = ids[likely], weights[likely]
+    running = np.add.accumulate(weights)
     drawn = int(np.searchsorted(running, u * running[-1], side="right"))
-    return int(ids[min(drawn, len(running) - 1)])
+    return int(ids[min(drawn, len(ids) - 1)])
+
+
+def _likeliest(logits: Doubles, ids: "np.ndarray[Any, Any]", count: int) -> "np.ndarray[Any, Any]":
+    """The first `count` of some ids by (-logit, id)."""
+    # The count-th largest value bounds them before the exact order is made: sorting a whole vocabulary would be slow.
+    bound = np.partition(logits, len(logits) - count)[len(logits) - count]
+    near = np.flatnonzero(logits >= bound)
+    return ids[near[np.argsort(-logits[near], kind="stable")][:count]]
+
+
+def log_probabilities(
+    logits: "np.ndarray[Any, np.dtype[np.float32]]", token: int, top: int
+) -> tuple[float, tuple[tuple[int, float], ...]]:
+    """The model's own odds, before temperature and penalties: ln softmax(logits) of a token, and of the likeliest.
+
+    Args:
+        logits: (V,).
+        token: the one that stands there.
+        top: how many of the likeliest; they come by (-logit, id).
+
+    """
+    doubles = logits.astype(np.float64)
+    largest = doubles.max()
+    normalizer = largest + math.log(float(np.add.accumulate(exp(doubles - largest))[-1]))
+    likeliest = _likeliest(doubles, np.arange(len(doubles)), min(top, len(doubles))) if top else ()
+    return float(doubles[token] - normalizer), tuple((int(i), float(doubles[i] - normalizer)) for i in likeliest)
