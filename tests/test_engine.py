@@ -14,6 +14,7 @@ from inkhorn.config import ModelConfig, Overflow, SamplingParams
 from inkhorn.errors import CheckpointError, InkhornError, UsageError
 from inkhorn.model import GPT
 from inkhorn.runtime.engine import Engine, Piece, generate, load, window_start
+from inkhorn.runtime.numpy_backend import NumpyBackend
 from inkhorn.runtime.reference import ReferenceModel
 from inkhorn.runtime.sampling import Sampler
 from inkhorn.tokenizer import END_OF_TEXT, CharTokenizer
@@ -29,7 +30,12 @@ def tiny(alphabet: str = PLAIN, seed: int = 0, **changes: Any) -> tuple[GPT, Eng
     ends = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
     config = tiny_config(**({"vocab_size": tokenizer.vocab_size, "block_size": BLOCK} | ends | changes))
     model = tiny_model(config, seed)
-    return model, Engine(reference_of(model), tokenizer)
+    return model, Engine(NumpyBackend(reference_of(model)), tokenizer)
+
+
+def weights_of(engine: Engine) -> dict[str, np.ndarray[Any, Any]]:
+    assert isinstance(engine.backend, NumpyBackend)
+    return dict(engine.backend.model.weights)
 
 
 def tokens_of(engine: Engine, prompt: str, params: SamplingParams, choice: int = 0) -> list[int]:
@@ -57,7 +63,7 @@ def test_greedy_exact_is_the_naive_generate(kind: str, prompt: str) -> None:
         assert eos is not None
         with torch.no_grad():
             model.lm_head.weight[eos] = 0.0  # its logit is 0, others are above, and the text goes on
-        engine = Engine(reference_of(model), engine.tokenizer)
+        engine = Engine(NumpyBackend(reference_of(model)), engine.tokenizer)
         start = engine.prompt(prompt).ids
         steps = 5 * BLOCK
         drawn = tokens_of(engine, prompt, SamplingParams(temperature=0, max_tokens=steps, overflow="exact"))
@@ -87,14 +93,15 @@ def test_within_the_block_all_policies_write_what_torch_writes(overflow: Overflo
     assert len(drawn) == BLOCK - 3
 
 
-class Watched(Engine):
-    """An engine that keeps the logits it drew from."""
+class Watched(ReferenceModel):
+    """A model that keeps the logits that are drawn from: those after a single token."""
 
     seen: list[np.ndarray[Any, Any]]
 
-    def _take_in(self, ids: list[int], cache: Any) -> np.ndarray[Any, Any]:
-        logits = super()._take_in(ids, cache)
-        self.seen.append(logits.copy())
+    def forward(self, ids: Any, *rest: Any, **options: Any) -> Any:
+        logits = super().forward(ids, *rest, **options)
+        if len(ids) == 1:
+            self.seen.append(logits[0].copy())
         return logits
 
 
@@ -103,14 +110,16 @@ class Watched(Engine):
 @pytest.mark.parametrize("prompt", ["ab", "hade. " * 5])
 def test_every_token_is_drawn_from_what_torch_sees_in_the_window(overflow: Overflow, block: int, prompt: str) -> None:
     model, engine = tiny(block_size=block)
-    watched = Watched(engine.model, engine.tokenizer)
-    watched.seen = []
+    reference = reference_of(model)
+    watching = Watched(reference.config, reference.weights)
+    watching.seen = []
+    watched = Engine(NumpyBackend(watching), engine.tokenizer)
     params = SamplingParams(temperature=1.0, seed=1, max_tokens=4 * block + 5, overflow=overflow, ignore_eos=True)
     drawn = tokens_of(watched, prompt, params)
     assert len(drawn) == 4 * block + 5
     ids, start = list(watched.prompt(prompt).ids), 0
     sampler = Sampler(params, 0, ids, {watched.eos or 0})
-    for token, logits in zip(drawn, watched.seen, strict=True):
+    for token, logits in zip(drawn, watching.seen, strict=True):
         while len(ids) - start > block:  # full: half of it goes, or the first token
             start += max(1, block // 2) if overflow == "window" else 1
         expected = following(model, ids[start:])
@@ -132,7 +141,7 @@ def test_window_start() -> None:
 
 
 def test_the_window_is_read_again_only_each_half_block() -> None:
-    """One token per call but for one prefill of half a block and one token, each half block."""
+    """One token at a time, but for one chunk of half a block and the token after it, each half block."""
     _, engine = tiny()
     sizes: list[int] = []
 
@@ -141,9 +150,9 @@ def test_the_window_is_read_again_only_each_half_block() -> None:
             sizes.append(len(ids))
             return super().forward(ids, *rest, **options)
 
-    counting = Engine(Counting(engine.config, engine.model.weights), engine.tokenizer)
+    counting = Engine(NumpyBackend(Counting(engine.config, weights_of(engine))), engine.tokenizer)
     tokens_of(counting, "a", SamplingParams(max_tokens=30, seed=0, ignore_eos=True))
-    assert sizes == [1] * 12 + [7] + [1] * 5 + [7] + [1] * 5 + [7] + [1] * 5
+    assert sizes == [1] * 12 + ([BLOCK] + [1] * 6) * 3, "a chunk is filled up to its full size"
 
 
 @pytest.mark.parametrize("overflow", ["window", "exact"])
@@ -232,7 +241,7 @@ def test_what_was_held_back_is_shown_when_the_model_ends_the_text() -> None:
             logits[0, a if cache.length < 4 else eos] = 0
             return logits
 
-    scripted = Engine(Scripted(model.config, engine.model.weights), engine.tokenizer)
+    scripted = Engine(NumpyBackend(Scripted(model.config, weights_of(engine))), engine.tokenizer)
     pieces = list(scripted.stream(scripted.prompt("b"), SamplingParams(stop=("aaaa",))))
     assert [(piece.text, piece.finish_reason) for piece in pieces] == [("", None)] * 3 + [("aaa", "stop")]
 
@@ -355,7 +364,7 @@ def test_ids_beyond_the_tokenizer_are_never_drawn() -> None:
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused() -> None:
     model = tiny_model(tiny_config(vocab_size=5))
     with pytest.raises(CheckpointError, match=r"tokenizer.json has 12 tokens, the model of config.json only 5"):
-        Engine(reference_of(model), CharTokenizer(PLAIN))
+        Engine(NumpyBackend(reference_of(model)), CharTokenizer(PLAIN))
 
 
 def test_a_bias_for_a_token_that_does_not_exist_is_refused() -> None:
@@ -373,7 +382,7 @@ DAMAGED = ["wte.weight", "h.1.mlp.c_fc.weight", "h.0.attn.c_attn.bias", "ln_f.we
 def test_damaged_weights_end_in_a_message(name: str, value: float, temperature: float) -> None:
     """Not in a traceback, and without NumPy's own warnings (which pytest would turn into errors)."""
     _, engine = tiny()
-    engine.model.weights[name][:] = value
+    weights_of(engine)[name][:] = value
     with pytest.raises(CheckpointError, match="the model's weights are damaged"):
         engine.complete("ab", SamplingParams(temperature=temperature, max_tokens=5))
 
@@ -381,7 +390,7 @@ def test_damaged_weights_end_in_a_message(name: str, value: float, temperature: 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_huge_weights_may_give_a_text_of_a_kind(name: str) -> None:
     _, engine = tiny()
-    engine.model.weights[name][:] = 3e38
+    weights_of(engine)[name][:] = 3e38
     with suppress(CheckpointError):
         engine.complete("ab", SamplingParams(max_tokens=5))
 

@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inkhorn.config import SamplingParams
-from inkhorn.runtime import native
+from inkhorn.runtime import kernel
 from inkhorn.runtime.sampling import sample, uniform
 
-pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
+pytestmark = pytest.mark.skipif(kernel.why_not() is not None, reason=str(kernel.why_not()))
 
 words64 = st.integers(0, 2**64 - 1)
 Logits = np.ndarray[Any, np.dtype[np.float32]]
@@ -21,7 +21,7 @@ Logits = np.ndarray[Any, np.dtype[np.float32]]
 
 def kernel_sample(logits: Logits, params: SamplingParams, u: float, banned: list[int]) -> int:
     ids = np.array(banned, np.int32)
-    how = native.Sampling(
+    how = kernel.Sampling(
         temperature=params.temperature,
         top_p=params.top_p,
         min_p=params.min_p,
@@ -29,7 +29,7 @@ def kernel_sample(logits: Logits, params: SamplingParams, u: float, banned: list
         n_banned=len(ids),
         banned=ids.ctypes.data,
     )
-    return int(native.library().ink_sample(logits.ctypes.data, len(logits), ctypes.byref(how), u))
+    return int(kernel.library().ink_sample(logits.ctypes.data, len(logits), ctypes.byref(how), u))
 
 
 def defined_sample(logits: Logits, params: SamplingParams, u: float, banned: list[int]) -> int:
@@ -43,7 +43,7 @@ def defined_sample(logits: Logits, params: SamplingParams, u: float, banned: lis
 
 @given(seed=words64, choice=words64, place=st.integers(0, 2**62))
 def test_the_random_numbers(seed: int, choice: int, place: int) -> None:
-    assert native.library().ink_uniform(seed, choice, place) == uniform(seed, choice, place)
+    assert kernel.library().ink_uniform(seed, choice, place) == uniform(seed, choice, place)
 
 
 logits_and_banned = st.integers(1, 60).flatmap(

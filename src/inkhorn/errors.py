@@ -31,3 +31,7 @@ class TokenizerError(InkhornError):
 
 class TrainingError(InkhornError):
     """Training cannot go on: it diverged for good, or memory ran out."""
+
+
+class QueueFullError(InkhornError):
+    """More requests wait for the engine than may."""

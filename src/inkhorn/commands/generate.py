@@ -6,17 +6,19 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from inkhorn.commands.flags import parse
 from inkhorn.config import SamplingParams, require
 from inkhorn.errors import UsageError
-from inkhorn.runtime.engine import Completion, Engine, Prompt, load
+from inkhorn.runtime.engine import Engine, Prompt, load
 from inkhorn.unknown import UnknownPolicy
 
 DEFAULT_WORDS, DEFAULT_TOKENS = 120, 4000  # the tokens end a text that has no spaces
+DEFAULT_PRECISION = "int8 with the native kernel"
+Precision = Literal["fp32", "bf16", "int8", "int4"]
 
 
 def _also(alias: str, default: int | None = None) -> Any:
@@ -44,6 +46,10 @@ class GenerateArgs:
     """read the prompt from this file"""
     model: Annotated[str, _also("-m")] = "shakespeare"
     """a shipped model's name, a checkpoint folder, or a run's folder"""
+    quantize: Annotated[Precision | None, tyro.conf.arg(help_behavior_hint=f"(default: {DEFAULT_PRECISION})")] = None
+    """how the weights are kept: fewer bits are faster, fp32 is exact"""
+    threads: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: one for each core)")] = None
+    """use at most so many threads"""
     num_samples: int = 1
     """how many texts to write for the prompt"""
     unknown: UnknownPolicy = "nearest"
@@ -69,7 +75,7 @@ def run(argv: list[str]) -> int:
     if params.seed is None:
         params = replace(params, seed=secrets.randbits(32))
     text = _prompt_text(args)
-    engine = load(args.model)
+    engine = load(args.model, quantize=args.quantize, threads=args.threads)
     prompt = engine.prompt(text, args.unknown)
     for unknown in prompt.unknown[:10]:
         _note(f"the model has never seen {unknown}")
@@ -107,10 +113,9 @@ def _prompt_text(args: GenerateArgs) -> str:
 def _print_text(engine: Engine, prompt: Prompt, params: SamplingParams, args: GenerateArgs) -> None:
     on_terminal = sys.stdout.isatty()
     written, start = 0, time.perf_counter()
-    for choice in range(args.num_samples):
+    for choice, pieces in enumerate(engine.submit_many(prompt, params, args.num_samples)):
         if args.num_samples > 1:
             print(f"{'' if choice == 0 else chr(10)}--- {choice + 1} ---")  # noqa: T201
-        pieces = engine.stream(prompt, params, choice)
         if args.echo:
             sys.stdout.write(prompt.text)
             sys.stdout.flush()
@@ -131,7 +136,7 @@ def _print_text(engine: Engine, prompt: Prompt, params: SamplingParams, args: Ge
 
 def _print_json(engine: Engine, prompt: Prompt, params: SamplingParams, args: GenerateArgs) -> None:
     start = time.perf_counter()
-    texts: list[Completion] = [engine.complete(prompt, params, choice) for choice in range(args.num_samples)]
+    texts = engine.complete_many(prompt, params, args.num_samples)
     tokens, given = sum(text.tokens for text in texts), len(prompt.ids)
     result = {
         "model": args.model,

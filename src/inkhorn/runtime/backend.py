@@ -91,8 +91,8 @@ class Backend(Protocol):
         """One call: take in every Work's ids, then draw up to `steps` tokens for those that have a sampler.
 
         A sampler that must see each token (penalties, logit bias) holds the call to one step. With more than one
-        step, a Work with a sampler has one output. A slot stands at most once among the Works. A sequence ends its steps
-        early at its sampler's end token and when its slot is full.
+        step, a Work with a sampler has one output. A slot stands at most once among the Works. A sequence ends its
+        steps early at its sampler's end token and when its slot is full.
 
         Raises:
             ValueError: tokens that do not fit the block, unknown slots or ids: a mistake of the caller.
@@ -100,7 +100,10 @@ class Backend(Protocol):
         """
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Make the first `length` tokens of a slot also those of another."""
+        """Make the first `length` tokens of a slot also those of another.
+
+        A copy from a slot to itself says that another text goes on from them.
+        """
 
     def close(self) -> None:
         """Free threads and caches; the backend is of no use afterwards."""

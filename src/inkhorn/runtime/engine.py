@@ -1,103 +1,66 @@
-"""The engine: a prompt goes in, text comes out piece by piece, of any length.
+"""The engine: prompts go in, texts come out piece by piece, of any length, many at once.
 
-Learned positions cannot slide: when the block is full, the cache is worth nothing for a window that starts elsewhere.
-Where the window of n tokens starts is a function of n alone, so a text may be taken up again at any point and goes on
-as if it had never been interrupted.
+    engine = load()
+    for piece in engine.stream(engine.prompt("ROMEO:"), SamplingParams(max_words=50)): ...
+
+`loop.py` is the thread that runs it all, `scheduler.py` decides who runs next, a backend computes. Learned positions
+cannot slide: when the block is full, the cache is worth nothing for a window that starts elsewhere. Where the window of
+n tokens starts is a function of n alone (`window.py`), so a text may be taken up again at any point and goes on as if
+it had never been interrupted.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from inkhorn.checkpoint import resolve_checkpoint
-from inkhorn.config import Overflow, SamplingParams, require
-from inkhorn.errors import CheckpointError, UsageError
-from inkhorn.runtime.reference import Array, Cache, ReferenceModel
+from inkhorn.config import SamplingParams, require
+from inkhorn.errors import UsageError
+from inkhorn.runtime.backend import Backend
+from inkhorn.runtime.completion import Completion, Piece, Prompt
+from inkhorn.runtime.handle import Handle
+from inkhorn.runtime.loading import SLOTS, load_backend
+from inkhorn.runtime.loop import Loop
+from inkhorn.runtime.request import Request
 from inkhorn.runtime.sampling import Sampler
-from inkhorn.runtime.stopping import FinishReason, TextStream
+from inkhorn.runtime.scheduler import Limits, Scheduler
+from inkhorn.runtime.speculate import Lookup
+from inkhorn.runtime.stopping import TextStream
+from inkhorn.runtime.window import window_start
+from inkhorn.runtime.writing import Writing
 from inkhorn.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer, require_fit
-from inkhorn.unknown import Unknown, UnknownPolicy
+from inkhorn.unknown import UnknownPolicy
 
-PREFILL_CHUNK = 128
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt that a model can start from.
-
-    Attributes:
-        text: in characters that the vocabulary has.
-        ids: its tokens; never empty, for an empty prompt starts from the beginning-of-text token.
-        unknown: characters that were replaced.
-
-    """
-
-    text: str
-    ids: tuple[int, ...]
-    unknown: tuple[Unknown, ...]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A piece of a text being written.
-
-    Attributes:
-        text: new text, which may be empty.
-        token: the token that was drawn, or None if the text ended without one.
-        finish_reason: set on the last piece.
-
-    """
-
-    text: str
-    token: int | None
-    finish_reason: FinishReason | None
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A whole text.
-
-    Attributes:
-        text: what follows the prompt.
-        tokens: how many tokens were drawn.
-        finish_reason: why it ended.
-
-    """
-
-    text: str
-    tokens: int
-    finish_reason: FinishReason
-
-
-def window_start(length: int, block_size: int, overflow: Overflow) -> int:
-    """The first token that the model sees when a text has `length` tokens.
-
-    `window` moves in strides of half a block, so that most tokens find the cache still good; `exact` keeps the last
-    block_size tokens, as nanoGPT does; `stop` never moves.
-    """
-    beyond = length - block_size
-    if beyond <= 0 or overflow == "stop":
-        return 0
-    stride = 1 if overflow == "exact" else max(1, block_size // 2)
-    return -(-beyond // stride) * stride
+__all__ = ["Completion", "Engine", "Handle", "Piece", "Prompt", "generate", "load", "window_start"]
 
 
 class Engine:
-    """A model and its tokenizer, ready to write.
+    """A model and its tokenizer, ready to write. Every method may be called from any thread.
 
     Args:
-        model: the backend.
+        backend: the model; closed with the engine.
         tokenizer: the model's own.
+        max_queue: how many requests may wait for a slot.
+        speculate: how many tokens to guess per call where few texts are written and the guesses turn out right.
 
     """
 
-    def __init__(self, model: ReferenceModel, tokenizer: Tokenizer) -> None:
-        self.model, self.tokenizer, self.config = model, tokenizer, model.config
-        require_fit(tokenizer, model.config.vocab_size)
-        self.eos = tokenizer.eos_id if model.config.eos_token_id is None else model.config.eos_token_id
-        padding = range(tokenizer.vocab_size, model.config.vocab_size)
+    def __init__(self, backend: Backend, tokenizer: Tokenizer, *, max_queue: int = 1024, speculate: int = 0) -> None:
+        require(max_queue >= 1, f"max_queue must be at least 1, not {max_queue}")
+        require(speculate >= 0, f"speculate must be 0 (off) or more, not {speculate}")
+        self.backend, self.tokenizer, self.config = backend, tokenizer, backend.config
+        require_fit(tokenizer, self.config.vocab_size)
+        self.eos = tokenizer.eos_id if self.config.eos_token_id is None else self.config.eos_token_id
+        padding = range(tokenizer.vocab_size, self.config.vocab_size)
         self.never = frozenset(tokenizer.piece_ids) | frozenset(padding)
+        self.limits = Limits(max_queue=max_queue, guesses=speculate)
+        self._loop = Loop(backend, Scheduler(backend.slots, self.limits))
+        # The thread knows the loop only, so an engine that nobody holds any more takes its thread with it. At the exit
+        # of the process too: a kernel must not be running while the libraries that it uses are taken down.
+        self._stop = weakref.finalize(self, self._loop.stop)
 
     def prompt(self, text: str, policy: UnknownPolicy = "nearest") -> Prompt:
         """Make a prompt fit the vocabulary; `policy` says what happens to characters that it lacks."""
@@ -110,19 +73,54 @@ class Engine:
             ids = (start,)
         return Prompt(fitted, ids, tuple(unknown))
 
-    def stream(self, prompt: Prompt, params: SamplingParams, choice: int = 0) -> Iterator[Piece]:
-        """Write a text, one piece per token.
+    def submit(
+        self,
+        prompt: str | Prompt,
+        params: SamplingParams,
+        choice: int = 0,
+        *,
+        logprobs: int | None = None,
+        prompt_logprobs: bool = False,
+    ) -> Handle:
+        """Have a text written; returns at once.
 
         Args:
-            prompt: from `prompt()`.
+            prompt: text, or from `prompt()`.
             params: how, and how long.
             choice: which of several texts for this prompt; each has its own random numbers.
+            logprobs: tell with each token how likely it was, and so many of the likeliest.
+            prompt_logprobs: tell that of the prompt's tokens too.
+
+        Returns:
+            What to read the text from. While it is read, CheckpointError comes if the weights are damaged so that no
+            token can be drawn.
 
         Raises:
-            UsageError: at once, for what this model cannot do.
-            CheckpointError: while writing, if the weights are damaged so that no token can be drawn.
+            UsageError: for what this model cannot do.
+            QueueFullError: too many requests wait.
+            InkhornError: the engine is closed. A failure of the backend comes here too, once it has stopped the engine.
 
         """
+        prompt = self.prompt(prompt) if isinstance(prompt, str) else prompt
+        self._check(prompt, params, logprobs)
+        # Where the text may not end, the end-of-text token cannot be drawn at all: the odds go to the others.
+        banned = self.never | ({self.eos} if params.ignore_eos and self.eos is not None else frozenset())
+        sampler = Sampler(params, choice, prompt.ids, banned, end_token=self.eos)
+        request = Request(
+            list(prompt.ids),
+            self.config.block_size,
+            params.overflow,
+            params.max_tokens,
+            plain=sampler.plain,
+            scored=prompt_logprobs,
+            lookup=Lookup() if self.limits.guesses and sampler.plain else None,
+        )
+        stream = TextStream(params, self.tokenizer.token_bytes, prompt.text.rpartition(END_OF_TEXT)[2])
+        handle = Handle(lambda: self._loop.abort(request))
+        self._loop.submit(Writing(request, sampler, stream, handle, logprobs))
+        return handle
+
+    def _check(self, prompt: Prompt, params: SamplingParams, logprobs: int | None) -> None:
         block, vocab = self.config.block_size, self.config.vocab_size
         if params.overflow == "stop" and len(prompt.ids) > block:
             raise UsageError(
@@ -131,49 +129,114 @@ class Engine:
             )
         for token in params.logit_bias:
             require(token < vocab, f"logit_bias: this model has no token {token}, its ids are 0 to {vocab - 1}")
-        return self._write(prompt, params, choice)
+        if logprobs is not None:
+            require(0 <= logprobs <= vocab, f"logprobs must be from 0 to {vocab}, the vocabulary, not {logprobs}")
 
-    def _write(self, prompt: Prompt, params: SamplingParams, choice: int) -> Iterator[Piece]:
-        block, eos = self.config.block_size, self.eos
-        # Where the text may not end, the end-of-text token cannot be drawn at all: the odds go to the others.
-        banned = self.never | ({eos} if params.ignore_eos and eos is not None else frozenset())
-        sampler = Sampler(params, choice, prompt.ids, banned)
-        stream = TextStream(params, self.tokenizer.token_bytes, prompt.text.rpartition(END_OF_TEXT)[2])
-        ids, cache, start = list(prompt.ids), Cache(self.config), 0
-        while stream.finish_reason is None:
-            if params.overflow == "stop" and len(ids) > block:
-                yield Piece(stream.finish("length"), None, "length")
-                return
-            first = window_start(len(ids), block, params.overflow)
-            if first != start:
-                start, cache.length = first, 0
-            logits = self._take_in(ids[start + cache.length :], cache)
-            try:
-                token = sampler.draw(logits, len(ids))
-            except ValueError as error:
-                raise CheckpointError(f"the model's weights are damaged, at token {len(ids)}: {error}") from None
-            ids.append(token)
-            text = stream.finish("stop") if token == eos else stream.push(token)
-            yield Piece(text, token, stream.finish_reason)
+    def abort(self, handle: Handle) -> None:
+        """Give a text up: as `handle.abort()`."""
+        handle.abort()
 
-    def _take_in(self, ids: list[int], cache: Cache) -> Array:
-        """The logits (V,) of what follows, after tokens that the cache does not have yet."""
-        for first in range(0, len(ids), PREFILL_CHUNK):
-            logits = self.model.forward(ids[first : first + PREFILL_CHUNK], cache)
-        return logits[-1]
+    def stream(self, prompt: str | Prompt, params: SamplingParams, choice: int = 0, **more: Any) -> Iterator[Piece]:
+        """Write a text, one piece per token. Closing the iterator, or dropping it, gives the text up.
 
-    def complete(self, prompt: str | Prompt, params: SamplingParams, choice: int = 0) -> Completion:
-        """Write a text and return it whole."""
-        pieces = list(self.stream(self.prompt(prompt) if isinstance(prompt, str) else prompt, params, choice))
-        reason = pieces[-1].finish_reason
-        assert reason is not None
-        return Completion("".join(p.text for p in pieces), sum(p.token is not None for p in pieces), reason)
+        Takes and raises what `submit` does.
+        """
+        pieces = self._read(self.submit(prompt, params, choice, **more))
+        next(pieces)  # up to its `try`, for a generator that never ran would not clean up when it is dropped
+        return pieces
+
+    @staticmethod
+    def _read(handle: Handle) -> Iterator[Piece]:
+        try:
+            yield Piece("", None, None)
+            yield from handle
+        finally:
+            handle.abort()
+
+    def complete(self, prompt: str | Prompt, params: SamplingParams, choice: int = 0, **more: Any) -> Completion:
+        """Write a text and return it whole. Takes and raises what `submit` does."""
+        handle = self.submit(prompt, params, choice, **more)
+        try:
+            return handle.result()
+        finally:
+            handle.abort()
+
+    def submit_many(self, prompt: str | Prompt, params: SamplingParams, n: int, **more: Any) -> Iterator[Handle]:
+        """Have n texts written for a prompt, choices 0 to n - 1, and give them in this order.
+
+        They are written together, as many as there are slots, and some wait already; the prompt is read once.
+        """
+        prompt = self.prompt(prompt) if isinstance(prompt, str) else prompt
+        slots, ahead = self.backend.slots, deque[Handle]()
+        most = slots + min(slots, self.limits.max_queue)
+        current: Handle | None = None
+        try:
+            for choice in range(n):
+                ahead.append(self.submit(prompt, params, choice, **more))
+                if len(ahead) == most:
+                    current = ahead.popleft()
+                    yield current
+            while ahead:
+                current = ahead.popleft()
+                yield current
+        finally:
+            for handle in (*ahead, current):
+                if handle is not None:
+                    handle.abort()
+
+    def complete_many(self, prompt: str | Prompt, params: SamplingParams, n: int, **more: Any) -> list[Completion]:
+        """Write n texts for a prompt and return them whole; the first is what `complete` writes."""
+        return [handle.result() for handle in self.submit_many(prompt, params, n, **more)]
+
+    async def astream(
+        self, prompt: str | Prompt, params: SamplingParams, choice: int = 0, **more: Any
+    ) -> AsyncIterator[Piece]:
+        """As `stream`, for `async for`. Cancelling the task, or closing the generator, gives the text up."""
+        handle = self.submit(prompt, params, choice, **more)
+        try:
+            async for piece in handle:
+                yield piece
+        finally:
+            handle.abort()
+
+    async def acomplete(self, prompt: str | Prompt, params: SamplingParams, choice: int = 0, **more: Any) -> Completion:
+        """As `complete`, without holding up the event loop; cancelling the task gives the text up."""
+        handle = self.submit(prompt, params, choice, **more)
+        try:
+            return await handle.aresult()
+        finally:
+            handle.abort()
+
+    def close(self) -> None:
+        """End the thread, once its call is done, and free the backend. Texts that are not finished get an error."""
+        self._stop()
+        self.backend.close()
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
 
-def load(model: str | Path = "shakespeare") -> Engine:
-    """An engine for a shipped model by its name, a checkpoint folder, or the best checkpoint of a run's folder."""
+def load(
+    model: str | Path = "shakespeare",
+    *,
+    quantize: str | None = None,
+    threads: int | None = None,
+    slots: int = SLOTS,
+    backend: str | None = None,
+    speculate: int = 0,
+) -> Engine:
+    """An engine for a shipped model by its name, a checkpoint folder, or the best checkpoint of a run's folder.
+
+    `loading.load_backend` says what the options mean and raise; `speculate` is the engine's own.
+    """
     folder = resolve_checkpoint(model)
-    return Engine(ReferenceModel.from_pretrained(folder), load_tokenizer(folder))
+    found = load_backend(folder, quantize=quantize, threads=threads, slots=slots, backend=backend)
+    return Engine(found, load_tokenizer(folder), speculate=speculate)
 
 
 def generate(prompt: str = "", model: str | Path = "shakespeare", **params: Any) -> str:
