@@ -44,12 +44,14 @@ class NativeBackend:
         """One call of the seam: see `backend.Backend.run`."""
         if any(w.sampler is not None and not w.sampler.plain for w in work):
             steps = 1
+        if not 1 <= len(work) <= self.slots:
+            raise ValueError(f"a call takes 1 to {self.slots} items, not {len(work)}")
         call = self._call
+        call.kept.clear()
         results = [call.add(i, w, steps, self.config.vocab_size) for i, w in enumerate(work)]
         check(self._lib.ink_run(self._session, call.items, len(work), steps))
         for i, (w, result) in enumerate(zip(work, results, strict=True)):
             call.finish(i, w, result)
-        call.kept.clear()
         return results
 
     def copy(self, source: int, target: int, length: int) -> None:
