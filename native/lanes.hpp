@@ -131,7 +131,11 @@ INK_INLINE Ints to_ints(Floats whole) {
 }
 INK_INLINE void store_bytes(int8_t *to, Ints a) {
   EACH_PART {
+#if defined(__AVX512F__)
+    const __m128i bytes = _mm512_cvtepi32_epi8((__m512i)a.part[p]);
+#else
     const BytePart bytes = __builtin_convertvector(a.part[p], BytePart);
+#endif
     __builtin_memcpy(to + p * WIDTH, &bytes, sizeof bytes);
   }
 }
@@ -139,18 +143,28 @@ INK_INLINE void store_bytes(int8_t *to, Ints a) {
 // bfloat16: the upper half of a float, rounded to nearest even.
 INK_INLINE Floats load_bf16(const uint16_t *from) {
   Floats r;
+#if defined(__AVX512F__)
+  __m256i half;
+  __builtin_memcpy(&half, from, sizeof half);
+  r.part[0] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+#else
   EACH_PART {
     HalfPart half;
     __builtin_memcpy(&half, from + p * WIDTH, sizeof half);
     r.part[p] = (FloatPart)(__builtin_convertvector(half, IntPart) << 16);
   }
+#endif
   return r;
 }
 INK_INLINE void store_bf16(uint16_t *to, Floats a) {
   EACH_PART {
     const IntPart bits = (IntPart)a.part[p];
-    const IntPart rounded = bits + 0x7fff + ((bits >> 16) & 1);
-    const HalfPart half = __builtin_convertvector((rounded >> 16) & 0xffff, HalfPart);
+    const IntPart rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+#if defined(__AVX512F__)
+    const __m256i half = _mm512_cvtepi32_epi16((__m512i)rounded);
+#else
+    const HalfPart half = __builtin_convertvector(rounded & 0xffff, HalfPart);
+#endif
     __builtin_memcpy(to + p * WIDTH, &half, sizeof half);
   }
 }

@@ -203,9 +203,9 @@ ink_session::ink_session(const ink_model &m, int32_t slot_count, int threads)
   q = (uint8_t *)(hidden + rows * m.inner);
   logits_stride = m.head.blocks * ink::LANE_COUNT;
   shared = ink::make_workspace(m, MAX_ROWS, false);
-  for (int i = 0; i < team.size(); i++) own_memory.push_back(ink::make_workspace(m, ink::PRIVATE_ROWS, true));
+  for (int i = 0; i < team.most(); i++) own_memory.push_back(ink::make_workspace(m, ink::PRIVATE_ROWS, true));
   own = own_memory.data();
-  sampling.resize((size_t)team.size());
+  sampling.resize((size_t)team.most());
   for (int32_t column = 0; column < 3 * m.config.n_embd; column++) {
     const int32_t within = column % m.config.n_embd;
     places_memory.push_back({column / m.config.n_embd, within / m.head_size, within % m.head_size});
