@@ -1,92 +1,140 @@
-"""Generation: tokens a second of the 10M-parameter shape, beside nanoGPT's generate and transformers'.
+"""Generation beside every engine that is installed: llama.cpp, CTranslate2, transformers, nanoGPT.
 
-    python benchmarks/generate.py [--nanogpt FOLDER] [--tokens 200] [--rounds 5]
+    python benchmarks/generate.py [--nanogpt FOLDER] [--only char,first] [--rounds 5] [--threads 2]
 
-Every engine writes the same number of tokens after the same one-token prompt, with random weights of one shape (speed
-does not depend on their values) and float32. Engines take turns. What is not installed, or not given, is left out.
+Engines take turns in rounds, each in a process of its own, with the same random weights (speed does not depend on their values), prompts, lengths and
+threads. A rate is tokens written over the whole time from the request to the last token, the prompt's reading included.
+Inkhorn, transformers, CTranslate2 and nanoGPT sample at temperature 0.8; llama.cpp only computes the logits, which takes
+less. What is not installed is left out:
+
+    pip install --no-deps llama-cpp-python==0.3.36 ctranslate2==4.8.5 gguf==0.19.0 diskcache==5.6.3
 """
 
+import importlib.util
+import os
+import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import torch
 import tyro
-from common import interleave, load_module, report
+from common import Series, interleave, report
+from peers import Peer
+from peers.apart import Apart
+from peers.ctranslate import CTranslate2
+from peers.hf import Transformers
+from peers.llama import LlamaCpp
+from peers.nanogpt import NanoGPT
+from peers.ours import Inkhorn
+from peers.shapes import SHAPES, Work, make_folder
+from platformdirs import user_cache_path
 
-from inkhorn.config import ModelConfig, SamplingParams
-from inkhorn.model import GPT
-from inkhorn.recipes import Shape
-from inkhorn.runtime.engine import load
-from inkhorn.tokenizer import CharTokenizer
+from inkhorn.runtime import kernel
+
+WORKLOADS = {
+    "char": Work("char", 1, 1, 255),
+    "gpt2": Work("gpt2", 1, 128, 256),
+    "first": Work("gpt2", 1, 512, 1),
+    "batch8": Work("gpt2", 8, 128, 64),
+    "batch32": Work("gpt2", 32, 128, 64),
+}
+TITLES = {
+    "char": "10.7M characters, batch 1, 1 + 255 tokens",
+    "gpt2": "GPT-2 124M, batch 1, 128 + 256 tokens",
+    "first": "GPT-2 124M, time to the first token after 512",
+    "batch8": "GPT-2 124M, 8 requests at once, 128 + 64 tokens each",
+    "batch32": "GPT-2 124M, 32 requests at once, 128 + 64 tokens each",
+    "busy": "10.7M characters as above, another process busy on one of the cores",
+    "memory": "reading memory, GB/s",
+}
 
 
 @dataclass
 class Args:
     nanogpt: Path | None = None
     """a checkout of nanoGPT"""
-    tokens: int = 200
-    """tokens to write; with the prompt at most the block size, 256"""
+    only: str = ",".join(TITLES)
+    """which workloads"""
     rounds: int = 5
     """measurements of each engine"""
+    threads: int = 2
+    """of every engine"""
+    work: Path = user_cache_path("inkhorn") / "bench"
+    """folder for the models in each engine's format, made once"""
 
 
-def timed(tokens: int, write: Callable[[], object]) -> Callable[[], float]:
-    def measure() -> float:
-        start = time.perf_counter()
-        write()
-        return tokens / (time.perf_counter() - start)
+def engines(args: Args, work: Work, *, ours_and_llama: bool = False) -> list[Apart]:
+    """Every engine that is installed, each with the workload's model in a process of its own."""
+    folder, threads, texts = make_folder(args.work, work.shape), args.threads, work.texts
+    found: list[Callable[[], Peer]] = [partial(Inkhorn, folder, q, threads, texts) for q in ("fp32", "bf16", "int8", "int4")]
+    if importlib.util.find_spec("llama_cpp"):
+        found += [partial(LlamaCpp, folder, kind, threads, texts) for kind in ("F16", "Q8_0", "Q4_0")]
+    if not ours_and_llama:
+        if importlib.util.find_spec("ctranslate2"):
+            found += [partial(CTranslate2, folder, kind, threads) for kind in ("float32", "int8")]
+        found += [partial(Transformers, folder, dtype) for dtype in ("float32", "bfloat16")]
+        if work.shape == "char":
+            found.append(partial(Inkhorn, folder, None, threads, texts))
+            if args.nanogpt is not None:
+                found.append(partial(NanoGPT, args.nanogpt, SHAPES["char"]))
+    return [Apart(make, threads) for make in found]
 
-    write()  # once to warm up
-    return measure
+
+def measure(peer: Apart, work: Work) -> Callable[[], float]:
+    """Tokens a second, or milliseconds where a single token is asked for."""
+    prompts = work.prompts()
+    peer.write(prompts, min(work.new, 16))  # once to warm up
+
+    def once() -> float:
+        timing = peer.write(prompts, work.new)
+        return 1e3 * timing.first if work.new == 1 else work.texts * work.new / (timing.first + timing.rest)
+
+    return once
 
 
-def contenders(args: Args, folder: Path, config: ModelConfig, model: GPT) -> dict[str, Callable[[], float]]:
-    engine = load(folder)
-    params = SamplingParams(max_tokens=args.tokens, ignore_eos=True, seed=1)
-    found = {"inkhorn generate (NumPy)": timed(args.tokens, lambda: engine.complete("A", params))}
-    start = torch.tensor([[0]])
-    found["inkhorn model.py's naive generate"] = timed(args.tokens, lambda: model.generate(start, args.tokens, 0.8))
-    if args.nanogpt is not None:
-        nanogpt = load_module(args.nanogpt / "model.py", "nanogpt_model")
-        shape = {k: getattr(config, k) for k in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd")}
-        peer = nanogpt.GPT(nanogpt.GPTConfig(**shape, dropout=0.0, bias=True)).eval()
-        found["nanoGPT generate"] = timed(args.tokens, lambda: peer.generate(start, args.tokens, temperature=0.8))
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """Another process that never rests, on the last of our cores."""
+    core = max(os.sched_getaffinity(0))
+    program = f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
+    process = subprocess.Popen([sys.executable, "-c", program])
     try:
-        from transformers import AutoModelForCausalLM
-    except ImportError:
-        return found
-    hf = AutoModelForCausalLM.from_pretrained(folder).eval()
-    options = {
-        "do_sample": True,
-        "temperature": 0.8,
-        "max_new_tokens": args.tokens,
-        "min_new_tokens": args.tokens,
-        "pad_token_id": 0,
-    }
-    found["transformers generate"] = timed(args.tokens, lambda: hf.generate(start, **options))
-    return found
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def run(args: Args, name: str) -> list[Series]:
+    """One workload's rounds."""
+    if name == "memory":
+        speed = kernel.library().ink_read_speed
+        sizes = {f"{mib} MiB": mib << 20 for mib in (5, 10, 20, 40, 128, 256)}
+        tests = {title: (lambda size=size: speed(size, args.threads, 20) / 1e9) for title, size in sizes.items()}
+        return interleave(args.rounds, tests, "GB/s")
+    work = WORKLOADS["char" if name == "busy" else name]
+    peers = engines(args, work, ours_and_llama=name == "busy")
+    tests = {peer.name: measure(peer, work) for peer in peers}
+    try:
+        with busy_core() if name == "busy" else nullcontext():
+            return interleave(args.rounds, tests, "ms" if work.new == 1 else "tokens/s")
+    finally:
+        for peer in peers:
+            peer.close()
 
 
 def main() -> None:
     args = tyro.cli(Args, description=__doc__)
-    if not 1 <= args.tokens <= 255:
-        sys.exit(f"--tokens must be from 1 to 255, to fit the block with the prompt; it is {args.tokens}")
-    torch.manual_seed(0)
-    alphabet = CharTokenizer([chr(code) for code in range(58, 58 + 65)])
-    config = Shape().config(alphabet.vocab_size, start=0, end=alphabet.eos_id)
-    model = GPT(config).eval()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        model.save_pretrained(folder)
-        alphabet.save(folder)
-        with torch.no_grad():
-            series = interleave(args.rounds, contenders(args, folder, config, model), "tokens/s")
-    facts = {"threads": torch.get_num_threads(), "tokens": args.tokens, "parameters": config.num_parameters}
-    report("Generation, batch 1, float32", series, facts)
+    names = args.only.split(",")
+    unknown = set(names) - set(TITLES)
+    if unknown:
+        sys.exit(f"--only takes {', '.join(TITLES)}, not {', '.join(sorted(unknown))}")
+    args.work.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        report(TITLES[name], run(args, name), {"threads": args.threads})
 
 
 if __name__ == "__main__":

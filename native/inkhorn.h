@@ -94,6 +94,9 @@ INK_API int ink_copy_slot(ink_session *session, int32_t from, int32_t to, int32_
 /* One call: every item's ids, then up to `steps` tokens for those that sample. Calls of one session do not overlap. */
 INK_API int ink_run(ink_session *session, ink_item *items, int32_t n_items, int32_t steps);
 
+/* Bytes a second that so many threads read of a block of this size: the best of some rounds; 0 if it cannot be had. */
+INK_API double ink_read_speed(size_t bytes, int32_t threads, int32_t rounds);
+
 /* Steps 2 to 8 of runtime/sampling.py, for tests: the token, or -1 if none can be drawn. */
 INK_API int32_t ink_sample(const float *logits, int32_t vocab_size, const ink_sampling *sampling, double u);
 INK_API double ink_uniform(uint64_t seed, uint64_t choice, int64_t place);

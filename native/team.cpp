@@ -16,9 +16,9 @@ using namespace std::chrono_literals;
 
 // How often to look before sleeping: some ten microseconds, in a job for the others, between jobs for the next one.
 constexpr int LOOKS = 1500;
-// A job that slept so much of its time was stalled, if it was long enough to tell.
+// A job was stalled if it slept so much of its time, and so long: a member that only slept itself wakes up sooner.
 constexpr double STALLED = 0.25;
-constexpr auto LONG_ENOUGH = 500us;
+constexpr auto STALL = 1ms;
 constexpr auto PATIENCE = 10ms, MOST_PATIENCE = 400ms;
 
 void pause() {
@@ -119,9 +119,9 @@ void Team::resize(Clock::time_point now) {
 }
 
 void Team::judge(Clock::duration lasted) {
-  if (size_ == 1 || lasted < LONG_ENOUGH) return;
+  if (size_ == 1) return;
   const auto waited = std::chrono::nanoseconds(waited_.load(std::memory_order_relaxed));
-  if ((double)(waited / 1ns) > STALLED * (double)(lasted / 1ns)) {
+  if (waited > STALL && (double)(waited / 1ns) > STALLED * (double)(lasted / 1ns)) {
     size_--;
     larger_at_ = Clock::now() + patience_;
     patience_ = std::min<Clock::duration>(2 * patience_, MOST_PATIENCE);

@@ -62,6 +62,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ink_slot_bytes": (ctypes.c_size_t, [ctypes.POINTER(Config)]),
     "ink_copy_slot": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32]),
     "ink_run": (ctypes.c_int, [ctypes.c_void_p, ctypes.POINTER(Item), ctypes.c_int32, ctypes.c_int32]),
+    "ink_read_speed": (ctypes.c_double, [ctypes.c_size_t, ctypes.c_int32, ctypes.c_int32]),
     "ink_sample": (ctypes.c_int32, [ctypes.c_void_p, ctypes.c_int32, ctypes.POINTER(Sampling), ctypes.c_double]),
     "ink_uniform": (ctypes.c_double, [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64]),
 }

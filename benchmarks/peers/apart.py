@@ -1,0 +1,59 @@
+"""An engine in a process of its own: thread pools of several engines in one process get in each other's way, and those
+of some go on spinning for a while after they are done."""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from peers import Peer, Timing
+
+REST = 0.3
+"""seconds for what has just run to fall asleep"""
+LEAST = 0.5
+"""seconds that a measurement takes: short texts are written again and again, or their first steps would be most of it"""
+
+
+def _serve(make: Callable[[], Peer], threads: int, ours: Connection) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    peer = make()
+    ours.send(peer.name)
+    with torch.no_grad():
+        while (work := ours.recv()) is not None:
+            end, timings = time.perf_counter() + LEAST, [peer.write(*work)]
+            while time.perf_counter() < end:
+                timings.append(peer.write(*work))
+            count = len(timings)
+            ours.send(Timing(sum(t.first for t in timings) / count, sum(t.rest for t in timings) / count))
+
+
+class Apart:
+    """A Peer whose engine is made, and runs, in another process.
+
+    Args:
+        make: makes the engine; a function or partial that can be sent there.
+        threads: that torch may use.
+
+    """
+
+    def __init__(self, make: Callable[[], Peer], threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._theirs, child = context.Pipe()
+        self._process = context.Process(target=_serve, args=(make, threads, child), daemon=True)
+        self._process.start()
+        child.close()
+        self.name: str = self._theirs.recv()
+
+    def write(self, prompts: list[list[int]], new: int) -> Timing:
+        """Continue the prompts there, after what ran before has come to rest; the mean over as many times as it takes."""
+        time.sleep(REST)
+        self._theirs.send((prompts, new))
+        timing: Timing = self._theirs.recv()
+        return timing
+
+    def close(self) -> None:
+        """End the process."""
+        self._theirs.send(None)
+        self._process.join()

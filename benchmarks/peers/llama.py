@@ -1,0 +1,106 @@
+"""llama.cpp through its C interface: decoding alone, without sampling, as its own llama-bench measures it."""
+
+import ctypes
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peers import Timing
+
+from inkhorn.config import ModelConfig
+from inkhorn.weights import read_config, read_weights
+
+FILE_TYPES = {"F16": 1, "Q8_0": 7, "Q4_0": 2}  # enum llama_ftype
+
+
+def write_gguf(folder: Path, path: Path) -> None:
+    """A checkpoint folder's GPT-2 as GGUF: matrices in float16, [out, in]."""
+    import gguf  # type: ignore[import-not-found]
+
+    config: ModelConfig = read_config(folder)
+    weights = read_weights(folder, config)
+    out = gguf.GGUFWriter(path, "gpt2")
+    out.add_context_length(config.block_size)
+    out.add_embedding_length(config.n_embd)
+    out.add_block_count(config.n_layer)
+    out.add_feed_forward_length(config.inner)
+    out.add_head_count(config.n_head)
+    out.add_layer_norm_eps(config.layer_norm_epsilon)
+    out.add_vocab_size(config.vocab_size)
+    out.add_file_type(FILE_TYPES["F16"])
+    out.add_tokenizer_model("no_vocab")
+    names = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
+    parts = {
+        "ln_1": "attn_norm",
+        "attn.c_attn": "attn_qkv",
+        "attn.c_proj": "attn_output",
+        "ln_2": "ffn_norm",
+        "mlp.c_fc": "ffn_up",
+        "mlp.c_proj": "ffn_down",
+    }
+    names |= {f"h.{i}.{ours}": f"blk.{i}.{theirs}" for i in range(config.n_layer) for ours, theirs in parts.items()}
+    for name, tensor in weights.items():
+        room, _, kind = name.rpartition(".")
+        matrix = tensor.T if tensor.ndim == 2 and room not in ("wte", "wpe") else tensor
+        narrow = matrix.astype(np.float16) if matrix.ndim == 2 and room != "wpe" else matrix
+        out.add_tensor(f"{names[room]}.{kind}", np.ascontiguousarray(narrow))
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+
+
+class LlamaCpp:
+    """Weights kept as F16, Q8_0 or Q4_0, each made by llama.cpp's own quantisation."""
+
+    def __init__(self, folder: Path, kind: str, threads: int, sequences: int) -> None:
+        import llama_cpp  # type: ignore[import-not-found]
+
+        self.lib: Any = llama_cpp
+        self.name = f"llama.cpp {kind}"
+        self._quiet = llama_cpp.llama_log_callback(lambda *_: None)
+        self.lib.llama_log_set(self._quiet, ctypes.c_void_p())
+        self.lib.llama_backend_init()
+        path = folder.parent / f"{folder.name}-{kind}.gguf"
+        if not path.exists():
+            self._make(folder, path, kind)
+        self.model = self.lib.llama_model_load_from_file(str(path).encode(), self.lib.llama_model_default_params())
+        block = read_config(folder).block_size
+        how = self.lib.llama_context_default_params()
+        how.n_seq_max, how.n_threads, how.n_threads_batch = sequences, threads, threads
+        how.n_ctx = block if sequences == 1 else 256 * sequences
+        how.n_batch = how.n_ctx
+        self.context = self.lib.llama_init_from_model(self.model, how)
+        assert self.context, f"llama.cpp cannot run {path}"
+        self.batch = self.lib.llama_batch_init(how.n_ctx, 0, 1)
+
+    def _make(self, folder: Path, path: Path, kind: str) -> None:
+        full = folder.parent / f"{folder.name}-F16.gguf"
+        if not full.exists():
+            write_gguf(folder, full)
+        if kind != "F16":
+            how = self.lib.llama_model_quantize_default_params()
+            how.ftype = FILE_TYPES[kind]
+            done = self.lib.llama_model_quantize(str(full).encode(), str(path).encode(), ctypes.byref(how))
+            assert done == 0, f"llama.cpp cannot make {path}"
+
+    def _decode(self, tokens: list[list[int]], position: int) -> None:
+        """Take in some tokens of each sequence, and compute the logits after the last of each."""
+        batch, n = self.batch, 0
+        for sequence, ids in enumerate(tokens):
+            for i, token in enumerate(ids):
+                batch.token[n], batch.pos[n], batch.n_seq_id[n] = token, position + i, 1
+                batch.seq_id[n][0], batch.logits[n] = sequence, i == len(ids) - 1
+                n += 1
+        batch.n_tokens = n
+        assert self.lib.llama_decode(self.context, batch) == 0
+
+    def write(self, prompts: list[list[int]], new: int) -> Timing:
+        self.lib.llama_memory_clear(self.lib.llama_get_memory(self.context), True)
+        start = time.perf_counter()
+        self._decode(prompts, 0)
+        first = time.perf_counter() - start
+        for step in range(new - 1):
+            self._decode([[ids[step % len(ids)]] for ids in prompts], len(prompts[0]) + step)
+        return Timing(first, time.perf_counter() - start - first)
