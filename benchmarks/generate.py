@@ -113,7 +113,7 @@ def run(args: Args, name: str) -> list[Series]:
     if name == "memory":
         speed = kernel.library().ink_read_speed
         sizes = {f"{mib} MiB": mib << 20 for mib in (5, 10, 20, 40, 128, 256)}
-        tests = {title: (lambda size=size: speed(size, args.threads, 20) / 1e9) for title, size in sizes.items()}
+        tests = {title: (lambda size=size: speed(size, args.threads, 10) / 1e9) for title, size in sizes.items()}
         return interleave(args.rounds, tests, "GB/s")
     work = WORKLOADS["char" if name == "busy" else name]
     peers = engines(args, work, ours_and_llama=name == "busy")

@@ -8,14 +8,7 @@
 #include <bit>
 #include <cmath>
 
-// Loops over the whole vocabulary, compiled for several instruction sets, of which the loader picks one. They are the
-// same operations in the same order, so the same bits. (Sanitizers come up too late for the loader's choice.)
-#if defined(__x86_64__) && defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
-    !defined(INK_NO_CLONES)
-#define INK_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define INK_CLONES
-#endif
+#include "clones.hpp"
 
 namespace ink {
 

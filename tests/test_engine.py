@@ -13,6 +13,8 @@ from helpers import reference_of, save_checkpoint, tiny_config, tiny_model
 from inkhorn.config import ModelConfig, Overflow, SamplingParams
 from inkhorn.errors import CheckpointError, InkhornError, UsageError
 from inkhorn.model import GPT
+from inkhorn.runtime import kernel
+from inkhorn.runtime.backend import Backend
 from inkhorn.runtime.engine import Engine, Piece, generate, load, window_start
 from inkhorn.runtime.numpy_backend import NumpyBackend
 from inkhorn.runtime.reference import ReferenceModel
@@ -25,12 +27,12 @@ BLOCK = 12
 POLICIES = get_args(Overflow)
 
 
-def tiny(alphabet: str = PLAIN, seed: int = 0, **changes: Any) -> tuple[GPT, Engine]:
+def tiny(alphabet: str = PLAIN, seed: int = 0, slots: int = 8, **changes: Any) -> tuple[GPT, Engine]:
     tokenizer = CharTokenizer(alphabet)
     ends = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
     config = tiny_config(**({"vocab_size": tokenizer.vocab_size, "block_size": BLOCK} | ends | changes))
     model = tiny_model(config, seed)
-    return model, Engine(NumpyBackend(reference_of(model)), tokenizer)
+    return model, Engine(NumpyBackend(reference_of(model), slots), tokenizer)
 
 
 def weights_of(engine: Engine) -> dict[str, np.ndarray[Any, Any]]:
@@ -198,6 +200,180 @@ def test_without_a_seed_each_text_is_new() -> None:
     _, engine = tiny()
     params = SamplingParams(temperature=1.0, max_tokens=40, ignore_eos=True)
     assert engine.complete("a", params).text != engine.complete("a", params).text
+
+
+# In company
+
+WAYS: list[dict[str, Any]] = [
+    {"temperature": 0},
+    {"temperature": 1.0},
+    {"temperature": 1.0, "overflow": "exact", "max_tokens": 60},
+    {"temperature": 1.0, "overflow": "stop"},
+    {"temperature": 1.3, "top_k": 5, "top_p": 0.9},
+    {"temperature": 1.0, "min_p": 0.05, "max_words": 7},
+    {"temperature": 0.9, "repetition_penalty": 1.2},
+    {"temperature": 1.0, "presence_penalty": 0.5, "frequency_penalty": 0.2, "logit_bias": {1: 1.0}},
+    {"temperature": 1.0, "stop": ("ab", "ee"), "ignore_eos": False},
+    {"temperature": 0, "end_at_sentence": True},
+]
+LONG = "abc de. hg " * 4
+STARTS = ["", "a", "bad cafe", LONG, LONG + "head", "abc de. hg " * 9, LONG[:33]]
+
+
+def requests(count: int) -> list[tuple[str, SamplingParams]]:
+    """Different ones, some of which begin alike."""
+    found = []
+    for i in range(count):
+        way: dict[str, Any] = {"max_tokens": 30 + i % 41, "ignore_eos": True} | WAYS[i % len(WAYS)]
+        start = STARTS[i % len(STARTS)]
+        found.append((start[:40] if way.get("overflow") == "stop" else start, SamplingParams(seed=i % 23, **way)))
+    return found
+
+
+def backend_of(model: GPT, kind: str, slots: int) -> Backend:
+    reference = reference_of(model)
+    if kind == "numpy":
+        return NumpyBackend(reference, slots)
+    reason = kernel.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    from inkhorn.runtime.native import NativeBackend
+    from inkhorn.runtime.packed import pack
+
+    return NativeBackend(pack(reference.config, reference.weights, kind), threads=2, slots=slots)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "fp32", "int8"])
+@pytest.mark.parametrize(("slots", "speculate"), [(64, 0), (5, 0), (2, 6)])
+def test_a_text_is_the_same_in_any_company(kind: str, slots: int, speculate: int) -> None:
+    """Alone in a fresh engine, among 64 at once, with beginnings and slots handed on, with guesses."""
+    model, tokenizer = tiny(block_size=48)[0], CharTokenizer(PLAIN)
+    with Engine(backend_of(model, kind, slots), tokenizer, speculate=speculate) as crowded:
+        handles = [crowded.submit(prompt, params, logprobs=1) for prompt, params in requests(64)]
+        together = [handle.result() for handle in handles]
+    for (prompt, params), found in zip(requests(64), together, strict=True):
+        with Engine(backend_of(model, kind, 1), tokenizer) as alone:
+            assert found == alone.complete(prompt, params, logprobs=1)
+
+
+class Watching(NumpyBackend):
+    """Notes what it was asked for."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.outputs: list[int] = []
+        self.taken = 0
+        self.copies: list[tuple[int, int, int]] = []
+
+    def run(self, work: Any, steps: int = 1) -> Any:
+        self.outputs += [each.outputs for each in work]
+        self.taken += sum(len(each.ids) for each in work)
+        return super().run(work, steps)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        self.copies.append((source, target, length))
+        super().copy(source, target, length)
+
+
+def test_samples_of_one_prompt_are_read_once_and_written_as_if_alone() -> None:
+    model, alone = tiny(block_size=48, slots=1)
+    backend = Watching(reference_of(model), 4)
+    engine = Engine(backend, alone.tokenizer)
+    prompt = engine.prompt(LONG[:40])
+    params = SamplingParams(temperature=1.0, seed=5, max_tokens=6, ignore_eos=True)
+    texts = engine.complete_many(prompt, params, 10)
+    assert texts == [alone.complete(prompt, params, choice) for choice in range(10)]
+    assert len({text.text for text in texts}) > 5
+    assert len(backend.copies) == 9
+    assert {length for _, _, length in backend.copies} == {39}
+
+
+def test_a_conversation_is_not_read_again() -> None:
+    model, alone = tiny(block_size=48)
+    backend = Watching(reference_of(model), 2)
+    engine = Engine(backend, alone.tokenizer)
+    params = SamplingParams(temperature=1.0, seed=5, max_tokens=9, ignore_eos=True)
+    said = LONG[:20]
+    for _ in range(2):
+        said += engine.complete(said, params).text + "a"
+        assert said == said[:-10] + alone.complete(said[:-10], params).text + "a"
+    assert backend.copies == [(0, 0, 28)]
+
+
+def test_guesses_save_calls_and_change_nothing() -> None:
+    model, alone = tiny(block_size=48)
+    backend = Watching(reference_of(model), 1)
+    guessing = Engine(backend, alone.tokenizer, speculate=8)
+    bias = SamplingParams(temperature=0, max_tokens=100, ignore_eos=True)
+    assert guessing.complete(LONG, bias, logprobs=2) == alone.complete(LONG, bias, logprobs=2)
+    assert max(backend.outputs) > 4
+    assert len(backend.outputs) < 70, "greedy tiny models repeat themselves"
+
+
+def test_stopping_inside_a_call_of_many_steps() -> None:
+    """The steps after the stop are dropped, and whoever gets the slot next does not see them."""
+    _, engine = tiny(block_size=48, slots=1)
+    free = SamplingParams(temperature=1.0, seed=1, max_tokens=40, ignore_eos=True)
+    whole = engine.complete("ab", free).text
+    stopped = SamplingParams(temperature=1.0, seed=1, max_tokens=40, ignore_eos=True, stop=(whole[18:21],))
+    done = engine.complete("ab", stopped)
+    assert done.text == whole[: whole.index(whole[18:21])]
+    assert engine.complete("ab" + whole[:19], free) == tiny(block_size=48)[1].complete("ab" + whole[:19], free)
+
+
+# How likely
+
+
+def log_softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return torch.log_softmax(torch.from_numpy(logits), -1).numpy()
+
+
+def test_logprobs_are_torchs() -> None:
+    """The model's own, before temperature, penalties and what may not be drawn."""
+    model, engine = tiny()
+    params = SamplingParams(temperature=0.3, seed=1, max_tokens=9, ignore_eos=True, presence_penalty=1.0)
+    handle = engine.submit("bad", params, logprobs=4)
+    pieces = list(handle)
+    ids = list(engine.prompt("bad").ids)
+    for piece in pieces:
+        expected = log_softmax(following(model, ids))
+        assert piece.token is not None
+        assert piece.logprobs is not None
+        assert piece.logprobs.logprob == pytest.approx(expected[piece.token], abs=1e-4)
+        assert [token for token, _ in piece.logprobs.top] == np.argsort(-expected)[:4].tolist()
+        assert [odds for _, odds in piece.logprobs.top] == pytest.approx(np.sort(expected)[::-1][:4].tolist(), abs=1e-4)
+        ids.append(piece.token)
+    done = engine.complete("bad", params, logprobs=4)
+    assert done.ids == tuple(piece.token for piece in pieces)
+    assert done.logprobs == tuple(piece.logprobs for piece in pieces)
+    plain = engine.complete("bad", params)
+    assert (plain.text, plain.ids, plain.logprobs, plain.prompt_logprobs) == (done.text, done.ids, (), ())
+
+
+@pytest.mark.parametrize("length", [1, 2, BLOCK, BLOCK + 3, 40])
+def test_logprobs_of_the_prompt(length: int) -> None:
+    model, engine = tiny()
+    prompt = engine.prompt(("head cafe. " * 5)[:length])
+    params = SamplingParams(temperature=1.0, seed=1, max_tokens=20, ignore_eos=True)
+    done = engine.complete(prompt, params, logprobs=2, prompt_logprobs=True)
+    assert done.text == engine.complete(prompt, params).text
+    first = window_start(length, BLOCK, "window")
+    assert len(done.prompt_logprobs) == length
+    assert done.prompt_logprobs[: first + 1] == (None,) * (first + 1), "these follow nothing that the model sees"
+    for place in range(first + 1, length):
+        found = done.prompt_logprobs[place]
+        assert found is not None
+        expected = log_softmax(following(model, list(prompt.ids[first:place])))
+        assert found.logprob == pytest.approx(expected[prompt.ids[place]], abs=1e-4)
+        assert [token for token, _ in found.top] == np.argsort(-expected)[:2].tolist()
+
+
+def test_logprobs_of_more_tokens_than_there_are() -> None:
+    _, engine = tiny()
+    assert len(engine.complete("a", SamplingParams(max_tokens=1, seed=0), logprobs=12).logprobs[0].top) == 12
+    for wrong in (-1, 13):
+        with pytest.raises(UsageError, match=f"logprobs must be from 0 to 12, the vocabulary, not {wrong}"):
+            engine.submit("a", SamplingParams(), logprobs=wrong)
 
 
 # Where a text ends

@@ -259,6 +259,12 @@ def test_num_samples(run: Run, model: Path) -> None:
     assert run("ab", "--num-samples", "0").code == 2
 
 
+def test_exact_weights(run: Run) -> None:
+    options = ("ab", "--seed", "3", "--max-tokens", "12", "--ignore-eos")
+    done = run(*options, "--quantize", "fp32")
+    assert (done.code, len(done.out)) == (0, 15)
+
+
 def test_json_is_one_object(run: Run, model: Path) -> None:
     done = run("ab😀é", "--json", "--num-samples", "2", "--seed", "3", "--max-tokens", "12", "--ignore-eos")
     assert done.code == 0
@@ -298,7 +304,7 @@ def test_no_echo_and_no_stream_change_only_the_form(run: Run) -> None:
 
 
 def test_the_text_is_written_as_it_comes(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each token is flushed before the next is drawn, the prompt before the first."""
+    """Each token is flushed by itself, the prompt before the first."""
 
     class Terminal(io.StringIO):
         flushed: list[str] = []  # noqa: RUF012
@@ -339,6 +345,8 @@ def test_a_runs_folder_is_a_model(run: Run, model: Path, tmp_path: Path) -> None
         (("--seed", "-1"), "seed must be a whole number, from 0 to 2**64 - 1, not -1"),
         (("--stop", ""), "a stop string must not be empty"),
         (("--num-samples", "0"), "--num-samples must be at least 1, not 0"),
+        (("--quantize", "int6"), "int6"),
+        (("--threads", "0"), "threads"),
         (("--logit-bias", "99", "1"), "this model has no token 99"),
         (("--overflow", "slide"), "window"),
         (("--temprature", "1"), "--temperature"),

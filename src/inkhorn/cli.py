@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a model by a recipe, on a named corpus or your own text",
     "eval": "the loss of a model over a whole text",
     "data": "list and build the named corpora",
+    "bench": "tokens a second of a checkpoint, and the share of what this machine can do",
     "info": "which backend writes here, and why",
     "export": "write a checkpoint folder in another precision, for transformers and friends",
 }

@@ -12,6 +12,7 @@ it had never been interrupted.
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -164,25 +165,22 @@ class Engine:
     def submit_many(self, prompt: str | Prompt, params: SamplingParams, n: int, **more: Any) -> Iterator[Handle]:
         """Have n texts written for a prompt, choices 0 to n - 1, and give them in this order.
 
-        They are written together, as many as there are slots, and some wait already; the prompt is read once.
+        They are written together, as many as there are slots, and some wait already; the prompt is read once. Read each
+        before you ask for the next. Closing the iterator, or dropping it, gives up those that are not read.
         """
         prompt = self.prompt(prompt) if isinstance(prompt, str) else prompt
-        slots, ahead = self.backend.slots, deque[Handle]()
-        most = slots + min(slots, self.limits.max_queue)
-        current: Handle | None = None
+        choices, ahead = iter(range(n)), deque[Handle]()
+        slots = self.backend.slots
         try:
-            for choice in range(n):
-                ahead.append(self.submit(prompt, params, choice, **more))
-                if len(ahead) == most:
-                    current = ahead.popleft()
-                    yield current
+            first = islice(choices, slots + min(slots, self.limits.max_queue))
+            ahead.extend(self.submit(prompt, params, choice, **more) for choice in first)
             while ahead:
-                current = ahead.popleft()
-                yield current
+                yield ahead[0]
+                ahead.popleft()
+                ahead.extend(self.submit(prompt, params, choice, **more) for choice in islice(choices, 1))
         finally:
-            for handle in (*ahead, current):
-                if handle is not None:
-                    handle.abort()
+            for handle in ahead:
+                handle.abort()
 
     def complete_many(self, prompt: str | Prompt, params: SamplingParams, n: int, **more: Any) -> list[Completion]:
         """Write n texts for a prompt and return them whole; the first is what `complete` writes."""

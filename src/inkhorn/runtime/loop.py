@@ -1,4 +1,4 @@
-"""The engine's thread: schedule, run, deliver, again and again. All work on texts is done here; without any it sleeps."""
+"""The engine's thread: schedule, run, deliver, again and again. It reads texts between calls; without any it sleeps."""
 
 import threading
 import time

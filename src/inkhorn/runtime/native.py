@@ -21,6 +21,9 @@ class NativeBackend:
         threads: at most so many; never more than the cores that this process may use.
         slots: how many sequences may have a cache at once. A cache takes memory as it fills.
 
+    Attributes:
+        weight_bytes: what is read of the weights for every token.
+
     """
 
     def __init__(self, packed: Packed, *, threads: int | None = None, slots: int = 8) -> None:
@@ -28,6 +31,9 @@ class NativeBackend:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
         self.threads = min(threads or cores(), cores())
+        # What is read for every token: all but the tables of tokens and places, of which a row each is.
+        rows = self.config.n_embd * (4 if packed.quantize == "fp32" else 2)
+        self.weight_bytes = packed.data.nbytes - (self.config.vocab_size + self.config.block_size) * rows
         self.name = f"native ({path()}, {packed.quantize}, {self.threads} thread{'s' * (self.threads > 1)})"
         self._session = ctypes.c_void_p()
         self._call = _Call(slots)

@@ -24,7 +24,7 @@ class Request:
         filled: how many tokens of the window are in the slot.
         slot: the slot's number, None while the request waits for one.
         order: the when-th it came to a slot.
-        served: the call in which tokens of it were last taken in.
+        served: the call in which tokens of it were last read, or the one before it got its slot.
         leader: the request that it shares a beginning with and waits for.
         shared: the length of that beginning.
 

@@ -6,7 +6,7 @@ The rules:
     - Those that still read (a prompt, or the window again) share a budget of tokens, the one that waited longest first:
       a long prompt holds nobody up, and none is forgotten.
     - A call has one step while anyone reads, so that who is ready need not wait; else as many as fit into some
-      milliseconds.
+      milliseconds, also while others wait for a slot: one step at a time would not give them one sooner.
     - What a slot already holds is not computed again: a request that begins like it takes a copy, or the slot itself if
       nobody else uses it. If the other is still reading that beginning, it waits for it.
 """
@@ -93,7 +93,7 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 class Scheduler:
-    """Decides; computes nothing, knows no text and no time. Not thread-safe.
+    """Decides; computes nothing, knows no text and has no clock. Not thread-safe.
 
     Args:
         slots: how many requests may run at once.
@@ -175,7 +175,7 @@ class Scheduler:
     def _admit(self, request: Request, plan: Plan) -> None:
         """Give a request a slot: of the free ones the one it can go on from, else the one that is free longest."""
         self._admitted += 1
-        request.order = self._admitted
+        request.order, request.served = self._admitted, self._calls - 1  # after those that read already
         source, length = self._source(request)
         if source in self._free and (length == len(self._held[source]) or len(self._free) == 1):
             request.slot = source

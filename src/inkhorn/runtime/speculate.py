@@ -17,13 +17,16 @@ LONGEST_REST = 256
 
 
 def standing(guesses: Sequence[int], drawn: Sequence[int]) -> int:
-    """How many of the tokens drawn after the last token and after each guess stand: up to the first wrong guess."""
+    """How many of the tokens drawn after the last token and after each guess stand: up to the first wrong guess.
+
+    One more than there are, if none could be drawn after the last right guess.
+    """
     count = 1
     for guess, token in zip(guesses, drawn, strict=False):
         if guess != token:
             break
         count += 1
-    return min(count, len(drawn))
+    return count
 
 
 class _Places:
@@ -50,14 +53,22 @@ class _Places:
         return place
 
     def told(self, guessed: int, right: int) -> None:
-        """Guess more where all was right; where less than half was, less, and rest twice as long each time."""
-        if 2 * right >= guessed:
+        """Guess more where all was right; where less than most was, less, and rest twice as long each time."""
+        if 4 * right >= 3 * guessed:
             self.failures = 0
             self.size = 2 * guessed if right == guessed else self.size
         else:
             self.failures += 1
             self.resting = min(2**self.failures, LONGEST_REST)
             self.size = max(2, self.size // 2)
+
+
+def _repeated(ids: Sequence[int], place: int, count: int) -> list[int]:
+    """What follows `place`; past the end of the text, itself again."""
+    found = list(ids[place : place + count])
+    while len(found) < count:
+        found += found[: count - len(found)]
+    return found
 
 
 class Lookup:
@@ -79,7 +90,7 @@ class Lookup:
             place = places.find(ids)
             if place is not None:
                 self._used = places
-                return ids[place : place + min(most, places.size)]
+                return _repeated(ids, place, min(most, places.size))
         return ()
 
     def told(self, guessed: int, right: int) -> None:

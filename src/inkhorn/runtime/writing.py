@@ -65,15 +65,16 @@ class Writing:
             self._score(turn, result.logits)
         if turn.scores or not turn.outputs:
             return []
-        drawn = result.tokens
+        drawn, failed = result.tokens, result.error is not None
         if turn.guesses:
-            drawn = drawn[: standing(turn.ids[-turn.guesses :], drawn)]
+            count = standing(turn.ids[-turn.guesses :], drawn)
+            drawn, failed = drawn[:count], failed and count > len(drawn)
         for count, token in enumerate(drawn, start=1):
             self._push(token, result.logprobs[count - 1] if result.logprobs else None)
             if self.ended:
                 return drawn[:count]
         request, length = self.request, len(self.request.ids) + len(drawn)
-        if result.error is not None and len(drawn) == len(result.tokens):
+        if failed:
             self._error = CheckpointError(f"the model's weights are damaged, at token {length}: {result.error}")
             self.ended = True
         elif request.overflow == "stop" and length > request.block_size:
