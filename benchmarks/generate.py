@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -85,11 +85,10 @@ def engines(args: Args, work: Work, *, ours_and_llama: bool = False) -> list[Apa
 
 def measure(peer: Apart, work: Work) -> Callable[[], float]:
     """Tokens a second, or milliseconds where a single token is asked for."""
-    prompts = work.prompts()
-    peer.write(prompts, min(work.new, 16))  # once to warm up
+    peer.measure(replace(work, new=min(work.new, 16)))  # once to warm up
 
     def once() -> float:
-        timing = peer.write(prompts, work.new)
+        timing = peer.measure(work)
         return 1e3 * timing.first if work.new == 1 else work.texts * work.new / (timing.first + timing.rest)
 
     return once

@@ -14,7 +14,19 @@ constexpr int TILE_ROWS = 2, TILE_BLOCKS = 2;
 #else
 constexpr int TILE_ROWS = 2, TILE_BLOCKS = 1;
 #endif
-constexpr int AHEAD = 1024;  // bytes of each block to ask for before they are needed
+constexpr size_t AHEAD = 1536;  // bytes of each block to ask for before they are needed
+
+// What each block's weights are asked for early: its own, and towards its end the beginning of the block that the same
+// place of the next tile will read.
+struct Ahead {
+  size_t own_end;   // up to here in a block its own are asked for
+  size_t distance;  // from there on
+  INK_INLINE Ahead of(const Matrix &m, int blocks) {
+    const size_t bytes = m.block_bytes();
+    return {bytes > AHEAD ? bytes - AHEAD : 0, AHEAD + (size_t)(blocks - 1) * bytes};
+  }
+  [[gnu::always_inline]] size_t at(size_t place) const { return place < own_end ? AHEAD : distance; }
+};
 
 template <class T>
 INK_INLINE T read(const uint8_t *from) {
@@ -30,11 +42,14 @@ template <int ROWS, int BLOCKS>
 void tile_fp32(const Matrix &m, const Activations &a, int32_t row, int32_t block, Floats (&out)[ROWS][BLOCKS]) {
   const uint8_t *w = m.weights + (size_t)block * m.block_bytes(), *x = a.rows + row * a.stride;
   const size_t next = m.block_bytes();
+  const Ahead ahead = Ahead::of(m, BLOCKS);
+  const uint8_t *const begin = w;
   EACH_ROW EACH_BLOCK out[r][n] = all(0.0f);
   for (int32_t k = 0; k < m.depth; k++, w += 64, x += 4) {
     Floats weights[BLOCKS];
+    const uint8_t *soon = w + ahead.at((size_t)(w - begin));
     EACH_BLOCK {
-      prefetch(w + n * next + AHEAD);
+      prefetch(soon + n * next);
       weights[n] = load((const float *)(w + n * next));
     }
     EACH_ROW {
@@ -48,9 +63,12 @@ template <int ROWS, int BLOCKS>
 void tile_bf16(const Matrix &m, const Activations &a, int32_t row, int32_t block, Floats (&out)[ROWS][BLOCKS]) {
   const uint8_t *w = m.weights + (size_t)block * m.block_bytes(), *x = a.rows + row * a.stride;
   const size_t next = m.block_bytes();
+  const Ahead ahead = Ahead::of(m, BLOCKS);
+  const uint8_t *const begin = w;
   EACH_ROW EACH_BLOCK out[r][n] = all(0.0f);
   for (int32_t k = 0; k < m.depth; k += 2, w += 64, x += 4) {
-    EACH_BLOCK prefetch(w + n * next + AHEAD);
+    const uint8_t *soon = w + ahead.at((size_t)(w - begin));
+    EACH_BLOCK prefetch(soon + n * next);
     EACH_ROW {
       const uint32_t pair = read<uint32_t>(x + r * a.stride);
       EACH_BLOCK out[r][n] = dot2(out[r][n], (const uint16_t *)(w + n * next), pair);
@@ -63,6 +81,8 @@ template <int BITS, int ROWS, int BLOCKS>
 void tile_int(const Matrix &m, const Activations &a, int32_t row, int32_t block, Floats (&out)[ROWS][BLOCKS]) {
   const uint8_t *w = m.weights + (size_t)block * m.block_bytes(), *x = a.rows + row * a.stride;
   const size_t next = m.block_bytes();
+  const Ahead ahead = Ahead::of(m, BLOCKS);
+  const uint8_t *const begin = w;
   constexpr int32_t STEP = BITS == 8 ? 4 : 8, OFFSET = BITS == 8 ? BIAS : 8;
   EACH_ROW EACH_BLOCK out[r][n] = all(0.0f);
   for (int32_t g = 0; g < m.groups; g++) {
@@ -71,8 +91,9 @@ void tile_int(const Matrix &m, const Activations &a, int32_t row, int32_t block,
     EACH_ROW EACH_BLOCK total[r][n] = all((int32_t)0);
     for (int32_t k = from; k < end; k += STEP, w += 64, x += STEP) {
       Bytes weights[BLOCKS];
+      const uint8_t *soon = w + ahead.at((size_t)(w - begin));
       EACH_BLOCK {
-        prefetch(w + n * next + AHEAD);
+        prefetch(soon + n * next);
         weights[n] = load_weights(w + n * next);
       }
       if constexpr (BITS == 8) {

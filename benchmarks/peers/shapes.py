@@ -34,10 +34,10 @@ class Work:
     prompt: int
     new: int
 
-    def prompts(self) -> list[list[int]]:
-        """Tokens by a small congruence: no matter which."""
-        vocab = SHAPES[self.shape].vocab_size
-        return [[(7919 * i + 104729 * j) % vocab for j in range(self.prompt)] for i in range(1, self.texts + 1)]
+    def prompts(self, number: int) -> list[list[int]]:
+        """Tokens by a small congruence, no matter which, but others for each number and text."""
+        vocab, first = SHAPES[self.shape].vocab_size, number * self.texts
+        return [[(7919 * i + 104729 * j) % vocab for j in range(self.prompt)] for i in range(first, first + self.texts)]
 
 
 def make_folder(work: Path, shape: str) -> Path:
