@@ -8,6 +8,7 @@ import platform
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -48,8 +49,8 @@ def machine() -> dict[str, Any]:
     if info.exists():
         cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
     versions = {"python": platform.python_version()}
-    for package in ("inkhorn", "numpy", "torch", "transformers"):
-        if importlib.util.find_spec(package):
+    for package in ("inkhorn", "numpy", "torch", "transformers", "llama_cpp_python", "ctranslate2"):
+        with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "versions": versions}
 

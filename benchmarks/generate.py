@@ -2,10 +2,10 @@
 
     python benchmarks/generate.py [--nanogpt FOLDER] [--only char,first] [--rounds 5] [--threads 2]
 
-Engines take turns in rounds, each in a process of its own, with the same random weights (speed does not depend on their values), prompts, lengths and
-threads. A rate is tokens written over the whole time from the request to the last token, the prompt's reading included.
-Inkhorn, transformers, CTranslate2 and nanoGPT sample at temperature 0.8; llama.cpp only computes the logits, which takes
-less. What is not installed is left out:
+Engines take turns in rounds, each in a process of its own, with the same random weights (speed does not depend on their
+values), prompts, lengths and threads. A rate is tokens written over the whole time from the request to the last token,
+the prompt's reading included. Inkhorn, transformers, CTranslate2 and nanoGPT sample at temperature 0.8; llama.cpp only
+computes the logits, which takes less. What is not installed is left out:
 
     pip install --no-deps llama-cpp-python==0.3.36 ctranslate2==4.8.5 gguf==0.19.0 diskcache==5.6.3
 """
@@ -69,7 +69,9 @@ class Args:
 def engines(args: Args, work: Work, *, ours_and_llama: bool = False) -> list[Apart]:
     """Every engine that is installed, each with the workload's model in a process of its own."""
     folder, threads, texts = make_folder(args.work, work.shape), args.threads, work.texts
-    found: list[Callable[[], Peer]] = [partial(Inkhorn, folder, q, threads, texts) for q in ("fp32", "bf16", "int8", "int4")]
+    found: list[Callable[[], Peer]] = [
+        partial(Inkhorn, folder, q, threads, texts) for q in ("fp32", "bf16", "int8", "int4")
+    ]
     if importlib.util.find_spec("llama_cpp"):
         found += [partial(LlamaCpp, folder, kind, threads, texts) for kind in ("F16", "Q8_0", "Q4_0")]
     if not ours_and_llama:
@@ -107,13 +109,16 @@ def busy_core() -> Iterator[None]:
         process.wait()
 
 
+def _read_speed(size: int, threads: int) -> float:
+    return float(kernel.library().ink_read_speed(size, threads, 10) / 1e9)
+
+
 def run(args: Args, name: str) -> list[Series]:
     """One workload's rounds."""
     if name == "memory":
-        speed = kernel.library().ink_read_speed
         sizes = {f"{mib} MiB": mib << 20 for mib in (5, 10, 20, 40, 128, 256)}
-        tests = {title: (lambda size=size: speed(size, args.threads, 10) / 1e9) for title, size in sizes.items()}
-        return interleave(args.rounds, tests, "GB/s")
+        reads = {title: partial(_read_speed, size, args.threads) for title, size in sizes.items()}
+        return interleave(args.rounds, reads, "GB/s")
     work = WORKLOADS["char" if name == "busy" else name]
     peers = engines(args, work, ours_and_llama=name == "busy")
     tests = {peer.name: measure(peer, work) for peer in peers}

@@ -128,7 +128,11 @@ def test_any_shape_in_any_company(config: ModelConfig, seed: int) -> None:
 def test_the_shipped_model_in_float32(path: str) -> None:
     folder = SHIPPED["shakespeare"]
     config = read_config(folder)
-    ids = load_tokenizer(folder).encode("ROMEO:\nBut, soft! what light through yonder window breaks?\n" * 4).tolist()[:240]
+    ids = (
+        load_tokenizer(folder)
+        .encode("ROMEO:\nBut, soft! what light through yonder window breaks?\n" * 4)
+        .tolist()[:240]
+    )
     expected = ReferenceModel(config, read_weights(folder, config)).forward(ids, Cache(config), every=True)
     found = logits_of(NativeBackend.from_pretrained(folder, quantize="fp32", slots=1), ids)
     assert np.abs(found - expected).max() <= 1e-4
@@ -188,11 +192,15 @@ def tiny(**changes: Any) -> ModelConfig:
     return replace(ModelConfig(vocab_size=23, block_size=24, n_layer=2, n_head=2, n_embd=32), **changes)
 
 
-def tokens_of(backend: NativeBackend | NumpyBackend, sampler: Sampler, ids: list[int], count: int, steps: int) -> list[int]:
+def tokens_of(
+    backend: NativeBackend | NumpyBackend, sampler: Sampler, ids: list[int], count: int, steps: int
+) -> list[int]:
     """Draw so many tokens, several in a call."""
     result = backend.run([Work(0, 0, ids, 1, sampler, len(ids))])[0]
     tokens = result.tokens
-    while len(tokens) < count and tokens[-1] != sampler.end_token and len(ids) + len(tokens) <= backend.config.block_size:
+    while (
+        len(tokens) < count and tokens[-1] != sampler.end_token and len(ids) + len(tokens) <= backend.config.block_size
+    ):
         at = len(ids) + len(tokens) - 1
         more = backend.run([Work(0, at, tokens[-1:], 1, sampler, at + 1)], min(steps, count - len(tokens)))[0]
         assert more.error is None
@@ -200,7 +208,9 @@ def tokens_of(backend: NativeBackend | NumpyBackend, sampler: Sampler, ids: list
     return tokens
 
 
-@pytest.mark.parametrize("how", [{"temperature": 0}, {}, {"top_k": 5}, {"top_p": 0.7}, {"min_p": 0.1, "temperature": 1.5}])
+@pytest.mark.parametrize(
+    "how", [{"temperature": 0}, {}, {"top_k": 5}, {"top_p": 0.7}, {"min_p": 0.1, "temperature": 1.5}]
+)
 def test_bursts_draw_what_numpy_draws_one_by_one(how: dict[str, Any]) -> None:
     config = tiny()
     weights = random_weights(config)
@@ -302,7 +312,7 @@ def test_weights_that_are_not_finite() -> None:
 
 
 def test_unknown_precisions_and_threads() -> None:
-    with pytest.raises(UsageError, match="int6'.*did you mean"):
+    with pytest.raises(UsageError, match=r"int6'.*did you mean"):
         pack(tiny(), random_weights(tiny()), "int6")
     with pytest.raises(UsageError, match="threads must be at least 1, not 0"):
         NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), threads=0)

@@ -50,7 +50,9 @@ logits_and_banned = st.integers(1, 60).flatmap(
     lambda size: st.tuples(
         st.lists(
             st.one_of(
-                st.floats(-50, 50, width=32), st.integers(-3, 3).map(float), st.sampled_from([-math.inf, 0.0, -0.0, 3e38])
+                st.floats(-50, 50, width=32),
+                st.integers(-3, 3).map(float),
+                st.sampled_from([-math.inf, 0.0, -0.0, 3e38]),
             ),
             min_size=size,
             max_size=size,

@@ -1,7 +1,7 @@
 """Engines that are measured side by side, each behind the same two questions.
 
-All take token ids and give seconds, so that no tokenizer is part of a measurement. An engine whose package is not installed
-is left out; nothing is fetched.
+All take token ids and give seconds, so that no tokenizer is part of a measurement. An engine whose package is not
+installed is left out; nothing is fetched.
 """
 
 from dataclasses import dataclass

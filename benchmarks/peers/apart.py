@@ -13,7 +13,7 @@ from peers.shapes import Work
 REST = 0.3
 """seconds for what has just run to fall asleep"""
 LEAST = 0.5
-"""seconds that a measurement takes: short texts are written again and again, or their first steps would be most of it"""
+"""seconds that a measurement takes: a short text is written again and again, or its first steps would be most of it"""
 
 
 def _serve(make: Callable[[], Peer], threads: int, ours: Connection) -> None:

@@ -10,7 +10,7 @@ class CTranslate2:
     """Weights kept as float32 or int8."""
 
     def __init__(self, folder: Path, kind: str, threads: int) -> None:
-        import ctranslate2  # type: ignore[import-not-found]
+        import ctranslate2
 
         self.name = f"CTranslate2 {kind}"
         converted = folder.parent / f"{folder.name}-ct2"

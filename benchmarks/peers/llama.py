@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers import Timing
 
 from inkhorn.config import ModelConfig
 from inkhorn.weights import read_config, read_weights
+from peers import Timing
 
 FILE_TYPES = {"F16": 1, "Q8_0": 7, "Q4_0": 2}  # enum llama_ftype
 
 
 def write_gguf(folder: Path, path: Path) -> None:
     """A checkpoint folder's GPT-2 as GGUF: matrices in float16, [out, in]."""
-    import gguf  # type: ignore[import-not-found]
+    import gguf
 
     config: ModelConfig = read_config(folder)
     weights = read_weights(folder, config)
@@ -55,7 +55,7 @@ class LlamaCpp:
     """Weights kept as F16, Q8_0 or Q4_0, each made by llama.cpp's own quantisation."""
 
     def __init__(self, folder: Path, kind: str, threads: int, sequences: int) -> None:
-        import llama_cpp  # type: ignore[import-not-found]
+        import llama_cpp
 
         self.lib: Any = llama_cpp
         self.name = f"llama.cpp {kind}"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 from common import load_module
-from peers import Timing
 
 from inkhorn.config import ModelConfig
+from peers import Timing
 
 
 class NanoGPT:

@@ -3,10 +3,9 @@
 import time
 from pathlib import Path
 
-from peers import Timing
-
 from inkhorn.config import SamplingParams
 from inkhorn.runtime.engine import Prompt, load
+from peers import Timing
 
 
 class Inkhorn:

@@ -1,4 +1,4 @@
-"""Models to measure with: random weights, as speed does not depend on their values, in a folder that every engine reads."""
+"""Models to measure with: random weights, for speed does not depend on their values, in a folder for every engine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ class Work:
 
 
 def make_folder(work: Path, shape: str) -> Path:
-    """The checkpoint folder of a shape, made if it is not there: a tokenizer whose tokens are t0, t1, ... goes with it."""
+    """The checkpoint folder of a shape, made if it is not there; its tokenizer has the words t0, t1 and so on."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast

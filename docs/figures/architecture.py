@@ -17,7 +17,7 @@ from sheet import MONO, SERIF, Point, arrow, box, path, phrase, save, sheet, sty
 from inkhorn.checkpoint import resolve_checkpoint
 from inkhorn.config import ModelConfig, SamplingParams
 from inkhorn.runtime.engine import Engine, load
-from inkhorn.runtime.reference import ACTIVATIONS, Array, Cache, Trace, softmax
+from inkhorn.runtime.reference import ACTIVATIONS, Array, Cache, ReferenceModel, Trace, softmax
 from inkhorn.tokenizer import END_OF_TEXT
 from inkhorn.weights import read_config, tensor_shapes
 
@@ -67,7 +67,8 @@ class Scene:
 def play(engine: Engine, prompt: str = PROMPT, seed: int = SEED) -> Scene:
     """Run the model on a prompt, and draw as the command does."""
     ids, params, trace = engine.prompt(prompt).ids, SamplingParams(seed=seed), Trace()
-    logits = engine.model.forward(ids, Cache(engine.config), trace, every=True)  # (T, V)
+    model = ReferenceModel.from_pretrained(resolve_checkpoint("shakespeare"))
+    logits = model.forward(ids, Cache(engine.config), trace, every=True)  # (T, V)
     shares = softmax(logits[-1] / np.float32(params.temperature))  # (V,)
     drawn = next(iter(engine.stream(engine.prompt(prompt), params))).token
     assert drawn is not None
@@ -442,7 +443,7 @@ LOOK = style(RULES, COLOURS)
 def main() -> None:
     """Draw it."""
     config = read_config(resolve_checkpoint("shakespeare"))
-    save(draw(config, play(load())), Path(sys.argv[1]) if len(sys.argv) > 1 else OUT)
+    save(draw(config, play(load(backend="numpy"))), Path(sys.argv[1]) if len(sys.argv) > 1 else OUT)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ def run(argv: list[str]) -> int:
     folder = resolve_checkpoint(args.model)
     if (args.out / "config.json").exists():
         raise CheckpointError(f"{args.out} already holds a checkpoint: give another folder, or delete it first")
-    file = _save(folder, args.out, args.dtype) if args.quantize is None else _save_packed(folder, args.out, args.quantize)
+    file = (
+        _save(folder, args.out, args.dtype) if args.quantize is None else _save_packed(folder, args.out, args.quantize)
+    )
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "README.md"):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, args.out / name)

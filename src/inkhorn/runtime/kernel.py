@@ -43,7 +43,10 @@ class Item(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("slot", "position", "n_ids", "n_outputs")),
-        *((name, ctypes.c_void_p) for name in ("ids", "sampling", "logits", "tokens", "n_tokens", "logprobs", "top_ids")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("ids", "sampling", "logits", "tokens", "n_tokens", "logprobs", "top_ids")
+        ),
     ]
 
 
@@ -95,7 +98,10 @@ def _open() -> tuple[ctypes.CDLL | None, str | None]:
     except (OSError, AttributeError) as error:
         return None, f"{path} cannot be used: {error}"
     if lib.ink_abi() != ABI:
-        return None, f"{path} is of another version (its interface is {lib.ink_abi()}, not {ABI}): install inkhorn again"
+        return (
+            None,
+            f"{path} is of another version (its interface is {lib.ink_abi()}, not {ABI}): install inkhorn again",
+        )
     return lib, None
 
 

@@ -76,7 +76,7 @@ class NativeBackend:
 
 
 class _Call:
-    """The structures of a call, kept from one to the next: making them anew would cost more than a small model's step."""
+    """The structures of a call, kept from one to the next: to make them anew would take longer than a small step."""
 
     def __init__(self, slots: int) -> None:
         self.items = (Item * slots)()

@@ -149,7 +149,7 @@ def save_packed(packed: Packed, folder: Path) -> Path:
         "abi": str(ABI),
         "quantize": packed.quantize,
         "group": str(packed.group),
-        "crc32": str(zlib.crc32(packed.data)),
+        "crc32": str(_checksum(packed.data)),
     }
     size = packed.data.nbytes
     tensor = {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}
@@ -161,7 +161,7 @@ def save_packed(packed: Packed, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             file.write(len(header).to_bytes(8, "little") + header)
-            file.write(memoryview(packed.data))
+            packed.data.tofile(file)
         flush(partial)
         partial.replace(path)
     except OSError as error:
@@ -169,6 +169,10 @@ def save_packed(packed: Packed, folder: Path) -> Path:
             partial.unlink()
         raise CheckpointError(f"cannot write {path}: {error}") from None
     return path
+
+
+def _checksum(data: Array) -> int:
+    return zlib.crc32(data.data)
 
 
 def _read_header(path: Path) -> _Saved:
@@ -198,7 +202,7 @@ def _read_header(path: Path) -> _Saved:
 def _map(path: Path, config: ModelConfig, saved: _Saved) -> Packed:
     """The file's bytes as they lie there: read as they are needed, and shared by all who run the model."""
     data = np.memmap(path, np.uint8, "r", saved.start, (saved.size,))
-    if zlib.crc32(data) != saved.crc32:
+    if _checksum(data) != saved.crc32:
         raise CheckpointError(f"{path} is damaged: its checksum is not what it was when the file was written")
     try:
         return Packed(config, saved.quantize, saved.group, data)

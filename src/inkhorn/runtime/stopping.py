@@ -52,6 +52,9 @@ class TextStream:
         for character in self._decoder.decode(self.token_bytes[token]):
             if self._ends_with(character):
                 break
+            if not self.params.stop:  # nothing to hold back for
+                shown.append(character)
+                continue
             self._held += character
             stop = self._stop_string()
             if stop:
