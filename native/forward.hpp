@@ -78,6 +78,12 @@ struct Member {
   bool alone(int32_t count) const { return count <= PRIVATE_ROWS; }
   Workspace &workspace(int32_t count) const { return alone(count) ? s.own[id] : s.shared; }
 
+  // Wait for the others; the weights of what comes next are asked for first.
+  void meet_before(const Matrix &next) {
+    warm(next, id, size);
+    s.team.meet();
+  }
+
   // Make rows of `source` ready for a product with `matrix`, normalised first if `norm` is given. `pick` names the rows,
   // if not all.
   Activations prepare(const float *source, const Matrix &matrix, const Norm *norm, int32_t count, const int32_t *pick) {
@@ -118,7 +124,7 @@ struct Member {
       for (; i + LANES <= width; i += LANES) store(x + i, Kind::widen(token + i) + Kind::widen(place + i));
       for (; i < width; i++) x[i] = one(token[i]) + one(place[i]);
     }
-    s.team.meet();
+    meet_before(m.layers[0].c_attn);
   }
   static float one(float x) { return x; }
   static float one(uint16_t bits) {
@@ -184,11 +190,11 @@ struct Member {
     const Activations a = prepare(s.x, w.c_attn, before, rows, nullptr);
     const float *base = pre || before == nullptr ? s.x : workspace(rows).normed;
     linear(w.c_attn, a, rows, id, size, [&](int32_t r, int32_t block, Floats out) { place(i, r, block, out); });
-    s.team.meet();
+    meet_before(w.attn_c_proj);
     attention<Kind>(s, i, id);
     s.team.meet();
     product(w.attn_c_proj, prepare(s.y, w.attn_c_proj, nullptr, rows, nullptr), s.x, m.width, base);
-    s.team.meet();
+    meet_before(w.c_fc);
 
     const Activations b = prepare(s.x, w.c_fc, pre ? &w.ln_2 : &w.ln_1, rows, nullptr);
     switch (m.config.activation) {
@@ -196,10 +202,10 @@ struct Member {
       case INK_GELU: activated(w.c_fc, b, [](Floats x) { return gelu(x); }); break;
       default: activated(w.c_fc, b, [](Floats x) { return relu(x); });
     }
-    s.team.meet();
+    meet_before(w.mlp_c_proj);
     const float *after = pre ? s.x : workspace(rows).normed;
     product(w.mlp_c_proj, prepare(s.hidden, w.mlp_c_proj, nullptr, rows, nullptr), s.x, m.width, after);
-    s.team.meet();
+    meet_before(i + 1 < m.config.n_layer ? m.layers[i + 1].c_attn : m.head);
   }
 
   void head() {

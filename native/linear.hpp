@@ -156,11 +156,23 @@ INK_INLINE void panel(const Matrix &m, const Activations &a, int32_t rows, int32
   }
 }
 
+// The first block of a member's share; that of the next member is its end.
+INK_INLINE int32_t share(const Matrix &m, int id, int size) { return (int32_t)((int64_t)m.blocks * id / size); }
+
+// Ask for the first weights of a member's share, before it waits for the others: they come meanwhile.
+static void warm(const Matrix &m, int id, int size) {
+  const size_t bytes = m.block_bytes();
+  const uint8_t *w = m.weights + (size_t)share(m, id, size) * bytes;
+  const int32_t blocks = share(m, id + 1, size) - share(m, id, size);
+  for (int32_t n = 0; n < TILE_BLOCKS && n < blocks; n++)
+    for (size_t at = 0; at < AHEAD && at < bytes; at += LINE) prefetch(w + n * bytes + at);
+}
+
 // The share of member `id` of `size`: store(row, block, sixteen outputs) for each row and each of its blocks.
 template <class Store>
 INK_INLINE void linear(const Matrix &m, const Activations &a, int32_t rows, int id, int size, const Store &store) {
-  const int32_t end = (int32_t)((int64_t)m.blocks * (id + 1) / size);
-  int32_t block = (int32_t)((int64_t)m.blocks * id / size);
+  const int32_t end = share(m, id + 1, size);
+  int32_t block = share(m, id, size);
   if constexpr (TILE_BLOCKS >= 4)
     for (; block + 4 <= end; block += 4) panel<4>(m, a, rows, block, store);
   if constexpr (TILE_BLOCKS >= 2)

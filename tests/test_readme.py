@@ -63,3 +63,12 @@ def test_every_link_leads_somewhere(page: str) -> None:
         if heading:
             headings = re.findall(r"^#+ (.*)", file.read_text(encoding="utf-8"), re.M)
             assert heading in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings], heading
+
+
+@pytest.mark.parametrize("program", re.findall(r"^```python\n(.*?)^```", README, re.M | re.S))
+def test_a_program_runs(program: str, folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) > 100

@@ -1,0 +1,59 @@
+"""Process start to first character: `inkhorn generate` with the shipped model, as a user waits for it.
+
+    python benchmarks/start.py [--rounds 20]
+
+The clock runs from the start of the process until a character beyond the prompt has come through a pipe; weights and
+modules are in the system's cache, as at a second start.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tyro
+from common import interleave, report
+
+PROMPT = "ROMEO:"
+PROGRAM = "import sys; from inkhorn.cli import main; sys.exit(main())"
+
+
+@dataclass
+class Args:
+    rounds: int = 20
+    """starts of each"""
+
+
+def first_character(*flags: str) -> Callable[[], float]:
+    command = [sys.executable, "-c", PROGRAM, "generate", PROMPT, "--words", "40", "--seed", "1", *flags]
+
+    def measure() -> float:
+        start = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.read(len(PROMPT) + 1)
+            seconds = time.perf_counter() - start
+            process.communicate()
+        return 1e3 * seconds
+
+    measure()
+    return measure
+
+
+def python_alone() -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import numpy"], check=True)
+    return 1e3 * (time.perf_counter() - start)
+
+
+def main() -> None:
+    args = tyro.cli(Args, description=__doc__)
+    contenders = {
+        f"inkhorn generate, {kept}": first_character("--quantize", kept) for kept in ("int8", "bf16", "fp32", "int4")
+    }
+    report("Start to first character", interleave(args.rounds, contenders | {"import numpy": python_alone}, "ms"), {})
+
+
+if __name__ == "__main__":
+    main()
