@@ -19,7 +19,7 @@ constexpr double INVERSE_FACTORIALS[] = {
     1.0 / 720.0,        1.0 / 120.0,       1.0 / 24.0,       1.0 / 6.0,       1.0 / 2.0,      1.0,           1.0};
 
 // e**x for x <= 0: sampling.exp, operation by operation.
-inline double exp_below(double x) {
+[[gnu::always_inline]] inline double exp_below(double x) {
   constexpr double MAGIC = 6755399441055744.0;  // 1.5 * 2**52: added, it leaves no room for a fraction
   const double bounded = x > -700.0 ? x : -700.0;
   const double shifted = bounded * 1.4426950408889634 + MAGIC, n = shifted - MAGIC;
@@ -32,13 +32,50 @@ inline double exp_below(double x) {
   return x < -700.0 ? 0.0 : result;
 }
 
-INK_CLONES void exponentials(const float *logits, int32_t count, double largest, double temperature, double *weights) {
-  for (int32_t i = 0; i < count; i++) weights[i] = exp_below(((double)logits[i] - largest) / temperature);
+// Without the division where it changes nothing: what it costs is most of the loop.
+template <bool DIVIDE>
+[[gnu::always_inline]] inline void some_exponentials(const float *logits, int32_t count, double largest,
+                                                     double temperature, double *weights) {
+  for (int32_t i = 0; i < count; i++) {
+    const double below = (double)logits[i] - largest;
+    weights[i] = exp_below(DIVIDE ? below / temperature : below);
+  }
 }
 
-// Without the division: what it costs is most of the loop.
-INK_CLONES void exponentials(const float *logits, int32_t count, double largest, double *weights) {
-  for (int32_t i = 0; i < count; i++) weights[i] = exp_below((double)logits[i] - largest);
+// Adds the weights from one id to the next to `sum`, one after the other.
+[[gnu::always_inline]] inline double add(double sum, const double *weights, int32_t count) {
+  for (int32_t i = 0; i < count; i++) sum += weights[i];
+  return sum;
+}
+
+constexpr int32_t BLOCK = 64;  // ids between two running sums that are kept
+constexpr int32_t PIECE = 16;  // so few that a processor adds those of a piece while it computes the next
+
+// A weight for each token, 0 for the banned ones; the sum before each block; returns the sum of all.
+template <bool DIVIDE>
+[[gnu::always_inline]] inline double weigh_all(const float *logits, int32_t count, double largest,
+                                               const ink_sampling &params, double *weights, double *sums) {
+  const int32_t *banned = params.banned, *const last = params.banned + params.n_banned;
+  double sum = 0.0;
+  for (int32_t i = 0; i < count; i += PIECE) {
+    if (i % BLOCK == 0) sums[i / BLOCK] = sum;
+    const int32_t size = std::min(PIECE, count - i);
+    if (size == PIECE)
+      some_exponentials<DIVIDE>(logits + i, PIECE, largest, params.temperature, weights + i);
+    else
+      some_exponentials<DIVIDE>(logits + i, size, largest, params.temperature, weights + i);
+    while (banned != last && *banned < i + size) weights[*banned++] = 0.0;
+    sum = size == PIECE ? add(sum, weights + i, PIECE) : add(sum, weights + i, size);
+  }
+  return sum;
+}
+INK_CLONES double weigh_divided(const float *logits, int32_t count, double largest, const ink_sampling &params,
+                                double *weights, double *sums) {
+  return weigh_all<true>(logits, count, largest, params, weights, sums);
+}
+INK_CLONES double weigh_plain(const float *logits, int32_t count, double largest, const ink_sampling &params,
+                              double *weights, double *sums) {
+  return weigh_all<false>(logits, count, largest, params, weights, sums);
 }
 
 // The largest of sixteen interleaved parts each; `bad` if one is NaN or +inf.
@@ -76,7 +113,12 @@ inline int32_t id_of(uint64_t key) { return (int32_t)(uint32_t)key; }
 class Draw {
  public:
   Draw(const float *logits, int32_t vocab_size, const ink_sampling &params, Scratch &scratch)
-      : logits_(logits), size_(vocab_size), params_(params), weights_(scratch.weights.data()), keys_(scratch.keys.data()) {}
+      : logits_(logits),
+        size_(vocab_size),
+        params_(params),
+        weights_(scratch.weights.data()),
+        sums_(scratch.sums.data()),
+        keys_(scratch.keys.data()) {}
 
   // 2. and 3. The largest logit, of tokens that are not banned: what lies between them is looked at piece by piece.
   bool find_largest() {
@@ -99,11 +141,8 @@ class Draw {
 
   // 5. before 4.: a weight for each, 0 for those that are not drawn.
   void weigh() {
-    if (params_.temperature == 1.0)
-      exponentials(logits_, size_, largest_, weights_);
-    else
-      exponentials(logits_, size_, largest_, params_.temperature, weights_);
-    for (int32_t b = 0; b < params_.n_banned; b++) weights_[params_.banned[b]] = 0.0;
+    const auto weigh = params_.temperature == 1.0 ? weigh_plain : weigh_divided;
+    total_ = weigh(logits_, size_, largest_, params_, weights_, sums_);
   }
 
   // 4. The first top_k by (-l, id): a heap of the best so far, its worst on top. Ids ascend, so a later equal is worse.
@@ -127,7 +166,7 @@ class Draw {
   // size of their weight finds necessary; if rounding makes them too few, all.
   void keep_top_p() {
     if (!(params_.top_p < 1.0)) return;
-    const double bound = params_.top_p * total();
+    const double bound = params_.top_p * total_;
     const int32_t likely = gather(threshold(bound));
     int32_t count = beginning(likely, bound);
     if (count < 0) count = beginning(gather(0.0), bound);
@@ -139,13 +178,16 @@ class Draw {
     if (!(params_.min_p > 0.0)) return;
     for (int32_t i = 0; i < size_; i++)
       if (weights_[i] < params_.min_p) weights_[i] = 0.0;
+    add_up();
   }
 
-  // 8.
+  // 8. The running sum never falls: the block where it exceeds the bound is the last one that begins at or below it.
   int32_t pick(double u) const {
-    const double bound = u * total();
-    double running = 0.0;
-    for (int32_t i = 0; i < size_; i++) {
+    const double bound = u * total_;
+    double *const end = sums_ + (size_ + BLOCK - 1) / BLOCK;
+    const auto block = (int32_t)(std::upper_bound(sums_, end, bound) - sums_) - 1;
+    double running = sums_[block];
+    for (int32_t i = block * BLOCK; i < size_; i++) {
       running += weights_[i];
       if (running > bound) return i;
     }
@@ -168,10 +210,13 @@ class Draw {
     }
   }
 
-  double total() const {
-    double sum = 0.0;
-    for (int32_t i = 0; i < size_; i++) sum += weights_[i];
-    return sum;
+  // The sums anew, after weights were taken away.
+  void add_up() {
+    total_ = 0.0;
+    for (int32_t i = 0; i < size_; i += BLOCK) {
+      sums_[i / BLOCK] = total_;
+      total_ = add(total_, weights_ + i, std::min(BLOCK, size_ - i));
+    }
   }
 
   // A weight such that those above it have a sum beyond the bound: sums by the binary digits of the weights, 16 steps for
@@ -222,14 +267,17 @@ class Draw {
       next = id + 1;
     }
     std::fill(weights_ + next, weights_ + size_, 0.0);
+    add_up();
   }
 
   const float *logits_;
   const int32_t size_;
   const ink_sampling &params_;
   double *weights_;
+  double *sums_;
   uint64_t *keys_;
   float largest_ = -INFINITY;
+  double total_ = 0.0;
 };
 
 }  // namespace
@@ -262,9 +310,7 @@ void log_probabilities(const float *logits, int32_t vocab_size, int32_t token, i
   const double largest = largest_of(logits, vocab_size, bad);
   double *weights = scratch.weights.data();
   uint64_t *keys = scratch.keys.data();
-  exponentials(logits, vocab_size, largest, weights);
-  double total = 0.0;
-  for (int32_t i = 0; i < vocab_size; i++) total += weights[i];
+  const double total = weigh_plain(logits, vocab_size, largest, ink_sampling{}, weights, scratch.sums.data());
   const double normalizer = largest + std::log(total);
   logprobs[0] = (float)((double)logits[token] - normalizer);
   for (int32_t i = 0; i < vocab_size; i++) keys[i] = key_of(logits[i], i);

@@ -13,9 +13,11 @@ struct Scratch {
   void reserve(int32_t vocab_size) {
     if (weights.size() >= (size_t)vocab_size) return;
     weights.resize((size_t)vocab_size);
+    sums.resize((size_t)vocab_size);
     keys.resize((size_t)vocab_size);
   }
   std::vector<double> weights;  // of every token; 0 for those that are not drawn
+  std::vector<double> sums;     // of the weights before each block of ids
   std::vector<uint64_t> keys;   // of candidates that are put into order
 };
 

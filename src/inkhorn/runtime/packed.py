@@ -109,10 +109,11 @@ def pack(config: ModelConfig, weights: Mapping[str, Array], quantize: str, group
 
 def _pages(size: int) -> Array:
     """Zeros on pages of their own: large pages where the system has them, which spares a large model its page walks."""
-    pages = mmap.mmap(-1, size)
-    if size >= 2**22:
-        with suppress(AttributeError, OSError):
-            pages.madvise(mmap.MADV_HUGEPAGE)
+    try:  # private: what is shared between processes gets no large pages
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    except (AttributeError, OSError):  # not Linux, or built without them
+        pages = mmap.mmap(-1, size)
     return np.frombuffer(pages, np.uint8, size)
 
 
