@@ -161,7 +161,8 @@ def test_transformers_is_for_tests_only_and_heavy_things_for_who_needs_them() ->
 
 def test_modules_only_define_things() -> None:
     """At its top a module has imports, definitions, names and docstrings: no loops, no calls for their effect."""
-    allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    allowed = (ast.Import, ast.ImportFrom, *functions, ast.ClassDef, ast.Assign, ast.AnnAssign)
     for module, path in modules().items():
         if module == "__main__":
             continue

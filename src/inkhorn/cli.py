@@ -10,6 +10,8 @@ from inkhorn.errors import InkhornError
 
 COMMANDS = {
     "generate": 'continue a prompt; the word may be left out: inkhorn "ROMEO:"',
+    "serve": "OpenAI's API and a page to write on, at http://127.0.0.1:8000",
+    "page": "the page as a folder for any static host: the model runs in the browser",
     "train": "train a model by a recipe, on a named corpus or your own text",
     "eval": "the loss of a model over a whole text",
     "data": "list and build the named corpora",
@@ -17,6 +19,17 @@ COMMANDS = {
     "info": "which backend writes here, and why",
     "export": "write a checkpoint folder in another precision, for transformers and friends",
 }
+
+EXTRAS = {
+    "torch": "train",
+    "matplotlib": "train",
+    "fastapi": "serve",
+    "pydantic": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
+}
+"""Which half of the installation brings a module."""
 
 USAGE = "\n".join(
     [
@@ -58,9 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in ("torch", "matplotlib"):
+        half = EXTRAS.get(missing)
+        if half is None:
             raise
-        told = f"inkhorn: this needs {missing}: pip install 'inkhorn[train]', or in a clone pip install -e '.[train]'"
+        told = f"inkhorn: this needs {missing}: pip install 'inkhorn[{half}]', or in a clone pip install -e '.[{half}]'"
         print(told, file=sys.stderr)  # noqa: T201
         return 1
 

@@ -211,12 +211,16 @@ class SamplingParams:
     """same seed, same text; a new one each time when absent"""
     max_tokens: int | None = None
     """write at most this many tokens"""
+    min_tokens: int = 0
+    """write at least this many: no stop string and no token ends the text before"""
     max_words: int | None = None
     """stop after this many words"""
     end_at_sentence: bool = False
     """stop at the end of a sentence, the first one after --words when both are given"""
     stop: tuple[str, ...] = ()
     """stop before any of these strings"""
+    stop_token_ids: tuple[int, ...] = ()
+    """stop before any of these tokens, as before the end-of-text token"""
     ignore_eos: bool = False
     """never draw the end-of-text token, so only the limits end the text"""
     overflow: Overflow = "window"
@@ -239,14 +243,20 @@ class SamplingParams:
             ("top_k", 0, math.inf, "0 (keep all) or more"),
             ("seed", 0, 2**64 - 1, "from 0 to 2**64 - 1"),
             ("max_tokens", 1, math.inf, "at least 1"),
+            ("min_tokens", 0, math.inf, "0 or more"),
             ("max_words", 1, math.inf, "at least 1"),
         ):
             value = getattr(self, name)
-            ok = (value is None and name != "top_k") or (type(value) is int and low <= value <= high)
+            absent = value is None and name not in ("top_k", "min_tokens")
+            ok = absent or (type(value) is int and low <= value <= high)
             require(ok, f"{name} must be a whole number, {what}, not {value!r}")
         for token, bias in self.logit_bias.items():
             require(token >= 0, f"logit_bias: {token} is not a token id")
             require(-100 <= bias <= 100, f"logit_bias of token {token} must be from -100 to 100, not {bias}")
         require(not isinstance(self.stop, str), f"stop must be several strings, such as ({self.stop!r},), not one")
         require("" not in self.stop, "a stop string must not be empty")
+        fits = self.max_tokens is None or self.min_tokens <= self.max_tokens
+        require(fits, f"min_tokens is {self.min_tokens}, above max_tokens, {self.max_tokens}")
+        wrong = [token for token in self.stop_token_ids if token < 0]
+        require(not wrong, f"stop_token_ids: {wrong[:1]} is not a token id")
         require(self.overflow in get_args(Overflow), f"overflow must be one of {', '.join(get_args(Overflow))}")

@@ -79,12 +79,15 @@ class Backend(Protocol):
     Attributes:
         config: its shape.
         name: for people: which backend, how the weights are kept, with how many threads.
+        arithmetic: how the weights are kept and with which instructions it computes: where that is the same, so are the
+            bits.
         slots: how many sequences may have a cache at once.
 
     """
 
     config: ModelConfig
     name: str
+    arithmetic: str
     slots: int
 
     def run(self, work: Sequence[Work], steps: int = 1) -> list[Result]:

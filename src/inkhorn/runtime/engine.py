@@ -128,10 +128,16 @@ class Engine:
                 f"the prompt has {len(prompt.ids):,} tokens, the block {block}: with overflow stop it must fit; "
                 "shorten it, or use overflow window"
             )
-        for token in params.logit_bias:
-            require(token < vocab, f"logit_bias: this model has no token {token}, its ids are 0 to {vocab - 1}")
+        for name, tokens in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
+            for token in tokens:
+                require(token < vocab, f"{name}: this model has no token {token}, its ids are 0 to {vocab - 1}")
         if logprobs is not None:
             require(0 <= logprobs <= vocab, f"logprobs must be from 0 to {vocab}, the vocabulary, not {logprobs}")
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many texts are being written, and how many wait for a slot."""
+        return self._loop.load
 
     def abort(self, handle: Handle) -> None:
         """Give a text up: as `handle.abort()`."""

@@ -1,5 +1,6 @@
 """The consumer's end of a text being written: iterate over it, wait for it, or give it up."""
 
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
@@ -26,11 +27,13 @@ class Handle(Iterator[Piece], AsyncIterator[Piece]):
 
     Attributes:
         prompt_logprobs: once there is a piece: of each token of the prompt, if asked for.
+        submitted, first, last: when it was made, and when the first and the latest pieces came, by time.perf_counter.
 
     """
 
     def __init__(self, give_up: Callable[[], None]) -> None:
         self.prompt_logprobs: tuple[TokenLogprobs | None, ...] = ()
+        self.submitted = self.first = self.last = time.perf_counter()
         self._give_up = give_up
         self._batches: SimpleQueue[Batch] = SimpleQueue()
         self._pieces: deque[Piece] = deque()
@@ -41,6 +44,9 @@ class Handle(Iterator[Piece], AsyncIterator[Piece]):
 
     def put(self, pieces: Sequence[Piece], error: BaseException | None = None, *, last: bool = False) -> None:
         """Deliver pieces, from another thread. The consumer is awakened once."""
+        self.last = time.perf_counter()
+        if self.first == self.submitted:
+            self.first = self.last
         self._batches.put((pieces, error, last))
         wake = self._wake
         if wake is not None:
@@ -77,6 +83,25 @@ class Handle(Iterator[Piece], AsyncIterator[Piece]):
                 await arrived.wait()
                 arrived.clear()
         return self._pieces.popleft()
+
+    async def gather(self, seconds: float) -> list[Piece]:
+        """The next pieces: what has come so many seconds after the first of them; an empty list after the end."""
+        import asyncio
+
+        try:
+            pieces = [await anext(self)]
+        except StopAsyncIteration:
+            return []
+        if not self._ended:
+            await asyncio.sleep(seconds)
+        while not self._ended:
+            try:
+                self._open(self._batches.get_nowait())
+            except Empty:
+                break
+        pieces.extend(self._pieces)
+        self._pieces.clear()
+        return pieces
 
     def _listen(self) -> "asyncio.Event":
         """The event of the running loop that is set whenever something was delivered."""

@@ -48,6 +48,12 @@ class Loop:
             self._scheduler.drop(request)
         writing.handle.put([], last=True)
 
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many texts are being written, and how many wait for a slot."""
+        with self._changed:
+            return len(self._scheduler.running), len(self._scheduler.waiting)
+
     def stop(self) -> None:
         """End the thread after the call under way. Texts that are not finished get an error."""
         with self._changed:

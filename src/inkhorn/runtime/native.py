@@ -35,6 +35,7 @@ class NativeBackend:
         rows = self.config.n_embd * (4 if packed.quantize == "fp32" else 2)
         self.weight_bytes = packed.data.nbytes - (self.config.vocab_size + self.config.block_size) * rows
         self.name = f"native ({path()}, {packed.quantize}, {self.threads} thread{'s' * (self.threads > 1)})"
+        self.arithmetic = f"{packed.quantize}_{path()}"
         self._session = ctypes.c_void_p()
         self._call = _Call(slots)
         check(self._lib.ink_session_open(packed.handle, slots, self.threads, ctypes.byref(self._session)))

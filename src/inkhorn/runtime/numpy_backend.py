@@ -51,7 +51,7 @@ class NumpyBackend:
     def __init__(self, model: ReferenceModel, slots: int = 8) -> None:
         require(slots >= 1, f"slots must be at least 1, not {slots}")
         self.model, self.config, self.slots = model, model.config, slots
-        self.name = "numpy (fp32)"
+        self.name, self.arithmetic = "numpy (fp32)", "fp32_numpy"
         self._slots: list[_Slot | None] = [None] * slots
 
     @classmethod

@@ -135,12 +135,15 @@ class ReferenceModel:
             if not wanted:
                 trace.clear()  # or a large model would hold the attention of all its layers
         cache.length = end
-        if not every:
-            x = x[-1:]  # (1, C)
+        logits = self.lens(x if every else x[-1:])  # (T or 1, V)
+        trace["logits"] = logits
+        return logits
+
+    def lens(self, x: Array) -> Array:
+        """Logits (T, V) of a residual stream (T, C): of the last block's, the model's own."""
         if self.config.pre_norm:
             x = self._norm(x, self.weights, "ln_f")
-        logits: Array = x @ self.head.T  # (T or 1, V)
-        trace["logits"] = logits
+        logits: Array = x @ self.head.T  # (T, V)
         return logits
 
     def _norm(self, x: Array, weights: Mapping[str, Array], name: str) -> Array:

@@ -9,6 +9,7 @@ generator (Philox4x64-10, Salmon et al. 2011).
          in prompt or text:  l = l / repetition_penalty if l > 0 else l * repetition_penalty
          in the text:        l = l - presence_penalty - frequency_penalty * count
          l = l + logit_bias
+       banned tokens get -inf; before the text has min_tokens, so do those that would end it
     2. candidates = the tokens that may be drawn (l above -inf), by ascending id; m = the largest l
     3. temperature 0: the first candidate whose l is m. Otherwise
     4. keep the first top_k by (-l, id) (0: all)
@@ -98,8 +99,11 @@ class Sampler:
         self.seed = secrets.randbits(63) if params.seed is None else params.seed
         self.banned = np.array(sorted(banned), np.int32)
         self.plain = params.repetition_penalty == 1.0 and not (
-            params.presence_penalty or params.frequency_penalty or params.logit_bias
+            params.presence_penalty or params.frequency_penalty or params.logit_bias or params.min_tokens
         )
+        ends = {*params.stop_token_ids, *(() if end_token is None else (end_token,))}
+        self._ends = np.array(sorted(ends), np.int32)
+        self._drawn = 0
         self.counts: dict[int, int] = {}
         self.seen = set(prompt) if params.repetition_penalty != 1.0 else set()
 
@@ -108,6 +112,7 @@ class Sampler:
         token = sample(self._adjusted(logits), self.params, uniform(self.seed, self.choice, position))
         self.counts[token] = self.counts.get(token, 0) + 1
         self.seen.add(token)
+        self._drawn += 1
         return token
 
     def _adjusted(self, logits: "np.ndarray[Any, np.dtype[np.float32]]") -> Doubles:
@@ -122,6 +127,8 @@ class Sampler:
         for token, bias in params.logit_bias.items():
             adjusted[token] += bias
         adjusted[self.banned] = -np.inf
+        if self._drawn < params.min_tokens:
+            adjusted[self._ends] = -np.inf
         return adjusted
 
 

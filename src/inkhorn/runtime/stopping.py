@@ -52,7 +52,7 @@ class TextStream:
         for character in self._decoder.decode(self.token_bytes[token]):
             if self._ends_with(character):
                 break
-            if not self.params.stop:  # nothing to hold back for
+            if not self.params.stop or self.tokens < self.params.min_tokens:  # nothing to hold back for
                 shown.append(character)
                 continue
             self._held += character

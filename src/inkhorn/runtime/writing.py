@@ -92,7 +92,7 @@ class Writing:
         self._pieces = []
 
     def _push(self, token: int, logprobs: TokenLogprobs | None) -> None:
-        ends = token == self.sampler.end_token
+        ends = token == self.sampler.end_token or token in self.stream.params.stop_token_ids
         text = self.stream.finish("stop") if ends else self.stream.push(token)
         self._pieces.append(Piece(text, token, self.stream.finish_reason, logprobs))
         self.ended = self.stream.finish_reason is not None

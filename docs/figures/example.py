@@ -1,0 +1,57 @@
+"""Make src/inkhorn/server/web/example.json: a text of the shipped model with all that the page's tour shows of it.
+
+python docs/figures/example.py
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from inkhorn.checkpoint import resolve_checkpoint
+from inkhorn.config import SamplingParams
+from inkhorn.explain import explain
+from inkhorn.runtime.engine import load
+from inkhorn.runtime.reference import ReferenceModel
+from inkhorn.tokenizer import load_tokenizer
+
+TARGET = Path(__file__).parents[2] / "src/inkhorn/server/web/example.json"
+MODEL, PROMPT, SEED, TOKENS, TOP = "shakespeare", "JULIET:\nO ", 4, 14, 5
+TEMPERATURE = 0.5
+
+
+def make() -> dict[str, Any]:
+    """The example, as the page reads it."""
+    folder = resolve_checkpoint(MODEL)
+    tokenizer, model = load_tokenizer(folder), ReferenceModel.from_pretrained(folder)
+    texts = [token.decode("utf-8", "replace") for token in tokenizer.token_bytes]
+    params = SamplingParams(temperature=TEMPERATURE, seed=SEED, max_tokens=TOKENS)
+    with load(MODEL, backend="numpy") as engine:  # float32: the same on every machine, but for the last bits
+        text = engine.complete(PROMPT, params, logprobs=TOP)
+    prompt = tokenizer.encode(PROMPT).tolist()
+    ids = [*prompt, *text.ids]
+    tokens = [
+        {
+            "text": texts[token],
+            "logprob": round(odds.logprob, 3),
+            "top": [[texts[other], round(logprob, 3)] for other, logprob in odds.top],
+        }
+        for token, odds in zip(text.ids, text.logprobs, strict=True)
+    ]
+    explanations = [explain(model, tokenizer, ids, layer).to_json() for layer in range(model.config.n_layer)]
+    for other in explanations[1:]:  # what is the same for every layer stands in the first one only
+        del other["last"]["wte"], other["last"]["wpe"]
+        for name in set(other) - {"layer", "attention", "last"}:
+            del other[name]
+    return {
+        "request": {"model": MODEL, "prompt": PROMPT, "temperature": TEMPERATURE, "seed": SEED, "max_tokens": TOKENS},
+        "text": PROMPT + text.text,
+        "prompt_tokens": len(prompt),
+        "tokens": tokens,
+        "explanations": explanations,
+    }
+
+
+if __name__ == "__main__":
+    data = json.dumps(make(), ensure_ascii=False, separators=(",", ":"))
+    TARGET.write_text(data + "\n", encoding="utf-8")
+    print(f"{TARGET.name}: {len(data):,} characters")  # noqa: T201
