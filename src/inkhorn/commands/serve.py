@@ -11,7 +11,6 @@ import tyro
 from inkhorn.commands.flags import parse
 from inkhorn.config import require
 from inkhorn.errors import UsageError
-from inkhorn.runtime.loading import SLOTS
 from inkhorn.server.settings import Limits, Settings
 from inkhorn.unknown import UnknownPolicy
 
@@ -32,8 +31,8 @@ class ServeArgs:
     """how the weights are kept: as for generate"""
     threads: int | None = None
     """use at most so many threads for each model"""
-    slots: int = SLOTS
-    """how many texts each model writes at once"""
+    slots: int = 64
+    """how many texts each model writes at once; more wait"""
     api_key: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """a key that clients must send; may be given several times; also from INKHORN_API_KEY, separated by commas"""
     api_key_file: Path | None = None

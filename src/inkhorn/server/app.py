@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 import inkhorn
 from inkhorn.server import answers, chat, completions
@@ -71,7 +72,7 @@ def create_app(models: Models, settings: Settings | None = None) -> FastAPI:
         async def docs() -> Response:
             return Response((WEB / "docs.html").read_bytes(), media_type="text/html")
 
-        app.mount("/", StaticFiles(directory=WEB, html=True), name="page")
+        app.mount("/", GZipMiddleware(StaticFiles(directory=WEB, html=True)), name="page")
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"]

@@ -18,7 +18,7 @@ class Looking:
     """The thread and its queue."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "inkhorn-explain")
+        self._thread: ThreadPoolExecutor | None = None
         self._waiting = 0
 
     async def explain(self, request: ExplainRequest, models: Models, settings: Settings) -> dict[str, Any]:
@@ -28,6 +28,7 @@ class Looking:
             message = f"{self._waiting} looks inside are waiting already: try again later"
             raise ApiError(429, message, code="queue_full", headers={"Retry-After": "1"})
         self._waiting += 1
+        self._thread = self._thread or ThreadPoolExecutor(1, "inkhorn-explain")
         try:
             look = asyncio.get_running_loop().run_in_executor(self._thread, _look, model, request, settings)
             return await within(settings.limits.max_seconds, look)
@@ -36,7 +37,9 @@ class Looking:
 
     def close(self) -> None:
         """End the thread after what it is at."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+            self._thread = None
 
 
 def _look(model: ServedModel, request: ExplainRequest, settings: Settings) -> dict[str, Any]:

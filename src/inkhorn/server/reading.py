@@ -17,9 +17,12 @@ Batch = tuple[int, list[Piece]]
 
 
 async def read(handle: Handle, seconds: float, meter: TextMeter) -> AsyncIterator[list[Piece]]:
-    """The pieces of a text, those of so many seconds together. However reading ends, the text is given up."""
+    """The pieces of a text: the first at once, then those of so many seconds together. However reading ends, the text is
+    given up."""
     try:
-        while pieces := await handle.gather(seconds):
+        wait = 0.0
+        while pieces := await handle.gather(wait):
+            wait = seconds
             meter.came(handle, pieces)
             yield pieces
     finally:
