@@ -2,11 +2,11 @@
 
     python benchmarks/serve.py [--clients 1,8,64,256] [--rounds 3] [--requests 10000] [--llama GGUF]
 
-The clients are one process beside the server, on the same cores, so they take their share of them. Each sends a prompt, reads
-256 tokens as they come, and sends the next one: as many texts in all as make some seconds. Told are tokens a second over
-all clients, the time to the first event, and the time between two events of a stream (an event holds what was
-written in 15 ms). Then short requests, one after the other on eight connections, while the server's memory is watched.
-With --llama, llama.cpp's Python server takes turns, on a GGUF of the same model (inkhorn export --gguf).
+The clients are one process beside the server, on the same cores, so they take their share of them. Each sends a
+prompt, reads 256 tokens as they come, and sends the next one: as many texts in all as make some seconds. Told are
+tokens a second over all clients, the time to the first event, and the time between two events of a stream (an event
+holds what was written in 15 ms). Then short requests, eight at once, while the server's memory is watched. With
+--llama, llama.cpp's Python server takes its turn, on a GGUF of the same model.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ async def stream(port: int, seed: int, tokens: int, seen: Seen) -> None:
     start = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: l\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        head = "POST /v1/completions HTTP/1.1\r\nHost: l\r\nConnection: close\r\nContent-Type: application/json\r\n"
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         last, events, written = start, 0, 0
         while line := await reader.readline():

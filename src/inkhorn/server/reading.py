@@ -17,8 +17,8 @@ Batch = tuple[int, list[Piece]]
 
 
 async def read(handle: Handle, seconds: float, meter: TextMeter) -> AsyncIterator[list[Piece]]:
-    """The pieces of a text: the first at once, then those of so many seconds together. However reading ends, the text is
-    given up."""
+    """The pieces of a text: the first at once, then those of so many seconds together. However reading ends, the text
+    is given up."""
     try:
         wait = 0.0
         while pieces := await handle.gather(wait):

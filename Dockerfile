@@ -1,0 +1,22 @@
+# A small image that serves the shipped model. The kernel is compiled in the first stage and carries every instruction set of
+# its processor family, so the image runs anywhere the family does.
+#
+#     docker build -t inkhorn . && docker run --rm -p 8000:8000 inkhorn --api-key SECRET
+FROM python:3.11-slim AS build
+RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
+WORKDIR /source
+COPY pyproject.toml constraints.txt CMakeLists.txt README.md LICENSE ./
+COPY native native
+COPY src src
+RUN python -m venv /opt/inkhorn \
+ && /opt/inkhorn/bin/pip install --no-cache-dir -c constraints.txt '.[serve]' \
+ && /opt/inkhorn/bin/python -c 'from inkhorn.runtime import kernel; assert kernel.why_not() is None, kernel.why_not()'
+
+FROM python:3.11-slim
+COPY --from=build /opt/inkhorn /opt/inkhorn
+RUN useradd --no-create-home --shell /usr/sbin/nologin inkhorn
+USER inkhorn
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/opt/inkhorn/bin/python", "-c", \
+  "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
+ENTRYPOINT ["/opt/inkhorn/bin/inkhorn", "serve", "--host", "0.0.0.0"]
