@@ -32,7 +32,7 @@ REFUSED = "Failed to load resource"  # Chromium's own word on a request that fai
 Open = Callable[..., "Page"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(request: pytest.FixtureRequest) -> Iterator["Browser"]:
     try:
         from playwright.sync_api import sync_playwright
@@ -57,7 +57,7 @@ def browser(request: pytest.FixtureRequest) -> Iterator["Browser"]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     command = [sys.executable, "-m", "inkhorn", "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
