@@ -14,8 +14,9 @@ from fastapi.testclient import TestClient
 from serving import app_client, save_tiny, serve_folder
 
 from inkhorn.config import SamplingParams
+from inkhorn.errors import UsageError
 from inkhorn.runtime.engine import Prompt
-from inkhorn.server.models import ServedModel
+from inkhorn.server.models import Models, ServedModel
 from inkhorn.server.settings import Limits
 
 
@@ -319,6 +320,18 @@ def test_models_and_their_tokens(client: TestClient, model: ServedModel) -> None
     assert client.post("/detokenize", json={"tokens": tokens["tokens"]}).json() == {"prompt": "ab:é"}
     assert client.post("/detokenize", json={"tokens": [10_000]}).status_code == 400
     assert client.get("/tokenizer_info").json()["eos_token"] == "<|endoftext|>"
+
+
+def test_several_models(folder: Path, tmp_path: Path) -> None:
+    first, second = serve_folder(folder), serve_folder(save_tiny(tmp_path / "other", seed=1), name="other")
+    with app_client(first, second) as client:
+        assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["tiny", "other"]
+        assert first.fingerprint != second.fingerprint
+        texts = [complete(client, prompt="ab", seed=1, **more) for more in ({}, {"model": "tiny"}, {"model": "other"})]
+        assert texts[0]["choices"] == texts[1]["choices"] != texts[2]["choices"]
+        assert texts[2]["system_fingerprint"] == second.fingerprint
+    with pytest.raises(UsageError, match="same name"):
+        Models(first, serve_folder(folder))
 
 
 def test_state(client: TestClient) -> None:
