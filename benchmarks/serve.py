@@ -147,8 +147,8 @@ def measure(name: str, port: int, args: Args) -> list[Series]:
         title = f"{name}, {clients} client{'s' * (clients > 1)}"
         series.append(Series(title, "tokens/s", rates))
         for what, values in (("first event", first), ("between events", gaps)):
-            told = (1e3 * quantile(values, 0.5), 1e3 * quantile(values, 0.99))
-            series.append(Series(f"  {what}, p50 and p99", "ms", told))
+            for share in (0.5, 0.99):
+                series.append(Series(f"  {what}, p{100 * share:.0f}", "ms", (1e3 * quantile(values, share),)))
         errors = sum(seen.errors for seen, _ in found)
         series.append(Series("  errors", "requests", (float(errors),)))
         print(f"  {title}: {statistics.median(rates):,.0f} tokens/s, {errors} errors", file=sys.stderr)
