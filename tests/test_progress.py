@@ -24,7 +24,7 @@ def training(step: int) -> dict[str, Any]:
 
 
 def evaluation(step: int, loss: float = 1.5, best: float = 1.5) -> dict[str, Any]:
-    return {"step": step, "val/loss": loss, "val/bpc": loss / 0.6931, "val/best": best}
+    return {"step": step, "val/loss": loss, "val/bpb": loss / 0.6931, "val/best": best}
 
 
 @pytest.fixture(autouse=True)
@@ -84,9 +84,9 @@ def test_an_evaluation_is_shown_and_reported(tmp_path: Path, capsys: pytest.Capt
         assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
         progress.evaluated(evaluation(40, loss=1.75), "")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "step 20: validation loss 1.5000, 2.164 bits (best)"
+    assert lines[0] == "step 20: validation loss 1.5000, 2.164 bits a byte (best)"
     assert lines[1:9] == ["  | ROMEO:", "  | O [sic]!", *["  | more"] * 6], "the first eight lines of the sample"
-    assert lines[9:] == ["step 40: validation loss 1.7500, 2.525 bits"]
+    assert lines[9:] == ["step 40: validation loss 1.7500, 2.525 bits a byte"]
 
 
 @pytest.mark.usefixtures("untracked")

@@ -78,7 +78,7 @@ def training(step: int, loss: float | None) -> dict[str, Any]:
 
 def evaluation(step: int, loss: float | None) -> dict[str, Any]:
     bits = loss / math.log(2) if loss is not None else None
-    return {"step": step, "tokens": step * 256, "seconds": step / 2, "val/loss": loss, "val/bpc": bits}
+    return {"step": step, "tokens": step * 256, "seconds": step / 2, "val/loss": loss, "val/bpb": bits}
 
 
 def overfitted() -> list[dict[str, Any]]:

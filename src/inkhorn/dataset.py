@@ -5,6 +5,7 @@ tokenizer that made them, and `dataset.json`. It is built once for a text and fo
 """
 
 import hashlib
+import math
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from inkhorn.bpe import learn_bpe
 from inkhorn.errors import CheckpointError, CorpusError, TokenizerError
 from inkhorn.textsource import TextSource
 from inkhorn.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
@@ -36,6 +38,7 @@ class Dataset:
         tokenizer: made the ids.
         train: (n,) ids to learn from, mapped.
         val: (m,) ids held out, mapped.
+        val_bytes: length of what is held out, in UTF-8.
         replaced: characters of the text that a given vocabulary lacked.
 
     """
@@ -45,7 +48,12 @@ class Dataset:
     tokenizer: Tokenizer
     train: Array
     val: Array
+    val_bytes: int
     replaced: int = 0
+
+    def bits_per_byte(self, loss: float) -> float:
+        """A loss on what is held out, in nats per token, as bits per byte: so do vocabularies compare."""
+        return loss / math.log(2) * len(self.val) / self.val_bytes
 
     @property
     def start_id(self) -> int:
@@ -74,7 +82,12 @@ class Dataset:
 
 
 def prepare(
-    source: TextSource, cache: Path, progress: Progress = lambda _: None, tokenizer: Tokenizer | None = None
+    source: TextSource,
+    cache: Path,
+    progress: Progress = lambda _: None,
+    tokenizer: Tokenizer | None = None,
+    *,
+    bpe_size: int | None = None,
 ) -> Dataset:
     """Tokenise a text, unless `cache` already has it. Memory use does not grow with the text.
 
@@ -86,11 +99,13 @@ def prepare(
         cache: where tokenised texts are kept.
         progress: is told of the characters done.
         tokenizer: of a model that is to learn the text, which is made to fit it; without one, a token is a character.
+        bpe_size: instead, learn so many tokens from the training part.
 
     """
     sha256 = source.sha256()
-    if tokenizer is not None:
-        sha256 = hashlib.sha256((sha256 + tokenizer.spec()).encode()).hexdigest()
+    kind = tokenizer.spec() if tokenizer is not None else f"bpe {bpe_size}" if bpe_size is not None else None
+    if kind is not None:
+        sha256 = hashlib.sha256((sha256 + kind).encode()).hexdigest()
     folder = cache / "datasets" / f"{source.name}-{sha256[:16]}"
     try:
         return _open(folder)
@@ -102,13 +117,15 @@ def prepare(
             yield chunk
             progress(len(chunk))
 
+    if bpe_size is not None:
+        tokenizer = learn_bpe(counted(source.train_chunks()), bpe_size)
     # The alphabet is the whole text's: a validation character that was never trained is still scored, not skipped.
     if tokenizer is None:
         tokenizer = CharTokenizer.from_chunks(
             chunk for part in (source.train_chunks(), source.val_chunks()) for chunk in counted(part)
         )
     partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp")
-    replaced = 0
+    replaced, n_bytes = 0, dict.fromkeys(PARTS, 0)
     try:
         partial.mkdir(parents=True)
         dtype = np.dtype(
@@ -119,12 +136,14 @@ def prepare(
                 for chunk in counted(chunks):
                     fitted, unknown = tokenizer.fit(chunk)
                     replaced += sum(u.count for u in unknown)
+                    n_bytes[part] += len(fitted.encode())
                     file.write(tokenizer.encode(fitted).astype(dtype).tobytes())
                 if replaced and not file.tell():
                     raise CorpusError(f"none of the characters of {source.name} ({part}) is in the model's vocabulary")
         tokenizer.save(partial)
         tokens = {part: (partial / f"{part}.bin").stat().st_size // dtype.itemsize for part in PARTS}
-        facts = {"name": source.name, "sha256": sha256, "dtype": dtype.str, "tokens": tokens, "replaced": replaced}
+        facts = {"name": source.name, "sha256": sha256, "dtype": dtype.str, "tokens": tokens, "bytes": n_bytes}
+        facts["replaced"] = replaced
         write_json(partial / "dataset.json", facts)
         with suppress(OSError):  # another process may have built the same just now: then its folder will do
             partial.rename(folder)
@@ -150,7 +169,8 @@ def _open(folder: Path) -> Dataset:
                 raise ValueError(f"{part}.bin has {len(mapped)} tokens, not {meta['tokens'][part]}")
             ids.append(mapped)
         train, val = ids
-        return Dataset(meta["name"], meta["sha256"], load_tokenizer(folder), train, val, meta.get("replaced", 0))
+        tokenizer, n_bytes = load_tokenizer(folder), meta["bytes"]["val"]
+        return Dataset(meta["name"], meta["sha256"], tokenizer, train, val, n_bytes, meta["replaced"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the tokenised text in {folder} is damaged: {error}") from None
 

@@ -66,9 +66,8 @@ class RunProgress:
         """Show an evaluation and what the model wrote, and bring the report up to date."""
         best = " (best)" if metrics["val/loss"] == metrics["val/best"] else ""
         self.validation = f"  val {metrics['val/loss']:.3f}"
-        self.say(
-            f"step {metrics['step']:,}: validation loss {metrics['val/loss']:.4f}, {metrics['val/bpc']:.3f} bits{best}"
-        )
+        loss, bits = metrics["val/loss"], metrics["val/bpb"]
+        self.say(f"step {metrics['step']:,}: validation loss {loss:.4f}, {bits:.3f} bits a byte{best}")
         if sample:
             self.say("\n".join("  | " + line for line in sample.splitlines()[:8]))
         self._log(metrics)

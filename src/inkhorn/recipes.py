@@ -160,10 +160,11 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A model's shape, the corpus it is meant for, and its training."""
+    """A model's shape, the corpus and the kind of tokens it is meant for, and its training."""
 
     about: str
     corpus: str = "shakespeare"
+    tokenizer: str = "char"
     shape: Shape = field(default_factory=Shape)
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -214,7 +215,7 @@ def gpt1() -> Recipe:
     train = TrainConfig(
         optimizer="adamw", lr=2.5e-4, batch_size=64, steps=100_000, warmup_steps=2000, schedule="cosine", dropout=0.1
     )
-    return Recipe(about="GPT-1", shape=shape, train=replace(train, zero_init=False))
+    return Recipe(about="GPT-1", tokenizer="openai-gpt", shape=shape, train=replace(train, zero_init=False))
 
 
 def _gpt2(n_layer: int, n_head: int, n_embd: int, name: str) -> Recipe:
@@ -222,7 +223,7 @@ def _gpt2(n_layer: int, n_head: int, n_embd: int, name: str) -> Recipe:
     train = TrainConfig(
         lr=0.003, muon_lr=0.02, batch_size=8, grad_accum=60, steps=5000, warmup_steps=100, decay_fraction=0.6
     )
-    return Recipe(about=name, shape=shape, train=replace(train, weight_decay=0.05))
+    return Recipe(about=name, tokenizer="gpt2", shape=shape, train=replace(train, weight_decay=0.05))
 
 
 def gpt2() -> Recipe:

@@ -7,6 +7,7 @@ ids 0.. are the characters by code point; then come the bytes of those longer ch
 beginnings (`piece_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,9 @@ from inkhorn.weights import read_json, write_json
 
 if TYPE_CHECKING:
     import tokenizers
+
+_LONG = 1 << 16  # characters; what is longer is encoded in parts
+_LINE_END = re.compile(r"\S\n")
 
 END_OF_TEXT = "<|endoftext|>"
 """stands between texts, and has an id of its own in every vocabulary of ours"""
@@ -211,8 +215,21 @@ class BPETokenizer:
         return texts
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text."""
-        return np.array(self.inner.encode(text, add_special_tokens=False).ids, np.int32)
+        """Ids of a text; a long one in parts, several at once."""
+        parts = self._parts(text) if len(text) > _LONG else [text]
+        found = self.inner.encode_batch(parts, add_special_tokens=False)
+        return np.concatenate([np.array(part.ids, np.int32) for part in found])
+
+    def _parts(self, text: str) -> list[str]:
+        """A text cut where no token can lie across: before a line break that ends a word, if words are cut there."""
+        if type(self.inner.pre_tokenizer).__name__ not in ("ByteLevel", "BertPreTokenizer"):
+            return [text]
+        cuts, last = [0], 0
+        for found in _LINE_END.finditer(text):
+            if found.start() + 1 - last >= _LONG:
+                last = found.start() + 1
+                cuts.append(last)
+        return [text[start:end] for start, end in zip(cuts, [*cuts[1:], len(text)], strict=True)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of some ids."""

@@ -18,7 +18,7 @@ from inkhorn.checkpoint import RunFolder
 from inkhorn.config import ModelConfig, SamplingParams
 from inkhorn.dataset import BatchOrder, Dataset
 from inkhorn.errors import CheckpointError, TrainingError
-from inkhorn.evaluate import bits, split_loss
+from inkhorn.evaluate import split_loss
 from inkhorn.hardware import Hardware, memory_advice, training_flops_per_token
 from inkhorn.interrupt import Interrupt
 from inkhorn.model import GPT
@@ -224,7 +224,7 @@ class Trainer:
             "tokens": state.step * self.tokens_per_step,
             "seconds": round(state.seconds, 3),
             "val/loss": loss,
-            "val/bpc": bits(loss),
+            "val/bpb": self.dataset.bits_per_byte(loss),
             "val/best": state.best_loss,
         }
         sample = self._sample(folder)

@@ -32,6 +32,11 @@ class TrainArgs:
     """validate on this text file instead of the last tenth of --text"""
     corpus: str | None = None
     """a named corpus instead of the recipe's, see inkhorn data"""
+    tokenizer: str = "char"
+    """char: a token is a character; bpe: --vocab-size tokens learnt from the text; gpt2 or openai-gpt: OpenAI's; or a
+    folder that has a tokenizer.json"""
+    vocab_size: int = 4096
+    """how many tokens --tokenizer bpe learns"""
     out: Path | None = None
     """the run's folder; runs/RECIPE when absent"""
     begin_from: Annotated[str, tyro.conf.arg(name="from", metavar="MODEL")] = ""
@@ -52,7 +57,8 @@ def run(argv: list[str]) -> int:
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}: {nearest(name, RECIPES)}")
     recipe = RECIPES[name]()
-    args = parse(TrainArgs, rest, f"inkhorn train {name}", TrainArgs(shape=recipe.shape, train=recipe.train))
+    usual = TrainArgs(tokenizer=recipe.tokenizer, shape=recipe.shape, train=recipe.train)
+    args = parse(TrainArgs, rest, f"inkhorn train {name}", usual)
     out = args.out or Path("runs") / name
     saved = out / "run.json"
     if args.resume and saved.is_file():
@@ -90,7 +96,10 @@ def _args_from_weights(argv: list[str], name: str, recipe: Recipe, model: str) -
         shape = Shape.of(read_config(folder))
     except UsageError as error:
         raise UsageError(f"cannot train on from {model}: {error}") from None
-    args = parse(TrainArgs, argv, f"inkhorn train {name}", TrainArgs(shape=shape, train=recipe.train))
+    usual = TrainArgs(tokenizer=recipe.tokenizer, shape=shape, train=recipe.train)
+    args = parse(TrainArgs, argv, f"inkhorn train {name}", usual)
+    if (args.tokenizer, args.vocab_size) != (usual.tokenizer, usual.vocab_size):
+        raise UsageError(f"the vocabulary comes with --from {model}: leave out --tokenizer and --vocab-size")
     if args.shape != shape:
         odd = [f.name for f in fields(Shape) if getattr(args.shape, f.name) != getattr(shape, f.name)]
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in odd)
@@ -117,6 +126,22 @@ def _vocabulary(out: Path, begin_from: str) -> tuple[Tokenizer, int]:
     return tokenizer, size
 
 
+def _chosen_tokenizer(name: str) -> Tokenizer | None:
+    """What --tokenizer names, or None where the text itself makes the vocabulary."""
+    if name in ("char", "bpe"):
+        return None
+    if Path(name).is_dir():
+        return load_tokenizer(Path(name))
+    from inkhorn.vocabularies import NAMED, named_tokenizer
+
+    if name not in NAMED:
+        known = ["char", "bpe", *NAMED]
+        raise UsageError(
+            f"--tokenizer {name} is neither a folder nor one of {', '.join(known)}: {nearest(name, known)}"
+        )
+    return named_tokenizer(name)
+
+
 def _saved_args(path: Path, saved: dict[str, Any]) -> TrainArgs:
     try:
         return TrainArgs(
@@ -124,6 +149,8 @@ def _saved_args(path: Path, saved: dict[str, Any]) -> TrainArgs:
             val_text=Path(saved["val_text"]) if saved["val_text"] else None,
             corpus=None if saved["text"] else saved["corpus"],
             begin_from=saved["begin_from"],
+            tokenizer=saved["tokenizer"],
+            vocab_size=saved["vocab_size"],
             shape=Shape(**saved["shape"]),
             train=TrainConfig(**saved["train"]),
         )
@@ -139,10 +166,14 @@ def _train(args: TrainArgs, name: str, out: Path) -> int:
     from inkhorn.progress_bar import tokenising
     from inkhorn.train import Trainer
 
+    if args.begin_from:
+        tokenizer, vocab_size = _vocabulary(out, args.begin_from)
+    else:
+        tokenizer, vocab_size = _chosen_tokenizer(args.tokenizer), None
     source = textsource.from_path(args.text, val_path=args.val_text) if args.text else corpus.fetch(args.corpus or "")
-    tokenizer, vocab_size = _vocabulary(out, args.begin_from) if args.begin_from else (None, None)
     with tokenising(source, readings=1 if tokenizer else 2) as done:
-        data = dataset.prepare(source, corpus.cache_dir(), done, tokenizer)
+        bpe_size = args.vocab_size if args.tokenizer == "bpe" and tokenizer is None else None
+        data = dataset.prepare(source, corpus.cache_dir(), done, tokenizer, bpe_size=bpe_size)
     config = args.shape.config(
         vocab_size or data.tokenizer.vocab_size,
         dropout=args.train.dropout,
@@ -204,6 +235,8 @@ def _run_record(
         "val_text": str(args.val_text.resolve()) if args.val_text else None,
         "corpus": args.corpus if args.text is None else data.name,
         "begin_from": args.begin_from,
+        "tokenizer": args.tokenizer,
+        "vocab_size": args.vocab_size,
         "shape": asdict(args.shape),
         "train": asdict(args.train),
         "model": model,
