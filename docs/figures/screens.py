@@ -1,6 +1,6 @@
 """Take docs/images: the page in both themes, and its inside view, from a real server in a real browser.
 
-    python docs/figures/screens.py [--chromium /usr/bin/chromium]
+python docs/figures/screens.py [--chromium /usr/bin/chromium]
 """
 
 import io
