@@ -28,6 +28,9 @@ EXTRAS = {
     "starlette": "serve",
     "uvicorn": "serve",
     "prometheus_client": "serve",
+    "huggingface_hub": "hub",
+    "gguf": "gguf",
+    "datasets": "data",
 }
 """Which half of the installation brings a module."""
 

@@ -142,8 +142,8 @@ def prepare(
                     raise CorpusError(f"none of the characters of {source.name} ({part}) is in the model's vocabulary")
         tokenizer.save(partial)
         tokens = {part: (partial / f"{part}.bin").stat().st_size // dtype.itemsize for part in PARTS}
-        facts = {"name": source.name, "sha256": sha256, "dtype": dtype.str, "tokens": tokens, "bytes": n_bytes}
-        facts["replaced"] = replaced
+        facts: dict[str, Any] = {"name": source.name, "sha256": sha256, "dtype": dtype.str}
+        facts |= {"tokens": tokens, "bytes": n_bytes, "replaced": replaced}
         write_json(partial / "dataset.json", facts)
         with suppress(OSError):  # another process may have built the same just now: then its folder will do
             partial.rename(folder)

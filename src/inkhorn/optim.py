@@ -107,8 +107,8 @@ def make_optimizers(
     Weight decay is on matrices and embeddings only: a bias or a gain has no size to keep small. Each group keeps its
     highest rate as `peak_lr`, which the schedule scales.
     """
-    named = dict(model.named_parameters())
-    use_muon = config.optimizer == "muon"
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    use_muon = config.optimizer == "muon" and not config.lora_rank  # a low rank is no matrix to make orthogonal
     muon = [name for name in named if use_muon and is_linear(name)]
     rest = [name for name in named if name not in muon]
     betas = (config.beta1, config.beta2)

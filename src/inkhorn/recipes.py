@@ -15,6 +15,8 @@ Schedule = Literal["linear", "cosine"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Switch = Literal["auto", "on", "off"]
+LORA_TARGETS = ("c_attn", "c_proj", "c_fc")
+"""the matrices of a block by the ends of their names; c_proj is attention's and the MLP's"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,14 @@ class TrainConfig:
     """start each block as the identity: its two output projections are zero"""
     ema_decay: float = 0.0
     """keep a running average of the weights, with this memory per step, and evaluate and ship that; 0 is off"""
+    lora_rank: int = 0
+    """with --from: leave the weights and learn a change of their matrices, of this rank; 0 trains all; AdamW only"""
+    lora_alpha: float = 16.0
+    """the change is multiplied by this over the rank"""
+    lora_targets: tuple[str, ...] = LORA_TARGETS
+    """which matrices are changed, by the ends of their names"""
+    patience: int = 0
+    """stop after so many evaluations that brought no lower validation loss; 0 goes on to the end"""
     eval_every: int = 200
     """steps between losses over the whole validation split"""
     save_every: int = 200
@@ -153,6 +163,13 @@ class TrainConfig:
             require(0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1], not {getattr(self, name)}")
         object.__setattr__(self, "milestones", tuple(self.milestones))  # a list where it was read from JSON
         require(all(0 < m < math.inf for m in self.milestones), f"milestones must be above 0, not {self.milestones}")
+        object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
+        for name in ("lora_rank", "patience"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
+        require(math.isfinite(self.lora_alpha), f"lora_alpha must be a number, not {self.lora_alpha}")
+        wrong = [target for target in self.lora_targets if target not in LORA_TARGETS]
+        require(not wrong, f"lora_targets: {', '.join(wrong)} is none of {', '.join(LORA_TARGETS)}")
+        require(bool(self.lora_targets), f"lora_targets must name some of {', '.join(LORA_TARGETS)}")
         require(self.seed < 2**63, f"seed must be below 2**63, not {self.seed}")
         for name in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_chars", "seed"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
@@ -198,6 +215,13 @@ def small() -> Recipe:
     return Recipe(
         about="0.8M parameters, tiny Shakespeare in half a minute", corpus="tiny-shakespeare", shape=shape, train=train
     )
+
+
+def finetune() -> Recipe:
+    """A model that is there goes on with a text of yours; it stops when that is learnt as well as it will be."""
+    train = TrainConfig(steps=2000, batch_size=16, lr=0.0015, muon_lr=0.006, weight_decay=0.1, decay_fraction=0.9)
+    train = replace(train, dropout=0.1, dropout_from=0.1, eval_every=50, save_every=50, patience=6)
+    return Recipe(about="go on from a model, on your own text: needs --from, usual with it", train=train)
 
 
 def test() -> Recipe:
@@ -250,6 +274,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "shakespeare": shakespeare,
     "tiny-shakespeare": tiny_shakespeare,
     "small": small,
+    "finetune": finetune,
     "test": test,
     "gpt1": gpt1,
     "gpt2": gpt2,

@@ -101,10 +101,14 @@ class Trainer:
             self.records.clear()
         with Interrupt() as interrupt, memory_advice(self.config, self.train, self.hardware):
             self._evaluate_if_due(state)  # the run may have been killed between saving and evaluating
-            while state.step < self.train.steps and not interrupt.received:
+            while not self.is_done(state) and not interrupt.received:
                 state = self._until_pause(state, interrupt)
         self.interrupted = interrupt.received
         return state
+
+    def is_done(self, state: TrainState) -> bool:
+        """All steps are made, or the validation loss has not fallen for as long as patience allows."""
+        return state.step >= self.train.steps or 0 < self.train.patience <= state.stale
 
     def _fresh(self) -> TrainState:
         return new_state(self.config, self.train, self.hardware, self.begin_from)
@@ -216,8 +220,9 @@ class Trainer:
         if not due or state.evaluated == state.step or folder is None or self.folder.step_of(folder) != state.step:
             return
         loss = split_loss(state.shipped, self.dataset.val, self.hardware)
+        state.stale += 1
         if loss < state.best_loss:
-            state.best_loss = loss
+            state.best_loss, state.stale = loss, 0
             self.folder.mark_best(folder)
         metrics = {
             "step": state.step,
@@ -255,7 +260,7 @@ class Trainer:
             "train/tokens_per_sec": round(per_second, 1),
             "train/mfu": round(per_second * self.flops_share, 4),
         }
-        if self.train.optimizer == "muon":
+        if self.train.optimizer == "muon" and not self.train.lora_rank:
             metrics["train/muon_lr"] = factor * self.train.muon_lr
         self.observer.step(metrics)
         if log:

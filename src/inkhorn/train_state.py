@@ -13,6 +13,7 @@ from inkhorn.config import ModelConfig
 from inkhorn.dataset import Dataset
 from inkhorn.errors import CheckpointError
 from inkhorn.hardware import Hardware
+from inkhorn.lora import add_adapters, merged, save_adapter
 from inkhorn.model import GPT
 from inkhorn.optim import make_optimizers
 from inkhorn.recipes import TrainConfig
@@ -28,6 +29,7 @@ _FACTS = (
     "smoothed",
     "lowest",
     "milestone",
+    "stale",
     "begin_from",
 )
 
@@ -49,6 +51,7 @@ class TrainState:
         smoothed: running mean of the training loss, to know an explosion by.
         lowest: lowest training loss of a single step.
         milestone: the last step at which that passed one of the recipe's milestones.
+        stale: how many evaluations ago the validation loss was lowest.
         begin_from: the model whose weights training began with; empty if they were random.
 
     """
@@ -65,6 +68,7 @@ class TrainState:
     smoothed: float = math.inf
     lowest: float = math.inf
     milestone: int = 0
+    stale: int = 0
     begin_from: str = ""
 
     def is_finite(self) -> bool:
@@ -74,8 +78,8 @@ class TrainState:
 
     @property
     def shipped(self) -> GPT:
-        """The model that is evaluated, saved and used: the average if there is one."""
-        return self.average or self.model
+        """The model that is evaluated, saved and used: the average if there is one, with what adapters change."""
+        return merged(self.average or self.model)
 
 
 def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware, begin_from: str = "") -> TrainState:
@@ -89,6 +93,8 @@ def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware, begin
             for name, parameter in model.named_parameters():
                 if name.endswith("c_proj.weight"):
                     parameter.zero_()
+    if train.lora_rank:
+        add_adapters(model, train.lora_rank, train.lora_alpha, train.lora_targets)
     state = _assemble(model.to(hardware.device).train(), train, hardware)
     state.begin_from = begin_from
     return state
@@ -111,9 +117,12 @@ def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainCo
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "weights": state.model.state_dict() if state.average else None,
+        "weights": state.model.state_dict() if state.average or train.lora_rank else None,
+        "average": state.average.state_dict() if state.average and train.lora_rank else None,
     }
     torch.save(tensors, trainer / "state.pt")
+    if train.lora_rank:
+        save_adapter(state.average or state.model, folder / "adapter", state.begin_from)
 
 
 def note_evaluation(state: TrainState, folder: Path, dataset: Dataset, train: TrainConfig, loss: float) -> None:
@@ -154,10 +163,15 @@ def load_state(
         raise CheckpointError(f"cannot read {folder / 'trainer' / 'state.pt'}: {error}") from None
     model = shipped.to(hardware.device).train()
     if tensors["weights"] is not None:
-        model = GPT(config).to(hardware.device).train()
+        model = GPT(config)
+        if train.lora_rank:
+            add_adapters(model, train.lora_rank, train.lora_alpha, train.lora_targets)
         model.load_state_dict(tensors["weights"])
+        model = model.to(hardware.device).train()
     state = _assemble(model, train, hardware)
-    if state.average is not None:
+    if state.average is not None and tensors["average"] is not None:
+        state.average.load_state_dict(tensors["average"])
+    elif state.average is not None:
         state.average.load_state_dict(shipped.state_dict())
     for optimizer, kept in zip(state.optimizers, tensors["optimizers"], strict=True):
         # Rates and decays come from today's flags, so that they may be changed between runs; the moments are the run's.

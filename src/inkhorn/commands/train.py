@@ -53,7 +53,8 @@ def run(argv: list[str]) -> int:
     if not named and {"-h", "--help"} & set(argv):
         print(_list_recipes())  # noqa: T201
         return 0
-    name, rest = (argv[0], argv[1:]) if named else (DEFAULT_RECIPE, argv)
+    usual_name = "finetune" if any(flag.partition("=")[0] == "--from" for flag in argv) else DEFAULT_RECIPE
+    name, rest = (argv[0], argv[1:]) if named else (usual_name, argv)
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}: {nearest(name, RECIPES)}")
     recipe = RECIPES[name]()
@@ -75,6 +76,9 @@ def run(argv: list[str]) -> int:
         raise UsageError(f"{out} already holds a model: --resume goes on with a run, --out FOLDER begins another")
     elif args.begin_from:
         args = _args_from_weights(rest, name, recipe, args.begin_from)
+    if (name == "finetune" or args.train.lora_rank) and not args.begin_from:
+        what = "the recipe finetune" if name == "finetune" else "--lora-rank"
+        raise UsageError(f"{what} goes on from a model that is there: name it with --from")
     if args.text is not None and args.corpus is not None:
         raise UsageError(f"give either --text {args.text} or --corpus {args.corpus}, not both")
     if args.val_text is not None and args.text is None:
@@ -166,10 +170,9 @@ def _train(args: TrainArgs, name: str, out: Path) -> int:
     from inkhorn.progress_bar import tokenising
     from inkhorn.train import Trainer
 
+    tokenizer, vocab_size = _chosen_tokenizer(args.tokenizer), None
     if args.begin_from:
         tokenizer, vocab_size = _vocabulary(out, args.begin_from)
-    else:
-        tokenizer, vocab_size = _chosen_tokenizer(args.tokenizer), None
     source = textsource.from_path(args.text, val_path=args.val_text) if args.text else corpus.fetch(args.corpus or "")
     with tokenising(source, readings=1 if tokenizer else 2) as done:
         bpe_size = args.vocab_size if args.tokenizer == "bpe" and tokenizer is None else None
@@ -206,10 +209,12 @@ def _train(args: TrainArgs, name: str, out: Path) -> int:
         write_json(out / "run.json", record)
         state = trainer.go_on(state)
         where = shlex.quote(str(out))
-        if trainer.interrupted is not None and state.step < args.train.steps:
+        if trainer.interrupted is not None and not trainer.is_done(state):
             progress.say(f"Stopped and saved at step {state.step:,}. Go on with: inkhorn train --out {where} --resume")
             return 128 + trainer.interrupted
         best = f"best validation loss {state.best_loss:.4f}" if state.best_loss < math.inf else "not evaluated yet"
+        if state.step < args.train.steps:
+            progress.say(f"Stopped: no lower validation loss in the last {state.stale} evaluations (--patience).")
         progress.say(f"Done, {state.step:,} steps: {best}. Try it: inkhorn generate --model {where}")
     return 0
 
