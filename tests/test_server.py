@@ -243,7 +243,7 @@ def test_what_was_ignored_is_told(client: TestClient) -> None:
         ({"prompt": "a", "logprobs": 21}, "logprobs", "20"),
         ({"prompt": "a", "stop": ["a"] * 5}, "stop", "4"),
         ({"prompt": "a", "stop": ""}, "stop", "must not be empty"),
-        ({"prompt": "a", "suffix": "end"}, "suffix", ""),
+        ({"prompt": "a", "suffix": "end"}, "suffix", "only write forwards"),
         ({"prompt": "a", "n": 3, "best_of": 2}, "best_of", "below n"),
         ({"prompt": "a", "best_of": 2, "stream": True}, "best_of", "do not go together"),
         ({"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options", "needs stream"),

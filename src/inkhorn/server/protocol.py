@@ -2,11 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic_core import PydanticCustomError
 
 TokenIds = list[Annotated[StrictInt, Field(ge=0)]]
 Stop = StrictStr | Annotated[list[StrictStr], Field(max_length=4)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+def _refuse_suffix(value: object) -> object:
+    if value:
+        raise PydanticCustomError("suffix", "these models only write forwards, so it cannot be kept to: leave it out")
+    return value
 
 
 class StreamOptions(BaseModel):
@@ -82,7 +89,9 @@ class CompletionRequest(Sampling):
     max_tokens: Annotated[StrictInt, Field(ge=0)] | None = Field(
         None, description="most tokens of a text: 16 by default, as many as the server allows where max_words is given"
     )
-    suffix: Literal[""] | None = Field(None, description="not possible with these models")
+    suffix: Annotated[Literal[""] | None, BeforeValidator(_refuse_suffix)] = Field(
+        None, description="not possible with these models"
+    )
 
 
 class ChatMessage(BaseModel):
