@@ -50,7 +50,7 @@ def take(url: str, browser: Any) -> None:
     dark = browser.new_page(viewport=desktop, color_scheme="dark")
     write(dark, url, 2)
     keep(dark, "page-dark")
-    light.locator(".line").nth(2).click(position={"x": 100, "y": 14})
+    light.locator(".line").nth(9).click(position={"x": 100, "y": 14})
     light.locator(".lens-table").wait_for()
     light.wait_for_timeout(500)
     keep(light, "inside")
