@@ -17,10 +17,13 @@ COMMANDS = {
     "data": "list and build the named corpora",
     "bench": "tokens a second of a checkpoint, and the share of what this machine can do",
     "info": "which backend writes here, and why",
-    "export": "write a checkpoint folder in another precision, for transformers and friends",
+    "import": "make a checkpoint folder of a model from the hub, nanoGPT, minGPT or the lecture",
+    "export": "write a checkpoint in another precision or form: for transformers, torch, llama.cpp",
 }
 
 EXTRAS = {
+_MODULES = {"import": "import_"}  # where the command's name is a word of Python's
+
     "torch": "train",
     "matplotlib": "train",
     "fastapi": "serve",
@@ -98,7 +101,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"inkhorn {__version__}")  # noqa: T201
         return 0
     command, rest = (first, arguments[1:]) if first in COMMANDS else ("generate", arguments)
-    run: Callable[[list[str]], int] = import_module(f"inkhorn.commands.{command}").run
+    run: Callable[[list[str]], int] = import_module(f"inkhorn.commands.{_MODULES.get(command, command)}").run
     return run(rest)
 
 

@@ -179,9 +179,10 @@ class CharTokenizer:
         write_json(folder / "tokenizer_config.json", tokenizer_config())
 
 
-def tokenizer_config() -> dict[str, Any]:
-    """The tokenizer_config.json of both kinds: without it AutoTokenizer adds a token of its own."""
-    ends = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT)
+def tokenizer_config(end: str | None = END_OF_TEXT, unknown: str | None = END_OF_TEXT) -> dict[str, Any]:
+    """The tokenizer_config.json of both kinds: without it AutoTokenizer adds a token of its own, as it does for one
+    named here that the vocabulary lacks."""
+    ends = {"bos_token": end, "eos_token": end, "unk_token": unknown}
     plain = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     return plain | ends | {"add_bos_token": False, "add_prefix_space": False, "model_max_length": int(1e30)}
 
@@ -253,7 +254,9 @@ class BPETokenizer:
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json."""
         self.inner.save(str(folder / "tokenizer.json"))
-        write_json(folder / "tokenizer_config.json", tokenizer_config())
+        end = None if self.eos_id is None else END_OF_TEXT
+        unknown = getattr(self.inner.model, "unk_token", None)
+        write_json(folder / "tokenizer_config.json", tokenizer_config(end, unknown or end))
 
 
 def require_fit(tokenizer: Tokenizer, vocab_size: int) -> None:

@@ -104,7 +104,7 @@ def read_weights(folder: Path, config: ModelConfig) -> dict[str, Array]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from None
     known = tensor_shapes(config)
-    names = _match_names(set(found), known, config, path)
+    names = match_names(set(found), known, config, path)
     for name, shape in known.items():
         if found[names[name]] != shape:
             raise CheckpointError(
@@ -114,7 +114,7 @@ def read_weights(folder: Path, config: ModelConfig) -> dict[str, Array]:
     return _read_float32(path, names)
 
 
-def _match_names(found: set[str], known: Mapping[str, Any], config: ModelConfig, path: Path) -> dict[str, str]:
+def match_names(found: set[str], known: Mapping[str, Any], config: ModelConfig, path: Path) -> dict[str, str]:
     """Map each known name to the file's name for it, with or without the prefix."""
     prefix = "transformer."
     bare = {name.removeprefix(prefix): name for name in found}
