@@ -18,6 +18,7 @@ def split_loss(model: GPT, ids: Array, hardware: Hardware, batch_size: int = 64)
     """Mean loss in nats per token over every token of `ids` but the first, in non-overlapping windows of block_size.
 
     The first tokens of a window are predicted from little context, so this is the upper of the usual conventions.
+    Several processes share the windows, and all must call this.
 
     Args:
         model: is left in the mode it was in.
@@ -30,7 +31,9 @@ def split_loss(model: GPT, ids: Array, hardware: Hardware, batch_size: int = 64)
     was_training = model.training
     model.eval()
     total, count = 0.0, 0
-    for rows in evaluation_windows(ids, model.config.block_size, batch_size):
+    for i, rows in enumerate(evaluation_windows(ids, model.config.block_size, batch_size)):
+        if i % hardware.ranks.count != hardware.ranks.rank:
+            continue
         window = torch.from_numpy(rows).to(hardware.device)  # (b, t + 1)
         with hardware.autocast():
             _, loss = model(window[:, :-1], window[:, 1:])
@@ -38,13 +41,17 @@ def split_loss(model: GPT, ids: Array, hardware: Hardware, batch_size: int = 64)
         total += loss.item() * window[:, 1:].numel()
         count += window[:, 1:].numel()
     model.train(was_training)
+    total, count = hardware.ranks.sums(torch.tensor([total, count], dtype=torch.float64)).tolist()
     return total / count
 
 
-def rows_at_once(config: ModelConfig, most: int) -> int:
-    """How many windows to evaluate together: `most`, or as many as LARGEST_ACTIVATION holds, and at least one."""
+def rows_at_once(config: ModelConfig, most: int, largest: int | None = None) -> int:
+    """How many windows to evaluate together: `most`, or as many as `largest` bytes hold, and at least one.
+
+    `largest` is LARGEST_ACTIVATION when absent.
+    """
     row = 4 * config.block_size * max(config.vocab_size, config.inner, config.n_head * min(config.block_size, 512))
-    return max(1, min(most, LARGEST_ACTIVATION // row))
+    return max(1, min(most, (LARGEST_ACTIVATION if largest is None else largest) // row))
 
 
 def bits(nats: float) -> float:

@@ -1,12 +1,16 @@
-"""A bar for long reading: shown on a terminal, silent elsewhere."""
+"""A bar for what takes long: shown on a terminal; elsewhere reading is silent, counting says a line now and then."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from inkhorn.textsource import TextSource
+
+_SECONDS = 30.0
+"""between lines where there is no terminal"""
 
 
 @contextmanager
@@ -30,5 +34,25 @@ def tokenising(source: TextSource, readings: int = 2) -> Iterator[Callable[[int]
             if bar.tasks[task].total is None:
                 bar.update(task, total=readings * source.n_chars)
             bar.advance(task, characters)
+
+        yield advance
+
+
+@contextmanager
+def counting(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """A bar over so many things, of which some are done; yields what to call with how many more are."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    last = time.monotonic()
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=total, completed=done)
+
+        def advance(more: int) -> None:
+            nonlocal done, last
+            done += more
+            bar.advance(task, more)
+            if not console.is_terminal and time.monotonic() - last > _SECONDS:
+                last = time.monotonic()
+                console.print(f"{what}: {done:,} of {total:,}", highlight=False, markup=False)
 
         yield advance
