@@ -5,50 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from inkhorn.config import ModelConfig
-from inkhorn.weights import read_config, read_weights
+from inkhorn.gguf_file import write_gguf
+from inkhorn.weights import read_config
 from peers import Timing
 
-FILE_TYPES = {"F16": 1, "Q8_0": 7, "Q4_0": 2}  # enum llama_ftype
-
-
-def write_gguf(folder: Path, path: Path) -> None:
-    """A checkpoint folder's GPT-2 as GGUF: matrices in float16, [out, in]."""
-    import gguf
-
-    config: ModelConfig = read_config(folder)
-    weights = read_weights(folder, config)
-    out = gguf.GGUFWriter(path, "gpt2")
-    out.add_context_length(config.block_size)
-    out.add_embedding_length(config.n_embd)
-    out.add_block_count(config.n_layer)
-    out.add_feed_forward_length(config.inner)
-    out.add_head_count(config.n_head)
-    out.add_layer_norm_eps(config.layer_norm_epsilon)
-    out.add_vocab_size(config.vocab_size)
-    out.add_file_type(FILE_TYPES["F16"])
-    out.add_tokenizer_model("no_vocab")
-    names = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
-    parts = {
-        "ln_1": "attn_norm",
-        "attn.c_attn": "attn_qkv",
-        "attn.c_proj": "attn_output",
-        "ln_2": "ffn_norm",
-        "mlp.c_fc": "ffn_up",
-        "mlp.c_proj": "ffn_down",
-    }
-    names |= {f"h.{i}.{ours}": f"blk.{i}.{theirs}" for i in range(config.n_layer) for ours, theirs in parts.items()}
-    for name, tensor in weights.items():
-        room, _, kind = name.rpartition(".")
-        matrix = tensor.T if tensor.ndim == 2 and room not in ("wte", "wpe") else tensor
-        narrow = matrix.astype(np.float16) if matrix.ndim == 2 and room != "wpe" else matrix
-        out.add_tensor(f"{names[room]}.{kind}", np.ascontiguousarray(narrow))
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.write_tensors_to_file()
-    out.close()
+FILE_TYPES = {"Q8_0": 7, "Q4_0": 2}  # enum llama_ftype
 
 
 class LlamaCpp:
@@ -78,7 +39,7 @@ class LlamaCpp:
     def _make(self, folder: Path, path: Path, kind: str) -> None:
         full = folder.parent / f"{folder.name}-F16.gguf"
         if not full.exists():
-            write_gguf(folder, full)
+            write_gguf(folder, full, vocabulary=False)
         if kind != "F16":
             how = self.lib.llama_model_quantize_default_params()
             how.ftype = FILE_TYPES[kind]
