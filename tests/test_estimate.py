@@ -1,7 +1,12 @@
 """Estimates against what is counted: parameters, FLOPs and tensors of real models, the kernel's bytes, an optimum."""
 
+import json
 import math
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +17,8 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from inkhorn import pace
+from inkhorn.cli import main
 from inkhorn.config import ModelConfig
 from inkhorn.errors import UsageError
 from inkhorn.estimate import (
@@ -25,6 +32,7 @@ from inkhorn.estimate import (
 )
 from inkhorn.hardware import Hardware, training_flops_per_token
 from inkhorn.model import GPT, writes_out_attention
+from inkhorn.pace import measure_pace
 from inkhorn.recipes import RECIPES, TrainConfig
 from inkhorn.runtime import kernel
 from inkhorn.runtime.packed import GROUPS, PRECISIONS, pack, shape_of
@@ -230,3 +238,169 @@ def test_no_budget_buys_nothing(budget: float) -> None:
             split(budget)
     with pytest.raises(UsageError, match="parameters and tokens"):
         HOFFMANN.loss(0, 1)
+
+
+# The command
+
+
+def told(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert main(["estimate", *argv]) == 0
+    return capsys.readouterr().out
+
+
+def facts_of(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(told(capsys, *argv, "--json"))
+    return found
+
+
+def test_alone_it_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = told(capsys)
+    rows = {row["recipe"]: row for row in json.loads(told(capsys, "--json"))}
+    assert set(rows) == set(RECIPES)
+    assert rows["gpt2"]["parameters"] == 124_439_808
+    for name, row in rows.items():
+        assert re.search(rf"^{name} +{row['parameters']:,} ", shown, re.M)
+
+
+def test_what_it_tells_of_gpt2(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = RECIPES["gpt2"]()
+    config = recipe.shape.config(50257)
+    facts = facts_of(capsys, "gpt2", "--peak-tflops", "300", "--mfu", "0.5", "--devices", "8", "--price", "2")
+    assert facts["parameters"] == sum(part["parameters"] for part in facts["parts"]) == 124_439_808
+    assert facts["training_flops_per_token"] == training_flops(config)
+    tokens = facts["tokens"]
+    assert tokens == recipe.train.steps * recipe.train.batch_size * recipe.train.grad_accum * 1024
+    time = facts["time"]
+    assert time["hours"] == pytest.approx(tokens * training_flops(config) / (8 * 0.5 * 300e12) / 3600)
+    assert time["cost"] == pytest.approx(time["hours"] * 8 * 2)
+    assert facts["serving"]["bytes"]["int8"]["weights"] == packed_bytes(config, "int8")
+    assert facts["scaling"]["losses"][HOFFMANN.name] == pytest.approx(HOFFMANN.loss(124_439_808, tokens))
+    shown = told(capsys, "gpt2", "--peak-tflops", "300", "--devices", "8", "--price", "2")
+    for words in ("124,439,808", "854,438,400", "8 devices: at best 2,400 TFLOP/s", "assumed", "to pay"):
+        assert words in shown
+
+
+def test_flags_change_the_shape_the_text_and_the_training(capsys: pytest.CaptureFixture[str]) -> None:
+    other = ["--peak-tflops", "1"]
+    usual = facts_of(capsys, "gpt2", *other)
+    changes = [
+        "--n-layer",
+        "2",
+        "--vocab-size",
+        "1000",
+        "--tokens",
+        "5000",
+        "--batch-size",
+        "2",
+        "--optimizer",
+        "adamw",
+    ]
+    facts = facts_of(capsys, "gpt2", *other, *changes, "--slots", "1", "--dtype", "float32")
+    assert (facts["config"]["n_layer"], facts["config"]["vocab_size"], facts["tokens"]) == (2, 1000, 5000)
+    assert facts["training"]["bytes"]["optimizer, adamw"] == 8 * facts["parameters"]
+    assert facts["training"]["dtype"] == "float32"
+    assert "matrices in bfloat16" in usual["training"]["bytes"]
+    assert 16 * 6 * facts["serving"]["bytes"]["fp32"]["caches"] == usual["serving"]["bytes"]["fp32"]["caches"]
+
+
+def test_a_folder_is_told_of_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tiny_config(n_inner=50, tie_word_embeddings=False)
+    tiny_model(config).save_pretrained(tmp_path)
+    facts = facts_of(capsys, str(tmp_path), "--peak-tflops", "1")
+    assert facts["parameters"] == config.num_parameters
+    assert (facts["tokens"], facts["tokens_from"]) == (20 * config.num_parameters, "20 a parameter")
+    assert facts["scaling"]["losses"] == {}  # of characters the laws say nothing
+
+
+def test_a_budget_of_flops_or_hours_is_split(capsys: pytest.CaptureFixture[str]) -> None:
+    given = facts_of(capsys, "gpt2", "--flops", "1e19", "--peak-tflops", "1")["scaling"]
+    assert given["budget"] == 1e19
+    for best in given["best"]:
+        assert 6 * best["parameters"] * best["tokens"] == pytest.approx(1e19)
+        shape = replace(RECIPES["gpt2"]().shape.config(50257), n_layer=best["n_layer"])
+        shape = replace(shape, n_head=best["n_head"], n_embd=best["n_embd"])
+        assert 0.7 < shape.num_parameters / best["parameters"] < 1.4
+    hours = facts_of(capsys, "gpt2", "--hours", "10", "--peak-tflops", "1", "--mfu", "0.5")["scaling"]
+    assert hours["budget"] == pytest.approx(10 * 3600 * 0.5e12)
+
+
+def test_this_machine_is_measured_and_so_is_a_real_step(capsys: pytest.CaptureFixture[str]) -> None:
+    assumed, measured = facts_of(capsys, "test"), facts_of(capsys, "test", "--measure")
+    assert assumed["time"]["mfu"] == 0.4
+    assert assumed["training"]["free"] > 0
+    time = measured["time"]
+    assert time["mfu_is"] == "measured"
+    assert 0 < time["mfu"] < 1
+    assert time["tokens_per_second"] == pytest.approx(
+        time["mfu"] * time["peak_flops"] / measured["training_flops_per_token"]
+    )
+
+
+def test_a_step_of_many_passes_is_told_from_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a clock on which a pass takes 2 s and an update 1 s, whatever this machine does."""
+    clock = [0.0]
+
+    def step(state: Any, *rest: Any) -> torch.Tensor:
+        clock[0] += 3.0 if state.optimizers else 2.0
+        return torch.zeros(2)
+
+    monkeypatch.setattr(pace, "train_step", step)
+    monkeypatch.setattr("inkhorn.pace.time.perf_counter", lambda: clock[0])
+    hardware = Hardware(CPU, torch.float32, False, ())
+    found = measure_pace(tiny_config(), TrainConfig(batch_size=2, grad_accum=5), hardware)
+    assert found.passes == (2.0, 2.0)
+    assert found.steps == (11.0, 11.0)
+    assert found.tokens_per_second == pytest.approx(2 * 12 * 5 / 11)
+    assert measure_pace(tiny_config(), TrainConfig(batch_size=2), hardware).steps == (3.0, 3.0)
+
+
+def test_measuring_what_does_not_fit_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inkhorn.free_memory.free_bytes", lambda device: 1000.0)
+    assert main(["estimate", "test", "--measure"]) == 1
+    assert "inkhorn: not measured: 8 rows of 32 tokens need about" in capsys.readouterr().err
+
+
+NO_TORCH = """
+import importlib.machinery, sys
+look = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = lambda name, *rest: None if name == "torch" else look(name, *rest)
+from inkhorn.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        ([], 0, "How long needs torch"),
+        (["--peak-tflops", "312"], 0, "312 TFLOP/s"),
+        (["--hours", "3"], 1, "this needs torch: pip install 'inkhorn[train]'"),
+    ],
+)
+def test_without_torch_it_says_all_but_the_time(flags: list[str], code: int, words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TORCH, "estimate", "gpt2", *flags], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert words in done.stdout + done.stderr
+    assert (code == 1) or "124,439,808" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["gtp2"], "did you mean 'gpt2'"),
+        (["--tokens", "5"], "name a recipe or a folder first"),
+        (["gpt2", "--mfu", "1.5"], "a share: above 0 and at most 1, not 1.5"),
+        (["gpt2", "--tokens", "0"], "--tokens must be above 0, not 0"),
+        (["gpt2", "--peak-tflops", "nan"], "--peak-tflops must be above 0"),
+        (["gpt2", "--hours", "1", "--flops", "1e9"], "either --hours or --flops"),
+        (["gpt2", "--measure", "--peak-tflops", "1"], "either --measure or --peak-tflops"),
+        (["gpt2", "--n-head", "7"], "must be a multiple of n_head"),
+    ],
+)
+def test_what_cannot_be_meant(argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["estimate", *argv]) == 2
+    assert words in capsys.readouterr().err

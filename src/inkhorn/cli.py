@@ -13,6 +13,7 @@ COMMANDS = {
     "serve": "OpenAI's API and a page to write on, at http://127.0.0.1:8000",
     "page": "the page as a folder for any static host: the model runs in the browser",
     "train": "train a model by a recipe, on a named corpus or your own text",
+    "estimate": "what a model costs: parameters, FLOPs, memory, time, and how much text it should see",
     "eval": "the loss of a model over a whole text",
     "data": "list and build the named corpora",
     "bench": "tokens a second of a checkpoint, and the share of what this machine can do",
@@ -21,9 +22,9 @@ COMMANDS = {
     "export": "write a checkpoint in another precision or form: for transformers, torch, llama.cpp",
 }
 
-EXTRAS = {
 _MODULES = {"import": "import_"}  # where the command's name is a word of Python's
 
+EXTRAS = {
     "torch": "train",
     "matplotlib": "train",
     "fastapi": "serve",

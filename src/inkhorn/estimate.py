@@ -4,8 +4,9 @@ No torch and no weights: arithmetic, which tests/test_estimate.py checks against
 In the comments C = n_embd, L = n_layer, T = block_size, V = vocab_size.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inkhorn.config import ModelConfig
 from inkhorn.recipes import TrainConfig
@@ -142,3 +143,10 @@ def slot_bytes(config: ModelConfig, quantize: str) -> int:
 def serving_memory(config: ModelConfig, slots: int) -> Mapping[str, tuple[int, int]]:
     """By precision: bytes of the weights, and of the caches of `slots` texts at once, whose blocks are full."""
     return {name: (packed_bytes(config, name), slots * slot_bytes(config, name)) for name in PRECISIONS}
+
+
+def shape_near(config: ModelConfig, parameters: float) -> ModelConfig:
+    """The shape of about so many parameters, with this vocabulary and block: as GPT-2 small, in heads of 64 units, as
+    many as blocks."""
+    sizes = (replace(config, n_layer=n, n_head=n, n_embd=64 * n, n_inner=None) for n in range(1, 201))
+    return min(sizes, key=lambda shape: abs(math.log(shape.num_parameters / parameters)))
