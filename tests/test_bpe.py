@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inkhorn import dataset, textsource
+from inkhorn import bpe, dataset, textsource
 from inkhorn.bpe import learn_bpe
 from inkhorn.config import SamplingParams
 from inkhorn.errors import CorpusError, UsageError
@@ -41,6 +41,19 @@ def test_the_same_text_gives_the_same_merges_in_any_chunks() -> None:
     assert learn_bpe([TEXT], 300).spec() == BPE.spec()
     assert learn_bpe(TEXT.split(END_OF_TEXT), 300).spec() == BPE.spec()
     assert learn_bpe(lines, 257).vocab_size == 257
+
+
+@given(st.lists(st.sampled_from(["a", " ", "\n", "\n ", "é", END_OF_TEXT, "word " * 4000, "x" * 40_000])))
+def test_the_library_is_fed_short_parts(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    parts = list(bpe._parts([text, text]))
+    assert "".join(parts) == 2 * text.replace(END_OF_TEXT, "")
+    assert all(0 < len(part) <= bpe._LONGEST_PART for part in parts)
+
+
+def test_a_word_without_end_is_cut_to_learn_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bpe, "_LONGEST_PART", 1000)
+    assert [len(part) for part in bpe._parts(["acgt" * 600])] == [1000, 1000, 400]
 
 
 def test_too_small_a_vocabulary() -> None:

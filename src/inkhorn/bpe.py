@@ -1,12 +1,17 @@
 """Learning a byte-pair encoding from a text: GPT-2's kind, over bytes, so that it has a spelling for everything."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from inkhorn.config import require
-from inkhorn.tokenizer import END_OF_TEXT, BPETokenizer
+from inkhorn.tokenizer import END_OF_TEXT, BPETokenizer, line_parts
 
 LEAST = 257
 """256 bytes and `<|endoftext|>`"""
+
+ENOUGH = 1 << 28
+"""characters to learn from: of a longer text parts are taken, for its different words would fill the memory"""
+
+_LONGEST_PART = 1 << 18  # characters; the library gathers 256 parts before it counts their words
 
 
 def learn_bpe(chunks: Iterable[str], vocab_size: int) -> BPETokenizer:
@@ -31,6 +36,13 @@ def learn_bpe(chunks: Iterable[str], vocab_size: int) -> BPETokenizer:
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=vocab_size - 1, initial_alphabet=alphabet, show_progress=False, min_frequency=2
     )
-    inner.train_from_iterator((part for chunk in chunks for part in chunk.split(END_OF_TEXT)), trainer)
+    inner.train_from_iterator(_parts(chunks), trainer)
     inner.add_special_tokens([END_OF_TEXT])
     return BPETokenizer(inner)
+
+
+def _parts(chunks: Iterable[str]) -> Iterator[str]:
+    """The text without `<|endoftext|>`, in short parts; a word without end is cut."""
+    for chunk in chunks:
+        for text in chunk.split(END_OF_TEXT):
+            yield from line_parts(text, _LONGEST_PART)

@@ -7,8 +7,9 @@ ids 0.. are the characters by code point; then come the bytes of those longer ch
 beginnings (`piece_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
 """
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +23,7 @@ from inkhorn.weights import read_json, write_json
 if TYPE_CHECKING:
     import tokenizers
 
-_LONG = 1 << 16  # characters; what is longer is encoded in parts
+_LONG = 1 << 14  # characters; what is longer is encoded in parts
 _LINE_END = re.compile(r"\S\n")
 
 END_OF_TEXT = "<|endoftext|>"
@@ -187,6 +188,19 @@ def tokenizer_config(end: str | None = END_OF_TEXT, unknown: str | None = END_OF
     return plain | ends | {"add_bos_token": False, "add_prefix_space": False, "model_max_length": int(1e30)}
 
 
+def line_parts(text: str, most: float = math.inf) -> Iterator[str]:
+    """A text cut before a line break that ends a word, where GPT-2's rule cuts words, too.
+
+    Each part has _LONG characters or up to the next such place, but no more than `most`.
+    """
+    start = 0
+    while start < len(text):
+        found = _LINE_END.search(text, start + _LONG - 1)
+        end = min(found.start() + 1 if found else len(text), start + most)
+        yield text[start : int(end)]
+        start = int(end)
+
+
 class BPETokenizer:
     """A byte-pair encoding kept as `tokenizer.json`, run by the `tokenizers` library.
 
@@ -217,20 +231,14 @@ class BPETokenizer:
 
     def encode(self, text: str) -> Ids:
         """Ids of a text; a long one in parts, several at once."""
-        parts = self._parts(text) if len(text) > _LONG else [text]
-        found = self.inner.encode_batch(parts, add_special_tokens=False)
+        found = self.inner.encode_batch_fast(self._parts(text), add_special_tokens=False)  # fast: without offsets
         return np.concatenate([np.array(part.ids, np.int32) for part in found])
 
     def _parts(self, text: str) -> list[str]:
-        """A text cut where no token can lie across: before a line break that ends a word, if words are cut there."""
+        """A text cut where no token can lie across, if words are cut at line breaks; else the whole."""
         if type(self.inner.pre_tokenizer).__name__ not in ("ByteLevel", "BertPreTokenizer"):
             return [text]
-        cuts, last = [0], 0
-        for found in _LINE_END.finditer(text):
-            if found.start() + 1 - last >= _LONG:
-                last = found.start() + 1
-                cuts.append(last)
-        return [text[start:end] for start, end in zip(cuts, [*cuts[1:], len(text)], strict=True)]
+        return list(line_parts(text)) or [text]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of some ids."""
