@@ -14,7 +14,7 @@ COMMANDS = {
     "page": "the page as a folder for any static host: the model runs in the browser",
     "train": "train a model by a recipe, on a named corpus or your own text",
     "estimate": "what a model costs: parameters, FLOPs, memory, time, and how much text it should see",
-    "eval": "the loss of a model over a whole text",
+    "eval": "the loss of a model over a whole text, or its marks in public benchmarks",
     "data": "list and build the named corpora",
     "bench": "tokens a second of a checkpoint, and the share of what this machine can do",
     "info": "which backend writes here, and why",
