@@ -20,7 +20,7 @@ class ImportArgs:
     """Make a checkpoint folder of a model from elsewhere: transformers' GPT-2 or GPT-1 from the hub or a folder,
     nanoGPT's ckpt.pt, minGPT's or the Zero to Hero lecture's state dict."""
 
-    source: tyro.conf.Positional[str]
+    source: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SOURCE")]]
     """gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, openai-gpt, a repository OWNER/NAME of the hub, a folder, or
     a file"""
     out: Path | None = None
