@@ -19,7 +19,7 @@ def source(train: str, val: str, name: str = "play") -> TextSource:
 def test_the_ids_are_the_text(tmp_path: Path) -> None:
     train, val = "Who's there? <|endoftext|>Nay — answer me.\n" * 20, "Long live the king!\n"
     data = prepare(source(train, val), tmp_path)
-    assert data.tokenizer.decode(data.train.tolist()) == train
+    assert data.tokenizer.decode(data.train[:].tolist()) == train
     assert data.tokenizer.decode(data.val.tolist()) == val
     assert isinstance(data.train, np.memmap)
     assert data.train.dtype == np.uint8
@@ -29,7 +29,7 @@ def test_many_characters_take_wider_ids(tmp_path: Path) -> None:
     text = "".join(chr(code) for code in range(0x4E00, 0x4E00 + 400))
     data = prepare(source(text, text), tmp_path)
     assert data.train.dtype == np.uint16
-    assert data.tokenizer.decode(data.train.tolist()) == text
+    assert data.tokenizer.decode(data.train[:].tolist()) == text
 
 
 def test_a_text_is_tokenised_once(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_half_built_folder_is_built_again(tmp_path: Path) -> None:
     folder = next((tmp_path / "datasets").iterdir())
     (folder / "dataset.json").unlink()
     again = prepare(source("abc" * 100, "abc"), tmp_path)
-    assert again.train.tolist() == first.train.tolist()
+    assert again.train[:].tolist() == first.train[:].tolist()
     assert [path.name for path in (tmp_path / "datasets").iterdir()] == [folder.name]
 
 
@@ -64,7 +64,7 @@ def test_a_damaged_folder_is_built_again(tmp_path: Path, name: str, damage: str)
     if damage != "gone":
         path.write_bytes({"cut": whole[:-2], "empty": b"", "other": b"{}"}[damage])
     again = prepare(source(text, "cab"), tmp_path)
-    assert again.tokenizer.decode(again.train.tolist()) == text
+    assert again.tokenizer.decode(again.train[:].tolist()) == text
     assert again.val.tolist() == first.val.tolist()
     assert path.read_bytes() == whole
 
@@ -80,7 +80,7 @@ def test_two_at_once_share_the_result(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Path, "rename", overtaken)
     data = prepare(source(text, "cab"), tmp_path)
-    assert data.tokenizer.decode(data.train.tolist()) == text
+    assert data.tokenizer.decode(data.train[:].tolist()) == text
     assert len(list((tmp_path / "datasets").iterdir())) == 1
 
 

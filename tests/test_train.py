@@ -170,7 +170,7 @@ test_train.trainer(data, Path({out!r}), test_train.replace(test_train.BASE, step
 
 
 def test_killed_at_random_moments_it_ends_where_an_unharmed_run_does(data: Dataset, tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text(data.tokenizer.decode(data.train.tolist()))
+    (tmp_path / "text.txt").write_text(data.tokenizer.decode(data.train[:].tolist()))
 
     def start(out: str) -> subprocess.Popen[bytes]:
         paths = {"text": str(tmp_path / "text.txt"), "cache": str(tmp_path / "cache"), "out": str(tmp_path / out)}

@@ -18,12 +18,14 @@ import numpy as np
 
 from inkhorn.bpe import learn_bpe
 from inkhorn.errors import CheckpointError, CorpusError, TokenizerError
+from inkhorn.shards import ShardedIds
 from inkhorn.textsource import TextSource
 from inkhorn.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
 from inkhorn.weights import read_json, write_json
 
 Array = np.ndarray[Any, Any]
 PARTS = ("train", "val")
+_BEGIN = 1 << 24  # tokens that say how often a text ends
 Progress = Callable[[int], None]
 """Told how many more characters have been done."""
 
@@ -36,7 +38,7 @@ class Dataset:
         name: the corpus.
         sha256: of the text, split and vocabulary; a run resumes only on the same one.
         tokenizer: made the ids.
-        train: (n,) ids to learn from, mapped.
+        train: (n,) ids to learn from, mapped; in one file, or in many.
         val: (m,) ids held out, mapped.
         val_bytes: length of what is held out, in UTF-8.
         replaced: characters of the text that a given vocabulary lacked.
@@ -46,7 +48,7 @@ class Dataset:
     name: str
     sha256: str
     tokenizer: Tokenizer
-    train: Array
+    train: Array | ShardedIds
     val: Array
     val_bytes: int
     replaced: int = 0
@@ -58,10 +60,10 @@ class Dataset:
     @property
     def start_id(self) -> int:
         """What an empty prompt starts from: `<|endoftext|>` if there is enough of it to learn what follows it, once in
-        20,000 tokens; else a line break; else id 0."""
+        20,000 tokens at the beginning; else a line break; else id 0."""
         end = self.tokenizer.eos_id
-        ends = sum(int((self.train[i : i + (1 << 24)] == end).sum()) for i in range(0, len(self.train), 1 << 24))
-        if end is not None and ends * 20_000 >= len(self.train):
+        begin = self.train[:_BEGIN]
+        if end is not None and int((begin == end).sum()) * 20_000 >= len(begin):
             return end
         fitted, unknown = self.tokenizer.fit("\n")
         ids = self.tokenizer.encode(fitted)
@@ -128,9 +130,7 @@ def prepare(
     replaced, n_bytes = 0, dict.fromkeys(PARTS, 0)
     try:
         partial.mkdir(parents=True)
-        dtype = np.dtype(
-            "<u1" if tokenizer.vocab_size <= 1 << 8 else "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
-        )
+        dtype = np.dtype(ids_dtype(tokenizer.vocab_size))
         for part, chunks in (("train", source.train_chunks()), ("val", source.val_chunks())):
             with (partial / f"{part}.bin").open("wb") as file:
                 for chunk in counted(chunks):
@@ -154,6 +154,11 @@ def prepare(
         raise CorpusError(f"cannot write the tokenised text to {folder}: {error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def ids_dtype(vocab_size: int) -> str:
+    """The smallest dtype that holds every id."""
+    return "<u1" if vocab_size <= 1 << 8 else "<u2" if vocab_size <= 1 << 16 else "<u4"
 
 
 def _open(folder: Path) -> Dataset:
@@ -190,7 +195,7 @@ class BatchOrder:
 
     """
 
-    def __init__(self, ids: Array, batch_size: int, block_size: int, seed: int) -> None:
+    def __init__(self, ids: Array | ShardedIds, batch_size: int, block_size: int, seed: int) -> None:
         self.ids, self.batch_size, self.block_size, self.seed = ids, batch_size, block_size, seed
         # One window fewer than fit at offset 0, so that as many fit at every offset.
         self.windows = max(1, len(ids) // block_size - 1)
