@@ -5,7 +5,7 @@ a character vocabulary, too: its merges only build the characters of more than o
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,20 +56,19 @@ def write_gguf(folder: Path, path: Path, kind: GgufType = "f16", *, vocabulary: 
     partial = path.with_name(path.name + ".tmp")
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
-        out = gguf.GGUFWriter(partial, "gpt2")
-        _describe(out, config, kind)
-        if vocabulary:
-            _add_vocabulary(out, folder, config)
-        else:
-            out.add_tokenizer_model("no_vocab")
-            out.add_vocab_size(config.vocab_size)
-        makers = [_add_tensor(out, n, s, imported.tensors[n], kind) for n, s in tensor_shapes(config).items()]
-        out.write_header_to_file()
-        out.write_kv_data_to_file()
-        out.write_ti_data_to_file()
-        for make in makers:
-            out.write_tensor_data(make())
-        out.close()
+        with closing(gguf.GGUFWriter(partial, "gpt2")) as out:
+            _describe(out, config, kind)
+            if vocabulary:
+                _add_vocabulary(out, folder, config)
+            else:
+                out.add_tokenizer_model("no_vocab")
+                out.add_vocab_size(config.vocab_size)
+            makers = [_add_tensor(out, n, s, imported.tensors[n], kind) for n, s in tensor_shapes(config).items()]
+            out.write_header_to_file()
+            out.write_kv_data_to_file()
+            out.write_ti_data_to_file()
+            for make in makers:
+                out.write_tensor_data(make())
         flush(partial)
         partial.replace(path)
     except OSError as error:
