@@ -128,8 +128,8 @@ def fetch(name: str) -> TextSource:
     if name not in CORPORA:
         (near,) = difflib.get_close_matches(name, CORPORA, n=1, cutoff=0)
         raise UsageError(
-            f"no corpus is called {name!r}: did you mean {near!r}? There are {' and '.join(CORPORA)}; "
-            "your own text goes with --text FILE"
+            f"no corpus is called {name!r}: did you mean {near!r}? There are {', '.join(CORPORA)} "
+            "and fineweb-edu-100m, -1b and so on; your own text goes with --text FILE"
         )
     corpus = CORPORA[name]
     return corpus.read(corpus.get())

@@ -116,6 +116,25 @@ def from_folder(path: Path) -> DocumentSource | None:
     )
 
 
+def from_repository(name: str, repository: str, part: str, way_out: str) -> DocumentSource:
+    """The documents of a dataset on the Hugging Face hub, or of a folder of the same form.
+
+    Args:
+        name: fit for a file name.
+        repository: owner and name, or a folder.
+        part: what the dataset's card calls a configuration.
+        way_out: ends the message of an error.
+
+    """
+
+    def opened() -> Any:
+        from datasets import load_dataset
+
+        return load_dataset(repository, name=part, split="train", streaming=True, columns=[COLUMN])
+
+    return DocumentSource(name=name, opened=opened, facts={"repository": repository, "part": part}, way_out=way_out)
+
+
 def document_files(path: Path) -> list[Path]:
     """The file, or the files of a folder, that hold documents."""
     candidates = sorted(path.rglob("*")) if path.is_dir() else [path]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from inkhorn.shard_builder import Listener
 from inkhorn.textsource import TextSource
 
 _SECONDS = 30.0
@@ -56,3 +57,47 @@ def counting(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], N
                 console.print(f"{what}: {done:,} of {total:,}", highlight=False, markup=False)
 
         yield advance
+
+
+@contextmanager
+def filling(what: str, total: int | None) -> Iterator[Listener]:
+    """A bar over the tokens that documents become, `total` of them or all there are, with their speed.
+
+    What a run before this one made counts for the bar, but not for the speed.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("tokenising {task.description}"), BarColumn(), TextColumn("{task.fields[status]}"))
+    start = last = time.monotonic()
+    had: int | None = None
+    done = 0
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=total, status="")
+
+        def say(text: str) -> None:
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+        def advance(tokens: int) -> None:
+            nonlocal had, done, start, last
+            done += tokens
+            now = time.monotonic()
+            if had is None:
+                had, start = done, now
+            speed = (done - had) / max(1e-9, now - start)
+            status = _pace(done, total, speed)
+            bar.update(task, completed=done, status=status)
+            if not console.is_terminal and now - last > _SECONDS:
+                last = now
+                say(f"tokenising {what}: {status}")
+
+        yield Listener(tokens=advance, say=say)
+
+
+def _pace(done: int, total: int | None, speed: float) -> str:
+    """How far, how fast and how long to go."""
+    status = f"{done / 1e6:,.1f}M tokens" if total is None else f"{done / 1e6:,.1f}M of {total / 1e6:,.0f}M tokens"
+    if speed > 0:
+        status += f", {speed:,.0f} a second"
+        if total is not None:
+            left = max(0, round((total - done) / speed))
+            status += f", {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+    return status

@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from inkhorn.commands.flags import parse
+from inkhorn.commands.texts import Text
 from inkhorn.errors import UsageError
 
 
@@ -17,9 +18,14 @@ class DataArgs:
     name: tyro.conf.Positional[str | None] = None
     """a named corpus; without it, the list"""
     text: Path | None = None
-    """a text file, or folder of text files, instead"""
+    """a text file or folder of text files instead; or .parquet or .jsonl files, whose every row has a text"""
     val_text: Path | None = None
     """the text to validate on, instead of the last tenth of --text"""
+    tokenizer: str = "char"
+    """char: a token is a character; bpe: --vocab-size tokens learnt from the text; gpt2 or openai-gpt: OpenAI's; or a
+    folder that has a tokenizer.json"""
+    vocab_size: int = 4096
+    """with --tokenizer bpe: how many tokens"""
     save: Path | None = None
     """also write the text to this folder, as train.txt and val.txt"""
 
@@ -42,13 +48,15 @@ def _list() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from inkhorn import corpus
+    from inkhorn import corpus, fineweb
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("name", "characters", "what", "licence", "here"):
         table.add_column(column, justify="right" if column == "characters" else "left", overflow="fold")
     for entry, path in corpus.listing():
         table.add_row(entry.name, f"{entry.n_chars:,}", entry.description, entry.licence, "yes" if path else "not yet")
+    for name in fineweb.NAMES:
+        table.add_row(name, "", fineweb.DESCRIPTION, fineweb.LICENCE, "streamed")
     console = Console()
     console.print(table)
     console.print(
@@ -57,19 +65,23 @@ def _list() -> None:
 
 
 def _build(args: DataArgs) -> None:
-    from inkhorn import corpus, dataset, textsource
-    from inkhorn.progress_bar import tokenising
-
-    source = textsource.from_path(args.text, val_path=args.val_text) if args.text else corpus.fetch(args.name or "")
-    with tokenising(source) as progress:
-        data = dataset.prepare(source, corpus.cache_dir(), progress)
-    alphabet = "".join(getattr(data.tokenizer, "characters", []))
+    text = Text(
+        path=args.text,
+        corpus=args.name or "",
+        val_path=args.val_text,
+        vocabulary=args.tokenizer,
+        vocab_size=args.vocab_size,
+    )
+    source = None if args.save is None else text.source()
+    data = text.tokenised(thorough=True)
+    characters = getattr(data.tokenizer, "characters", None)
+    alphabet = f": {''.join(characters)!r}" if characters else " tokens"
     sys.stdout.write(
         f"{data.name}: {len(data.train):,} tokens to train on, {len(data.val):,} held out\n"
-        f"vocabulary of {data.tokenizer.vocab_size}: {alphabet!r}\n"
+        f"vocabulary of {data.tokenizer.vocab_size:,}{alphabet}\n"
         f"sha256 {data.sha256}\n"
     )
-    if args.save is not None:
+    if args.save is not None and source is not None:
         args.save.mkdir(parents=True, exist_ok=True)
         for part, chunks in (("train", source.train_chunks()), ("val", source.val_chunks())):
             with (args.save / f"{part}.txt").open("w", encoding="utf-8", newline="\n") as file:
