@@ -163,6 +163,7 @@ def test_tasks_are_shown_with_their_method_and_notes(here: Path, capsys: pytest.
     assert "note: only the first 5 of 6 passages" in shown
     assert "contexts were longer than the block and lost their beginning" in shown
     assert "characters read are not in the vocabulary" in shown
+    assert "a token is a character here" in shown
 
 
 def test_tasks_as_json_name_data_and_method(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,8 +40,8 @@ def tokenising(source: TextSource, readings: int = 2) -> Iterator[Callable[[int]
 
 
 @contextmanager
-def counting(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """A bar over so many things, of which some are done; yields what to call with how many more are."""
+def counting(what: str, unit: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """A bar over so many of a unit, of which some are done; yields what to call with how many more are."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     last = time.monotonic()
@@ -54,7 +54,7 @@ def counting(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], N
             bar.advance(task, more)
             if not console.is_terminal and time.monotonic() - last > _SECONDS:
                 last = time.monotonic()
-                console.print(f"{what}: {done:,} of {total:,}", highlight=False, markup=False)
+                console.print(f"{what}: {done:,} of {total:,} {unit}", highlight=False, markup=False)
 
         yield advance
 

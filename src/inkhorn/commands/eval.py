@@ -142,7 +142,7 @@ def _examine(session: "Session", task: "Task", limit: int | None = None) -> "Out
     with session.journal(task) as journal:
         had = sum(item in journal.records for item in range(count))
         try:
-            with _memory(session.batch_size), counting(task.name, count, had) as progress:
+            with _memory(session.batch_size), counting(task.name, task.unit, count, had) as progress:
                 return session.examine(task, journal, limit, progress)
         except KeyboardInterrupt:
             done = sum(item in journal.records for item in range(count))
@@ -168,10 +168,12 @@ def _memory(batch_size: int) -> Iterator[None]:
 
 def _run_tasks(args: EvalArgs) -> None:
     from inkhorn.tasks import registry
+    from inkhorn.tokenizer import CharTokenizer
 
     names = registry.chosen(args.tasks)
     session = _session(args)
     made = {name: registry.task(name, args.data, session.reader, args.stride) for name in names}  # all data, or none
+    spelled = isinstance(session.reader.tokenizer, CharTokenizer)
     results: list[dict[str, Any]] = []
     for name, (task, data) in made.items():
         outcome = _examine(session, task, args.limit)
@@ -186,7 +188,7 @@ def _run_tasks(args: EvalArgs) -> None:
                 "cut_contexts": outcome.cut,
                 "replaced_characters": outcome.replaced,
                 "left_out_items": outcome.left_out,
-                "notes": _notes(task, outcome, data.published, data.path.name),
+                "notes": _notes(task, outcome, data.path.name, data.published, spelled=spelled),
             }
         )
         if not args.json:
@@ -195,9 +197,11 @@ def _run_tasks(args: EvalArgs) -> None:
         sys.stdout.write(json.dumps({"model": str(args.model), "dtype": args.dtype, "tasks": results}) + "\n")
 
 
-def _notes(task: "Task", outcome: "Outcome", published: bool, file: str) -> list[str]:
+def _notes(task: "Task", outcome: "Outcome", file: str, published: bool, *, spelled: bool) -> list[str]:
     """What a reader of the numbers should know, in words."""
     notes = list(task.notes)
+    if spelled:
+        notes.append("a token is a character here: numbers by the token are not comparable with those of longer tokens")
     if not published:
         notes.append(f"{file} is not the published file byte for byte")
     if outcome.items + outcome.left_out < outcome.of:
