@@ -73,13 +73,17 @@ class RunFolder:
             return None
         return next((folder for folder in self.steps() if folder.stem == name), None)
 
+    def partial(self, step: int) -> Path:
+        """Where a checkpoint is while it is being written."""
+        return self.path / f"step-{step:07d}.tmp"
+
     def save(self, step: int, write: Callable[[Path], None]) -> Path:
         """Write a checkpoint through `write(folder)`: into `step-N.tmp`, flushed, renamed, then named in `latest`.
 
         Raises CheckpointError if it cannot be written; what was there before is untouched.
         """
-        final = self.path / f"step-{step:07d}"
-        partial, old = final.with_suffix(".tmp"), final.with_suffix(".old")
+        partial = self.partial(step)
+        final, old = partial.with_suffix(""), partial.with_suffix(".old")
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)

@@ -1,17 +1,19 @@
 """What this machine can do: where to train, in which precision, how fast at best, and what would fit into memory."""
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from inkhorn.config import ModelConfig
+from inkhorn.distributed import ALONE, Ranks
 from inkhorn.errors import TrainingError, UsageError
+from inkhorn.estimate import matrix_weights, training_memory
+from inkhorn.free_memory import free_bytes, read_text
 from inkhorn.model import writes_out_attention
 from inkhorn.recipes import TrainConfig
 
@@ -25,6 +27,8 @@ class Hardware:
         dtype: of the matrix products (autocast); weights are float32.
         compile: whether to use torch.compile.
         reasons: one line per choice.
+        ranks: the processes of the run, of which each has such a device.
+        sharded: whether each keeps its share of the model (FSDP), not a whole one.
 
     """
 
@@ -32,21 +36,27 @@ class Hardware:
     dtype: torch.dtype
     compile: bool
     reasons: tuple[str, ...]
+    ranks: Ranks = ALONE
+    sharded: bool = False
 
     def autocast(self) -> torch.autocast:
         """The context in which forward passes run."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
-def choose_hardware(config: TrainConfig) -> Hardware:
+def choose_hardware(config: TrainConfig, ranks: Ranks = ALONE) -> Hardware:
     """Turn `auto` into choices; UsageError for a device that is not there."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
+    available["mps"] = torch.backends.mps.is_available() and ranks.count == 1
     name = config.device
     if name == "auto":
         name = "cuda" if available["cuda"] else "mps" if available["mps"] else "cpu"
     elif not available[name]:
         here = ", ".join(kind for kind, there in available.items() if there)
         raise UsageError(f"--device {name}: torch finds no such device here, only {here}")
+    device = torch.device(name)
+    if name == "cuda" and ranks.count > 1:
+        device = _own_gpu(ranks)
     what = (
         torch.cuda.get_device_name()
         if name == "cuda"
@@ -65,11 +75,45 @@ def choose_hardware(config: TrainConfig) -> Hardware:
     else:
         compiles, compile_reason = config.compile == "on", "as asked"
     return Hardware(
-        torch.device(name),
+        device,
         dtype,
         compiles,
         (device_reason, dtype_reason, f"compile {'on' if compiles else 'off'}: {compile_reason}"),
+        ranks,
     )
+
+
+def _own_gpu(ranks: Ranks) -> torch.device:
+    """The GPU of this process, which torch takes from now on where none is named."""
+    there = torch.cuda.device_count()
+    if ranks.local_count > there:
+        raise UsageError(
+            f"{ranks.local_count} processes were started here, on a machine with {there} GPUs: torchrun "
+            f"--nproc-per-node {there}, or --device cpu"
+        )
+    torch.cuda.set_device(ranks.local)
+    return torch.device("cuda", ranks.local)
+
+
+def choose_parallel(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> Hardware:
+    """How several processes share a run: the hardware with that choice, and the reasons of it.
+
+    UsageError if they cannot share out the rows of a step.
+    """
+    ranks = hardware.ranks
+    if ranks.count == 1:
+        said = ("parallel off: fsdp was asked for, but there is one process",) if train.parallel == "fsdp" else ()
+        return replace(hardware, reasons=hardware.reasons + said)
+    rows, passes = ranks.share(train.batch_size, train.grad_accum)
+    shares = f"processes {ranks.count}: each takes {rows * passes} rows of a step, {rows} at a time"
+    kind, why = train.parallel, "as asked"
+    if kind == "auto":
+        fits = sum(memory_needed(config, rows, hardware, train).values()) < 0.8 * free_here(hardware)
+        kind = "fsdp" if ranks.any(not fits) and not train.lora_rank else "ddp"
+        why = "a whole model would hardly fit into the memory of each" if kind == "fsdp" else "it fits"
+    what = "each keeps its share of the model" if kind == "fsdp" else "each has the whole model"
+    reasons = (*hardware.reasons, shares, f"parallel {kind} ({what}): {why}")
+    return replace(hardware, sharded=kind == "fsdp", reasons=reasons)
 
 
 def _choose_dtype(device: str, config: TrainConfig) -> tuple[torch.dtype, str]:
@@ -88,7 +132,7 @@ def _choose_dtype(device: str, config: TrainConfig) -> tuple[torch.dtype, str]:
 
 def has_bf16_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the CPU has bfloat16 products (AVX512-BF16, AMX, or ARM's)."""
-    info = _read(cpuinfo)
+    info = read_text(cpuinfo)
     return any(flag in info for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
@@ -124,91 +168,55 @@ def training_flops_per_token(config: ModelConfig) -> float:
     return 6.0 * weights + 12.0 * config.n_layer * config.n_embd * config.block_size
 
 
-def training_bytes(config: ModelConfig, batch_size: int, hardware: Hardware, *, muon: bool) -> float:
-    """Rough memory of training: weights, gradients and optimizer state in float32, plus what backward needs kept.
+def memory_needed(config: ModelConfig, rows: int, hardware: Hardware, train: TrainConfig) -> dict[str, float]:
+    """Bytes that training takes in each process with `rows` in a pass, by what they are for: `estimate.training_memory`
+    with what adapters spare, and what sharding does.
 
-    Kept per token and layer: about 34 * n_embd bytes in 16 bits (Korthikanti et al. 2022), and the attention's weights
-    where they are stored at all; and per token the logits with their gradient in float32.
+    Sharded, a process has its part of what belongs to weights, and whole what is in no block, two blocks at a time, and
+    now and then the model, to evaluate and save it, when no activations are there.
     """
-    state = config.num_parameters * 4 * (3 if muon else 4)
-    width = 34 * config.n_embd * (1 if hardware.dtype == torch.bfloat16 else 2)
-    if writes_out_attention(hardware.device, hardware.dtype, config.block_size):
-        width += config.n_head * config.block_size * (5 if config.attn_pdrop else 2)
-    tokens = batch_size * config.block_size
-    return float(state + tokens * (config.n_layer * width + 3 * 4 * config.vocab_size))
+    stores = writes_out_attention(hardware.device, hardware.dtype, config.block_size)
+    plain = replace(train, batch_size=rows, optimizer="adamw" if train.lora_rank else train.optimizer)
+    bf16 = hardware.dtype == torch.bfloat16
+    found = {
+        name.partition(",")[0]: float(size)
+        for name, size in training_memory(config, plain, bf16=bf16, stores_attention=stores).items()
+    }
+    c, inner, n = config.n_embd, config.inner, config.num_parameters
+    if train.lora_rank:
+        width = {"c_attn": 4 * c, "c_proj": 2 * c + inner + c, "c_fc": inner + c}  # of what is learnt, at rank 1
+        learnt = train.lora_rank * config.n_layer * sum(width[name] for name in train.lora_targets)
+        found |= {"gradients": 4.0 * learnt, "optimizer": 8.0 * learnt}
+    if hardware.sharded:
+        block = matrix_weights(config) // config.n_layer
+        gathered = 4.0 * (n - (config.n_layer - 2) * block)
+        for name in found.keys() & {"weights", "gradients", "optimizer", "running average"}:
+            found[name] /= hardware.ranks.count
+        found["gathered"] = 2 * gathered  # weights and gradients
+        found["kept for the backward pass"] = max(found["kept for the backward pass"], 4.0 * n)
+    return found
 
 
-def free_bytes(device: torch.device, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float:
-    """Memory that training could take on `device`; infinite where it cannot be told.
-
-    Args:
-        device: where training would be.
-        proc: where Linux says what the machine has.
-        cgroups: where Linux says what a container may use of it.
-
-    """
-    if device.type == "cuda":  # what torch holds already is there for training too
-        return float(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved())
-    return min(_free_of_machine(proc), _free_of_cgroups(proc, cgroups))
-
-
-def _free_of_machine(proc: Path) -> float:
-    available = _table(proc / "meminfo").get("MemAvailable")  # counts the cache of files, which gives way
-    if available is not None:
-        return 1024.0 * available
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return math.inf
-
-
-def _free_of_cgroups(proc: Path, cgroups: Path) -> float:
-    """The least that a limit on this process's control group, or on one around it, leaves; infinite without limits."""
-    least = math.inf
-    for line in _read(proc / "self" / "cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if not controllers:  # version 2
-            root, limit, used, total = cgroups, "memory.max", "memory.current", ""
-        elif "memory" in controllers.split(","):
-            root, limit, used, total = cgroups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"
-        else:
-            continue
-        group = root / path.lstrip("/")
-        # In a container the path may be the host's, which is not there: the container's own group is then the root.
-        for folder in (group, *group.parents):
-            words = (_read(folder / limit).strip(), _read(folder / used).strip())
-            if folder.is_relative_to(root) and all(word.isdecimal() for word in words):  # no limit is "max"
-                files = _table(folder / "memory.stat")  # the cache of files gives way here too
-                cache = sum(files.get(f"{total}{kind}_file", 0) for kind in ("active", "inactive"))
-                least = min(least, max(0.0, float(words[0]) - float(words[1]) + cache))
-    return least
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _table(path: Path) -> dict[str, int]:
-    """A file whose lines are a name and a number, as the kernel writes them; empty if there is none."""
-    lines = [line.split() for line in _read(path).splitlines()]
-    return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) > 1 and words[1].isdecimal()}
+def free_here(hardware: Hardware) -> float:
+    """Memory that this process could take where it trains: of a CPU's, those of one machine have equal parts."""
+    share = hardware.ranks.local_count if hardware.device.type == "cpu" else 1
+    return free_bytes(hardware.device) / share
 
 
 def advice_on_memory(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> str:
     """What would fit: the largest batch, at most half of this one, that accumulates to just as many rows a step."""
-    muon, free = train.optimizer == "muon", free_bytes(hardware.device)
-    needed = training_bytes(config, train.batch_size, hardware, muon=muon)
-    said = f"{train.batch_size} rows of {config.block_size} tokens need about {needed / 1e9:.1f} GB"
+    free, own = free_here(hardware), train.batch_size * train.grad_accum // hardware.ranks.count
+    now, _ = hardware.ranks.share(train.batch_size, train.grad_accum)
+    needed = sum(memory_needed(config, now, hardware, train).values())
+    said = f"{now} rows of {config.block_size} tokens need about {needed / 1e9:.1f} GB"
     if free != math.inf:
         said += f"; {free / 1e9:.1f} GB are free"
     step = train.batch_size * train.grad_accum
-    for rows in range(train.batch_size // 2, 0, -1):
-        if step % rows == 0 and training_bytes(config, rows, hardware, muon=muon) < 0.8 * free:
+    for rows in range(now // 2, 0, -1):
+        if own % rows == 0 and sum(memory_needed(config, rows, hardware, train).values()) < 0.8 * free:
             return f"{said}. These would fit and train the same: --batch-size {rows} --grad-accum {step // rows}"
-    return f"{said}. Not even one row would fit: use a smaller --block-size, --n-layer or --n-embd"
+    fsdp = " --parallel fsdp, or" if hardware.ranks.count > 1 and not hardware.sharded else ""
+    return f"{said}. Not even one row would fit: use{fsdp} a smaller --block-size, --n-layer or --n-embd"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inkhorn.model import GPT, is_linear
+from inkhorn.parallel import share_of, whole
 from inkhorn.recipes import TrainConfig
 
 # Five steps of x -> a x + b x^3 + c x^5 take singular values from (0, 1] to about 1 +- 0.3, which is near enough:
@@ -70,33 +71,38 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every matrix; those of one shape go through Newton-Schulz in one batch."""
+        """Update every matrix; those of one shape go through Newton-Schulz in one batch.
+
+        Where matrices are sharded, the momentum is gathered, for singular values are the whole matrix's, and each
+        process takes its part of the result. All must call this.
+        """
         assert closure is None
-        batches: dict[torch.Size, list[tuple[Tensor, Tensor, float]]] = defaultdict(list)
+        batches: dict[tuple[int, int], list[tuple[Tensor, Tensor, int, float]]] = defaultdict(list)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(parameter)
-                buffer = state["momentum_buffer"]
+                if not self.state[parameter]:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+                buffer, parts = self.state[parameter]["momentum_buffer"], group["parts"]
                 buffer.lerp_(parameter.grad, 1 - group["momentum"])
                 direction = parameter.grad.lerp(buffer, group["momentum"])  # Nesterov: a look ahead
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                for weight, update in zip(
-                    parameter.chunk(group["parts"]), direction.chunk(group["parts"]), strict=True
-                ):
-                    # A matrix with more outputs than inputs moves further, so that its outputs change as much.
-                    scale = max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5
-                    turned = update.mT if update.shape[0] > update.shape[1] else update
-                    batches[turned.shape].append((weight, update, group["lr"] * scale))
+                rows, cols = parameter.shape[0] // parts, parameter.shape[1]
+                batches[min(rows, cols), max(rows, cols)].append((parameter, direction, parts, group["lr"]))
         for shape, batch in batches.items():
-            wide = [update if update.shape == shape else update.mT for _, update, _ in batch]
-            for (weight, update, lr), result in zip(
-                batch, orthogonalize(torch.stack(wide), dtype=self.dtype), strict=True
-            ):
-                weight.sub_(lr * (result if update.shape == shape else result.mT).to(weight.dtype))
+            matrices = [(parameter, whole(direction).chunk(parts), lr) for parameter, direction, parts, lr in batch]
+            pieces = [piece for _, chunks, _ in matrices for piece in chunks]
+            wide = torch.stack([piece if piece.shape == shape else piece.mT for piece in pieces])
+            results = iter(orthogonalize(wide, dtype=self.dtype))
+            for parameter, chunks, lr in matrices:
+                updates = []
+                for piece in chunks:
+                    result = next(results)
+                    # A matrix with more outputs than inputs moves further, so that its outputs change as much.
+                    scale = max(1.0, piece.shape[0] / piece.shape[1]) ** 0.5
+                    updates.append(lr * scale * (result if piece.shape == shape else result.mT).to(piece.dtype))
+                parameter.sub_(share_of(torch.cat(updates), parameter))
 
 
 def make_optimizers(
@@ -132,3 +138,22 @@ def assert_partition(parameters: list[nn.Parameter], optimizers: list[torch.opti
     """Every parameter is in exactly one group of one optimizer: one that never trains is the dearest bug there is."""
     owned = [id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
     assert sorted(owned) == sorted(id(p) for p in parameters), "the optimizers do not share out the parameters exactly"
+
+
+def moments(model: GPT, optimizers: list[torch.optim.Optimizer], step: int) -> dict[str, Tensor]:
+    """What the optimizers remember after `step` updates of each parameter, by its name and that of the memory.
+
+    Where an optimizer has not begun, that is zeros, which it goes on with.
+    """
+    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
+    found: dict[str, Tensor] = {}
+    for optimizer in optimizers:
+        kinds = ("momentum_buffer",) if isinstance(optimizer, Muon) else ("exp_avg", "exp_avg_sq")
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            kept = optimizer.state[parameter]
+            if not kept:
+                kept.update({kind: torch.zeros_like(parameter) for kind in kinds})
+                if not isinstance(optimizer, Muon):
+                    kept["step"] = torch.tensor(float(step))
+            found |= {f"{name_of[id(parameter)]}.{kind}": kept[kind] for kind in kinds}
+    return found

@@ -15,6 +15,7 @@ Schedule = Literal["linear", "cosine"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Switch = Literal["auto", "on", "off"]
+Parallel = Literal["auto", "ddp", "fsdp"]
 LORA_TARGETS = ("c_attn", "c_proj", "c_fc")
 """the matrices of a block by the ends of their names; c_proj is attention's and the MLP's"""
 
@@ -76,9 +77,9 @@ class TrainConfig:
     steps: int = 2000
     """updates to make"""
     batch_size: int = 32
-    """rows of one forward and backward pass"""
+    """rows of one forward and backward pass, at most"""
     grad_accum: int = 1
-    """passes whose gradients are summed into one step"""
+    """passes whose gradients are summed into one step; torchrun's processes share its batch_size * grad_accum rows"""
     optimizer: Optimizer = "muon"
     """muon: Muon on the blocks' matrices, AdamW on the rest; adamw: on everything"""
     lr: float = 0.006
@@ -141,6 +142,10 @@ class TrainConfig:
     """of the matrix products; weights and optimizer stay float32"""
     compile: Switch = "auto"
     """torch.compile"""
+    pad_vocab: int = 0
+    """in training the vocabulary is rounded up to a multiple of this, which a GPU multiplies faster; 0 is off"""
+    parallel: Parallel = "auto"
+    """with torchrun. ddp: each process has the whole model; fsdp: its share of it; auto: ddp if that fits"""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "grad_accum", "eval_every", "save_every", "log_every"):
@@ -151,6 +156,7 @@ class TrainConfig:
             "device": Device,
             "dtype": Precision,
             "compile": Switch,
+            "parallel": Parallel,
         }
         for name, kind in choices.items():
             value, valid = getattr(self, name), get_args(kind)
@@ -164,7 +170,7 @@ class TrainConfig:
         object.__setattr__(self, "milestones", tuple(self.milestones))  # a list where it was read from JSON
         require(all(0 < m < math.inf for m in self.milestones), f"milestones must be above 0, not {self.milestones}")
         object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
-        for name in ("lora_rank", "patience"):
+        for name in ("lora_rank", "patience", "pad_vocab"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
         require(math.isfinite(self.lora_alpha), f"lora_alpha must be a number, not {self.lora_alpha}")
         wrong = [target for target in self.lora_targets if target not in LORA_TARGETS]
@@ -173,6 +179,8 @@ class TrainConfig:
         require(self.seed < 2**63, f"seed must be below 2**63, not {self.seed}")
         for name in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_chars", "seed"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
+        whole = self.parallel != "fsdp" or not self.lora_rank
+        require(whole, "--parallel fsdp shares out what is trained, of which LoRA has next to nothing: use ddp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +255,8 @@ def _gpt2(n_layer: int, n_head: int, n_embd: int, name: str) -> Recipe:
     train = TrainConfig(
         lr=0.003, muon_lr=0.02, batch_size=8, grad_accum=60, steps=5000, warmup_steps=100, decay_fraction=0.6
     )
-    return Recipe(about=name, tokenizer="gpt2", shape=shape, train=replace(train, weight_decay=0.05))
+    train = replace(train, weight_decay=0.05, pad_vocab=128)
+    return Recipe(about=name, tokenizer="gpt2", shape=shape, train=train)
 
 
 def gpt2() -> Recipe:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from inkhorn.evaluate import LARGEST_ACTIVATION, rows_at_once
-from inkhorn.hardware import Hardware, free_bytes
+from inkhorn.free_memory import free_bytes
+from inkhorn.hardware import Hardware
 from inkhorn.model import GPT
 
 _ROUND = 16  # tokens; few different widths are kinder to allocators than one for each length

@@ -2,6 +2,9 @@
 
 A run is a function of its config, its text and its seed: batches and rates follow from the step number, and everything
 else that a step changes is in the checkpoint. On a CPU a resumed run ends bit for bit where an uninterrupted one does.
+
+Several processes go through the loop side by side. What they decide by they know alike, the sums of all losses and
+signals, so that they always do the same next; the first alone speaks, records and saves.
 """
 
 import math
@@ -9,7 +12,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +25,8 @@ from inkhorn.evaluate import split_loss
 from inkhorn.hardware import Hardware, memory_advice, training_flops_per_token
 from inkhorn.interrupt import Interrupt
 from inkhorn.model import GPT
+from inkhorn.observer import Observer
+from inkhorn.parallel import runner
 from inkhorn.recipes import TrainConfig
 from inkhorn.records import Records
 from inkhorn.runtime.engine import load
@@ -30,19 +35,6 @@ from inkhorn.train_state import TrainState, load_state, new_state, note_evaluati
 from inkhorn.train_step import train_step
 
 MAX_ROLLBACKS = 3
-
-
-class Observer(Protocol):
-    """Is told what happens; see `progress.py`."""
-
-    def say(self, text: str) -> None:
-        """Something the user should read."""
-
-    def step(self, metrics: dict[str, Any]) -> None:
-        """What a training line of metrics.jsonl says: on a GPU losses are means since the last one, else one step's."""
-
-    def evaluated(self, metrics: dict[str, Any], sample: str) -> None:
-        """An evaluation line, and what the model wrote."""
 
 
 class Trainer:
@@ -54,7 +46,7 @@ class Trainer:
         dataset: the text.
         out: the run's folder.
         hardware: where to train.
-        peak_flops: this machine's best, for MFU.
+        peak_flops: the best of all processes' machines together, for MFU.
         observer: is told what happens.
         begin_from: the model whose weights to begin with; random ones if empty.
 
@@ -78,10 +70,12 @@ class Trainer:
         self.config, self.train, self.dataset, self.hardware, self.observer = config, train, dataset, hardware, observer
         self.begin_from = begin_from
         self.folder, self.records = RunFolder(out), Records(out)
-        self.order = BatchOrder(dataset.train, train.batch_size, config.block_size, train.seed)
+        self.ranks = hardware.ranks
+        rows, self.passes = self.ranks.share(train.batch_size, train.grad_accum)
+        self.order = BatchOrder(dataset.train, rows, config.block_size, train.seed)
         self.tokens_per_step = train.batch_size * train.grad_accum * config.block_size
         self.interrupted: signal.Signals | None = None
-        self._compiled: tuple[GPT, Any] | None = None
+        self._runner: tuple[GPT, Any] | None = None
         self.flops_share = training_flops_per_token(config) / peak_flops
 
     def run(self, *, resume: bool) -> TrainState:
@@ -95,16 +89,22 @@ class Trainer:
 
     def go_on(self, state: TrainState) -> TrainState:
         """Train from `state` to the last step, or until interrupted; returns the state, which is saved."""
-        if state.step:
-            self.records.trim(state.step)
-        else:
-            self.records.clear()
+        if self.ranks.leads:
+            if state.step:
+                self.records.trim(state.step)
+            else:
+                self.records.clear()
         with Interrupt() as interrupt, memory_advice(self.config, self.train, self.hardware):
             self._evaluate_if_due(state)  # the run may have been killed between saving and evaluating
-            while not self.is_done(state) and not interrupt.received:
+            while not self.is_done(state) and not self._is_stopped(interrupt):
                 state = self._until_pause(state, interrupt)
-        self.interrupted = interrupt.received
         return state
+
+    def _is_stopped(self, interrupt: Interrupt) -> bool:
+        """Whether a signal has come, to whichever process: so all stop after the same step."""
+        number = self.ranks.largest(interrupt.received or 0)
+        self.interrupted = signal.Signals(number) if number else None
+        return bool(number)
 
     def is_done(self, state: TrainState) -> bool:
         """All steps are made, or the validation loss has not fallen for as long as patience allows."""
@@ -139,10 +139,10 @@ class Trainer:
         pause = False
         while not pause:
             recent.append(train_step(state, forward, self._batches(state.step), self.train, self.hardware))
-            pause = self._is_due(state.step) or interrupt.received is not None
+            pause = self._is_due(state.step) or self._is_stopped(interrupt)
             log = state.step % self.train.log_every == 0
             if pause or log or on_cpu:  # on a GPU reading a loss waits for the step, so look only when it is shown
-                values = torch.stack(recent).tolist()  # [[loss, norm], ...]
+                values = (self.ranks.sums(torch.stack(recent)) / self.ranks.count).tolist()  # [[loss, norm], ...]
                 sane = self._take_in(state, values)
                 if sane < len(values):
                     return self._roll_back(state, state.step - len(values) + sane + 1, values[sane][0])
@@ -151,25 +151,37 @@ class Trainer:
                 self._report_step(state, values, (now - since) / len(values), log=log)
                 since, recent = now, []
                 pause = pause or state.milestone == state.step
-        if not state.is_finite():  # the loss that was looked at is the one before the last update
+        if self.ranks.any(not state.is_finite()):  # the loss that was looked at is the one before the last update
             return self._roll_back(state, state.step + 1, math.nan)
-        self.folder.save(state.step, lambda path: save_state(state, path, self.dataset, self.train))
+        self._save(state)
         self._evaluate_if_due(state)
         return state
 
+    def _save(self, state: TrainState) -> None:
+        """A checkpoint, which is whole in every process's eyes once this returns."""
+
+        def write(path: Path) -> None:
+            save_state(state, path, self.dataset, self.train, self.hardware)
+
+        if self.ranks.leads:
+            self.folder.save(state.step, write)
+        elif self.hardware.sharded:
+            write(self.folder.partial(state.step))
+        self.ranks.wait()
+
     def _forward_of(self, model: GPT) -> Any:
-        """The model, compiled if that pays; once for a model, which a roll-back replaces."""
-        if self._compiled is None or self._compiled[0] is not model:
-            self._compiled = (model, torch.compile(model) if self.hardware.compile else model)
-        return self._compiled[1]
+        """What runs the model; made once for a model, which a roll-back replaces."""
+        if self._runner is None or self._runner[0] is not model:
+            self._runner = (model, runner(model, self.hardware))
+        return self._runner[1]
 
     def _is_due(self, step: int) -> bool:
         return step % self.train.save_every == 0 or step % self.train.eval_every == 0 or step == self.train.steps
 
     def _batches(self, step: int) -> list[Tensor]:
-        """The grad_accum micro-batches of a step, (B, T + 1) each."""
-        first, passes = step * self.train.grad_accum, self.train.grad_accum
-        return [torch.from_numpy(self.order.batch(first + i)).to(self.hardware.device) for i in range(passes)]
+        """This process's micro-batches of a step, (B, T + 1) each: its share of what one process would take."""
+        first = (step * self.ranks.count + self.ranks.rank) * self.passes
+        return [torch.from_numpy(self.order.batch(first + i)).to(self.hardware.device) for i in range(self.passes)]
 
     def _take_in(self, state: TrainState, values: Sequence[Sequence[float]]) -> int:
         """Note the losses of some steps in the state; returns how many went well.
@@ -196,8 +208,10 @@ class Trainer:
         """
         rollbacks, scale = state.rollbacks + 1, state.lr_scale / 2
         latest = self.folder.latest()
-        if latest is not None and self.folder.step_of(latest) == exploded_at - 1:
+        self.ranks.wait()  # until all have seen the same folders
+        if self.ranks.leads and latest is not None and self.folder.step_of(latest) == exploded_at - 1:
             self.folder.discard(latest)
+        self.ranks.wait()
         if rollbacks > MAX_ROLLBACKS:
             raise TrainingError(
                 f"the loss exploded {rollbacks} times, the last time at step {exploded_at} with the rates times "
@@ -209,20 +223,27 @@ class Trainer:
         state.rollbacks, state.lr_scale = rollbacks, scale
         event = f"loss {loss:.3g} at step {exploded_at}: back to step {state.step}, learning rates times {scale:g}"
         self.observer.say(f"The {event}.")
-        self.records.trim(state.step)
-        self.records.append(self.records.metrics, {"step": state.step, "event": event})
+        if self.ranks.leads:
+            self.records.trim(state.step)
+            self.records.append(self.records.metrics, {"step": state.step, "event": event})
         return state
 
     def _evaluate_if_due(self, state: TrainState) -> None:
         """The validation loss and a sample, at a step that asks for them or is a milestone, and has just been saved."""
         due = state.step % self.train.eval_every == 0 or state.step in (self.train.steps, state.milestone)
         folder = self.folder.latest()
-        if not due or state.evaluated == state.step or folder is None or self.folder.step_of(folder) != state.step:
+        saved = folder is not None and self.folder.step_of(folder) == state.step
+        if not due or state.evaluated == state.step or not self.ranks.any(saved):
             return
         loss = split_loss(state.shipped, self.dataset.val, self.hardware)
-        state.stale += 1
-        if loss < state.best_loss:
+        state.stale, state.evaluated = state.stale + 1, state.step
+        best = loss < state.best_loss
+        if best:
             state.best_loss, state.stale = loss, 0
+        if not self.ranks.leads:
+            return
+        assert folder is not None
+        if best:
             self.folder.mark_best(folder)
         metrics = {
             "step": state.step,
@@ -236,7 +257,6 @@ class Trainer:
         self.records.append(self.records.metrics, metrics)
         if sample:
             self.records.append(self.records.samples, {"step": state.step, "val/loss": loss, "text": sample})
-        state.evaluated = state.step
         note_evaluation(state, folder, self.dataset, self.train, loss)
         self.observer.evaluated(metrics, sample)
 
@@ -263,5 +283,5 @@ class Trainer:
         if self.train.optimizer == "muon" and not self.train.lora_rank:
             metrics["train/muon_lr"] = factor * self.train.muon_lr
         self.observer.step(metrics)
-        if log:
+        if log and self.ranks.leads:
             self.records.append(self.records.metrics, metrics)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from inkhorn.hardware import Hardware
 from inkhorn.model import GPT, CausalSelfAttention
+from inkhorn.parallel import whole, without_sending
 from inkhorn.recipes import TrainConfig
 from inkhorn.schedule import momentum, rate
 from inkhorn.train_state import TrainState
@@ -17,19 +19,20 @@ from inkhorn.train_state import TrainState
 def train_step(
     state: TrainState, forward: Any, batches: Sequence[Tensor], train: TrainConfig, hardware: Hardware
 ) -> Tensor:
-    """One update of the weights.
+    """One update of the weights, by the mean gradient over all processes.
 
     Args:
         state: is changed.
-        forward: the model, or its compiled form.
-        batches: grad_accum tensors (B, T + 1) of token ids.
+        forward: the model, or what `parallel.runner` makes of it.
+        batches: (B, T + 1) tensors of token ids, this process's share of the step.
         train: the recipe.
         hardware: where, and in which precision.
 
     Returns:
-        (2,) mean loss in nats per token before the update, and the gradient's norm before clipping.
+        (2,) mean loss in nats per token of these batches before the update, and the gradient's norm before clipping.
 
     """
+    hardware.ranks.draw(train.seed, state.step)
     factor = rate(state.step, train) * state.lr_scale
     switch_dropout(state.model, on=state.step >= train.dropout_from * train.steps)
     for optimizer in state.optimizers:
@@ -39,10 +42,11 @@ def train_step(
                 group["momentum"] = momentum(state.step, train)
         optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=hardware.device)
-    for rows in batches:
-        with hardware.autocast():
-            _, loss = forward(rows[:, :-1], rows[:, 1:])
-        (loss / len(batches)).backward()
+    for i, rows in enumerate(batches):
+        with nullcontext() if i == len(batches) - 1 else without_sending(forward):
+            with hardware.autocast():
+                _, loss = forward(rows[:, :-1], rows[:, 1:])
+            (loss / len(batches)).backward()
         total += loss.detach() / len(batches)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), train.grad_clip or math.inf)
     for optimizer in state.optimizers:
@@ -50,7 +54,7 @@ def train_step(
     state.step += 1
     if state.average is not None:
         _update_average(state.average, state.model, train.ema_decay, state.step)
-    return torch.stack([total, norm])
+    return torch.stack([total, whole(norm)])
 
 
 @torch.no_grad()

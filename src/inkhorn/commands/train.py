@@ -1,10 +1,11 @@
 """`inkhorn train RECIPE`: the recipe's numbers are the flags' defaults."""
 
 import math
+import os
 import platform
 import shlex
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ import tyro
 
 from inkhorn.checkpoint import SHIPPED, RunFolder, resolve_checkpoint
 from inkhorn.commands.flags import parse
+from inkhorn.commands.texts import Text
 from inkhorn.config import nearest
 from inkhorn.errors import InkhornError, UsageError
 from inkhorn.recipes import RECIPES, Recipe, Shape, TrainConfig
@@ -27,7 +29,8 @@ class TrainArgs:
     """Train a model. Every flag's default is the recipe's; with --resume, the saved run's."""
 
     text: Path | None = None
-    """train on this text file, or folder of text files, instead of the recipe's corpus"""
+    """train on this text file or folder of text files, or of .parquet or .jsonl files whose every row has a text,
+    instead of the recipe's corpus"""
     val_text: Path | None = None
     """validate on this text file instead of the last tenth of --text"""
     corpus: str | None = None
@@ -49,6 +52,15 @@ class TrainArgs:
 
 def run(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
+    try:
+        return _run(argv)
+    except UsageError as error:
+        if os.environ.get("RANK", "0") == "0":
+            raise
+        return error.exit_code  # all processes that torchrun started have these flags: the first says what is wrong
+
+
+def _run(argv: list[str]) -> int:
     named = bool(argv) and not argv[0].startswith("-")
     if not named and {"-h", "--help"} & set(argv):
         print(_list_recipes())  # noqa: T201
@@ -62,6 +74,8 @@ def run(argv: list[str]) -> int:
     args = parse(TrainArgs, rest, f"inkhorn train {name}", usual)
     out = args.out or Path("runs") / name
     saved = out / "run.json"
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":  # torchrun starts the same command again
+        args = replace(args, resume=True)
     if args.resume and saved.is_file():
         record = read_json(saved)
         if named and record.get("name") != name:
@@ -69,13 +83,13 @@ def run(argv: list[str]) -> int:
                 f"{out} is a run of the recipe {record.get('name')}, not of {name}: name that one, or none"
             )
         name = str(record.get("name"))
-        args = parse(TrainArgs, rest, f"inkhorn train {name}", _saved_args(saved, record))
+        args = replace(parse(TrainArgs, rest, f"inkhorn train {name}", _saved_args(saved, record)), resume=True)
         if args.begin_from != record["begin_from"] and _lasting(args.begin_from) != record["begin_from"]:
             raise UsageError(f"{out} has begun, from other weights: leave --from out, or give another --out")
     elif not args.resume and (RunFolder(out).latest() or (out / "config.json").exists()):
         raise UsageError(f"{out} already holds a model: --resume goes on with a run, --out FOLDER begins another")
     elif args.begin_from:
-        args = _args_from_weights(rest, name, recipe, args.begin_from)
+        args = replace(_args_from_weights(rest, name, recipe, args.begin_from), resume=args.resume)
     if (name == "finetune" or args.train.lora_rank) and not args.begin_from:
         what = "the recipe finetune" if name == "finetune" else "--lora-rank"
         raise UsageError(f"{what} goes on from a model that is there: name it with --from")
@@ -130,22 +144,6 @@ def _vocabulary(out: Path, begin_from: str) -> tuple[Tokenizer, int]:
     return tokenizer, size
 
 
-def _chosen_tokenizer(name: str) -> Tokenizer | None:
-    """What --tokenizer names, or None where the text itself makes the vocabulary."""
-    if name in ("char", "bpe"):
-        return None
-    if Path(name).is_dir():
-        return load_tokenizer(Path(name))
-    from inkhorn.vocabularies import NAMED, named_tokenizer
-
-    if name not in NAMED:
-        known = ["char", "bpe", *NAMED]
-        raise UsageError(
-            f"--tokenizer {name} is neither a folder nor one of {', '.join(known)}: {nearest(name, known)}"
-        )
-    return named_tokenizer(name)
-
-
 def _saved_args(path: Path, saved: dict[str, Any]) -> TrainArgs:
     try:
         return TrainArgs(
@@ -164,31 +162,45 @@ def _saved_args(path: Path, saved: dict[str, Any]) -> TrainArgs:
 
 def _train(args: TrainArgs, name: str, out: Path) -> int:
     # torch and rich take a second to import: only once the flags are known to be right
-    from inkhorn import corpus, dataset, textsource
-    from inkhorn.hardware import advice_on_memory, choose_hardware, free_bytes, measure_peak, training_bytes
+    import torch
+
+    from inkhorn.distributed import joined
+
+    with joined(cuda=args.train.device in ("auto", "cuda") and torch.cuda.is_available()) as ranks:
+        return _train_together(args, name, out, ranks)
+
+
+def _train_together(args: TrainArgs, name: str, out: Path, ranks: Any) -> int:
+    """Train in this process, which may be one of several that do so side by side."""
+    import torch
+
+    from inkhorn.hardware import (
+        advice_on_memory,
+        choose_hardware,
+        choose_parallel,
+        free_here,
+        measure_peak,
+        memory_needed,
+    )
+    from inkhorn.observer import Silence
     from inkhorn.progress import RunProgress
-    from inkhorn.progress_bar import tokenising
     from inkhorn.train import Trainer
 
-    tokenizer, vocab_size = _chosen_tokenizer(args.tokenizer), None
-    if args.begin_from:
-        tokenizer, vocab_size = _vocabulary(out, args.begin_from)
-    source = textsource.from_path(args.text, val_path=args.val_text) if args.text else corpus.fetch(args.corpus or "")
-    with tokenising(source, readings=1 if tokenizer else 2) as done:
-        bpe_size = args.vocab_size if args.tokenizer == "bpe" and tokenizer is None else None
-        data = dataset.prepare(source, corpus.cache_dir(), done, tokenizer, bpe_size=bpe_size)
+    hardware = choose_hardware(args.train, ranks)
+    data, vocab_size = ranks.in_turn(lambda: _data(args, out))
     config = args.shape.config(
-        vocab_size or data.tokenizer.vocab_size,
+        vocab_size,
         dropout=args.train.dropout,
         attn_dropout=args.train.attn_dropout,
         start=data.start_id,
         end=data.tokenizer.eos_id,
     )
     data.require_block(config.block_size, fixed=bool(args.begin_from))
-    hardware = choose_hardware(args.train)
-    peak = measure_peak(hardware)
+    hardware = choose_parallel(config, args.train, hardware)
+    peak = float(ranks.sums(torch.tensor(measure_peak(hardware), dtype=torch.float64)))
     out.mkdir(parents=True, exist_ok=True)
-    with RunProgress(args.train.steps, out) as progress:
+    observer: Any = RunProgress(args.train.steps, out) if ranks.leads else nullcontext(Silence())
+    with observer as progress:
         progress.say(f"recipe {name} -> {out}")
         progress.say(
             f"model: {config.num_parameters:,} parameters; vocabulary {config.vocab_size}; block {config.block_size}"
@@ -198,25 +210,50 @@ def _train(args: TrainArgs, name: str, out: Path) -> int:
             progress.say(f"{data.replaced:,} of its characters are not in the vocabulary: replaced, or left out")
         for reason in hardware.reasons:
             progress.say(reason)
-        progress.say(f"this machine's best matrix product: {peak / 1e9:,.0f} GFLOP/s (MFU is the share of it)")
-        muon = args.train.optimizer == "muon"
-        if training_bytes(config, args.train.batch_size, hardware, muon=muon) > free_bytes(hardware.device):
+        best = "this machine's best" if ranks.count == 1 else f"together the {ranks.count} processes'"
+        progress.say(f"{best} matrix product: {peak / 1e9:,.0f} GFLOP/s (MFU is the share of it)")
+        rows, _ = ranks.share(args.train.batch_size, args.train.grad_accum)
+        memory, free = memory_needed(config, rows, hardware, args.train), free_here(hardware)
+        progress.say(_told(memory, free, ranks.count))
+        if ranks.any(sum(memory.values()) > free):
             progress.say(f"This may run out of memory: {advice_on_memory(config, args.train, hardware)}")
         trainer = Trainer(config, args.train, data, out, hardware, peak, progress, args.begin_from)
         state = trainer.start(resume=args.resume)
-        # Only now: a run that cannot be resumed with these flags keeps its own.
-        record = _run_record(args, name, data, config.to_hf(), config.num_parameters, hardware.reasons, peak)
-        write_json(out / "run.json", record)
+        if ranks.leads:  # only now: a run that cannot be resumed with these flags keeps its own
+            record = _run_record(args, name, data, config.to_hf(), config.num_parameters, hardware.reasons, peak)
+            write_json(out / "run.json", record)
         state = trainer.go_on(state)
         where = shlex.quote(str(out))
         if trainer.interrupted is not None and not trainer.is_done(state):
             progress.say(f"Stopped and saved at step {state.step:,}. Go on with: inkhorn train --out {where} --resume")
             return 128 + trainer.interrupted
-        best = f"best validation loss {state.best_loss:.4f}" if state.best_loss < math.inf else "not evaluated yet"
+        lowest = f"best validation loss {state.best_loss:.4f}" if state.best_loss < math.inf else "not evaluated yet"
         if state.step < args.train.steps:
             progress.say(f"Stopped: no lower validation loss in the last {state.stale} evaluations (--patience).")
-        progress.say(f"Done, {state.step:,} steps: {best}. Try it: inkhorn generate --model {where}")
+        progress.say(f"Done, {state.step:,} steps: {lowest}. Try it: inkhorn generate --model {where}")
     return 0
+
+
+def _told(memory: dict[str, float], free: float, processes: int) -> str:
+    """The estimate of the memory that training will take, in words."""
+    each = "" if processes == 1 else " in each process"
+    parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
+    there = "" if free == math.inf else f"; {free / 2**30:.2f} are free"
+    return f"memory: about {sum(memory.values()) / 2**30:.2f} GiB{each}{there} ({parts})"
+
+
+def _data(args: TrainArgs, out: Path) -> tuple[Any, int]:
+    """The text in ids, and the size of the model's vocabulary."""
+    tokenizer, vocab_size = _vocabulary(out, args.begin_from) if args.begin_from else (None, None)
+    data = Text(
+        path=args.text,
+        corpus=args.corpus or "",
+        val_path=args.val_text,
+        vocabulary=args.tokenizer,
+        vocab_size=args.vocab_size,
+        tokenizer=tokenizer,
+    ).tokenised()
+    return data, vocab_size or data.tokenizer.vocab_size
 
 
 def _run_record(
