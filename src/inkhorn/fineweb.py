@@ -15,7 +15,7 @@ REPOSITORY = "HuggingFaceFW/fineweb-edu"
 NAMES = ("fineweb-edu-100m", "fineweb-edu-1b", "fineweb-edu-10b", "fineweb-edu-100b")
 """some of the sizes that there are"""
 
-DESCRIPTION = "educational web pages, so many tokens of GPT-2's: with --tokenizer gpt2, for train gpt2"
+DESCRIPTION = "educational web pages; SIZE is in tokens: 100m, 1b, 10b, up to 350b; with --tokenizer gpt2"
 LICENCE = "ODC-By 1.0"
 
 # The hub has samples of these sizes, in tokens of GPT-2's; a smaller corpus is the beginning of one.

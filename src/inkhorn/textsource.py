@@ -138,7 +138,8 @@ def _files(path: Path) -> list[Path]:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             next(path.iterdir(), None)  # raises what rglob would pass over
-            files = sorted(text_files(path), key=lambda file: file.relative_to(path).parts)
+            files = [file for file in path.rglob("*") if file.suffix.lower() in TEXT_SUFFIXES and file.is_file()]
+            files.sort(key=lambda file: file.relative_to(path).parts)
             if not files:
                 kinds = ", ".join(sorted(TEXT_SUFFIXES))
                 raise CorpusError(f"the folder {path} holds no text file ({kinds}): rename the files, or name one")
@@ -153,11 +154,6 @@ def _files(path: Path) -> list[Path]:
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror}") from None
     return files
-
-
-def text_files(folder: Path) -> list[Path]:
-    """The text files of a folder, in any order."""
-    return [file for file in folder.rglob("*") if file.suffix.lower() in TEXT_SUFFIXES and file.is_file()]
 
 
 def _near(path: Path) -> str:

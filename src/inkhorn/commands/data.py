@@ -55,8 +55,7 @@ def _list() -> None:
         table.add_column(column, justify="right" if column == "characters" else "left", overflow="fold")
     for entry, path in corpus.listing():
         table.add_row(entry.name, f"{entry.n_chars:,}", entry.description, entry.licence, "yes" if path else "not yet")
-    for name in fineweb.NAMES:
-        table.add_row(name, "", fineweb.DESCRIPTION, fineweb.LICENCE, "streamed")
+    table.add_row("fineweb-edu-SIZE", "", fineweb.DESCRIPTION, fineweb.LICENCE, "streamed")
     console = Console()
     console.print(table)
     console.print(

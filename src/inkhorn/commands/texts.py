@@ -75,12 +75,11 @@ class Text:
 
     def _documents(self) -> tuple["DocumentSource | None", int | None]:
         """Documents and how many shards of them, if it is documents that were named."""
-        from inkhorn import documents, fineweb, textsource
+        from inkhorn import documents, fineweb
 
         if self.path is None:
             return fineweb.fineweb(self.corpus) if fineweb.is_fineweb(self.corpus) else (None, None)
-        is_text = self.path.is_dir() and textsource.text_files(self.path)
-        return (None if is_text else documents.from_folder(self.path)), None
+        return documents.from_folder(self.path), None  # before any text beside them, for they often have a README.md
 
 
 def chosen_tokenizer(name: str) -> Tokenizer | None:
