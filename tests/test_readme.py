@@ -1,13 +1,22 @@
 """Every command of the README does what it says, in the README's order, and every link leads somewhere."""
 
+import io
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from inkhorn.cli import COMMANDS as COMMANDS_THERE
+from inkhorn.cli import main
+from inkhorn.fineweb import fineweb
+from inkhorn.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,6 +54,57 @@ def test_a_command_works(command: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     if words[0] != "train":
         assert done.stdout.strip()
+
+
+# What a guide tells takes GPUs, days and the web: its commands are looked up in the helps of today's.
+GUIDE = re.findall(r"^```\n(.*?)^```", (ROOT / "docs" / "gpt2.md").read_text(encoding="utf-8"), re.M | re.S)
+GUIDED = [line.partition("  #")[0].strip() for block in GUIDE for line in block.splitlines()]
+
+
+@cache
+def helped(*words: str) -> str:
+    told = io.StringIO()
+    with redirect_stdout(told), suppress(SystemExit):
+        assert main([*words, "--help"]) == 0
+    return told.getvalue()
+
+
+@pytest.mark.parametrize("command", GUIDED)
+def test_a_command_of_the_guide_could_be_given(command: str) -> None:
+    launcher, _, plain = command.partition("inkhorn ")
+    assert launcher in ("", "torchrun --nproc-per-node 8 -m ")
+    words = shlex.split(plain)
+    assert words[0] in COMMANDS_THERE
+    recipe = [words[1] if words[1] in RECIPES else "finetune"] if words[0] == "train" else []
+    model = ["gpt2"] if words[0] == "estimate" else []
+    there = helped(words[0], *recipe, *model)
+    for flag in words:
+        if flag.startswith("--"):
+            assert re.search(rf"{flag}\b", there), flag
+    for name in re.findall(r"fineweb-edu-\w+", command):
+        assert fineweb(name)[1] >= 1
+    for name in words[words.index("--tasks") + 1 :] if "--tasks" in words else []:
+        if name.startswith("--"):
+            break
+        assert name in there
+
+
+def test_the_guide_s_figures_are_the_estimate_s(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each row of its table of costs, from the numbers in it."""
+    page = (ROOT / "docs" / "gpt2.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| (\S+)[MB].*? \| (\S+e\d+) \| (\d) (A100|H100).*? \| ([\d,]+) \| .* \| (\S+) \|$", page, re.M
+    )
+    assert len(rows) == 5
+    for tokens, flops, devices, device, speed, dollars in rows:
+        peak, price = {"A100": ("312", "2"), "H100": ("989", "3")}[device]
+        amount = {"100": 100_000_000, "2.46": 2_457_600_000, "10": 10_000_000_000}[tokens]
+        flags = ["--tokens", str(amount), "--peak-tflops", peak, "--price", price, "--devices", devices]
+        assert main(["estimate", "gpt2", *flags, "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert float(flops) == pytest.approx(facts["flops"], rel=0.01)
+        assert float(speed.replace(",", "")) == pytest.approx(facts["time"]["tokens_per_second"], rel=0.005)
+        assert float(dollars) == pytest.approx(facts["time"]["cost"], rel=0.1)
 
 
 def test_make_has_the_targets() -> None:
