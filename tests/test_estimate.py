@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from inkhorn import pace
 from inkhorn.cli import main
+from inkhorn.commands.estimate_tables import duration, memory
 from inkhorn.config import ModelConfig
 from inkhorn.errors import UsageError
 from inkhorn.estimate import (
@@ -367,6 +368,7 @@ import importlib.machinery, sys
 look = importlib.machinery.PathFinder.find_spec
 importlib.machinery.PathFinder.find_spec = lambda name, *rest: None if name == "torch" else look(name, *rest)
 from inkhorn.cli import main
+from inkhorn.commands.estimate_tables import duration, memory
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -404,3 +406,31 @@ def test_without_torch_it_says_all_but_the_time(flags: list[str], code: int, wor
 def test_what_cannot_be_meant(argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["estimate", *argv]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(0, "0.0 kB"), (1234, "1.2 kB"), (999_999_999, "1,000.0 MB"), (2.5e9, "2.50 GB")]
+)
+def test_bytes_for_people(size: float, words: str) -> None:
+    assert memory(size) == words
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"),
+    [(0.01, "36 seconds"), (0.5, "30.0 minutes"), (3, "3.0 hours"), (72, "3.0 days"), (20_000, "2.3 years")],
+)
+def test_hours_for_people(hours: float, words: str) -> None:
+    assert duration(hours) == words
+
+
+def test_the_benchmark_of_a_step_runs() -> None:
+    command = [sys.executable, "benchmarks/step.py", "--recipe", "test", "--rows", "4", "--rounds", "1"]
+    root = Path(__file__).parents[1]
+    done = subprocess.run([*command, "--vocab-size", "66"], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["facts"]["parameters"] == "28,608"
+    assert [series["name"] for series in found["series"]][::2] == [
+        "tokens a second, update included",
+        "tokens a second of passes alone",
+    ]

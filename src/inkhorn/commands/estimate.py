@@ -57,9 +57,9 @@ class EstimateArgs:
     price: float | None = None
     """of one device for an hour, in your currency"""
     hours: float | None = None
-    """also the best model and text for so many hours on these devices"""
+    """the best model and text for so many hours on these devices, instead of for the same FLOPs"""
     flops: float | None = None
-    """also the best model and text for a budget of so many FLOPs, such as 1e18"""
+    """the best model and text for so many FLOPs, such as 1e18"""
     json: bool = False
     """print one JSON object"""
     shape: Annotated[Shape, tyro.conf.OmitArgPrefixes] = field(default_factory=Shape)

@@ -140,8 +140,11 @@ def short(value: float) -> str:
 
 
 def memory(size: float) -> str:
-    """Bytes for people: 1.5 GB, in thousands as disks are sold and memory is told of."""
-    return f"{size / 1e9:,.2f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+    """Bytes for people, in thousands."""
+    for unit, bytes_, digits in (("GB", 1e9, 2), ("MB", 1e6, 1)):
+        if size >= bytes_:
+            return f"{size / bytes_:,.{digits}f} {unit}"
+    return f"{size / 1e3:,.1f} kB"
 
 
 def rate(flops: float) -> str:
