@@ -2,11 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkhorn import bpe, dataset, textsource
@@ -78,9 +79,10 @@ def test_it_is_kept_as_a_file(tmp_path: Path) -> None:
     assert AutoTokenizer.from_pretrained(tmp_path)(HARD).input_ids == BPE.encode(HARD).tolist()
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 40), st.sampled_from(["\n", "\n\n", " \n", "\r\n", "x\n y", "\n" * 9, "\t\n"]))
 def test_a_long_text_is_encoded_in_parts_as_if_whole(spaces: int, end: str) -> None:
-    text = (SPEECH.replace("\n", end) * 1200 + " " * spaces + HARD)[:140_000]
+    text = SPEECH.replace("\n", end) * 600 + " " * spaces + HARD
     assert len(BPE._parts(text)) > 1 or "\n" not in end.lstrip(" \t\r")
     assert BPE.encode(text).tolist() == BPE.inner.encode(text, add_special_tokens=False).ids
 
@@ -96,6 +98,25 @@ def test_a_dataset_of_learnt_tokens(tmp_path: Path) -> None:
     again = dataset.prepare(source, tmp_path / "cache", bpe_size=275)
     assert again.sha256 == data.sha256
     assert dataset.prepare(source, tmp_path / "cache", bpe_size=270).sha256 != data.sha256
+
+
+def test_of_a_very_long_text_parts_are_learnt_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    letters = "abcdef"
+    pieces = [letter * (1 << 22) for letter in letters]
+    source = textsource.TextSource(name="long", pieces=lambda: pieces, val_pieces=lambda: "x")
+    seen: list[str] = []
+
+    def learn(chunks: Iterable[str], size: int) -> BPETokenizer:
+        seen.extend(chunk[0] for chunk in chunks)
+        raise CorpusError("enough")
+
+    monkeypatch.setattr(dataset, "learn_bpe", learn)
+    for enough, expected in ((7 << 22, letters), (3 << 22, "ad"), (1 << 20, "a")):
+        monkeypatch.setattr(dataset, "ENOUGH", enough)
+        with pytest.raises(CorpusError, match="enough"):
+            dataset.prepare(source, tmp_path, bpe_size=300)
+        assert "".join(seen) == expected
+        seen.clear()
 
 
 def test_training_on_learnt_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,13 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inkhorn.bpe import learn_bpe
+from inkhorn.bpe import ENOUGH, learn_bpe
 from inkhorn.errors import CheckpointError, CorpusError, TokenizerError
 from inkhorn.shards import ShardedIds
 from inkhorn.textsource import TextSource
@@ -101,7 +102,7 @@ def prepare(
         cache: where tokenised texts are kept.
         progress: is told of the characters done.
         tokenizer: of a model that is to learn the text, which is made to fit it; without one, a token is a character.
-        bpe_size: instead, learn so many tokens from the training part.
+        bpe_size: instead, learn so many tokens from the training part; of one longer than `bpe.ENOUGH`, from parts.
 
     """
     sha256 = source.sha256()
@@ -120,7 +121,8 @@ def prepare(
             progress(len(chunk))
 
     if bpe_size is not None:
-        tokenizer = learn_bpe(counted(source.train_chunks()), bpe_size)
+        every = -(-source.n_chars // ENOUGH)  # of a very long text one chunk in so many
+        tokenizer = learn_bpe(islice(counted(source.train_chunks()), 0, None, every), bpe_size)
     # The alphabet is the whole text's: a validation character that was never trained is still scored, not skipped.
     if tokenizer is None:
         tokenizer = CharTokenizer.from_chunks(
