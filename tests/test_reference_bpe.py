@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def merged(word: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
-    """A word's symbols after all merges: again and again the pair that was learnt first is merged wherever it stands."""
+    """A word's symbols after all merges: again and again the pair learnt first is merged wherever it stands."""
     while True:
         pairs = {pair: ranks[pair] for pair in pairwise(word) if pair in ranks}
         if not pairs:
