@@ -95,6 +95,9 @@ class Trainer:
             else:
                 self.records.clear()
         with Interrupt() as interrupt, memory_advice(self.config, self.train, self.hardware):
+            if self.begin_from and state.step == 0:
+                loss = split_loss(state.shipped, self.dataset.val, self.hardware)
+                self.observer.say(f"validation loss before the first step: {loss:.4f}")
             self._evaluate_if_due(state)  # the run may have been killed between saving and evaluating
             while not self.is_done(state) and not self._is_stopped(interrupt):
                 state = self._until_pause(state, interrupt)

@@ -228,6 +228,11 @@ def _read(folder: Path, config: ModelConfig, dataset: Dataset, train: TrainConfi
         raise CheckpointError(
             f"{folder} was trained with {optimizer}, not {train.optimizer}: keep it, or use another --out"
         )
+    ours = asdict(train) | {"lora_targets": list(train.lora_targets)}
+    names = ("lora_rank", "lora_alpha", "lora_targets") if then.get("lora_rank") or train.lora_rank else ()
+    if changed := [name for name in names if then.get(name) != ours[name]]:
+        was = ", ".join(f"--{name.replace('_', '-')} {then.get(name)}" for name in changed)
+        raise CheckpointError(f"{folder} was trained with {was}: keep that, or use another --out")
     shipped = GPT.from_pretrained(folder)
     if shipped.config != config:
         raise CheckpointError(
