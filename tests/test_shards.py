@@ -148,6 +148,19 @@ def test_what_is_there_is_not_read_again_and_more_is_added(
     assert build(source, tmp_path / "a", count=1000).sha256 == whole.sha256
 
 
+def test_another_version_of_datasets_finds_the_place_by_counting(source: DocumentSource, tmp_path: Path) -> None:
+    build(source, tmp_path / "a", count=2)
+    (path,) = tmp_path.glob("a/datasets/*/index.json")
+    index = json.loads(path.read_text())
+    for shard in index["shards"]:
+        assert shard["after"]["rows"] in range(10, 122)
+        shard["after"] |= {"version": "0.0.1", "place": {"in other words": 1}}
+    path.write_text(json.dumps(index))
+    build(source, tmp_path / "a")
+    build(source, tmp_path / "b")
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

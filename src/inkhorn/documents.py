@@ -22,7 +22,8 @@ COLUMN = "text"
 _BATCH_CHARS = 1 << 20
 
 State = dict[str, Any]
-"""Where the reading of documents stands, as `datasets` says it; {} is the beginning."""
+"""Where the reading of documents stands: rows read, and the place of that as a version of `datasets` says it; {} is the
+beginning."""
 
 
 @dataclass(frozen=True)
@@ -64,23 +65,28 @@ class DocumentSource:
     def batches(self, state: State) -> Generator[Batch, None, None]:
         """The documents from `state` on; CorpusError if they cannot be had, or a row has no text."""
         texts: list[str] = []
-        size = 0
+        size, count = 0, state.get("rows", 0)
         try:
+            from datasets import __version__
+
             rows = self.opened()
-            if state:
-                rows.load_state_dict(state)
+            if state and state["version"] == __version__:
+                rows.load_state_dict(state["place"])
+            elif state:
+                rows = rows.skip(state["rows"])  # reads them all again
             for row in rows:
                 text = row.get(COLUMN)
                 if not isinstance(text, str):
                     raise CorpusError(f"{self.name} has a row without {COLUMN!r}: its columns are {', '.join(row)}")
+                count += 1
                 if text:
                     texts.append(text)
                     size += len(text)
                 if size >= _BATCH_CHARS:
-                    yield Batch(texts, rows.state_dict())
+                    yield Batch(texts, {"rows": count, "version": __version__, "place": rows.state_dict()})
                     texts, size = [], 0
             if texts:
-                yield Batch(texts, rows.state_dict())
+                yield Batch(texts, {"rows": count, "version": __version__, "place": rows.state_dict()})
         except (InkhornError, ModuleNotFoundError, MemoryError, GeneratorExit):
             raise
         except Exception as error:  # of the hub's client, the readers of files and the web, each with kinds of its own
