@@ -1,31 +1,45 @@
 """A real server over loopback, met by 1 to 256 clients at once that each stream a text.
 
-    python benchmarks/serve.py [--clients 1,8,64,256] [--rounds 3] [--requests 10000] [--llama GGUF]
+    python benchmarks/serve.py [--clients 1,8,64,256] [--rounds 3] [--requests 10000] [--no-llama]
 
 The clients are one process beside the server, on the same cores, so they take their share of them. Each sends a
-prompt, reads 256 tokens as they come, and sends the next one: as many texts in all as make some seconds. Told are
-tokens a second over all clients, the time to the first event, and the time between two events of a stream (an event
-holds what was written in 15 ms). Then short requests, eight at once, while the server's memory is watched. With
---llama, llama.cpp's Python server takes its turn, on a GGUF of the same model.
+prompt, reads a text as it comes, and sends the next one: as many texts in all as make some seconds. Told are tokens a
+second over all clients, the time to the first event, and the time between two events of a stream (an event holds what
+was written in 15 ms). Then short requests, eight at once, while the server's memory is watched.
+
+Where llama.cpp's server is installed it takes turns with ours in every round, on a GGUF of the same model: the binary
+`llama-server` if it is on the PATH, else llama-cpp-python's, which writes one text at a time:
+
+    pip install --no-deps llama-cpp-python==0.3.36 diskcache==5.6.3
+    pip install --no-deps sse-starlette==3.7.0 starlette-context==0.5.1 pydantic-settings==2.16.3 python-dotenv==1.2.4
 """
 
 import asyncio
+import importlib.util
 import json
+import os
 import re
-import statistics
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 from common import Series, report
 
-TOKENS = 256
+from inkhorn.checkpoint import resolve_checkpoint
+from inkhorn.gguf_file import GgufType, write_gguf
+from inkhorn.weights import read_config
+
 PROMPT = "ROMEO:"
+SLOTS = 64
+"""texts that each server writes at once: our default, and what llama-server is told"""
 
 
 @dataclass
@@ -36,10 +50,14 @@ class Args:
     """how many at once, one after the other"""
     rounds: int = 3
     """of each number of clients"""
+    tokens: int = 240
+    """of each text: with the prompt they fit the shipped model's context, which nobody has to read again"""
     requests: int = 10_000
-    """short ones, for the memory"""
-    llama: Path | None = None
-    """a GGUF file for llama.cpp's server"""
+    """short ones, for the memory; 0 is none"""
+    llama: bool = True
+    """llama.cpp's server, too, where it is installed"""
+    gguf_type: GgufType = "q8_0"
+    """of its weights: 8 bits, as ours are by default"""
 
 
 @dataclass
@@ -112,16 +130,40 @@ def server(command: list[str], port: int | None = None) -> Iterator[tuple[int, i
         assert process.stdout is not None
         if port is None:
             port = int(process.stdout.readline().rsplit(":", 1)[1])
-        for _ in range(300):
-            try:
-                asyncio.run(stream(port, 0, 4, Seen()))
+        for _ in range(600):
+            seen = Seen()
+            with suppress(OSError):
+                asyncio.run(stream(port, 0, 4, seen))
+            if seen.tokens:
                 break
-            except OSError:
-                time.sleep(0.1)
+            if process.poll() is not None:
+                sys.exit(f"this server does not run: {' '.join(command)}")
+            time.sleep(0.1)
         yield port, process.pid
     finally:
         process.terminate()
         process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def llama_command(gguf: Path, block_size: int, port: int) -> tuple[str, list[str]] | None:
+    """The name and the command of the llama.cpp server that is installed, if one is."""
+    threads = str(len(os.sched_getaffinity(0)))
+    if binary := shutil.which("llama-server"):
+        command = [binary, "-m", str(gguf), "--port", str(port), "-t", threads, "-np", str(SLOTS)]
+        return "llama-server", [*command, "-c", str(SLOTS * block_size)]
+    needed = ("llama_cpp", "sse_starlette", "starlette_context", "pydantic_settings")
+    if all(importlib.util.find_spec(name) for name in needed):
+        command = [sys.executable, "-m", "llama_cpp.server", "--model", str(gguf), "--port", str(port)]
+        command += ["--n_threads", threads, "--n_threads_batch", threads, "--n_ctx", str(block_size)]
+        return "llama_cpp.server", [*command, "--interrupt_requests", "false"]
+    return None
 
 
 def resident(pid: int) -> float:
@@ -134,46 +176,65 @@ def quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
 
 
-def measure(name: str, port: int, args: Args) -> list[Series]:
-    """Every number of clients, in rounds."""
+def measure(ports: Mapping[str, int], args: Args) -> list[Series]:
+    """Every number of clients, in rounds in which the servers take turns."""
     series = []
     for clients in map(int, args.clients.split(",")):
         texts = max(64, 2 * clients)
-        asyncio.run(crowd(port, clients, clients, 16))
-        found = [asyncio.run(crowd(port, clients, texts, TOKENS)) for _ in range(args.rounds)]
-        rates = tuple(seen.tokens / seconds for seen, seconds in found)
-        first = [value for seen, _ in found for value in seen.first]
-        gaps = [value for seen, _ in found for value in seen.gaps]
-        title = f"{name}, {clients} client{'s' * (clients > 1)}"
-        series.append(Series(title, "tokens/s", rates))
-        for what, values in (("first event", first), ("between events", gaps)):
-            for share in (0.5, 0.99):
-                series.append(Series(f"  {what}, p{100 * share:.0f}", "ms", (1e3 * quantile(values, share),)))
-        errors = sum(seen.errors for seen, _ in found)
-        series.append(Series("  errors", "requests", (float(errors),)))
-        print(f"  {title}: {statistics.median(rates):,.0f} tokens/s, {errors} errors", file=sys.stderr)
+        found: dict[str, list[tuple[Seen, float]]] = {name: [] for name in ports}
+        for port in ports.values():
+            asyncio.run(crowd(port, clients, clients, 16))
+        for number in range(args.rounds):
+            for name, port in ports.items():
+                found[name].append(asyncio.run(crowd(port, clients, texts, args.tokens)))
+                seen, seconds = found[name][-1]
+                told = f"{seen.tokens / seconds:,.0f} tokens/s, {seen.errors} errors"
+                print(f"  {clients} clients, round {number + 1}/{args.rounds}: {name}: {told}", file=sys.stderr)
+        for name in ports:
+            series += told_of(f"{name}, {clients} client{'s' * (clients > 1)}", found[name])
     return series
+
+
+def told_of(title: str, found: list[tuple[Seen, float]]) -> list[Series]:
+    """The rows of one server under one load."""
+    series = [Series(title, "tokens/s", tuple(seen.tokens / seconds for seen, seconds in found))]
+    first = [value for seen, _ in found for value in seen.first]
+    gaps = [value for seen, _ in found for value in seen.gaps]
+    for what, values in (("first event", first), ("between events", gaps)):
+        for share in (0.5, 0.99):
+            series.append(Series(f"  {what}, p{100 * share:.0f}", "ms", (1e3 * quantile(values, share),)))
+    errors = sum(seen.errors for seen, _ in found)
+    return [*series, Series("  errors", "requests", (float(errors),))]
+
+
+def memory(port: int, pid: int, requests: int) -> str:
+    """MiB before and after each tenth of some short requests, eight at once."""
+    found = [resident(pid)]
+    for _ in range(10):
+        seen, _ = asyncio.run(crowd(port, 8, requests // 10, 8))
+        assert not seen.errors
+        found.append(resident(pid))
+    return " ".join(f"{value:.1f}" for value in found)
 
 
 def main() -> None:
     args = tyro.cli(Args, description=__doc__)
     facts = {}
-    command = [sys.executable, "-m", "inkhorn", "serve", "--port", "0", "--max-queue", "1024", "-m", args.model]
-    with server(command) as (port, pid):
-        series = measure("inkhorn", port, args)
-        before = resident(pid)
-        memory = [before]
-        for _ in range(10):
-            seen, _ = asyncio.run(crowd(port, 8, args.requests // 10, 8))
-            assert not seen.errors
-            memory.append(resident(pid))
-        facts["MiB before and during the short requests"] = " ".join(f"{value:.1f}" for value in memory)
-    if args.llama is not None:
-        command = [sys.executable, "-m", "llama_cpp.server", "--model", str(args.llama), "--port", "8123"]
-        command += ["--n_threads", "2", "--n_ctx", "256", "--interrupt_requests", "false"]
-        with server(command, 8123) as (port, _):
-            series += measure("llama.cpp", port, args)
-    report(f"Serving {args.model}, {TOKENS} tokens a text", series, facts)
+    with ExitStack() as running, tempfile.TemporaryDirectory() as work:
+        command = [sys.executable, "-m", "inkhorn", "serve", "--port", "0", "--max-queue", "1024", "-m", args.model]
+        ours, pid = running.enter_context(server([*command, "--slots", str(SLOTS)]))
+        ports = {"inkhorn": ours}
+        folder, port, gguf = resolve_checkpoint(args.model), free_port(), Path(work) / "model.gguf"
+        if args.llama and (found := llama_command(gguf, read_config(folder).block_size, port)):
+            write_gguf(folder, gguf, args.gguf_type)
+            name, command = found
+            ports[f"{name} {args.gguf_type}"], _ = running.enter_context(server(command, port))
+        elif args.llama:
+            facts["llama.cpp's server"] = "is not installed"
+        series = measure(ports, args)
+        if args.requests:
+            facts["MiB before and during the short requests"] = memory(ours, pid, args.requests)
+    report(f"Serving {args.model}, {args.tokens} tokens a text", series, facts)
 
 
 if __name__ == "__main__":
