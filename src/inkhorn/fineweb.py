@@ -1,7 +1,7 @@
 """FineWeb-Edu: web pages that a classifier found educational, as many tokens of them as the corpus's name says.
 
 Penedo et al. 2024, "The FineWeb Datasets"; licence ODC-By 1.0. The pages come one after another from the Hugging Face
-hub, in the order of its files, and are not kept: of fineweb-edu-10b, 28 GB are read and 20 GB of ids stay.
+hub, in the order of its files, and are not kept: of fineweb-edu-10b some 28 GB are read, and 20 GB of ids stay.
 """
 
 import difflib
