@@ -110,7 +110,8 @@ def test_without_a_connection_the_way_out_is_told(repository: Path, monkeypatch:
 def test_files_of_one_s_own(repository: Path) -> None:
     path = repository / "pages.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in PAGES), encoding="utf-8")
-    one = Text(path=path, vocabulary="bpe", vocab_size=280).tokenised()
+    one = Text(path=path, corpus="shakespeare", vocabulary="bpe", vocab_size=280).tokenised()
+    assert one.name == "pages"
     assert isinstance(one.train, ShardedIds)
     assert one.tokenizer.vocab_size == 280
     folder = repository / "hub" / "fineweb-edu" / "sample" / "10BT"

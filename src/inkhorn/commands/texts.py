@@ -19,8 +19,8 @@ class Text:
     """What the flags say of a text.
 
     Attributes:
-        path: a file or folder; or else
-        corpus: a named corpus.
+        path: a file or folder.
+        corpus: a named corpus, where there is no path.
         val_path: a text of its own to validate on.
         vocabulary: as --tokenizer names it.
         vocab_size: of a vocabulary that is learnt.
@@ -63,7 +63,7 @@ class Text:
                 thorough=thorough,
                 listener=listener,
             )
-        return replace(data, name=self.corpus or data.name)
+        return data if self.path else replace(data, name=self.corpus)
 
     def source(self) -> "TextSource":
         """The text itself; UsageError for documents, which are only ever tokenised."""
