@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from inkhorn.config import require
 from inkhorn.errors import InkhornError, TrainingError
@@ -144,9 +145,14 @@ def joined(*, cuda: bool) -> Iterator[Ranks]:
     if not launched():
         yield ALONE
         return
-    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    count = int(os.environ["WORLD_SIZE"])
     with noticing_loss(count):
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        store, rank, _ = next(rendezvous("env://"))
+        # torchrun's store outlives its processes: those that it starts again must not find their forerunners' addresses
+        life = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{count}"
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        own = dist.PrefixStore(life, store)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=own, rank=rank, world_size=count)
         group = dist.new_group(backend="gloo", timeout=PATIENCE)
         local, local_count = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         ranks = Ranks(rank, count, local, local_count, group)

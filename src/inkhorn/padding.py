@@ -2,7 +2,7 @@
 
 GPT-2's 50,257 tokens are no multiple of anything, and the product with the head is a third of a small model's work: a
 GPU's tensor cores take it in tiles, and are faster where the tiles come out even, as 50,304 rows do. The rows beyond
-belong to no token. Their logits are learnt away in the first steps, and no folder ever has them.
+belong to no token. Their odds are soon learnt away, and no folder ever has them.
 """
 
 from dataclasses import replace
