@@ -150,10 +150,13 @@ def _open_pickle(path: Path) -> Foreign:
         except RuntimeError:  # torch's file format before 1.6 cannot be mapped
             found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0]
+        wants = re.search(
+            r"GLOBAL ([\w.]+)", str(error)
+        )  # the rest of torch's message says how to load it all the same
+        what = f"would run code when it is loaded ({wants[1]})" if wants else "is no file that torch wrote"
         raise CheckpointError(
-            f"{path} is no file of tensors and plain values that torch wrote, or it would run code when it is loaded, "
-            f"which is refused ({reason[:160]}). Save the state dict alone: torch.save(model.state_dict(), FILE)"
+            f"{path} {what}: only tensors and plain values are read. Where the model can be loaded, save its state "
+            "dict alone: torch.save(model.state_dict(), FILE)"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"cannot read {path}: {str(error).partition(chr(10))[0]}") from None
