@@ -91,6 +91,11 @@ def test_an_imported_folder_does_everything(capsys: pytest.CaptureFixture[str]) 
     assert run("train", "--from", "models/theirs", "--text", "mine.txt", "--out", "run", *flags) == 0
     assert read_config(next(Path("run").glob("step-*"))).vocab_size == 300
 
+    assert run("export", "models/theirs", "back", "--dtype", "float32") == 0
+    back = GPT2LMHeadModel.from_pretrained("back")
+    assert all(torch.equal(a, b) for a, b in zip(back.parameters(), model.parameters(), strict=True))
+
+    capsys.readouterr()
     assert run("import", "theirs") == 1
     assert "models/theirs is already there" in capsys.readouterr().err
 
