@@ -153,12 +153,14 @@ def joined(*, cuda: bool) -> Iterator[Ranks]:
         backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
         own = dist.PrefixStore(life, store)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=own, rank=rank, world_size=count)
-        group = dist.new_group(backend="gloo", timeout=PATIENCE)
-        local, local_count = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        ranks = Ranks(rank, count, local, local_count, group)
-        yield ranks
-        ranks.wait()  # the last to finish may still write
-    dist.destroy_process_group()
+        try:
+            group = dist.new_group(backend="gloo", timeout=PATIENCE)
+            local, local_count = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+            ranks = Ranks(rank, count, local, local_count, group)
+            yield ranks
+            ranks.wait()  # the last to finish may still write
+        finally:
+            dist.destroy_process_group()  # or threads of torch's would end the process with a cry
 
 
 @contextmanager

@@ -236,10 +236,12 @@ def _train_together(args: TrainArgs, name: str, out: Path, ranks: Any) -> int:
 
 def _told(memory: dict[str, float], free: float, processes: int) -> str:
     """The estimate of the memory that training will take, in words."""
+    total = sum(memory.values())
+    size, unit = (2**30, "GiB") if total >= 2**30 else (2**20, "MiB")
     each = "" if processes == 1 else " in each process"
-    parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.items())
-    there = "" if free == math.inf else f"; {free / 2**30:.2f} are free"
-    return f"memory: about {sum(memory.values()) / 2**30:.2f} GiB{each}{there} ({parts})"
+    parts = ", ".join(f"{name} {part / size:,.1f}" for name, part in memory.items())
+    there = "" if free == math.inf else f"; {free / 2**30:,.1f} GiB are free"
+    return f"memory: about {total / size:,.1f} {unit}{each}{there} ({parts})"
 
 
 def _data(args: TrainArgs, out: Path) -> tuple[Any, int]:
