@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 import re
 import shlex
 import subprocess
@@ -20,11 +21,19 @@ from inkhorn.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
-COMMANDS = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+
+
+def commands(page: str) -> list[str]:
+    """The lines of its blocks of commands, which name no language."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.M | re.S)
+    return [line.partition("  #")[0].strip() for kind, block in blocks if not kind for line in block.splitlines()]
+
+
+COMMANDS = commands(README)
 # However it is found, the command itself is the same.
 FOUND = [re.sub(r"^(\.venv/bin/|uvx --from \. )", "", c) for c in COMMANDS if re.match(r"\S*(uvx .*)?inkhorn ", c)]
-INKHORN = list(dict.fromkeys(FOUND))
+FAR = re.compile(r"models/|fineweb|import |serve")  # the web and the models that come from there; what runs for ever
+INKHORN = [c for c in dict.fromkeys(FOUND) if not FAR.search(c)]
 
 # Real training takes hours and a corpus takes a network: the same commands on a short text, for one step.
 BRIEFLY = ["--text", "my.txt", "--steps", "1", "--batch-size", "1", "--sample-chars", "0"]
@@ -33,12 +42,14 @@ BRIEFLY = ["--text", "my.txt", "--steps", "1", "--batch-size", "1", "--sample-ch
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
-    (folder / "my.txt").write_text("Once upon a time there was a text of my own.\n" * 100)
+    known = ("once", "upon", "a", "time", "there", "was", "text", "of", "my", "own,", "and", "it", "had", "words\n")
+    words = random.Random(1).choices(known, k=3000)
+    (folder / "my.txt").write_text(" ".join(words))
     return folder
 
 
 def test_there_are_commands() -> None:
-    assert len(INKHORN) >= 6
+    assert {"train", "eval", "export", "estimate", "page"} <= {command.split()[1] for command in INKHORN}
     assert "make demo" in COMMANDS
     assert "make test" in COMMANDS
 
@@ -48,6 +59,8 @@ def test_a_command_works(command: str, folder: Path) -> None:
     words = shlex.split(command)[1:]
     if words[0] == "train":
         words += BRIEFLY
+    elif words == ["eval"]:
+        words += BRIEFLY[:2]
     environment = os.environ | {"INKHORN_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     arguments = [sys.executable, "-m", "inkhorn", *words]
     done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
@@ -57,8 +70,8 @@ def test_a_command_works(command: str, folder: Path) -> None:
 
 
 # What a guide tells takes GPUs, days and the web: its commands are looked up in the helps of today's.
-GUIDE = re.findall(r"^```\n(.*?)^```", (ROOT / "docs" / "gpt2.md").read_text(encoding="utf-8"), re.M | re.S)
-GUIDED = [line.partition("  #")[0].strip() for block in GUIDE for line in block.splitlines()]
+GUIDED = commands((ROOT / "docs" / "gpt2.md").read_text(encoding="utf-8"))
+GUIDED += [c.replace(".venv/bin/", "") for c in COMMANDS if "inkhorn " in c and FAR.search(c)]
 
 
 @cache
@@ -131,4 +144,4 @@ def test_a_program_runs(program: str, folder: Path) -> None:
         [sys.executable, "-W", "error", "-c", program], cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.split()) > 100
+    assert done.stdout.strip() or "print" not in program
