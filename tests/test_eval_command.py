@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkhorn.cli import main
+from inkhorn.commands.texts import Text
 from inkhorn.errors import CorpusError, UsageError
 from inkhorn.evaldata import LAMBADA, WIKITEXT2
 from inkhorn.evaluate import split_loss
@@ -352,3 +353,19 @@ def test_a_context_that_is_too_long_loses_its_beginning(here: Path) -> None:
     (begun,) = session.reader.continuation("", " cat").rows
     assert begun.ids[0] == CHARS.eos_id
     assert CHARS.decode(begun.ids[begun.first :]) == " cat"
+
+
+def test_of_documents_the_held_out_part_is_read(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "web").mkdir()
+    rows = "\n".join(json.dumps({"text": f"{i} {text}"}) for i in range(30) for text in PASSAGES[:4])
+    (here / "web" / "rows.jsonl").write_text(rows, encoding="utf-8")
+    found = answer(capsys, "--text", "web")
+    data = Text(path=here / "web", tokenizer=CHARS).tokenised()
+    assert found["tokens"] == len(data.val) - 1 < len(data.train)
+    assert found["loss"] == pytest.approx(split_loss(MODEL, np.asarray(data.val), CPU), rel=1e-5)
+    assert found["bits_per_byte"] == pytest.approx(
+        found["loss"] / math.log(2) * found["tokens"] / data.val_bytes, rel=1e-9
+    )
+    assert found["bits_per_character"] is None
+    assert run("--text", "web") == 0
+    assert "not counted" in capsys.readouterr().out

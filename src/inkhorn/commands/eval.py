@@ -1,6 +1,7 @@
 """`inkhorn eval`: the loss of a model over the whole held-out part of a text, or its marks in public benchmarks."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from inkhorn.checkpoint import resolve_checkpoint
 from inkhorn.commands.flags import parse
+from inkhorn.commands.texts import Text
 from inkhorn.config import require
 from inkhorn.errors import TrainingError, UsageError
 from inkhorn.recipes import Device, Precision, TrainConfig
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from inkhorn.tasks.examine import Outcome
     from inkhorn.tasks.session import Session
     from inkhorn.tasks.task import Task
+    from inkhorn.tokenizer import Tokenizer
+    from inkhorn.weights import Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,7 @@ class EvalArgs:
     corpus: str | None = None
     """the held-out part of a named corpus, see inkhorn data; shakespeare when absent"""
     text: Path | None = None
-    """evaluate on all of this text file, or folder, instead"""
+    """evaluate on all of this text file, or folder, instead; of .parquet or .jsonl files, on the documents held out"""
     stride: int | None = None
     """how far the window moves: below the block size each token is predicted from more before it, which takes longer;
     the block size when absent, and half of it in wikitext2-sliding"""
@@ -86,9 +90,6 @@ def _session(args: EvalArgs) -> "Session":
 
 
 def _run_text(args: EvalArgs) -> None:
-    import numpy as np
-
-    from inkhorn import corpus, textsource
     from inkhorn.errors import CorpusError
     from inkhorn.evaluate import bits
     from inkhorn.tasks.windows import Windows
@@ -98,40 +99,54 @@ def _run_text(args: EvalArgs) -> None:
     require(
         args.stride is None or args.stride <= block_size, f"--stride {args.stride} is beyond the block {block_size}"
     )
-    source = textsource.from_path(args.text) if args.text else corpus.fetch(args.corpus or "shakespeare")
-    chunks = chain(source.train_chunks(), source.val_chunks()) if args.text else source.val_chunks()
-    ids, characters, n_bytes, left_out = [], 0, 0, 0
+    given = Text(path=args.text, corpus=args.corpus or "shakespeare", tokenizer=tokenizer)
+    name, tokens, characters, n_bytes, left_out = _held_out(given) if given.documents()[0] else _read(given, tokenizer)
+    if len(tokens) < 2:
+        raise CorpusError(f"{name} has {len(tokens)} tokens for this model; a loss needs at least 2")
+    task = Windows(tokens, block_size, args.stride or block_size, name=f"text-{name}")
+    outcome = _examine(session, task)
+    loss = task.loss(outcome.records)
+    nats = loss * (len(tokens) - 1)
+    result = {
+        "model": str(args.model),
+        "text": name,
+        "method": task.method,
+        "tokens": len(tokens) - 1,
+        "loss": loss,
+        "bits_per_token": bits(loss),
+        "bits_per_character": bits(nats / characters) if characters else None,
+        "bits_per_byte": bits(nats / n_bytes),
+        "perplexity": math.exp(loss),
+        "replaced_characters": left_out,
+    }
+    if args.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        for key, value in result.items():
+            shown = f"{value:,.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+            sys.stdout.write(f"{key.replace('_', ' '):20}{'not counted' if shown is None else shown}\n")
+
+
+def _read(given: Text, tokenizer: "Tokenizer") -> tuple[str, "Array", int, int, int]:
+    """A text of the user's whole, of a corpus what is held out: name, ids, characters, bytes, characters left out."""
+    import numpy as np
+
+    source = given.source()
+    chunks = chain(source.train_chunks(), source.val_chunks()) if given.path else source.val_chunks()
+    ids, characters, n_bytes, left_out = [np.empty(0, np.int32)], 0, 0, 0
     for chunk in chunks:
         fitted, unknown = tokenizer.fit(chunk)
         left_out += sum(u.count for u in unknown)
         characters += len(fitted)
         n_bytes += len(fitted.encode())
         ids.append(tokenizer.encode(fitted))
-    tokens = np.concatenate(ids) if ids else np.empty(0, np.int32)
-    if len(tokens) < 2:
-        raise CorpusError(f"{source.name} has {len(tokens)} tokens for this model; a loss needs at least 2")
-    task = Windows(tokens, block_size, args.stride or block_size, name=f"text-{source.name}")
-    outcome = _examine(session, task)
-    loss = task.loss(outcome.records)
-    nats = loss * (len(tokens) - 1)
-    result = {
-        "model": str(args.model),
-        "text": source.name,
-        "method": task.method,
-        "tokens": len(tokens) - 1,
-        "loss": loss,
-        "bits_per_token": bits(loss),
-        "bits_per_character": bits(nats / characters),
-        "bits_per_byte": bits(nats / n_bytes),
-        "perplexity": float(np.exp(loss)),
-        "replaced_characters": left_out,
-    }
-    if args.json:
-        sys.stdout.write(json.dumps(result) + "\n")
-    else:
-        for name, value in result.items():
-            shown = f"{value:,.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
-            sys.stdout.write(f"{name.replace('_', ' '):20}{shown}\n")
+    return source.name, np.concatenate(ids), characters, n_bytes, left_out
+
+
+def _held_out(given: Text) -> tuple[str, "Array", None, int, int]:
+    """The same of documents: the one in 20 that training holds out, as ids, of which the characters are not counted."""
+    data = given.tokenised()
+    return data.name, data.val, None, data.val_bytes, data.replaced
 
 
 def _examine(session: "Session", task: "Task", limit: int | None = None) -> "Outcome":

@@ -46,7 +46,7 @@ class Text:
 
         tokenizer = self.tokenizer or chosen_tokenizer(self.vocabulary)
         bpe_size = self.vocab_size if self.vocabulary == "bpe" and tokenizer is None else None
-        documents, count = self._documents()
+        documents, count = self.documents()
         if documents is None:
             source = self.source()
             with tokenising(source, readings=1 if tokenizer else 2) as done:
@@ -69,12 +69,12 @@ class Text:
         """The text itself; UsageError for documents, which are only ever tokenised."""
         from inkhorn import corpus, textsource
 
-        if self._documents()[0] is not None:
+        if self.documents()[0] is not None:
             raise UsageError(f"{self.path or self.corpus} holds documents to train on: name a text here")
         return textsource.from_path(self.path, val_path=self.val_path) if self.path else corpus.fetch(self.corpus)
 
-    def _documents(self) -> tuple["DocumentSource | None", int | None]:
-        """Documents and how many shards of them, if it is documents that were named."""
+    def documents(self) -> tuple["DocumentSource | None", int | None]:
+        """Documents and how many shards of them, if it is documents that were named; else twice None."""
         from inkhorn import documents, fineweb
 
         if self.path is None:
