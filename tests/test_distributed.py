@@ -224,7 +224,7 @@ def test_what_a_share_of_the_model_takes() -> None:
     assert one["weights"] == one["gradients"] == one["optimizer"] / 2 == parameters
     for name in ("weights", "gradients", "optimizer"):
         assert (two[name], eight[name]) == (one[name] / 2, one[name] / 8)
-    assert 0 < two["gathered"] == eight["gathered"] < 2 * parameters
+    assert 0 < two["gathered weights and gradients"] == eight["gathered weights and gradients"] < 2 * parameters
     assert sum(one.values()) > sum(two.values()) > sum(eight.values())
     adapted = memory_needed(BIG, 1, ALONE_CPU, replace(train, lora_rank=8))
     count = sum(p.numel() for p in _adapters(8))

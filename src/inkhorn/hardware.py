@@ -172,8 +172,9 @@ def memory_needed(config: ModelConfig, rows: int, hardware: Hardware, train: Tra
     """Bytes that training takes in each process with `rows` in a pass, by what they are for: `estimate.training_memory`
     with what adapters spare, and what sharding does.
 
-    Sharded, a process has its part of what belongs to weights, and whole what is in no block, two blocks at a time, and
-    now and then the model, to evaluate and save it, when no activations are there.
+    Activations are what lies beside the rest at the worst moment. After a pass that can be Muon's work, which was
+    measured, and in a sharded run the whole model, to evaluate and save it. Sharded, a process has its part of all that
+    belongs to weights, and whole what is in no block, and two blocks at a time.
     """
     stores = writes_out_attention(hardware.device, hardware.dtype, config.block_size)
     plain = replace(train, batch_size=rows, optimizer="adamw" if train.lora_rank else train.optimizer)
@@ -182,19 +183,20 @@ def memory_needed(config: ModelConfig, rows: int, hardware: Hardware, train: Tra
         name.partition(",")[0]: float(size)
         for name, size in training_memory(config, plain, bf16=bf16, stores_attention=stores).items()
     }
-    c, inner, n = config.n_embd, config.inner, config.num_parameters
+    c, inner, matrices = config.n_embd, config.inner, matrix_weights(config)
+    kept = found.pop("kept for the backward pass") + found.pop("logits and their gradient")
+    work = matrices * (14.0 if bf16 else 20.0) if plain.optimizer == "muon" else 0.0
     if train.lora_rank:
         width = {"c_attn": 4 * c, "c_proj": 2 * c + inner + c, "c_fc": inner + c}  # of what is learnt, at rank 1
         learnt = train.lora_rank * config.n_layer * sum(width[name] for name in train.lora_targets)
         found |= {"gradients": 4.0 * learnt, "optimizer": 8.0 * learnt}
     if hardware.sharded:
-        block = matrix_weights(config) // config.n_layer
-        gathered = 4.0 * (n - (config.n_layer - 2) * block)
         for name in found.keys() & {"weights", "gradients", "optimizer", "running average"}:
             found[name] /= hardware.ranks.count
-        found["gathered"] = 2 * gathered  # weights and gradients
-        found["kept for the backward pass"] = max(found["kept for the backward pass"], 4.0 * n)
-    return found
+        outside = config.num_parameters - matrices
+        found["gathered weights and gradients"] = 2 * 4.0 * (outside + 2 * matrices / config.n_layer)
+        work = max(work, 4.0 * config.num_parameters)
+    return found | {"activations": max(kept, work)}
 
 
 def free_here(hardware: Hardware) -> float:
