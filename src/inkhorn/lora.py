@@ -94,6 +94,7 @@ def save_adapter(model: GPT, folder: Path, base: str) -> None:
     tensors = {f"{prefix}.{name}.lora_A.weight": change.a for name, change in found.items()}
     tensors |= {f"{prefix}.{name}.lora_B.weight": change.b for name, change in found.items()}
     save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, folder / _FILE, {"format": "pt"})
+    (folder / _FILE).chmod(0o644)  # the library makes it readable by its owner only
     first = next(iter(found.values()))
     rank = first.a.shape[0]
     config = {

@@ -227,7 +227,7 @@ def small() -> Recipe:
 
 def finetune() -> Recipe:
     """A model that is there goes on with a text of yours; it stops when that is learnt as well as it will be."""
-    train = TrainConfig(steps=2000, batch_size=16, lr=0.0015, muon_lr=0.006, weight_decay=0.1, decay_fraction=0.9)
+    train = TrainConfig(steps=600, batch_size=16, lr=0.0015, muon_lr=0.006, weight_decay=0.1, decay_fraction=0.9)
     train = replace(train, dropout=0.1, dropout_from=0.1, eval_every=50, save_every=50, patience=6)
     return Recipe(about="go on from a model, on your own text: needs --from, usual with it", train=train)
 
