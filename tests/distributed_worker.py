@@ -17,7 +17,7 @@ import inkhorn.distributed
 import inkhorn.train
 from inkhorn.cli import main
 from inkhorn.dataset import Dataset, prepare
-from inkhorn.distributed import ALONE, Ranks, joined
+from inkhorn.distributed import ALONE, Ranks, joined, leave
 from inkhorn.hardware import Hardware
 from inkhorn.observer import Silence
 from inkhorn.recipes import Optimizer, Parallel, Shape, TrainConfig
@@ -107,8 +107,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1] == "together":
         together(Path(sys.argv[2]))
+        leave(0)
     else:
         os.chdir(sys.argv[2])
         if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
             signals_at(STOP, 1, signal.SIGKILL)
-        sys.exit(main([*COMMAND, "--out", "killed"]))
+        leave(main([*COMMAND, "--out", "killed"]))

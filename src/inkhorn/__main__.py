@@ -1,8 +1,14 @@
-"""`python -m inkhorn` is the command `inkhorn`."""
+"""`python -m inkhorn` is the command `inkhorn`, and what torchrun starts."""
 
+import os
 import sys
 
 from inkhorn.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        from inkhorn.distributed import leave
+
+        leave(code)
+    sys.exit(code)

@@ -266,9 +266,9 @@ class Trainer:
     def _sample(self, folder: Path) -> str:
         if not self.train.sample_chars:
             return ""
-        engine = load(folder)  # the very path that a user's `inkhorn generate --model` takes
         params = SamplingParams(seed=self.train.seed, max_tokens=self.train.sample_chars, ignore_eos=True)
-        return engine.complete("", params).text
+        with load(folder) as engine:  # the very path that a user's `inkhorn generate --model` takes
+            return engine.complete("", params).text
 
     def _report_step(self, state: TrainState, values: Sequence[Sequence[float]], seconds: float, *, log: bool) -> None:
         per_second = self.tokens_per_step / seconds
