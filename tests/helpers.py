@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from inkhorn.cli import main
 from inkhorn.config import ModelConfig
 from inkhorn.model import GPT, is_linear
 from inkhorn.runtime.reference import ReferenceModel
@@ -47,3 +48,11 @@ def reference_of(model: GPT) -> ReferenceModel:
     """The same function in NumPy; matrices are [in, out] there."""
     weights = {n: (p.T if is_linear(n) else p).detach().numpy().copy() for n, p in model.named_parameters()}
     return ReferenceModel(model.config, weights)
+
+
+def run(*words: str) -> int:
+    """The exit code of a command line, in this process."""
+    try:
+        return main(words)
+    except SystemExit as left:  # tyro's own way out
+        return int(left.code or 0)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import run
 
 from inkhorn.checkpoint import resolve_checkpoint
-from inkhorn.cli import main
 from inkhorn.model import GPT
 
 ROOT = Path(__file__).parents[1]
@@ -38,13 +38,6 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INKHORN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     Path("mine.txt").write_text(TEXT)
-
-
-def run(*words: str) -> int:
-    try:
-        return main(words)
-    except SystemExit as left:  # tyro's own way out
-        return int(left.code or 0)
 
 
 def test_train_then_generate_eval_and_export(capsys: pytest.CaptureFixture[str]) -> None:

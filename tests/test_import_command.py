@@ -19,6 +19,7 @@ import pytest
 import tokenizers
 import torch
 from foreign_models import Lecture, NamedGPT
+from helpers import run
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import (
@@ -31,7 +32,6 @@ from transformers import (
 )
 
 from inkhorn.bpe import learn_bpe
-from inkhorn.cli import main
 from inkhorn.config import ModelConfig
 from inkhorn.interop import open_checkpoint
 from inkhorn.model import GPT
@@ -51,13 +51,6 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INKHORN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     Path("mine.txt").write_text(TEXT)
-
-
-def run(*words: str) -> int:
-    try:
-        return main(words)
-    except SystemExit as left:  # tyro's own way out
-        return int(left.code or 0)
 
 
 def transformers_folder(folder: Path, **changes: Any) -> Any:
