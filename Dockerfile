@@ -10,7 +10,7 @@ COPY native native
 COPY src src
 RUN python -m venv /opt/inkhorn \
  && /opt/inkhorn/bin/pip install --no-cache-dir -c constraints.txt '.[serve]' \
- && /opt/inkhorn/bin/python -c 'from inkhorn.runtime import kernel; assert kernel.why_not() is None, kernel.why_not()'
+ && /opt/inkhorn/bin/python -c 'from inkhorn.inference.backends import native_bindings as kernel; assert kernel.why_not() is None, kernel.why_not()'
 
 FROM python:3.11-slim
 COPY --from=build /opt/inkhorn /opt/inkhorn

@@ -55,9 +55,9 @@ def main() -> int:
         print("Please give a beginning and a number of words, in quotes where there are spaces.", file=sys.stderr)
         return 2
     try:
-        from inkhorn.config import SamplingParams
+        from inkhorn.config.sampling import SamplingParams
         from inkhorn.errors import InkhornError
-        from inkhorn.runtime.engine import load
+        from inkhorn.inference.engine import load
     except ModuleNotFoundError as error:
         print(
             f"The set-up is missing ({error.name}). Please run `make demo` in {HERE} once, then try again.",

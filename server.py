@@ -11,7 +11,7 @@ from generation import HERE, use_project_python
 if __name__ == "__main__":
     use_project_python()
     try:
-        from inkhorn.cli import main
+        from inkhorn.cli.main import main
     except ModuleNotFoundError as error:
         told = f"The set-up is missing ({error.name}). Please run `make demo` in {HERE} once, then try again."
         sys.exit(told)

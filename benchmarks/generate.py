@@ -32,7 +32,7 @@ from peers.ours import Inkhorn
 from peers.shapes import SHAPES, Work, make_folder
 from platformdirs import user_cache_path
 
-from inkhorn.runtime import kernel
+from inkhorn.inference.backends import native_bindings
 
 WORKLOADS = {
     "char": Work("char", 1, 1, 255),
@@ -110,7 +110,7 @@ def busy_core() -> Iterator[None]:
 
 
 def _read_speed(size: int, threads: int) -> float:
-    return float(kernel.library().ink_read_speed(size, threads, 10) / 1e9)
+    return float(native_bindings.library().ink_read_speed(size, threads, 10) / 1e9)
 
 
 def run(args: Args, name: str) -> list[Series]:

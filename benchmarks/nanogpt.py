@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from common import load_module
 
-from inkhorn.dataset import Array, evaluation_windows
+from inkhorn.data.batches import evaluation_windows
+from inkhorn.data.dataset import Array
 
 CONFIG = "config/train_shakespeare_char.py"
 OUT = "out-shakespeare-char"  # where that leaves its checkpoints

@@ -24,10 +24,10 @@ from pathlib import Path
 import tyro
 from common import Series, report
 
-from inkhorn import shakespeare
-from inkhorn.config import require
-from inkhorn.corpus import CORPORA, fetch, from_path
-from inkhorn.textsource import END_OF_TEXT
+from inkhorn.data import shakespeare
+from inkhorn.data.corpora import CORPORA, fetch, from_path
+from inkhorn.data.text import END_OF_TEXT
+from inkhorn.errors import require
 
 SPEAKER = re.compile(r"(?:\A|(?<=\n\n))[A-Z][A-Za-z'-]*(?:,? (?:[A-Z][A-Za-z'-]*|and|of|the))*:$", re.M)
 

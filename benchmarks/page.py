@@ -23,8 +23,8 @@ from typing import Any
 import tyro
 from common import interleave, report
 
-from inkhorn.checkpoint import resolve_checkpoint
-from inkhorn.server.site import write_site
+from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.web.export import write_site
 
 FLAGS = [
     "--no-sandbox",

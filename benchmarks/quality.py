@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from inkhorn import corpus
-from inkhorn.checkpoint import resolve_checkpoint
-from inkhorn.dataset import evaluation_windows
-from inkhorn.runtime.backend import Work
-from inkhorn.runtime.native import NativeBackend
-from inkhorn.runtime.packed import GROUPS, pack
-from inkhorn.tokenizer import load_tokenizer
-from inkhorn.weights import read_config, read_weights
+from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.checkpoint.weights import read_config, read_weights
+from inkhorn.config.quantization import GROUPS
+from inkhorn.data import corpora
+from inkhorn.data.batches import evaluation_windows
+from inkhorn.inference.backends.base import Work
+from inkhorn.inference.backends.native_backend import NativeBackend
+from inkhorn.inference.backends.packed_weights import pack
+from inkhorn.tokenizer.load import load_tokenizer
 
 TOGETHER = 16  # windows in a call
 KEPT = [("fp32", 0), ("bf16", 0), *(("int8", g) for g in (0, 128, 64, 32)), *(("int4", g) for g in (0, 128, 64, 32))]
@@ -59,7 +60,7 @@ def main() -> None:
     if args.text:
         text = args.text.read_text(encoding="utf-8")
     else:
-        text = "".join(corpus.fetch(args.corpus).val_chunks())
+        text = "".join(corpora.fetch(args.corpus).val_chunks())
     ids = tokenizer.encode(tokenizer.fit(text)[0])
     print(f"{len(ids):,} tokens\nweights   group      MB       loss   perplexity")
     rows: list[dict[str, object]] = []

@@ -65,14 +65,14 @@ from nanogpt import (
 )
 from telling import Point, Run, commit, save_line, startup, tell
 
-from inkhorn.checkpoint import RunFolder
-from inkhorn.config import nearest
-from inkhorn.dataset import Array, prepare
-from inkhorn.hardware import choose_hardware
+from inkhorn.checkpoint.run_folder import RunFolder
+from inkhorn.config.recipes import RECIPES, Recipe
+from inkhorn.data.dataset import Array, prepare
+from inkhorn.data.text import from_path
+from inkhorn.errors import nearest
+from inkhorn.hardware.device import choose_hardware
 from inkhorn.model import GPT
-from inkhorn.recipes import RECIPES, Recipe
-from inkhorn.textsource import from_path
-from inkhorn.train import Trainer
+from inkhorn.training.trainer import Trainer
 
 POINTS = 20  # of a run at which its loss is taken
 

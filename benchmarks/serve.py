@@ -33,9 +33,9 @@ from pathlib import Path
 import tyro
 from common import Series, report
 
-from inkhorn.checkpoint import resolve_checkpoint
-from inkhorn.gguf_file import GgufType, write_gguf
-from inkhorn.weights import read_config
+from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.checkpoint.weights import read_config
+from inkhorn.convert.gguf import GgufType, write_gguf
 
 PROMPT = "ROMEO:"
 SLOTS = 64

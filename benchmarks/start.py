@@ -16,7 +16,7 @@ import tyro
 from common import interleave, report
 
 PROMPT = "ROMEO:"
-PROGRAM = "import sys; from inkhorn.cli import main; sys.exit(main())"
+PROGRAM = "import sys; from inkhorn.cli.main import main; sys.exit(main())"
 
 
 @dataclass

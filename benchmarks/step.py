@@ -14,11 +14,11 @@ import torch
 import tyro
 from common import Series, report
 
-from inkhorn.estimate import training_flops, training_memory
-from inkhorn.hardware import choose_hardware, measure_peak
+from inkhorn.config.recipes import RECIPES
+from inkhorn.costs.model import training_flops, training_memory
+from inkhorn.hardware.device import choose_hardware, measure_peak
 from inkhorn.model import writes_out_attention
-from inkhorn.pace import measure_pace
-from inkhorn.recipes import RECIPES
+from inkhorn.training.throughput import measure_pace
 
 
 @dataclass

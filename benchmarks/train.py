@@ -34,13 +34,14 @@ from nanogpt import (
     whole_split,
 )
 
-from inkhorn.dataset import Dataset, prepare
-from inkhorn.hardware import choose_hardware
-from inkhorn.recipes import RECIPES, Shape, TrainConfig
-from inkhorn.textsource import from_path
-from inkhorn.train import Trainer
-from inkhorn.train_state import new_state
-from inkhorn.train_step import train_step
+from inkhorn.config.recipes import RECIPES
+from inkhorn.config.train import Shape, TrainConfig
+from inkhorn.data.dataset import Dataset, prepare
+from inkhorn.data.text import from_path
+from inkhorn.hardware.device import choose_hardware
+from inkhorn.training.state import new_state
+from inkhorn.training.step import train_step
+from inkhorn.training.trainer import Trainer
 
 CPU_RECIPE = (
     "device=cpu compile=False eval_iters=20 log_interval=1 block_size=64 batch_size=12 n_layer=4 n_head=4 n_embd=128 "

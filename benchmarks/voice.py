@@ -18,9 +18,9 @@ from pathlib import Path
 import tyro
 from common import Series, report
 
-from inkhorn.config import SamplingParams
-from inkhorn.corpus import fetch
-from inkhorn.runtime.engine import load
+from inkhorn.config.sampling import SamplingParams
+from inkhorn.data.corpora import fetch
+from inkhorn.inference.engine import load
 
 RUN = 50  # characters
 WORD = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*")

@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from inkhorn.cli import main as command
+from inkhorn.cli.main import main as command
 
 THE_TEMPEST = """PROSPERO:
 You do look, my son, in a moved sort,

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 
 import inkhorn
-from inkhorn.checkpoint import SHIPPED, RunFolder
-from inkhorn.cli import main as command
-from inkhorn.lora import load_adapter, merged
+from inkhorn.checkpoint.resolve import SHIPPED
+from inkhorn.checkpoint.run_folder import RunFolder
+from inkhorn.cli.main import main as command
+from inkhorn.training.lora import load_adapter, merged
 
 GUIDES = Path(__file__).parents[1] / "docs"
 

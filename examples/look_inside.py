@@ -9,10 +9,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from inkhorn.checkpoint import resolve_checkpoint
-from inkhorn.explain import explain
-from inkhorn.runtime.reference import ReferenceModel
-from inkhorn.tokenizer import load_tokenizer
+from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.inference.explain import explain
+from inkhorn.inference.numpy_model import ReferenceModel
+from inkhorn.tokenizer.load import load_tokenizer
 
 TEXT = "ROMEO:\nO, she doth teach the torches to burn bright"
 

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from transformers.utils import logging
 
 import inkhorn
-from inkhorn.checkpoint import resolve_checkpoint
-from inkhorn.cli import main as command
-from inkhorn.tokenizer import load_tokenizer
+from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.cli.main import main as command
+from inkhorn.tokenizer.load import load_tokenizer
 
 
 @torch.no_grad()

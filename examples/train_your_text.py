@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import inkhorn
-from inkhorn.cli import main as command
+from inkhorn.cli.main import main as command
 
 
 def own_source(folder: Path) -> Path:

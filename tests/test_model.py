@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import tiny_config, tiny_model
+from helpers.models import tiny_config, tiny_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, OpenAIGPTConfig, OpenAIGPTLMHeadModel
 
 from inkhorn import model as model_module
-from inkhorn.config import ModelConfig
+from inkhorn.checkpoint.weights import tensor_shapes
+from inkhorn.config.model import ModelConfig
+from inkhorn.config.recipes import RECIPES
 from inkhorn.errors import CheckpointError
 from inkhorn.model import GPT, MLP, CausalSelfAttention, attend, is_linear
-from inkhorn.recipes import RECIPES
-from inkhorn.weights import read_json, tensor_shapes, write_json
+from inkhorn.utils.files import read_json, write_json
 
 VARIANTS = [
     *[("gpt2", activation, tied) for activation in ("gelu_new", "gelu", "relu") for tied in (True, False)],

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from inkhorn.gguf_file import write_gguf
-from inkhorn.weights import read_config
+from inkhorn.checkpoint.weights import read_config
+from inkhorn.convert.gguf import write_gguf
 from peers import Timing
 
 FILE_TYPES = {"Q8_0": 7, "Q4_0": 2}  # enum llama_ftype

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from common import load_module
 
-from inkhorn.config import ModelConfig
+from inkhorn.config.model import ModelConfig
 from peers import Timing
 
 

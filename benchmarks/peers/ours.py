@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-from inkhorn.config import SamplingParams
-from inkhorn.runtime.engine import Prompt, load
+from inkhorn.config.sampling import SamplingParams
+from inkhorn.inference.engine import Prompt, load
 from peers import Timing
 
 

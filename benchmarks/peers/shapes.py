@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from inkhorn.config import ModelConfig
+from inkhorn.config.model import ModelConfig
 from inkhorn.model import GPT
 
 SHAPES = {

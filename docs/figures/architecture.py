@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 from sheet import MONO, SERIF, Point, arrow, box, path, phrase, save, sheet, style, text, way
 
-from inkhorn.checkpoint import resolve_checkpoint
-from inkhorn.config import ModelConfig, SamplingParams
-from inkhorn.runtime.engine import Engine, load
-from inkhorn.runtime.reference import ACTIVATIONS, Array, Cache, ReferenceModel, Trace, softmax
-from inkhorn.tokenizer import END_OF_TEXT
-from inkhorn.weights import read_config, tensor_shapes
+from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.checkpoint.weights import read_config, tensor_shapes
+from inkhorn.config.model import ModelConfig
+from inkhorn.config.sampling import SamplingParams
+from inkhorn.inference.engine import Engine, load
+from inkhorn.inference.numpy_model import ACTIVATIONS, Array, Cache, ReferenceModel, Trace, softmax
+from inkhorn.tokenizer.base import END_OF_TEXT
 
 OUT = Path(__file__).parents[1] / "architecture.svg"
 PROMPT = "ROMEO:\n"

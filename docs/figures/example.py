@@ -1,4 +1,4 @@
-"""Make src/inkhorn/server/web/example.json: a text of the shipped model with all that the page's tour shows of it.
+"""Make src/inkhorn/web/static/example.json: a text of the shipped model with all that the page's tour shows of it.
 
 python docs/figures/example.py
 """
@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from inkhorn.checkpoint import resolve_checkpoint
-from inkhorn.config import SamplingParams
-from inkhorn.explain import explain
-from inkhorn.runtime.engine import load
-from inkhorn.runtime.reference import ReferenceModel
-from inkhorn.tokenizer import load_tokenizer
+from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.config.sampling import SamplingParams
+from inkhorn.inference.engine import load
+from inkhorn.inference.explain import explain
+from inkhorn.inference.numpy_model import ReferenceModel
+from inkhorn.tokenizer.load import load_tokenizer
 
-TARGET = Path(__file__).parents[2] / "src/inkhorn/server/web/example.json"
+TARGET = Path(__file__).parents[2] / "src/inkhorn/web/static/example.json"
 MODEL, PROMPT, SEED, TOKENS, TOP = "shakespeare", "JULIET:\nO ", 4, 14, 5
 TEMPERATURE = 0.5
 

@@ -21,10 +21,10 @@ import tyro
 from sheet import SERIF, box, path, phrase, save, sheet, style, text, visible
 
 from inkhorn.errors import UsageError
-from inkhorn.records import read_lines
-from inkhorn.report import LARGEST_CHARACTER_VOCABULARY
-from inkhorn.report.chart import Floats, smoothed, thinned, ticks
-from inkhorn.report.sounds import telling
+from inkhorn.training.report.build import LARGEST_CHARACTER_VOCABULARY
+from inkhorn.training.report.chart import Floats, smoothed, thinned, ticks
+from inkhorn.training.report.sounds import telling
+from inkhorn.utils.records import read_lines
 
 ROWS, MEASURE = 7, 29.5  # of a sample, and a row's width in ems
 INDENT = 1.5  # ems, of a row that goes on with a line

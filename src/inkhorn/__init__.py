@@ -14,22 +14,23 @@ __version__ = "0.1.0"
 
 _HOME = {
     "GPT": "inkhorn.model",
-    "ModelConfig": "inkhorn.config",
-    "SamplingParams": "inkhorn.config",
+    "ModelConfig": "inkhorn.config.model",
+    "SamplingParams": "inkhorn.config.sampling",
     "InkhornError": "inkhorn.errors",
-    "CharTokenizer": "inkhorn.tokenizer",
-    "Engine": "inkhorn.runtime.engine",
-    "generate": "inkhorn.runtime.engine",
-    "load": "inkhorn.runtime.engine",
+    "CharTokenizer": "inkhorn.tokenizer.char",
+    "Engine": "inkhorn.inference.engine",
+    "generate": "inkhorn.inference.engine",
+    "load": "inkhorn.inference.engine",
 }
 __all__ = ["GPT", "CharTokenizer", "Engine", "InkhornError", "ModelConfig", "SamplingParams", "generate", "load"]
 
 if TYPE_CHECKING:
-    from inkhorn.config import ModelConfig, SamplingParams
+    from inkhorn.config.model import ModelConfig
+    from inkhorn.config.sampling import SamplingParams
     from inkhorn.errors import InkhornError
+    from inkhorn.inference.engine import Engine, generate, load
     from inkhorn.model import GPT
-    from inkhorn.runtime.engine import Engine, generate, load
-    from inkhorn.tokenizer import CharTokenizer
+    from inkhorn.tokenizer.char import CharTokenizer
 
 
 def __getattr__(name: str) -> Any:

@@ -3,12 +3,12 @@
 import os
 import sys
 
-from inkhorn.cli import main
+from inkhorn.cli.main import main
 
 if __name__ == "__main__":
     code = main()
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        from inkhorn.distributed import leave
+        from inkhorn.hardware.distributed import leave
 
         leave(code)
     sys.exit(code)

@@ -4,6 +4,9 @@ The command line prints the message without a traceback and exits with `exit_cod
 meant (a bad option), 1 for one that failed (a corrupt file, a full disk). Anything else that is raised is a bug.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class InkhornError(Exception):
     """Something failed that the user can act on."""
@@ -35,3 +38,16 @@ class TrainingError(InkhornError):
 
 class QueueFullError(InkhornError):
     """More requests wait for the engine than may."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """The hint of an error about an unknown `name`: the closest valid one, else all of them."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(names)}"
+
+
+def require(ok: bool, message: str) -> None:
+    """Raise UsageError with `message` unless `ok`."""
+    if not ok:
+        raise UsageError(message)

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from inkhorn.config import ModelConfig
-from inkhorn.weights import read_config, read_weights, write_weights
+from inkhorn.checkpoint.weights import read_config, read_weights, write_weights
+from inkhorn.config.model import ModelConfig
 
 ACTIVATIONS = {"gelu_new": nn.GELU(approximate="tanh"), "gelu": nn.GELU(), "relu": nn.ReLU()}
 

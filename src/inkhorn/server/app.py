@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -12,19 +11,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 import inkhorn
-from inkhorn.server import answers, chat, completions
-from inkhorn.server.border import Border
 from inkhorn.server.errors import RESPONSES, ApiError, add_handlers
-from inkhorn.server.jobs import Job, chat_job, completion_job
-from inkhorn.server.looking import Looking
+from inkhorn.server.generation import Job, chat_job, completion_job
 from inkhorn.server.metrics import Metrics, TextMeter
-from inkhorn.server.models import Models
-from inkhorn.server.protocol import ChatRequest, CompletionRequest, ExplainRequest
-from inkhorn.server.reading import unless_gone
+from inkhorn.server.middleware import Border
+from inkhorn.server.model_registry import Models
+from inkhorn.server.routes import chat, completions
+from inkhorn.server.routes.explain import Looking
+from inkhorn.server.routes.models import vocabulary_routes
+from inkhorn.server.schemas import responses
+from inkhorn.server.schemas.requests import ChatRequest, CompletionRequest, ExplainRequest
 from inkhorn.server.settings import Settings
-from inkhorn.server.vocabulary import vocabulary_routes
+from inkhorn.server.streaming import unless_gone
+from inkhorn.web import STATIC_DIR
 
-WEB = Path(__file__).with_name("web")
 GONE = 499
 """what the log says where the client has gone away; it gets no answer"""
 
@@ -70,9 +70,9 @@ def create_app(models: Models, settings: Settings | None = None) -> FastAPI:
 
         @app.get("/docs", include_in_schema=False)
         async def docs() -> Response:
-            return Response((WEB / "docs.html").read_bytes(), media_type="text/html")
+            return Response((STATIC_DIR / "docs.html").read_bytes(), media_type="text/html")
 
-        app.mount("/", GZipMiddleware(StaticFiles(directory=WEB, html=True)), name="page")
+        app.mount("/", GZipMiddleware(StaticFiles(directory=STATIC_DIR, html=True)), name="page")
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"]
@@ -107,12 +107,12 @@ def _writing_routes(models: Models, settings: Settings, metrics: Metrics) -> API
         facts["completion_tokens"] = sum(count.tokens for count in counts)
         return Response(status_code=GONE) if found is None else JSONResponse(found)
 
-    @router.post("/v1/completions", response_model=answers.Completion, responses=stream_answer)
+    @router.post("/v1/completions", response_model=responses.Completion, responses=stream_answer)
     async def create_completion(body: CompletionRequest, request: Request) -> Response:
         """Continue a text, or several. With `stream` the answer comes as events, ended by `data: [DONE]`."""
         return await answer(await completion_job(body, models, settings), request, completions)
 
-    @router.post("/v1/chat/completions", response_model=answers.ChatCompletion, responses=stream_answer)
+    @router.post("/v1/chat/completions", response_model=responses.ChatCompletion, responses=stream_answer)
     async def create_chat_completion(body: ChatRequest, request: Request) -> Response:
         """Continue a talk's messages, joined, as a text: for clients that know only chat."""
         return await answer(await chat_job(body, models, settings), request, chat)
@@ -135,12 +135,12 @@ async def _told(
 def _state_routes(app: FastAPI, models: Models, metrics: Metrics) -> APIRouter:
     router = APIRouter(tags=["state"])
 
-    @router.get("/health", response_model=answers.Health)
+    @router.get("/health", response_model=responses.Health)
     async def health() -> dict[str, str]:
         """Whether the server lives."""
         return {"status": "ok"}
 
-    @router.get("/health/ready", response_model=answers.Health, responses={503: RESPONSES[503]})
+    @router.get("/health/ready", response_model=responses.Health, responses={503: RESPONSES[503]})
     async def ready() -> dict[str, str]:
         """Whether it takes requests: not while it starts or stops, and not while its queue is full."""
         if not app.state.ready:
@@ -150,7 +150,7 @@ def _state_routes(app: FastAPI, models: Models, metrics: Metrics) -> APIRouter:
                 raise ApiError(503, f"the queue of {model.id} is full", headers={"Retry-After": "1"})
         return {"status": "ok"}
 
-    @router.get("/version", response_model=answers.Version)
+    @router.get("/version", response_model=responses.Version)
     async def version() -> dict[str, str]:
         """Which Inkhorn this is."""
         return {"version": inkhorn.__version__}

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from inkhorn.runtime.backend import TokenLogprobs
-from inkhorn.runtime.completion import Piece
-from inkhorn.server.models import ServedModel
+from inkhorn.inference.backends.base import TokenLogprobs
+from inkhorn.inference.outputs import Piece
+from inkhorn.server.model_registry import ServedModel
 
 
 class LogprobsWriter:

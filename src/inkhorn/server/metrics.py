@@ -14,9 +14,9 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from inkhorn.runtime.completion import Piece
-from inkhorn.runtime.handle import Handle
-from inkhorn.server.models import Models
+from inkhorn.inference.outputs import Piece
+from inkhorn.inference.stream import Handle
+from inkhorn.server.model_registry import Models
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 SHORT = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)

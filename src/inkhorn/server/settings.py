@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from inkhorn.config import require
-from inkhorn.unknown import UnknownPolicy
+from inkhorn.errors import require
+from inkhorn.tokenizer.normalize import UnknownPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +62,33 @@ class Settings:
 
     def __post_init__(self) -> None:
         require(all(key.strip() for key in self.api_keys), "an API key must not be empty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """How a server process runs.
+
+    Attributes:
+        models: names of shipped models, checkpoint folders or run folders.
+        host: address to listen on.
+        port: port to listen on; 0 picks a free one.
+        quantize: how the weights are stored; None picks the default.
+        threads: most threads for each model; None picks them.
+        slots: sequences that each model generates at once.
+        shutdown_timeout: seconds to finish running requests after SIGTERM.
+        settings: of the app.
+
+    """
+
+    models: tuple[str, ...] = ("shakespeare",)
+    host: str = "127.0.0.1"
+    port: int = 8000
+    quantize: str | None = None
+    threads: int | None = None
+    slots: int = 64
+    shutdown_timeout: int = 30
+    settings: Settings = Settings()
+
+    def __post_init__(self) -> None:
+        require(0 <= self.port < 65_536, f"--port must be from 0 to 65535, not {self.port}")
+        require(self.shutdown_timeout >= 0, f"--drain-seconds must be 0 or more, not {self.shutdown_timeout}")

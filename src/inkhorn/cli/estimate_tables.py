@@ -1,0 +1,160 @@
+"""What `inkhorn estimate` shows: tables for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from inkhorn.costs.scaling_laws import FITTED, TOKENS_PER_PARAMETER
+
+
+def recipes(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the recipes with their sizes."""
+    table = _table("recipe", "parameters", "shape", "block", "vocab", "tokens", "FLOPs")
+    for row in rows:
+        shape = row["shape"]
+        table.add_row(
+            row["recipe"],
+            f"{row['parameters']:,}",
+            f"{shape['n_layer']} x {shape['n_embd']}",
+            f"{shape['block_size']:,}",
+            f"{row['vocab_size']:,}",
+            short(row["tokens"]),
+            f"{row['flops']:.1e}",
+        )
+    console = Console()
+    console.print(table)
+    console.print()
+    _say(console, "Shape: blocks x width. Tokens and FLOPs: of the whole training.")
+    _say(console, "More of one: inkhorn estimate RECIPE, or a checkpoint's folder")
+
+
+def estimate(facts: Mapping[str, Any]) -> None:
+    """Print all about one model."""
+    console, config = Console(), facts["config"]
+    _say(console, facts["model"] + (f": {facts['about']}" if facts["about"] else ""))
+    _say(
+        console,
+        f"{config['n_layer']} blocks of {config['n_head']} heads, {config['n_embd']:,} wide; "
+        f"block {config['block_size']:,}, vocabulary {config['vocab_size']:,}",
+    )
+    for table in (_parts(facts), _training(facts), _serving(facts)):
+        console.print()
+        console.print(table)
+    for line in ["", *_time(facts), "", *_plan(facts)]:
+        _say(console, line)
+    console.print(_best(facts))
+    _say(console, "These laws are of web text read once, in word pieces, learnt by models of")
+    _say(console, f"{short(FITTED[0])} to {short(FITTED[1])} parameters. They say where the next FLOP is best spent,")
+    _say(console, "not what your loss will be.")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(first: str, *numbers: str) -> Table:
+    """A table whose first column is text and the others numbers."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _parts(facts: Mapping[str, Any]) -> Table:
+    table = _table("part", "parameters", "", "FLOPs a token", "")
+    every, flops = facts["parameters"], facts["forward_flops_per_token"]
+    for part in facts["parts"]:
+        table.add_row(part["name"], *_share(part["parameters"], every), *_share(part["flops"], flops))
+    table.add_row("all, forward", f"{every:,}", "", f"{flops:,}", "")
+    table.add_row("forward and backward", "", "", f"{facts['training_flops_per_token']:,}", "")
+    return table
+
+
+def _share(value: int, whole: int) -> tuple[str, str]:
+    return (f"{value:,}", f"{value / whole:.1%}") if value else ("", "")
+
+
+def _training(facts: Mapping[str, Any]) -> Table:
+    training = facts["training"]
+    table = _table(
+        "memory to train", f"{training['rows']} x {facts['config']['block_size']:,} tokens in {training['dtype']}"
+    )
+    for what, size in training["bytes"].items():
+        table.add_row(what, memory(size))
+    table.add_row("all", memory(training["all"]))
+    if training["free"] is not None:
+        table.add_row("free here now", memory(training["free"]))
+    return table
+
+
+def _serving(facts: Mapping[str, Any]) -> Table:
+    serving = facts["serving"]
+    table = _table("memory to serve", *serving["bytes"])
+    for what in ("weights", "caches"):
+        name = f"{what}, {serving['slots']} full texts at once" if what == "caches" else what
+        table.add_row(name, *(memory(sizes[what]) for sizes in serving["bytes"].values()))
+    return table
+
+
+def _time(facts: Mapping[str, Any]) -> list[str]:
+    lines = [f"Training on {short(facts['tokens'])} tokens ({facts['tokens_from']}) takes {facts['flops']:.3g} FLOPs."]
+    time = facts["time"]
+    if time is None:
+        return [*lines, "How long needs torch, to measure this machine (inkhorn[train]), or --peak-tflops of another."]
+    whose = time["where"] if time["devices"] == 1 else f"{time['devices']} devices"
+    paid = f", {time['cost']:,.2f} to pay" if time["cost"] is not None else ""
+    lines.append(f"{whose}: at best {rate(time['peak_flops'] * time['devices'])}. At {time['mfu']:.0%} of that,")
+    lines.append(f"{time['mfu_is']}: {time['tokens_per_second']:,.0f} tokens/s, {duration(time['hours'])}{paid}.")
+    return lines
+
+
+def _plan(facts: Mapping[str, Any]) -> list[str]:
+    scaling, ratio = facts["scaling"], facts["tokens"] / facts["parameters"]
+    thumb = short(scaling["tokens_by_rule_of_thumb"])
+    lines = [f"{ratio:,.3g} tokens a parameter; the rule of thumb, {TOKENS_PER_PARAMETER}, asks for {thumb} tokens."]
+    if scaling["losses"]:
+        lines.append("A fitted law gives this plan, on fresh web text, a loss in nats a token of")
+        lines += [f"  {loss:.2f} ({name})" for name, loss in scaling["losses"].items()]
+    return [*lines, ""]
+
+
+def _best(facts: Mapping[str, Any]) -> Table:
+    scaling = facts["scaling"]
+    table = _table(f"best for {scaling['budget_is']}: {scaling['budget']:.3g}", "parameters", "tokens", "loss", "shape")
+    for best in scaling["best"]:
+        loss = f"{best['loss']:.2f}" if best["loss"] is not None else ""
+        shape = f"{best['n_layer']} x {best['n_embd']}"
+        table.add_row(best["by"], short(best["parameters"]), short(best["tokens"]), loss, shape)
+    return table
+
+
+def short(value: float) -> str:
+    """A number in three figures: 124M."""
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def memory(size: float) -> str:
+    """Bytes for people, in thousands."""
+    for unit, bytes_, digits in (("GB", 1e9, 2), ("MB", 1e6, 1)):
+        if size >= bytes_:
+            return f"{size / bytes_:,.{digits}f} {unit}"
+    return f"{size / 1e3:,.1f} kB"
+
+
+def rate(flops: float) -> str:
+    """FLOP/s for people."""
+    return f"{flops / 1e12:,.0f} TFLOP/s" if flops >= 1e13 else f"{flops / 1e9:,.0f} GFLOP/s"
+
+
+def duration(hours: float) -> str:
+    """A time in the unit that fits it."""
+    for unit, size in (("years", 8766), ("days", 48), ("hours", 1), ("minutes", 1 / 60)):
+        if hours >= 2 * size or (unit == "days" and hours >= size):
+            return f"{hours / (24 if unit == 'days' else size):,.1f} {unit}"
+    return f"{hours * 3600:,.0f} seconds"

@@ -1,0 +1,173 @@
+"""What a model is and how text is drawn from it: frozen, keyword-only, checked on construction.
+
+A variant of a config is `dataclasses.replace(config, field=value)`, which checks again. On disk a `ModelConfig` is the
+`config.json` of Hugging Face transformers (`ModelConfig.from_hf`, `to_hf`). Field docstrings are the help of the flags.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from inkhorn.errors import CheckpointError, UsageError, require
+
+ModelType = Literal["gpt2", "openai-gpt"]
+
+Activation = Literal["gelu_new", "gelu", "relu"]
+
+# Keys of transformers' GPT2Config that change the function computed, with the only value that we compute.
+_FIXED_IN_HF = {
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "reorder_and_upcast_attn": False,
+    "add_cross_attention": False,
+}
+
+# GPT-2's own end-of-text token, which transformers writes into the config of every GPT-2 that names none.
+_HF_END_OF_TEXT = 50256
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The shape of a GPT. The defaults, given a vocabulary and sizes, are GPT-2's.
+
+    Sources: Radford et al. 2018 (GPT-1: LayerNorm after each residual sum, none at the end) and 2019 (GPT-2: LayerNorm
+    before each sub-layer and one more at the end).
+    """
+
+    vocab_size: int
+    """number of tokens"""
+    block_size: int = 256
+    """longest context in tokens (n_positions in Hugging Face's config)"""
+    n_layer: int = 8
+    """number of blocks"""
+    n_head: int = 5
+    """attention heads per block"""
+    n_embd: int = 320
+    """width of the residual stream"""
+    n_inner: int | None = None
+    """width of the MLP's hidden layer; 4 * n_embd when absent"""
+    model_type: ModelType = "gpt2"
+    """gpt2: pre-norm and ln_f; openai-gpt (GPT-1): post-norm, no ln_f"""
+    activation_function: Activation = "gelu_new"
+    """gelu_new: tanh form, OpenAI's; gelu: erf form, nanoGPT's; relu"""
+    tie_word_embeddings: bool = True
+    """the head shares wte's matrix"""
+    embd_pdrop: float = 0.0
+    """dropout on the embeddings"""
+    attn_pdrop: float = 0.0
+    """dropout on the attention weights"""
+    resid_pdrop: float = 0.0
+    """dropout on each sub-layer's output"""
+    layer_norm_epsilon: float = 1e-5
+    """added to the variance inside each LayerNorm"""
+    bos_token_id: int | None = None
+    """token that an empty prompt starts from"""
+    eos_token_id: int | None = None
+    """token that ends a text"""
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
+            value = getattr(self, name)
+            require(type(value) is int and value >= 1, f"{name} must be a whole number of at least 1, not {value!r}")
+        require(
+            self.n_embd % self.n_head == 0,
+            f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head}): each head has n_embd / n_head units",
+        )
+        inner = self.n_inner
+        require(inner is None or (type(inner) is int and inner >= 1), f"n_inner must be at least 1, not {inner!r}")
+        for name, kind in (("model_type", ModelType), ("activation_function", Activation)):
+            value, valid = getattr(self, name), get_args(kind)
+            require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
+        for name in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
+            require(0.0 <= getattr(self, name) < 1.0, f"{name} must be in [0, 1), not {getattr(self, name)}")
+        epsilon = self.layer_norm_epsilon
+        require(0 < epsilon < math.inf, f"layer_norm_epsilon must be above 0 and finite, not {epsilon}")
+        tied = self.tie_word_embeddings
+        require(isinstance(tied, bool), f"tie_word_embeddings must be true or false, not {tied!r}")
+        for name in ("bos_token_id", "eos_token_id"):
+            value = getattr(self, name)
+            require(
+                value is None or (type(value) is int and 0 <= value < self.vocab_size),
+                f"{name} is {value!r}, outside the vocabulary of {self.vocab_size} tokens (0 to {self.vocab_size - 1})",
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.n_embd // self.n_head
+
+    @property
+    def inner(self) -> int:
+        """Width of the MLP's hidden layer."""
+        return self.n_inner or 4 * self.n_embd
+
+    @property
+    def pre_norm(self) -> bool:
+        """True for GPT-2, False for GPT-1."""
+        return self.model_type == "gpt2"
+
+    @property
+    def num_parameters(self) -> int:
+        """Every parameter: embeddings, positions and biases included, a tied head counted once."""
+        c, i = self.n_embd, self.inner
+        block = 2 * 2 * c + (c + 1) * 3 * c + (c + 1) * c + (c + 1) * i + (i + 1) * c
+        head = 0 if self.tie_word_embeddings else self.vocab_size * c
+        return (self.vocab_size + self.block_size) * c + self.n_layer * block + 2 * c * self.pre_norm + head
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any]) -> "ModelConfig":
+        """Read transformers' `config.json`; CheckpointError for what is not a GPT-1 or GPT-2, or is incomplete."""
+        kind: Any = config.get("model_type")
+        if kind not in get_args(ModelType):
+            known = " and ".join(get_args(ModelType))
+            raise CheckpointError(f"config.json: model_type is {kind!r}; only {known} are known")
+        for key, value in _FIXED_IN_HF.items():
+            if config.get(key, value) != value:
+                raise CheckpointError(f"config.json: {key} = {config[key]!r} is not supported, only {value!r}")
+        activation = config.get("activation_function", "gelu_new")
+        if kind == "openai-gpt":  # transformers' GPT-1 names it `afn`, and calls the tanh form "gelu"
+            activation = {"gelu": "gelu_new"}.get(config.get("afn", "gelu"), config.get("afn"))
+        same = ["vocab_size", "n_layer", "n_head", "n_embd", "n_inner", "tie_word_embeddings", "layer_norm_epsilon"]
+        same += ("embd_pdrop", "attn_pdrop", "resid_pdrop", "bos_token_id", "eos_token_id")
+        values = {key: config[key] for key in same if key in config}
+        if kind == "openai-gpt":
+            values.pop("n_inner", None)  # GPT-1 in transformers has no such option
+        for key in ("bos_token_id", "eos_token_id"):
+            if values.get(key) == _HF_END_OF_TEXT and config.get("vocab_size") in range(_HF_END_OF_TEXT + 1):
+                values[key] = None
+        missing = {"vocab_size", "n_positions", "n_layer", "n_head", "n_embd"} - set(config)
+        if missing:
+            raise CheckpointError(f"config.json lacks {', '.join(sorted(missing))}")
+        try:
+            return cls(block_size=config["n_positions"], model_type=kind, activation_function=activation, **values)
+        except (UsageError, TypeError) as error:
+            raise CheckpointError(f"config.json: {error}") from error
+
+    def to_hf(self) -> dict[str, Any]:
+        """The `config.json` that transformers loads as the same function; CheckpointError if it has no such form."""
+        config: dict[str, Any] = {
+            "architectures": ["GPT2LMHeadModel" if self.pre_norm else "OpenAIGPTLMHeadModel"],
+            "model_type": self.model_type,
+            "vocab_size": self.vocab_size,
+            "n_positions": self.block_size,
+            "n_layer": self.n_layer,
+            "n_head": self.n_head,
+            "n_embd": self.n_embd,
+            "tie_word_embeddings": self.tie_word_embeddings,
+            "embd_pdrop": self.embd_pdrop,
+            "attn_pdrop": self.attn_pdrop,
+            "resid_pdrop": self.resid_pdrop,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            # Named even when there is none: the library's own default, 50256, lies outside a small vocabulary.
+            "bos_token_id": self.bos_token_id,
+            "eos_token_id": self.eos_token_id,
+        }
+        if self.pre_norm:
+            return config | {"activation_function": self.activation_function, "n_inner": self.n_inner}
+        if self.activation_function == "gelu" or self.inner != 4 * self.n_embd:
+            raise CheckpointError(
+                "transformers' openai-gpt has neither the erf form of GELU nor an MLP other than 4 * n_embd wide: "
+                f"activation_function is {self.activation_function!r}, the MLP {self.inner} wide"
+            )
+        return config | {"afn": {"gelu_new": "gelu"}.get(self.activation_function, self.activation_function)}

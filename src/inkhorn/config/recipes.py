@@ -1,0 +1,119 @@
+"""Recipes: which model, on which text, trained how. Each is a function; a variant is `dataclasses.replace`.
+
+`docs/log.md` has the runs behind the Shakespeares and `small`; GPT-1's numbers are its paper's, GPT-2's a beginning.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from inkhorn.config.train import Shape, TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A model's shape, the corpus and the kind of tokens it is meant for, and its training."""
+
+    about: str
+    corpus: str = "shakespeare"
+    tokenizer: str = "char"
+    shape: Shape = field(default_factory=Shape)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def shakespeare() -> Recipe:
+    """A little under 10,000,000 parameters on the complete works: the shipped model's first hour.
+
+    Its card has the command of the two that followed (`--from`).
+    """
+    train = TrainConfig(steps=2400, batch_size=16, lr=0.005, muon_lr=0.02, weight_decay=0.05, decay_fraction=0.9)
+    return Recipe(about="10M parameters, the complete works of Shakespeare", train=train)
+
+
+def tiny_shakespeare() -> Recipe:
+    """Half the parameters on the text of the char-rnn and nanoGPT examples, a quarter of the works.
+
+    Twice the steps in the same time, and less learnt by heart (docs/log.md).
+    """
+    shape = Shape(n_layer=6, n_head=4, n_embd=256)
+    train = TrainConfig(steps=3000, batch_size=16, lr=0.006, muon_lr=0.03, weight_decay=0.1, decay_fraction=0.9)
+    train = replace(train, dropout=0.15, dropout_from=0.2)
+    return Recipe(about="5M parameters, tiny Shakespeare", corpus="tiny-shakespeare", shape=shape, train=train)
+
+
+def small() -> Recipe:
+    """0.8M parameters, the shape of nanoGPT's CPU recipe: half a minute on two cores."""
+    shape = Shape(n_layer=4, n_head=4, n_embd=128, block_size=64)
+    train = TrainConfig(
+        steps=600, batch_size=16, lr=0.015, muon_lr=0.05, warmup_steps=2, momentum=0.9, momentum_warmup=0
+    )
+    return Recipe(
+        about="0.8M parameters, tiny Shakespeare in half a minute", corpus="tiny-shakespeare", shape=shape, train=train
+    )
+
+
+def finetune() -> Recipe:
+    """A model that is there goes on with a text of yours; it stops when that is learnt as well as it will be."""
+    train = TrainConfig(steps=600, batch_size=16, lr=0.0015, muon_lr=0.006, weight_decay=0.1, decay_fraction=0.9)
+    train = replace(train, dropout=0.1, dropout_from=0.1, eval_every=50, save_every=50, patience=6)
+    return Recipe(about="go on from a model, on your own text: needs --from, usual with it", train=train)
+
+
+def test() -> Recipe:
+    """Some thousand parameters, for tests and for trying the commands."""
+    shape = Shape(n_layer=2, n_head=2, n_embd=32, block_size=32)
+    train = TrainConfig(steps=40, batch_size=8, eval_every=20, save_every=20, warmup_steps=4, sample_chars=60)
+    return Recipe(
+        about="a toy of 30,000 parameters, to try the commands", corpus="tiny-shakespeare", shape=shape, train=train
+    )
+
+
+def gpt1() -> Recipe:
+    """Radford et al. 2018: 116,534,784 parameters with its vocabulary of 40,478 tokens."""
+    shape = Shape(n_layer=12, n_head=12, n_embd=768, block_size=512, model_type="openai-gpt")
+    train = TrainConfig(
+        optimizer="adamw", lr=2.5e-4, batch_size=64, steps=100_000, warmup_steps=2000, schedule="cosine", dropout=0.1
+    )
+    return Recipe(about="GPT-1", tokenizer="openai-gpt", shape=shape, train=replace(train, zero_init=False))
+
+
+def _gpt2(n_layer: int, n_head: int, n_embd: int, name: str) -> Recipe:
+    shape = Shape(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=1024)
+    train = TrainConfig(
+        lr=0.003, muon_lr=0.02, batch_size=8, grad_accum=60, steps=5000, warmup_steps=100, decay_fraction=0.6
+    )
+    train = replace(train, weight_decay=0.05, pad_vocab=128)
+    return Recipe(about=name, tokenizer="gpt2", shape=shape, train=train)
+
+
+def gpt2() -> Recipe:
+    """Radford et al. 2019: 124,439,808 parameters with its vocabulary of 50,257 tokens."""
+    return _gpt2(12, 12, 768, "GPT-2 small")
+
+
+def gpt2_medium() -> Recipe:
+    """354,823,168 parameters."""
+    return _gpt2(24, 16, 1024, "GPT-2 medium")
+
+
+def gpt2_large() -> Recipe:
+    """774,030,080 parameters."""
+    return _gpt2(36, 20, 1280, "GPT-2 large")
+
+
+def gpt2_xl() -> Recipe:
+    """1,557,611,200 parameters."""
+    return _gpt2(48, 25, 1600, "GPT-2 XL")
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "shakespeare": shakespeare,
+    "tiny-shakespeare": tiny_shakespeare,
+    "small": small,
+    "finetune": finetune,
+    "test": test,
+    "gpt1": gpt1,
+    "gpt2": gpt2,
+    "gpt2-medium": gpt2_medium,
+    "gpt2-large": gpt2_large,
+    "gpt2-xl": gpt2_xl,
+}

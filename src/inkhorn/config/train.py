@@ -1,0 +1,189 @@
+"""Recipes: which model, on which text, trained how. Each is a function; a variant is `dataclasses.replace`.
+
+`docs/log.md` has the runs behind the Shakespeares and `small`; GPT-1's numbers are its paper's, GPT-2's a beginning.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from inkhorn.config.model import Activation, ModelConfig, ModelType
+from inkhorn.errors import require
+
+Optimizer = Literal["muon", "adamw"]
+
+Schedule = Literal["linear", "cosine"]
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+Switch = Literal["auto", "on", "off"]
+
+Parallel = Literal["auto", "ddp", "fsdp"]
+
+LORA_TARGETS = ("c_attn", "c_proj", "c_fc")
+"""the matrices of a block by the ends of their names; c_proj is attention's and the MLP's"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """The model's shape; the vocabulary comes with the text."""
+
+    n_layer: int = 8
+    """number of blocks"""
+    n_head: int = 5
+    """attention heads per block"""
+    n_embd: int = 320
+    """width of the residual stream"""
+    block_size: int = 256
+    """longest context in tokens"""
+    model_type: ModelType = "gpt2"
+    """gpt2: pre-norm and ln_f; openai-gpt (GPT-1): post-norm, no ln_f"""
+    activation_function: Activation = "gelu_new"
+    """gelu_new: tanh form, OpenAI's; gelu: erf form; relu"""
+    tie_word_embeddings: bool = True
+    """the head shares wte's matrix"""
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> "Shape":
+        """The shape of a model that exists; UsageError if it has something that a Shape cannot say."""
+        shape = cls(**{f.name: getattr(config, f.name) for f in fields(cls)})
+        made = shape.config(config.vocab_size)
+        usual = made.inner == config.inner and made.layer_norm_epsilon == config.layer_norm_epsilon
+        require(usual, "only a model with n_inner = 4 n_embd and layer_norm_epsilon 1e-5 can be trained")
+        return shape
+
+    def config(
+        self,
+        vocab_size: int,
+        *,
+        dropout: float = 0.0,
+        attn_dropout: float = 0.0,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> ModelConfig:
+        """The full config for a vocabulary whose texts begin with token `start` and end with `end`."""
+        shape = {f.name: getattr(self, f.name) for f in fields(self)}
+        return ModelConfig(
+            vocab_size=vocab_size,
+            embd_pdrop=dropout,
+            resid_pdrop=dropout,
+            attn_pdrop=attn_dropout,
+            bos_token_id=start,
+            eos_token_id=end,
+            **shape,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How to train. A step is one update of the weights, from batch_size * grad_accum rows of block_size tokens."""
+
+    steps: int = 2000
+    """updates to make"""
+    batch_size: int = 32
+    """rows of one forward and backward pass, at most"""
+    grad_accum: int = 1
+    """passes whose gradients are summed into one step; torchrun's processes share its batch_size * grad_accum rows"""
+    optimizer: Optimizer = "muon"
+    """muon: Muon on the blocks' matrices, AdamW on the rest; adamw: on everything"""
+    lr: float = 0.006
+    """AdamW's learning rate"""
+    muon_lr: float = 0.025
+    """Muon's learning rate"""
+    schedule: Schedule = "linear"
+    """after the warm-up: flat, then linear to min_lr_ratio over the last decay_fraction; or cosine all the way"""
+    warmup_steps: int = 20
+    """steps over which the rates rise from zero"""
+    decay_fraction: float = 1.0
+    """share of the steps over which the linear schedule falls"""
+    min_lr_ratio: float = 0.0
+    """last rate, as a share of the highest"""
+    weight_decay: float = 0.0
+    """pull of the matrices to zero, times the rate, at each step"""
+    beta1: float = 0.9
+    """AdamW: memory of the gradient"""
+    beta2: float = 0.95
+    """AdamW: memory of its square"""
+    momentum: float = 0.95
+    """Muon: memory of the gradient, reached from 0.85 over momentum_warmup steps"""
+    momentum_warmup: int = 100
+    """steps over which Muon's momentum rises"""
+    grad_clip: float = 1.0
+    """longest gradient, as a norm over all parameters; 0 is off"""
+    dropout: float = 0.0
+    """share of embeddings and sub-layer outputs dropped in training"""
+    attn_dropout: float = 0.0
+    """share of attention weights dropped in training"""
+    dropout_from: float = 0.0
+    """share of the steps after which dropout begins: a text not yet seen twice cannot be learnt by heart"""
+    zero_init: bool = True
+    """start each block as the identity: its two output projections are zero"""
+    ema_decay: float = 0.0
+    """keep a running average of the weights, with this memory per step, and evaluate and ship that; 0 is off"""
+    lora_rank: int = 0
+    """with --from: leave the weights and learn a change of their matrices, of this rank; 0 trains all; AdamW only"""
+    lora_alpha: float = 16.0
+    """the change is multiplied by this over the rank"""
+    lora_targets: tuple[str, ...] = LORA_TARGETS
+    """which matrices are changed, by the ends of their names"""
+    patience: int = 0
+    """stop after so many evaluations that brought no lower validation loss; 0 goes on to the end"""
+    eval_every: int = 200
+    """steps between losses over the whole validation split"""
+    save_every: int = 200
+    """steps between checkpoints"""
+    sample_chars: int = 300
+    """tokens written at each evaluation, to read along; 0 is none"""
+    milestones: tuple[float, ...] = (3.3, 2.5, 2.0)
+    """training losses at which, the first time a step is as low, there is an evaluation too: early on much changes"""
+    log_every: int = 10
+    """steps between lines of metrics.jsonl"""
+    seed: int = 1337
+    """of the weights, the order of the data and dropout"""
+    device: Device = "auto"
+    """where to train"""
+    dtype: Precision = "auto"
+    """of the matrix products; weights and optimizer stay float32"""
+    compile: Switch = "auto"
+    """torch.compile"""
+    pad_vocab: int = 0
+    """in training the vocabulary is rounded up to a multiple of this, which a GPU multiplies faster; 0 is off"""
+    parallel: Parallel = "auto"
+    """with torchrun. ddp: each process has the whole model; fsdp: its share of it; auto: ddp if that fits"""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "grad_accum", "eval_every", "save_every", "log_every"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
+        choices = {
+            "optimizer": Optimizer,
+            "schedule": Schedule,
+            "device": Device,
+            "dtype": Precision,
+            "compile": Switch,
+            "parallel": Parallel,
+        }
+        for name, kind in choices.items():
+            value, valid = getattr(self, name), get_args(kind)
+            require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
+        for name in ("lr", "muon_lr"):
+            require(0 < getattr(self, name) < 10, f"{name} must be above 0 and below 10, not {getattr(self, name)}")
+        for name in ("dropout", "attn_dropout", "beta1", "beta2", "momentum", "ema_decay"):
+            require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1), not {getattr(self, name)}")
+        for name in ("decay_fraction", "min_lr_ratio", "dropout_from"):
+            require(0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1], not {getattr(self, name)}")
+        object.__setattr__(self, "milestones", tuple(self.milestones))  # a list where it was read from JSON
+        require(all(0 < m < math.inf for m in self.milestones), f"milestones must be above 0, not {self.milestones}")
+        object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
+        for name in ("lora_rank", "patience", "pad_vocab"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
+        require(math.isfinite(self.lora_alpha), f"lora_alpha must be a number, not {self.lora_alpha}")
+        wrong = [target for target in self.lora_targets if target not in LORA_TARGETS]
+        require(not wrong, f"lora_targets: {', '.join(wrong)} is none of {', '.join(LORA_TARGETS)}")
+        require(bool(self.lora_targets), f"lora_targets must name some of {', '.join(LORA_TARGETS)}")
+        require(self.seed < 2**63, f"seed must be below 2**63, not {self.seed}")
+        for name in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_chars", "seed"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
+        whole = self.parallel != "fsdp" or not self.lora_rank
+        require(whole, "--parallel fsdp shares out what is trained, of which LoRA has next to nothing: use ddp")

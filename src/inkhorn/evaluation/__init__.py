@@ -1,0 +1,1 @@
+"""Loss and log-likelihood of texts, and benchmarks."""

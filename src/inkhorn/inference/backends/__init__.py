@@ -1,0 +1,1 @@
+"""What computes: NumPy or the native kernel."""

@@ -1,0 +1,1 @@
+"""Tokenizers: characters and byte-pair encoding."""

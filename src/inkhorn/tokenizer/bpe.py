@@ -1,0 +1,132 @@
+"""Text to token ids and back: one token per character, or a byte-pair encoding.
+
+Both are kept as Hugging Face's `tokenizer.json`, so that `AutoTokenizer` reads the folder and gives the same ids.
+
+A character vocabulary takes the form of a byte-level BPE whose only merges build the characters of more than one byte:
+ids 0.. are the characters by code point; then come the bytes of those longer characters, then their partly merged
+beginnings (`piece_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inkhorn.errors import require
+from inkhorn.tokenizer.base import END_OF_TEXT, Ids, byte_symbols, line_parts, tokenizer_config
+from inkhorn.tokenizer.normalize import Unknown, UnknownPolicy, replace_unknown
+from inkhorn.utils.files import write_json
+
+if TYPE_CHECKING:
+    import tokenizers
+
+
+class BPETokenizer:
+    """A byte-pair encoding kept as `tokenizer.json`, run by the `tokenizers` library.
+
+    Args:
+        inner: the library's tokenizer.
+
+    """
+
+    def __init__(self, inner: "tokenizers.Tokenizer") -> None:
+        self.inner = inner
+        self.vocab_size = 1 + max(inner.get_vocab().values())  # ids may have gaps
+        self.eos_id: int | None = inner.token_to_id(END_OF_TEXT)
+        self.piece_ids: frozenset[int] = frozenset()
+
+    @cached_property
+    def token_bytes(self) -> list[bytes]:
+        """Each token's text: byte-level vocabularies spell bytes, GPT-1's end a word with `</w>`."""
+        byte_level = type(self.inner.decoder).__name__ == "ByteLevel"
+        byte_of = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
+        special = {token.content for token in self.inner.get_added_tokens_decoder().values()}
+        texts = [b""] * self.vocab_size
+        for token, i in self.inner.get_vocab().items():
+            if byte_level and token not in special and all(c in byte_of for c in token):
+                texts[i] = bytes(byte_of[c] for c in token)
+            else:
+                texts[i] = (token if byte_level else token.replace("</w>", " ")).encode()
+        return texts
+
+    def encode(self, text: str) -> Ids:
+        """Ids of a text; a long one in parts, several at once."""
+        found = self.inner.encode_batch_fast(self._parts(text), add_special_tokens=False)  # fast: without offsets
+        return np.concatenate([np.array(part.ids, np.int32) for part in found])
+
+    def _parts(self, text: str) -> list[str]:
+        """A text cut where no token can lie across, if words are cut at line breaks; else the whole."""
+        if type(self.inner.pre_tokenizer).__name__ not in ("ByteLevel", "BertPreTokenizer"):
+            return [text]
+        return list(line_parts(text)) or [text]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of some ids."""
+        return str(self.inner.decode(list(ids), skip_special_tokens=False))
+
+    def fit(self, text: str, policy: UnknownPolicy = "nearest") -> tuple[str, list[Unknown]]:
+        """Any text but lone surrogates (undecodable input) fits a byte-level vocabulary; GPT-1's lacks characters."""
+        unknown = getattr(self.inner.model, "unk_token", None)
+
+        def is_known(character: str) -> bool:
+            if "\ud800" <= character <= "\udfff":
+                return False
+            return unknown is None or unknown not in self.inner.encode(character, add_special_tokens=False).tokens
+
+        return replace_unknown(text, is_known, policy)
+
+    def spec(self) -> str:
+        """All that encoding depends on."""
+        return str(self.inner.to_str())
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json."""
+        self.inner.save(str(folder / "tokenizer.json"))
+        end = None if self.eos_id is None else END_OF_TEXT
+        unknown = getattr(self.inner.model, "unk_token", None)
+        write_json(folder / "tokenizer_config.json", tokenizer_config(end, unknown or end))
+
+
+LEAST = 257
+"""256 bytes and `<|endoftext|>`"""
+
+ENOUGH = 1 << 28
+"""characters to learn from: of a longer text parts are taken, for its different words would fill the memory"""
+
+_LONGEST_PART = 1 << 18  # characters; the library gathers 256 parts before it counts their words
+
+
+def learn_bpe(chunks: Iterable[str], vocab_size: int) -> BPETokenizer:
+    """Merge what stands together most often, until there are so many tokens; `<|endoftext|>` is the last.
+
+    The text is cut into words by GPT-2's rule first, and only how often each word occurs is kept: memory grows with the
+    number of different words, not with the text. The same text gives the same merges (Sennrich et al. 2016; over bytes,
+    Radford et al. 2019).
+
+    Args:
+        chunks: the text; a word that is cut by a chunk's end counts as two.
+        vocab_size: tokens in all. A short text may give fewer.
+
+    """
+    require(vocab_size >= LEAST, f"vocab_size must be at least {LEAST}, the bytes and {END_OF_TEXT}, not {vocab_size}")
+    import tokenizers  # 20 ms
+
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE())
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=vocab_size - 1, initial_alphabet=alphabet, show_progress=False, min_frequency=2
+    )
+    inner.train_from_iterator(_parts(chunks), trainer)
+    inner.add_special_tokens([END_OF_TEXT])
+    return BPETokenizer(inner)
+
+
+def _parts(chunks: Iterable[str]) -> Iterator[str]:
+    """The text without `<|endoftext|>`, in short parts; a word without end is cut."""
+    for chunk in chunks:
+        for text in chunk.split(END_OF_TEXT):
+            yield from line_parts(text, _LONGEST_PART)

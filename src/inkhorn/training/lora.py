@@ -1,0 +1,137 @@
+"""LoRA: fine-tuning that learns a small change to a model's matrices and leaves them as they are (Hu et al. 2021).
+
+A matrix W (out, in) becomes W + (alpha / rank) B A with A (rank, in) random and B (out, rank) zero at first, so that a
+model begins as it was. As a parametrization of `weight` the sum stands where the matrix stood: the model's code knows
+nothing of it, and what is read as `weight` is the merged matrix.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from inkhorn.config.train import LORA_TARGETS
+from inkhorn.errors import CheckpointError, UsageError, nearest
+from inkhorn.model import GPT
+from inkhorn.utils.files import write_json
+
+_FILE, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+class LowRank(nn.Module):
+    """A change of a matrix (out, in), of so small a rank."""
+
+    def __init__(self, outputs: int, inputs: int, rank: int, alpha: float) -> None:
+        super().__init__()
+        self.scale = alpha / rank
+        self.a = nn.Parameter(torch.empty(rank, inputs))  # (r, in)
+        self.b = nn.Parameter(torch.zeros(outputs, rank))  # (out, r)
+        nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The matrix with the change: (out, in)."""
+        return weight + self.scale * (self.b @ self.a)
+
+
+def add_adapters(model: GPT, rank: int, alpha: float, targets: Sequence[str] = LORA_TARGETS) -> GPT:
+    """Freeze a model and give the matrices named a change each, which alone is trained; returns the model.
+
+    Raises UsageError for a rank below 1, or targets that no model has.
+    """
+    if rank < 1:
+        raise UsageError(f"the rank of an adapter must be at least 1, not {rank}")
+    for target in targets:
+        if target not in LORA_TARGETS:
+            raise UsageError(f"LoRA knows no matrices {target!r}: {nearest(target, LORA_TARGETS)}")
+    model.requires_grad_(False)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear) and name.startswith("h.") and name.endswith(tuple(targets)):
+            change = LowRank(module.out_features, module.in_features, rank, alpha).to(module.weight.device)
+            parametrize.register_parametrization(module, "weight", change)
+    return model
+
+
+def changes(model: GPT) -> dict[str, LowRank]:
+    """The changes by the names of the modules they are of; none where a model has no adapters."""
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, LowRank):
+            found[name.split(".parametrizations.")[0]] = module
+    return found
+
+
+@torch.no_grad()
+def merged(model: GPT) -> GPT:
+    """The model without adapters that computes the same; the model itself if it has none."""
+    if not changes(model):
+        return model
+    plain = GPT(model.config).to(next(model.parameters()).device).train(model.training)
+    modules = dict(model.named_modules())
+    for name, parameter in plain.named_parameters():
+        owner, _, kind = name.rpartition(".")
+        parameter.copy_(getattr(modules[owner], kind))
+    return plain
+
+
+def save_adapter(model: GPT, folder: Path, base: str) -> None:
+    """Write the changes alone, in the form that `peft` loads onto transformers' model of the same weights.
+
+    Args:
+        model: with adapters.
+        folder: is made.
+        base: the model that they are changes of: a name or a folder.
+
+    """
+    found = changes(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = "base_model.model.transformer"
+    tensors = {f"{prefix}.{name}.lora_A.weight": change.a for name, change in found.items()}
+    tensors |= {f"{prefix}.{name}.lora_B.weight": change.b for name, change in found.items()}
+    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, folder / _FILE, {"format": "pt"})
+    (folder / _FILE).chmod(0o644)  # the library makes it readable by its owner only
+    first = next(iter(found.values()))
+    rank = first.a.shape[0]
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": first.scale * rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": True,  # transformers keeps these matrices as (in, out)
+        "target_modules": sorted({name.rsplit(".", 1)[1] for name in found}),
+        "inference_mode": True,
+    }
+    write_json(folder / _CONFIG, config)
+
+
+def load_adapter(model: GPT, folder: Path) -> GPT:
+    """Put changes that were saved onto the model that they are of; returns the model.
+
+    Raises CheckpointError if they are not there, not whole, or not of this model's shape.
+    """
+    try:
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        tensors = load_file(folder / _FILE)
+        add_adapters(model, config["r"], config["lora_alpha"], config["target_modules"])
+        for name, change in changes(model).items():
+            prefix = f"base_model.model.transformer.{name}"
+            for letter, parameter in (("A", change.a), ("B", change.b)):
+                saved = tensors.pop(f"{prefix}.lora_{letter}.weight")
+                if saved.shape != parameter.shape:
+                    raise ValueError(f"{name}: {tuple(saved.shape)}, the model needs {tuple(parameter.shape)}")
+                with torch.no_grad():
+                    parameter.copy_(saved)
+        if tensors:
+            raise ValueError(f"the model has no place for {min(tensors)}")
+    except UsageError:
+        raise
+    except Exception as error:  # the library raises its own kinds for a damaged file
+        raise CheckpointError(f"the adapter in {folder} cannot be used: {error}") from None
+    return model

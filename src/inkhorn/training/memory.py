@@ -1,0 +1,80 @@
+"""What this machine can do: where to train, in which precision, how fast at best, and what would fit into memory."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from inkhorn.config.model import ModelConfig
+from inkhorn.config.train import TrainConfig
+from inkhorn.costs.model import matrix_weights, training_memory
+from inkhorn.errors import TrainingError
+from inkhorn.hardware.device import Hardware, is_out_of_memory
+from inkhorn.hardware.memory import free_bytes
+from inkhorn.model import writes_out_attention
+
+
+def memory_needed(config: ModelConfig, rows: int, hardware: Hardware, train: TrainConfig) -> dict[str, float]:
+    """Bytes that training takes in each process with `rows` in a pass, by what they are for: `estimate.training_memory`
+    with what adapters spare, and what sharding does.
+
+    Activations are what lies beside the rest at the worst moment. After a pass that can be Muon's work, which was
+    measured, and in a sharded run the whole model, to evaluate and save it. Sharded, a process has its part of all that
+    belongs to weights, and whole what is in no block, and two blocks at a time.
+    """
+    stores = writes_out_attention(hardware.device, hardware.dtype, config.block_size)
+    plain = replace(train, batch_size=rows, optimizer="adamw" if train.lora_rank else train.optimizer)
+    bf16 = hardware.dtype == torch.bfloat16
+    found = {
+        name.partition(",")[0]: float(size)
+        for name, size in training_memory(config, plain, bf16=bf16, stores_attention=stores).items()
+    }
+    c, inner, matrices = config.n_embd, config.inner, matrix_weights(config)
+    kept = found.pop("kept for the backward pass") + found.pop("logits and their gradient")
+    work = matrices * (14.0 if bf16 else 20.0) if plain.optimizer == "muon" else 0.0
+    if train.lora_rank:
+        width = {"c_attn": 4 * c, "c_proj": 2 * c + inner + c, "c_fc": inner + c}  # of what is learnt, at rank 1
+        learnt = train.lora_rank * config.n_layer * sum(width[name] for name in train.lora_targets)
+        found |= {"gradients": 4.0 * learnt, "optimizer": 8.0 * learnt}
+    if hardware.sharded:
+        for name in found.keys() & {"weights", "gradients", "optimizer", "running average"}:
+            found[name] /= hardware.ranks.count
+        outside = config.num_parameters - matrices
+        found["gathered weights and gradients"] = 2 * 4.0 * (outside + 2 * matrices / config.n_layer)
+        work = max(work, 4.0 * config.num_parameters)
+    return found | {"activations": max(kept, work)}
+
+
+def free_here(hardware: Hardware) -> float:
+    """Memory that this process could take where it trains: of a CPU's, those of one machine have equal parts."""
+    share = hardware.ranks.local_count if hardware.device.type == "cpu" else 1
+    return free_bytes(hardware.device) / share
+
+
+def advice_on_memory(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> str:
+    """What would fit: the largest batch, at most half of this one, that accumulates to just as many rows a step."""
+    free, own = free_here(hardware), train.batch_size * train.grad_accum // hardware.ranks.count
+    now, _ = hardware.ranks.share(train.batch_size, train.grad_accum)
+    needed = sum(memory_needed(config, now, hardware, train).values())
+    said = f"{now} rows of {config.block_size} tokens need about {needed / 1e9:.1f} GB"
+    if free != math.inf:
+        said += f"; {free / 1e9:.1f} GB are free"
+    step = train.batch_size * train.grad_accum
+    for rows in range(now // 2, 0, -1):
+        if own % rows == 0 and sum(memory_needed(config, rows, hardware, train).values()) < 0.8 * free:
+            return f"{said}. These would fit and train the same: --batch-size {rows} --grad-accum {step // rows}"
+    fsdp = " --parallel fsdp, or" if hardware.ranks.count > 1 and not hardware.sharded else ""
+    return f"{said}. Not even one row would fit: use{fsdp} a smaller --block-size, --n-layer or --n-embd"
+
+
+@contextmanager
+def memory_advice(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> Iterator[None]:
+    """Turns running out of memory inside it into a TrainingError that says what would fit."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(f"out of memory: {advice_on_memory(config, train, hardware)}") from None

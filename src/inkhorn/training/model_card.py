@@ -1,0 +1,92 @@
+"""The model card and generation defaults of a checkpoint folder."""
+
+import math
+from pathlib import Path
+
+from inkhorn.checkpoint.resolve import spoken_name
+from inkhorn.config.model import ModelConfig
+from inkhorn.config.train import TrainConfig
+from inkhorn.data.dataset import Dataset
+from inkhorn.utils.files import write_json
+
+
+def write(
+    folder: Path,
+    config: ModelConfig,
+    dataset: Dataset,
+    train: TrainConfig,
+    step: int,
+    seconds: float,
+    loss: float | None = None,
+    begin_from: str = "",
+) -> None:
+    """Write README.md and generation_config.json beside a model's weights.
+
+    Args:
+        folder: the checkpoint.
+        config: the model's shape.
+        dataset: what it was trained on.
+        train: how.
+        step: for how many steps.
+        seconds: spent on them.
+        loss: in nats per token over the held-out part, once it is known.
+        begin_from: the model whose weights training began with, if they were not random.
+
+    """
+    # In transformers a prompt and what follows must fit the block together.
+    defaults = {"do_sample": True, "temperature": 0.8, "max_new_tokens": min(200, config.block_size // 2)}
+    ends = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
+    write_json(folder / "generation_config.json", defaults | ends)
+    rows = _facts(config, dataset, train, step, seconds, loss)
+    if begin_from:
+        rows |= {"begun from": f"the weights of {spoken_name(begin_from)}"}
+    kind = "GPT-2" if config.pre_norm else "GPT-1"
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    text = f"""---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [inkhorn, {config.model_type}]
+---
+
+# A {kind} of {config.num_parameters:,} parameters, trained on {dataset.name}
+
+| | |
+| --- | --- |
+{table}
+
+It loads in transformers as it is; there a prompt and what is written must fit into {config.block_size} tokens together,
+which `inkhorn generate --model FOLDER` does not ask:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+```
+"""
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _facts(
+    config: ModelConfig, dataset: Dataset, train: TrainConfig, step: int, seconds: float, loss: float | None
+) -> dict[str, str]:
+    kind = "GPT-2 (pre-norm)" if config.pre_norm else "GPT-1 (post-norm)"
+    rows = train.batch_size * train.grad_accum
+    epochs = step * rows * config.block_size / len(dataset.train)
+    rates = f"Muon {train.muon_lr:g}, AdamW {train.lr:g}" if train.optimizer == "muon" else f"AdamW {train.lr:g}"
+    late = f" from {train.dropout_from:.0%} of the steps on" if train.dropout and train.dropout_from else ""
+    facts = {
+        "architecture": f"{kind}: {config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide",
+        "context": f"{config.block_size} tokens",
+        "vocabulary": f"{config.vocab_size} tokens",
+        "text": f"{dataset.name}: {len(dataset.train):,} tokens to train on, {len(dataset.val):,} held out",
+        "training": f"{step:,} steps of {rows} x {config.block_size} tokens ({epochs:.2f} epochs)",
+        "time": f"{seconds / 60:.1f} minutes",
+        "rates": f"{rates}; {train.schedule} schedule over {train.steps:,} steps",
+        "regularisation": f"dropout {train.dropout:g}{late}, weight decay {train.weight_decay:g}",
+        "seed": f"{train.seed}",
+    }
+    if loss is not None:
+        facts["loss on the held-out text"] = (
+            f"{loss:.4f} nats per token, {loss / math.log(2):.4f} bits, over all of it in non-overlapping windows"
+        )
+    return facts | {"made with": "Inkhorn"}

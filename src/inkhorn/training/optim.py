@@ -1,0 +1,159 @@
+"""The optimizers: AdamW, and Muon for the matrices inside the blocks.
+
+Muon (Keller Jordan et al. 2024) takes each matrix's momentum and replaces it by the nearest matrix whose singular
+values are all 1, so that every direction of the matrix moves equally far. A fused c_attn is three matrices to it: taken
+as one, whichever of query, key and value has the largest gradient would leave the others almost still.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from inkhorn.config.train import TrainConfig
+from inkhorn.model import GPT, is_linear
+from inkhorn.training.parallel import share_of, whole
+
+# Five steps of x -> a x + b x^3 + c x^5 take singular values from (0, 1] to about 1 +- 0.3, which is near enough:
+# Jordan's coefficients trade exactness at 1 for the steepest slope at 0.
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalize(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """Set the singular values of each matrix to about 1, keeping its singular vectors.
+
+    Args:
+        matrices: (n, rows, cols), one batch of equal shapes.
+        steps: Newton-Schulz iterations, three matrix products each.
+        dtype: of the products; bfloat16 is enough, for the result need not be exact.
+
+    Returns:
+        (n, rows, cols) in `dtype`.
+
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.to(dtype)
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:  # the products below are of size rows x rows: make that the smaller side
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # singular values at most 1
+    for _ in range(steps):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    result: Tensor = x.mT if tall else x
+    return result
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised.
+
+    Args:
+        params: parameter groups of matrices (out, in), each with `parts`: how many equal matrices lie in one, one below
+            the other (3 for c_attn).
+        lr: how far each update moves, as a root mean square over the singular values.
+        momentum: memory of the gradient, in Nesterov's form.
+        weight_decay: pull to zero, times lr.
+        dtype: of the orthogonalisation's products.
+
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, object]],
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
+        self.dtype = dtype
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update every matrix; those of one shape go through Newton-Schulz in one batch.
+
+        Where matrices are sharded, the momentum is gathered, for singular values are the whole matrix's, and each
+        process takes its part of the result. All must call this.
+        """
+        assert closure is None
+        batches: dict[tuple[int, int], list[tuple[Tensor, Tensor, int, float]]] = defaultdict(list)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                if not self.state[parameter]:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+                buffer, parts = self.state[parameter]["momentum_buffer"], group["parts"]
+                buffer.lerp_(parameter.grad, 1 - group["momentum"])
+                direction = parameter.grad.lerp(buffer, group["momentum"])  # Nesterov: a look ahead
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                rows, cols = parameter.shape[0] // parts, parameter.shape[1]
+                batches[min(rows, cols), max(rows, cols)].append((parameter, direction, parts, group["lr"]))
+        for shape, batch in batches.items():
+            matrices = [(parameter, whole(direction).chunk(parts), lr) for parameter, direction, parts, lr in batch]
+            pieces = [piece for _, chunks, _ in matrices for piece in chunks]
+            wide = torch.stack([piece if piece.shape == shape else piece.mT for piece in pieces])
+            results = iter(orthogonalize(wide, dtype=self.dtype))
+            for parameter, chunks, lr in matrices:
+                updates = []
+                for piece in chunks:
+                    result = next(results)
+                    # A matrix with more outputs than inputs moves further, so that its outputs change as much.
+                    scale = max(1.0, piece.shape[0] / piece.shape[1]) ** 0.5
+                    updates.append(lr * scale * (result if piece.shape == shape else result.mT).to(piece.dtype))
+                parameter.sub_(share_of(torch.cat(updates), parameter))
+
+
+def make_optimizers(
+    model: GPT, config: TrainConfig, dtype: torch.dtype = torch.bfloat16
+) -> list[torch.optim.Optimizer]:
+    """AdamW on everything, or Muon on the blocks' matrices and AdamW on the rest; no parameter in two or in none.
+
+    Weight decay is on matrices and embeddings only: a bias or a gain has no size to keep small. Each group keeps its
+    highest rate as `peak_lr`, which the schedule scales.
+    """
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    use_muon = config.optimizer == "muon" and not config.lora_rank  # a low rank is no matrix to make orthogonal
+    muon = [name for name in named if use_muon and is_linear(name)]
+    rest = [name for name in named if name not in muon]
+    betas = (config.beta1, config.beta2)
+    adamw_groups = [
+        {"params": [named[n] for n in rest if named[n].dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [named[n] for n in rest if named[n].dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(adamw_groups, lr=config.lr, betas=betas, eps=1e-10)]
+    if use_muon:
+        fused = [named[n] for n in muon if n.endswith("c_attn.weight")]
+        single = [named[n] for n in muon if not n.endswith("c_attn.weight")]
+        groups: list[dict[str, object]] = [{"params": fused, "parts": 3}, {"params": single, "parts": 1}]
+        optimizers.append(Muon(groups, config.muon_lr, config.momentum, config.weight_decay, dtype))
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["peak_lr"] = group["lr"]
+    assert_partition(list(named.values()), optimizers)
+    return optimizers
+
+
+def assert_partition(parameters: list[nn.Parameter], optimizers: list[torch.optim.Optimizer]) -> None:
+    """Every parameter is in exactly one group of one optimizer: one that never trains is the dearest bug there is."""
+    owned = [id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(owned) == sorted(id(p) for p in parameters), "the optimizers do not share out the parameters exactly"
+
+
+def moments(model: GPT, optimizers: list[torch.optim.Optimizer], step: int) -> dict[str, Tensor]:
+    """What the optimizers remember after `step` updates of each parameter, by its name and that of the memory.
+
+    Where an optimizer has not begun, that is zeros, which it goes on with.
+    """
+    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
+    found: dict[str, Tensor] = {}
+    for optimizer in optimizers:
+        kinds = ("momentum_buffer",) if isinstance(optimizer, Muon) else ("exp_avg", "exp_avg_sq")
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            kept = optimizer.state[parameter]
+            if not kept:
+                kept.update({kind: torch.zeros_like(parameter) for kind in kinds})
+                if not isinstance(optimizer, Muon):
+                    kept["step"] = torch.tensor(float(step))
+            found |= {f"{name_of[id(parameter)]}.{kind}": kept[kind] for kind in kinds}
+    return found

@@ -1,0 +1,70 @@
+"""One step of training: the gradient of some batches, and one update of the weights by it."""
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inkhorn.config.train import TrainConfig
+from inkhorn.hardware.device import Hardware
+from inkhorn.model import GPT, CausalSelfAttention
+from inkhorn.training.parallel import whole, without_sending
+from inkhorn.training.schedule import momentum, rate
+from inkhorn.training.state import TrainState
+
+
+def train_step(
+    state: TrainState, forward: Any, batches: Sequence[Tensor], train: TrainConfig, hardware: Hardware
+) -> Tensor:
+    """One update of the weights, by the mean gradient over all processes.
+
+    Args:
+        state: is changed.
+        forward: the model, or what `parallel.runner` makes of it.
+        batches: (B, T + 1) tensors of token ids, this process's share of the step.
+        train: the recipe.
+        hardware: where, and in which precision.
+
+    Returns:
+        (2,) mean loss in nats per token of these batches before the update, and the gradient's norm before clipping.
+
+    """
+    hardware.ranks.draw(train.seed, state.step)
+    factor = rate(state.step, train) * state.lr_scale
+    switch_dropout(state.model, on=state.step >= train.dropout_from * train.steps)
+    for optimizer in state.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+            if "parts" in group:
+                group["momentum"] = momentum(state.step, train)
+        optimizer.zero_grad(set_to_none=True)
+    total = torch.zeros((), device=hardware.device)
+    for i, rows in enumerate(batches):
+        with nullcontext() if i == len(batches) - 1 else without_sending(forward):
+            with hardware.autocast():
+                _, loss = forward(rows[:, :-1], rows[:, 1:])
+            (loss / len(batches)).backward()
+        total += loss.detach() / len(batches)
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), train.grad_clip or math.inf)
+    for optimizer in state.optimizers:
+        optimizer.step()
+    state.step += 1
+    if state.average is not None:
+        _update_average(state.average, state.model, train.ema_decay, state.step)
+    return torch.stack([total, whole(norm)])
+
+
+@torch.no_grad()
+def _update_average(average: GPT, model: GPT, decay: float, step: int) -> None:
+    memory = min(decay, step / (step + 10))  # short at first, so that the random start is soon forgotten
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - memory)
+
+
+def switch_dropout(model: GPT, *, on: bool) -> None:
+    """Dropout as training has it, or none, until `train()` or `eval()` is called: so at each step anew."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout | CausalSelfAttention):  # the latter drops attention weights by itself
+            module.training = on

@@ -1,0 +1,294 @@
+"""The training loop: one step at a time, saved so that it can always go on.
+
+A run is a function of its config, its text and its seed: batches and rates follow from the step number, and everything
+else that a step changes is in the checkpoint. On a CPU a resumed run ends bit for bit where an uninterrupted one does.
+
+Several processes go through the loop side by side. What they decide by they know alike, the sums of all losses and
+signals, so that they always do the same next; the first alone speaks, records and saves.
+"""
+
+import math
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inkhorn.checkpoint.run_folder import RunFolder
+from inkhorn.config.model import ModelConfig
+from inkhorn.config.sampling import SamplingParams
+from inkhorn.config.train import TrainConfig
+from inkhorn.data.batches import BatchOrder
+from inkhorn.data.dataset import Dataset
+from inkhorn.errors import CheckpointError, TrainingError
+from inkhorn.evaluation.loss import split_loss
+from inkhorn.hardware.device import Hardware
+from inkhorn.inference.engine import load
+from inkhorn.model import GPT
+from inkhorn.training.callbacks import Observer
+from inkhorn.training.hardware_plan import training_flops_per_token
+from inkhorn.training.memory import memory_advice
+from inkhorn.training.parallel import runner
+from inkhorn.training.schedule import rate
+from inkhorn.training.signals import Interrupt
+from inkhorn.training.state import TrainState, load_state, new_state, note_evaluation, save_state
+from inkhorn.training.step import train_step
+from inkhorn.utils.records import Records
+
+MAX_ROLLBACKS = 3
+
+
+class Trainer:
+    """A run: its state, its folder and its text.
+
+    Args:
+        config: the model's shape.
+        train: the recipe.
+        dataset: the text.
+        out: the run's folder.
+        hardware: where to train.
+        peak_flops: the best of all processes' machines together, for MFU.
+        observer: is told what happens.
+        begin_from: the model whose weights to begin with; random ones if empty.
+
+    Attributes:
+        interrupted: the signal that ended `go_on` early, if one did.
+
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        train: TrainConfig,
+        dataset: Dataset,
+        out: Path,
+        hardware: Hardware,
+        peak_flops: float,
+        observer: Observer,
+        begin_from: str = "",
+    ) -> None:
+        dataset.require_block(config.block_size, fixed=bool(begin_from))
+        self.config, self.train, self.dataset, self.hardware, self.observer = config, train, dataset, hardware, observer
+        self.begin_from = begin_from
+        self.folder, self.records = RunFolder(out), Records(out)
+        self.ranks = hardware.ranks
+        rows, self.passes = self.ranks.share(train.batch_size, train.grad_accum)
+        self.order = BatchOrder(dataset.train, rows, config.block_size, train.seed)
+        self.tokens_per_step = train.batch_size * train.grad_accum * config.block_size
+        self.interrupted: signal.Signals | None = None
+        self._runner: tuple[GPT, Any] | None = None
+        self.flops_share = training_flops_per_token(config) / peak_flops
+
+    def run(self, *, resume: bool) -> TrainState:
+        """Train to the last step, or until interrupted; returns the state, which is saved."""
+        return self.go_on(self.start(resume=resume))
+
+    def start(self, *, resume: bool) -> TrainState:
+        """The run's latest state, or a fresh one. Writes nothing; CheckpointError if the run is not this one."""
+        with memory_advice(self.config, self.train, self.hardware):
+            return self._restore() if resume else self._fresh()
+
+    def go_on(self, state: TrainState) -> TrainState:
+        """Train from `state` to the last step, or until interrupted; returns the state, which is saved."""
+        if self.ranks.leads:
+            if state.step:
+                self.records.trim(state.step)
+            else:
+                self.records.clear()
+        with Interrupt() as interrupt, memory_advice(self.config, self.train, self.hardware):
+            if self.begin_from and state.step == 0:
+                loss = split_loss(state.shipped, self.dataset.val, self.hardware)
+                self.observer.say(f"validation loss before the first step: {loss:.4f}")
+            self._evaluate_if_due(state)  # the run may have been killed between saving and evaluating
+            while not self.is_done(state) and not self._is_stopped(interrupt):
+                state = self._until_pause(state, interrupt)
+        return state
+
+    def _is_stopped(self, interrupt: Interrupt) -> bool:
+        """Whether a signal has come, to whichever process: so all stop after the same step."""
+        number = self.ranks.largest(interrupt.received or 0)
+        self.interrupted = signal.Signals(number) if number else None
+        return bool(number)
+
+    def is_done(self, state: TrainState) -> bool:
+        """All steps are made, or the validation loss has not fallen for as long as patience allows."""
+        return state.step >= self.train.steps or 0 < self.train.patience <= state.stale
+
+    def _fresh(self) -> TrainState:
+        return new_state(self.config, self.train, self.hardware, self.begin_from)
+
+    def _restore(self) -> TrainState:
+        """The newest checkpoint that loads; if none does, the newest one's error."""
+        problems: list[CheckpointError] = []
+        for folder in reversed(self.folder.steps()):
+            try:
+                state = load_state(folder, self.config, self.dataset, self.train, self.hardware)
+            except CheckpointError as error:
+                problems.append(error)
+                continue
+            for problem in problems:
+                self.observer.say(f"Passed over: {problem}.")
+            self.observer.say(f"Going on from step {state.step:,} ({folder}).")
+            return state
+        if problems:
+            raise problems[0]
+        return self._fresh()
+
+    def _until_pause(self, state: TrainState, interrupt: Interrupt) -> TrainState:
+        """Steps up to the next save, and that save; if the loss explodes, the last good state instead."""
+        forward = self._forward_of(state.model)
+        on_cpu = self.hardware.device.type == "cpu"
+        recent: list[Tensor] = []
+        since = time.perf_counter()
+        pause = False
+        while not pause:
+            recent.append(train_step(state, forward, self._batches(state.step), self.train, self.hardware))
+            pause = self._is_due(state.step) or self._is_stopped(interrupt)
+            log = state.step % self.train.log_every == 0
+            if pause or log or on_cpu:  # on a GPU reading a loss waits for the step, so look only when it is shown
+                values = (self.ranks.sums(torch.stack(recent)) / self.ranks.count).tolist()  # [[loss, norm], ...]
+                sane = self._take_in(state, values)
+                if sane < len(values):
+                    return self._roll_back(state, state.step - len(values) + sane + 1, values[sane][0])
+                now = time.perf_counter()
+                state.seconds += now - since
+                self._report_step(state, values, (now - since) / len(values), log=log)
+                since, recent = now, []
+                pause = pause or state.milestone == state.step
+        if self.ranks.any(not state.is_finite()):  # the loss that was looked at is the one before the last update
+            return self._roll_back(state, state.step + 1, math.nan)
+        self._save(state)
+        self._evaluate_if_due(state)
+        return state
+
+    def _save(self, state: TrainState) -> None:
+        """A checkpoint, which is whole in every process's eyes once this returns."""
+
+        def write(path: Path) -> None:
+            save_state(state, path, self.dataset, self.train, self.hardware)
+
+        if self.ranks.leads:
+            self.folder.save(state.step, write)
+        elif self.hardware.sharded:
+            write(self.folder.partial(state.step))
+        self.ranks.wait()
+
+    def _forward_of(self, model: GPT) -> Any:
+        """What runs the model; made once for a model, which a roll-back replaces."""
+        if self._runner is None or self._runner[0] is not model:
+            self._runner = (model, runner(model, self.hardware))
+        return self._runner[1]
+
+    def _is_due(self, step: int) -> bool:
+        return step % self.train.save_every == 0 or step % self.train.eval_every == 0 or step == self.train.steps
+
+    def _batches(self, step: int) -> list[Tensor]:
+        """This process's micro-batches of a step, (B, T + 1) each: its share of what one process would take."""
+        first = (step * self.ranks.count + self.ranks.rank) * self.passes
+        return [torch.from_numpy(self.order.batch(first + i)).to(self.hardware.device) for i in range(self.passes)]
+
+    def _take_in(self, state: TrainState, values: Sequence[Sequence[float]]) -> int:
+        """Note the losses of some steps in the state; returns how many went well.
+
+        One has not whose loss or gradient is not finite, or whose loss has leapt: to more than twice the running mean
+        and a nat above it.
+        """
+        for i, (loss, norm) in enumerate(values):
+            leapt = state.smoothed != math.inf and loss > 2 * state.smoothed and loss > state.smoothed + 1
+            if leapt or not (math.isfinite(loss) and math.isfinite(norm)):
+                return i
+            state.smoothed = loss if state.smoothed == math.inf else 0.95 * state.smoothed + 0.05 * loss
+            # The first loss of all passes nothing: a model that begins low was never at those above.
+            if any(loss <= milestone < state.lowest < math.inf for milestone in self.train.milestones):
+                state.milestone = state.step
+            state.lowest = min(state.lowest, loss)
+        return len(values)
+
+    def _roll_back(self, state: TrainState, exploded_at: int, loss: float) -> TrainState:
+        """The last good state with half the learning rate.
+
+        The loss of the first step after a checkpoint is that of the checkpoint's own weights: if it is the one that
+        exploded, the checkpoint is not good, and goes.
+        """
+        rollbacks, scale = state.rollbacks + 1, state.lr_scale / 2
+        latest = self.folder.latest()
+        self.ranks.wait()  # until all have seen the same folders
+        if self.ranks.leads and latest is not None and self.folder.step_of(latest) == exploded_at - 1:
+            self.folder.discard(latest)
+        self.ranks.wait()
+        if rollbacks > MAX_ROLLBACKS:
+            raise TrainingError(
+                f"the loss exploded {rollbacks} times, the last time at step {exploded_at} with the rates times "
+                f"{state.lr_scale:g}: set --lr and --muon-lr lower than {self.train.lr * state.lr_scale:g} and "
+                f"{self.train.muon_lr * state.lr_scale:g}, or --warmup-steps higher. "
+                f"The last good checkpoint is {self.folder.latest() or 'none yet'}"
+            )
+        state = self._restore()
+        state.rollbacks, state.lr_scale = rollbacks, scale
+        event = f"loss {loss:.3g} at step {exploded_at}: back to step {state.step}, learning rates times {scale:g}"
+        self.observer.say(f"The {event}.")
+        if self.ranks.leads:
+            self.records.trim(state.step)
+            self.records.append(self.records.metrics, {"step": state.step, "event": event})
+        return state
+
+    def _evaluate_if_due(self, state: TrainState) -> None:
+        """The validation loss and a sample, at a step that asks for them or is a milestone, and has just been saved."""
+        due = state.step % self.train.eval_every == 0 or state.step in (self.train.steps, state.milestone)
+        folder = self.folder.latest()
+        saved = folder is not None and self.folder.step_of(folder) == state.step
+        if not due or state.evaluated == state.step or not self.ranks.any(saved):
+            return
+        loss = split_loss(state.shipped, self.dataset.val, self.hardware)
+        state.stale, state.evaluated = state.stale + 1, state.step
+        best = loss < state.best_loss
+        if best:
+            state.best_loss, state.stale = loss, 0
+        if not self.ranks.leads:
+            return
+        assert folder is not None
+        if best:
+            self.folder.mark_best(folder)
+        metrics = {
+            "step": state.step,
+            "tokens": state.step * self.tokens_per_step,
+            "seconds": round(state.seconds, 3),
+            "val/loss": loss,
+            "val/bpb": self.dataset.bits_per_byte(loss),
+            "val/best": state.best_loss,
+        }
+        sample = self._sample(folder)
+        self.records.append(self.records.metrics, metrics)
+        if sample:
+            self.records.append(self.records.samples, {"step": state.step, "val/loss": loss, "text": sample})
+        note_evaluation(state, folder, self.dataset, self.train, loss)
+        self.observer.evaluated(metrics, sample)
+
+    def _sample(self, folder: Path) -> str:
+        if not self.train.sample_chars:
+            return ""
+        params = SamplingParams(seed=self.train.seed, max_tokens=self.train.sample_chars, ignore_eos=True)
+        with load(folder) as engine:  # the very path that a user's `inkhorn generate --model` takes
+            return engine.complete("", params).text
+
+    def _report_step(self, state: TrainState, values: Sequence[Sequence[float]], seconds: float, *, log: bool) -> None:
+        per_second = self.tokens_per_step / seconds
+        factor = rate(state.step - 1, self.train) * state.lr_scale
+        metrics = {
+            "step": state.step,
+            "tokens": state.step * self.tokens_per_step,
+            "seconds": round(state.seconds, 3),
+            "train/loss": sum(loss for loss, _ in values) / len(values),
+            "train/lr": factor * self.train.lr,
+            "train/grad_norm": values[-1][1],
+            "train/tokens_per_sec": round(per_second, 1),
+            "train/mfu": round(per_second * self.flops_share, 4),
+        }
+        if self.train.optimizer == "muon" and not self.train.lora_rank:
+            metrics["train/muon_lr"] = factor * self.train.muon_lr
+        self.observer.step(metrics)
+        if log and self.ranks.leads:
+            self.records.append(self.records.metrics, metrics)

@@ -1,0 +1,248 @@
+"""`benchmarks/record.py` and what it reads of nanoGPT's log: the arithmetic behind a record, on numbers made up."""
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.paths import ROOT
+
+from inkhorn.config.recipes import RECIPES
+from inkhorn.model import GPT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))  # scripts, not a package: they import one another so
+nanogpt = importlib.import_module("nanogpt")
+record = importlib.import_module("record")
+telling = importlib.import_module("telling")
+
+LOG = """\
+tokens per iteration will be: 16,384
+number of parameters: 10.65M
+step 0: train loss 4.2874, val loss 4.2823
+iter 0: loss 4.2664, time 32405.35ms, mfu -100.00%
+iter 1: loss 3.1234, time 20.50ms, mfu -100.00%
+step 2: train loss 2.4874, val loss 2.5001
+saving checkpoint to out-shakespeare-char
+iter 2: loss nan, time 19.50ms, mfu 17.25%
+step 3: train loss nan, val loss nan
+"""
+
+
+def run(*losses: float, **changes: Any) -> Any:
+    """A run measured every 100 steps, at 2 s a hundred after 3 s of start-up."""
+    points = (telling.Point(100 * i, 3 + 2.0 * i, loss, 3.0) for i, loss in enumerate(losses, start=1))
+    facts = {"side": "ours", "seed": 1, "parameters": 9, "steps": 400, "tokens_per_step": 50}
+    return telling.Run(**facts | {"curve": tuple(points)} | changes)
+
+
+def test_what_nanogpt_logs_is_read() -> None:
+    assert nanogpt.step_seconds(LOG) == pytest.approx([32.40535, 0.0205, 0.0195])
+    assert nanogpt.own_estimates(LOG)[:2] == [4.2823, 2.5001]
+    assert len(nanogpt.own_estimates(LOG)) == 3
+    assert nanogpt.flags("a=1 b=x") == ["--a=1", "--b=x"]
+
+
+def checkout(folder: Path) -> Path:
+    """What record.py asks of nanoGPT's folder, and no more."""
+    for name in nanogpt.NEEDED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("import requests\n")
+    (folder / "train.py").write_text("\n".join(nanogpt.SCRIPT_CHANGES))
+    return folder
+
+
+def test_each_change_of_its_script_is_made_once(tmp_path: Path) -> None:
+    folder, text = checkout(tmp_path / "theirs"), tmp_path / "text"
+    text.write_text("To be")
+    changes = nanogpt.SCRIPT_CHANGES | nanogpt.seed_change(7)
+    data = nanogpt.copy_with_text(folder, text, tmp_path / "copy", changes)
+    assert (data / "input.txt").read_text() == "To be"
+    script = (tmp_path / "copy" / "train.py").read_text()
+    assert "7 + seed_offset" in script
+    assert "'ckpt.pt'" not in script
+    assert all(new in script for new in changes.values())
+    (folder / "train.py").write_text("\n".join(list(changes)[1:]))
+    with pytest.raises(SystemExit, match="0 times, not once"):
+        nanogpt.copy_with_text(folder, text, tmp_path / "other", changes)
+
+
+def test_nanogpt_is_measured_at_as_many_points_of_a_shorter_run() -> None:
+    assert "eval_interval" not in nanogpt.record_settings("cuda", ["n_layer=2"], 20)
+    assert "compile" not in nanogpt.record_settings("cuda", [], 20)
+    assert nanogpt.record_settings("cpu", ["max_iters=100"], 20).endswith("eval_iters=20 eval_interval=5 max_iters=100")
+    assert " eval_interval=1 " in nanogpt.record_settings("cpu", ["max_iters=7"], 20)
+    assert nanogpt.record_settings("cpu", ["max_iters=100", "eval_interval=50"], 20).endswith(" eval_interval=50")
+    assert "eval_interval" not in nanogpt.record_settings("cpu", ["max_iters=many"], 20), "its train.py will say so"
+
+
+def test_what_cannot_be_run_or_saved_is_told_before_the_first_run(tmp_path: Path) -> None:
+    text, kept = tmp_path / "text", tmp_path / "kept"
+    text.write_text("To be")
+    good = record.Args(text=text, nanogpt=checkout(tmp_path / "theirs"), save=tmp_path / "runs", keep=kept, seeds=2)
+    record.check(good)
+    (kept / "inkhorn-1338" / "step-0000100").mkdir(parents=True)
+    record.check(good)
+    (kept / "inkhorn-1338" / "step-0000100" / "config.json").touch()
+    with pytest.raises(SystemExit, match="inkhorn-1338 holds checkpoints already"):
+        record.check(good)
+    good.keep = None
+    for change, words in {
+        "nanogpt": (None, "give --nanogpt FOLDER"),
+        "text": (tmp_path / "nothing", "--text .*nothing: there is no such file"),
+        "save": (tmp_path / "nowhere" / "runs", "--save .*: give a file in a folder that exists"),
+        "nanogpt_changes": (("max_iters", "a=1"), "--nanogpt-set max_iters: give NAME=VALUE"),
+    }.items():
+        with pytest.raises(SystemExit, match=words[1]):
+            record.check(replace(good, **{change: words[0]}))
+    for name in nanogpt.NEEDED:
+        (good.nanogpt / name).unlink()
+        with pytest.raises(SystemExit, match=f"there is no .*{name}: give the folder of a checkout of nanoGPT"):
+            record.check(good)
+        checkout(good.nanogpt)
+    record.check(replace(good, nanogpt=None, ours_only=True))
+
+
+def test_measuring_leaves_trainings_random_numbers_alone(tmp_path: Path) -> None:
+    shape = RECIPES["test"]().shape
+    GPT(shape.config(9)).save_pretrained(tmp_path / "step-0000003")
+    watch = record.Watch(tmp_path, np.arange(100, dtype=np.uint16) % 9, "cpu", None)
+    watch.seconds = [1.0, 1.0, 2.0]
+    before = torch.get_rng_state()
+    watch.measure(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    (point,) = watch.curve
+    assert (point.step, point.seconds, point.startup) == (3, 4.0, 0.0)
+    assert point.loss == pytest.approx(np.log(9), abs=0.5)
+
+
+def test_a_run_ends_when_nobody_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    watch = record.Watch(tmp_path, np.zeros(1), "cpu", None)
+    line = {"tokens": 60, "step": 3, "train/tokens_per_sec": 10.0}
+    for alive in (None, True, False):
+        parent = None if alive is None else SimpleNamespace(is_alive=lambda alive=alive: alive)
+        monkeypatch.setattr(record.multiprocessing, "parent_process", lambda parent=parent: parent)
+        if alive is False:
+            with pytest.raises(SystemExit, match="1"):
+                watch.step(line)
+        else:
+            watch.step(line)
+    assert watch.seconds == [2.0, 2.0]
+
+
+def test_the_goal_is_passed_at_the_first_point_as_low() -> None:
+    curve = run(1.6, 1.5, 1.4, 1.55)
+    assert curve.passed(1.5) == curve.curve[1]
+    assert curve.passed(1.49) == curve.curve[2]
+    assert curve.passed(1.39) is None
+    assert (curve.lowest.step, curve.final.step) == (300, 400)
+    assert run(1.4, 1.4).lowest.step == 100
+
+
+def test_start_up_is_what_long_steps_take_beyond_the_usual_ones() -> None:
+    assert telling.startup([30.0] + [1.0] * 9 + [1.0, 5.0, 50.0, 1.0]) == 29 + 49, "the recompiling in the midst, too"
+    assert telling.startup([1.0] * 10 + [2.0] * 5) == 0
+    assert telling.startup([30.0, 1.0]) == 0, "no usual steps to tell by"
+    assert telling.startup([]) == 0
+
+
+def test_hours_are_written_out() -> None:
+    assert [telling.hours(3600 * number) for number in (0.123, 2, 9.96, 123.4, 12345)] == [
+        "0.12 hours",
+        "2 hours",
+        "10 hours",
+        "123 hours",
+        "12,345 hours",
+    ]
+
+
+def test_a_share_is_told_only_of_whole_sides() -> None:
+    fast, slow = [run(1.4), run(1.6, 1.4)], [run(1.6, 1.6, 1.4), run(1.6, 1.6, 1.6, 1.4)]
+    assert telling.share(fast, slow, 1.45) == f"{6 / 10:.3f}"
+    assert "1 of 2 runs of ours and 2 of 2 of nanoGPT's" in telling.share([run(1.6), run(1.4)], slow, 1.45)
+    assert "2 of 2 runs of ours and 0 of 2 of nanoGPT's" in telling.share(fast, [run(1.6), run(1.5)], 1.45)
+
+
+def test_the_outcome_of_a_side() -> None:
+    told = telling.outcome([run(1.6, 1.4, 1.4, 1.4), run(1.6, 1.5)], 1.45)
+    assert told == "9 parameters; points per run: 2 to 4; 1 of 2 runs reached 1.45; ended early: 1"
+    assert "points per run: 1;" in telling.outcome([run(1.6)], 1.45)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_of_a_folder(tmp_path: Path) -> None:
+    assert telling.commit(tmp_path) is None
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "m"], ["tag", "-a", "v1", "-m", "v1"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True, capture_output=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert telling.commit(tmp_path) == head.stdout.strip()
+
+
+def test_summary() -> None:
+    assert telling.summary([1.0, 2.0, 6.0]) == {
+        "mean": 3.0,
+        "deviation": pytest.approx(7**0.5),
+        "lowest": 1.0,
+        "highest": 6.0,
+    }
+    assert telling.summary([2.0])["deviation"] is None
+
+
+def test_the_story_of_a_whole_run() -> None:
+    story = run(1.6, 1.5, 1.4, 1.55).story(1.5, None)
+    assert "1.5 passed after 7.0 s, at step 200; lowest 1.4000 at step 300, at the end 1.5500 after 11.0 s" in story
+    assert "2,500 tokens/s, 3.0 s start-up" in story, "400 steps of 50 tokens in 8 s"
+    assert "1.3 not reached in 400 steps" in run(1.6, 1.5, 1.4, 1.55).story(1.3, 1)
+
+
+def test_the_story_of_a_run_cut_short_says_how_long_the_whole_would_take() -> None:
+    story = run(1.6, 1.5, steps=360_000).story(1.4, 0.5)
+    assert "1.4 not reached in 0.5 min: loss 1.5000 after 10,000 tokens, 2,500 tokens/s" in story
+    assert "about 2 hours to its 360,000 steps" in story
+    assert "1.55 passed after 7.0 s, at step 200: loss" in run(1.6, 1.5, steps=360_000).story(1.55, 0.5)
+
+
+def test_series_hold_what_was_reached() -> None:
+    runs = [run(1.6, 1.4), run(1.6, 1.5), run(1.3, own_estimate=1.25)]
+    values = {series.name: series.values for series in telling.series_of(runs, 1.45)}
+    assert values["ours: seconds to 1.45"] == (7, 5)
+    assert values["ours: the same without start-up"] == (4, 2)
+    assert values["ours: lowest loss"] == (1.4, 1.5, 1.3)
+    assert values["ours: best of its own estimates"] == (1.25,)
+    assert "ours: seconds to 1" not in {series.name for series in telling.series_of(runs, 1)}
+    shown = telling.table(telling.series_of(runs, 1.45))
+    assert "6.0        1.4        5.0        7.0  n=2" in shown
+    assert "1.4000     0.1000     1.3000     1.5000  n=3" in shown
+
+
+def test_a_recipe_is_changed_by_words() -> None:
+    recipe = RECIPES["tiny-shakespeare"]()
+    new = record.changed(recipe, ["n_layer=2", "steps=7", "lr=1e-2", "schedule=cosine", "zero_init=False"])
+    assert (new.shape.n_layer, new.train.steps, new.train.lr) == (2, 7, 0.01)
+    assert (new.train.schedule, new.train.zero_init) == ("cosine", False)
+    assert record.changed(recipe, []) == recipe
+    for wrong in ("n_layers=2", "steps"):
+        with pytest.raises(SystemExit, match=f"--set {wrong}: give NAME=VALUE.*{wrong[:5]}"):
+            record.changed(recipe, [wrong])
+
+
+def test_each_run_is_kept_at_once(tmp_path: Path) -> None:
+    for one in (run(1.6, 1.4), run(1.6)):
+        telling.save_line(tmp_path / "runs", one, 1.45, {"device": "abacus", "commit": "c0ffee"})
+    first, second = map(json.loads, (tmp_path / "runs").read_text().splitlines())
+    assert (first["seconds_to_goal"], first["final"], first["startup"], first["commit"]) == (7, 1.4, 3, "c0ffee")
+    assert first["curve"][0] == {"step": 100, "seconds": 5.0, "loss": 1.6, "startup": 3.0}
+    assert second["seconds_to_goal"] is None

@@ -1,0 +1,146 @@
+"""The commands on documents and named corpora: FineWeb-Edu by a stand-in of its form, files of one's own."""
+
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+
+from inkhorn.cli.data_source import Text
+from inkhorn.cli.main import main
+from inkhorn.cli.progress import filling
+from inkhorn.data import documents, fineweb, shard_writer
+from inkhorn.data.fineweb import is_fineweb
+from inkhorn.data.shards import ShardedIds
+from inkhorn.errors import CorpusError, UsageError
+from inkhorn.tokenizer.bpe import learn_bpe
+
+CARD = """---
+configs:
+- config_name: default
+  data_files: data/*/*
+- config_name: sample-10BT
+  data_files: sample/10BT/*
+- config_name: sample-100BT
+  data_files: sample/100BT/*
+---
+"""
+PAGES = [f"Page {i} tells of {'bees and ' * (i % 40)}honey.\n" for i in range(400)]
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that `datasets` reads as it reads FineWeb-Edu's repository: a card with samples, files with columns."""
+    folder = tmp_path / "hub" / "fineweb-edu"
+    for place, pages in (("sample/10BT", PAGES), ("sample/100BT", PAGES[:100]), ("data/CC-MAIN-2024-10", PAGES[:9])):
+        (folder / place).mkdir(parents=True)
+        for number in range(2):
+            rows = [
+                {"text": text, "id": f"<urn:uuid:{i}>", "dump": "CC-MAIN-2024-10", "language_score": 0.97, "score": 3.1}
+                for i, text in enumerate(pages[number::2])
+            ]
+            path = folder / place / f"{number:03}_00000.parquet"
+            datasets.Dataset.from_list(rows).to_parquet(path)
+    (folder / "README.md").write_text(CARD)
+    monkeypatch.setattr(fineweb, "REPOSITORY", str(folder))
+    monkeypatch.setenv("INKHORN_CACHE", str(tmp_path / "cache"))
+    for module in (fineweb, shard_writer):
+        monkeypatch.setattr(module, "SHARD_TOKENS", 1_000_000)
+    monkeypatch.setattr(documents, "_BATCH_CHARS", 4000)
+    monkeypatch.setattr(
+        "inkhorn.data.parallel_encode.cores", lambda: 1
+    )  # to start processes takes longer than the work
+    learn_bpe(PAGES, 300).save(tmp_path)
+    return tmp_path
+
+
+def test_a_corpus_s_name_says_how_much(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert [fineweb.fineweb(name)[1] for name in fineweb.NAMES] == [1, 10, 100, 1000]
+    assert fineweb.fineweb("fineweb-edu-2500m")[1] == 25
+    assert [fineweb.fineweb(f"fineweb-edu-{size}b")[0].facts["part"] for size in (10, 11, 350)] == [
+        "sample-10BT",
+        "sample-100BT",
+        "sample-350BT",
+    ]
+    for wrong in (
+        "fineweb-edu",
+        "fineweb-edu-150m",
+        "fineweb-edu-0b",
+        "fineweb-edu-400b",
+        "fineweb-1b",
+        "finweb-edu-1b",
+    ):
+        assert is_fineweb(wrong)
+        with pytest.raises(UsageError, match=r"fineweb-edu-10b.*multiple of 100m up to 350b"):
+            fineweb.fineweb(wrong)
+    assert not any(map(is_fineweb, ("shakespeare", "tiny-shakespeare", "fine", "")))
+
+
+def test_training_on_fineweb_edu(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["train", "test", "--out", str(repository / "run"), "--device", "cpu", "--sample-chars", "0"]
+    more = ["--corpus", "fineweb-edu-1m", "--tokenizer", str(repository), "--steps", "10", "--batch-size", "2"]
+    assert main([*run, *more]) == 0
+    assert json.loads((repository / "run" / "run.json").read_text())["corpus"] == "fineweb-edu-1m"
+    assert main([*run, "--resume", "--steps", "12"]) == 0
+    told = capsys.readouterr().err
+    assert "text: fineweb-edu-1m" in told
+    assert "Going on from step 10" in told
+
+
+def test_data_looks_whether_the_disk_kept_the_shards(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["data", "fineweb-edu-1m", "--tokenizer", str(repository)]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    assert "fineweb-edu-1m: " in first
+    (path,) = repository.glob("cache/datasets/fineweb-edu-*/train-00000.bin")
+    path.write_bytes(b"\0\0" + path.read_bytes()[2:])
+    assert main(command) == 0
+    again = capsys.readouterr()
+    assert again.out == first
+    assert "shard 0 of fineweb-edu is damaged: it is built again" in again.err
+    assert main(["data"]) == 0
+    assert "fineweb-edu-SIZE" in capsys.readouterr().out
+
+
+def test_without_a_connection_the_way_out_is_told(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fineweb, "REPOSITORY", "HuggingFaceFW/fineweb-edu")
+    with pytest.raises(CorpusError, match=r"(?s)cannot read fineweb-edu: .*hf download .* 'sample/10BT/\*'.*--text"):
+        Text(corpus="fineweb-edu-1m", vocabulary=str(repository)).tokenised()
+
+
+def test_files_of_one_s_own(repository: Path) -> None:
+    path = repository / "pages.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in PAGES), encoding="utf-8")
+    one = Text(path=path, corpus="shakespeare", vocabulary="bpe", vocab_size=280).tokenised()
+    assert one.name == "pages"
+    assert isinstance(one.train, ShardedIds)
+    assert one.tokenizer.vocab_size == 280
+    folder = repository / "hub" / "fineweb-edu" / "sample" / "10BT"
+    many = Text(path=folder, vocabulary=str(repository)).tokenised()
+    whole = [PAGES[i] for number in range(2) for i in range(number, 400, 2)]
+    assert many.tokenizer.decode(many.val.tolist()).split("<|endoftext|>")[1:] == whole[::20]
+    (folder / "README.md").write_text("A text beside documents is none of them.\n")
+    assert Text(path=folder, vocabulary=str(repository)).tokenised().sha256 == many.sha256
+    with pytest.raises(UsageError, match="leave out --val-text"):
+        Text(path=path, vocabulary="bpe", val_path=path).tokenised()
+    with pytest.raises(CorpusError, match="too many for one token each: add --tokenizer gpt2"):
+        Text(path=path).tokenised()
+    with pytest.raises(UsageError, match="holds documents to train on"):
+        Text(path=path).source()
+
+
+def test_progress_says_how_far_how_fast_and_how_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inkhorn.cli.progress._SECONDS", 0.5)
+    clock = iter([0.0, 0.0, 10.0, 20.0])
+    monkeypatch.setattr("inkhorn.cli.progress.time.monotonic", lambda: next(clock))
+    with filling("pages", 4_000_000) as listener:
+        listener.tokens(1_000_000)
+        listener.tokens(1_000_000)
+        listener.tokens(1_000_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "tokenising pages: 2.0M of 4M tokens, 100,000 a second, 0:00:20 left",
+        "tokenising pages: 3.0M of 4M tokens, 100,000 a second, 0:00:10 left",
+    ]

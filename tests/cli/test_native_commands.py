@@ -1,0 +1,136 @@
+"""The commands info, bench and export --quantize, as a user types them."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inkhorn.checkpoint.weights import tensor_shapes
+from inkhorn.cli.main import main
+from inkhorn.config.model import ModelConfig
+from inkhorn.inference.backends import native_bindings
+from inkhorn.inference.backends.base import Work
+from inkhorn.inference.backends.native_backend import NativeBackend
+from inkhorn.inference.backends.packed_weights import pack
+
+native = pytest.mark.skipif(native_bindings.why_not() is not None, reason=str(native_bindings.why_not()))
+
+
+def run(*words: str) -> int:
+    try:
+        return main(words)
+    except SystemExit as left:  # tyro's own way out
+        return int(left.code or 0)
+
+
+@native
+def test_info_tells_the_backend_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["backend"] == "native"
+    assert told["instructions"] in told["this machine runs"]
+    assert Path(told["kernel"]).is_file()
+    assert run("info") == 0
+    assert "backend" in capsys.readouterr().out
+
+
+def test_info_where_numpy_was_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("INKHORN_BACKEND", "numpy")
+    assert run("info", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["backend"], told["because"]) == ("numpy", "INKHORN_BACKEND=numpy asks for it")
+    assert run("bench", "--tokens", "3") == 2
+    assert "INKHORN_BACKEND=numpy rules it out" in capsys.readouterr().err
+
+
+def test_info_where_the_kernel_was_not_built(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(native_bindings, "library_path", lambda: None)
+    native_bindings._open.cache_clear()
+    try:
+        assert run("info", "--json") == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["backend"] == "numpy"
+        assert "no C++20 compiler" in told["because"]
+        assert run("generate", "ROMEO:", "--words", "3", "--seed", "1") == 0  # NumPy serves
+        assert run("generate", "ROMEO:", "--quantize", "int8") == 2
+        assert "keeps weights as fp32 only" in capsys.readouterr().err
+    finally:
+        native_bindings._open.cache_clear()
+
+
+@native
+def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(native_bindings, "ABI", native_bindings.ABI + 1)
+    native_bindings._open.cache_clear()
+    try:
+        assert "of another version" in str(native_bindings.why_not())
+        (tmp_path / "libinkhorn_kernel.so").write_text("no library")
+        monkeypatch.setattr(native_bindings, "library_path", lambda: tmp_path / "libinkhorn_kernel.so")
+        native_bindings._open.cache_clear()
+        assert "cannot be used" in str(native_bindings.why_not())
+    finally:
+        native_bindings._open.cache_clear()
+
+
+@native
+def test_bench_prints_a_row_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--tokens", "20", "--rounds", "2", "--texts", "1", "3", "--quantize", "int8", "bf16")
+    assert run("bench", *flags, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["quantize"], row["texts"]) for row in rows] == [("int8", 1), ("int8", 3), ("bf16", 1), ("bf16", 3)]
+    for row in rows:
+        assert 0 < row["lowest"] <= row["tokens_per_second"] <= row["highest"]
+        assert row["share"] == pytest.approx(
+            row["tokens_per_second"] / row["texts"] * row["bytes"] / row["bandwidth"], rel=1e-9
+        )
+    assert rows[0]["bytes"] < 0.6 * rows[2]["bytes"]
+    assert run("bench", *flags) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+@native
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tokens", "0"], "--tokens must be at least 1"),
+        (["--rounds", "0"], "--rounds must be at least 1"),
+        (["--texts", "0"], "--texts must be from 1 to 256"),
+        (["--quantize", "int6"], "cannot be kept as 'int6'"),
+        (["--threads", "0"], "threads must be at least 1"),
+        (["--model", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_bench_refuses(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", *flags) in (1, 2)
+    assert message in capsys.readouterr().err
+
+
+@native
+def test_a_quantised_export_writes_the_same_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "small"
+    assert run("export", "shakespeare", str(out), "--quantize", "int8") == 0
+    assert "9,967,360 parameters in int8, 10.2 MB" in capsys.readouterr().out
+    assert not (out / "model.safetensors").exists()
+    texts = []
+    for model in ("shakespeare", str(out)):
+        assert run("generate", "ROMEO:", "--model", model, "--seed", "5", "--words", "20", "--quantize", "int8") == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert run("export", "shakespeare", str(out), "--quantize", "int8") == 1
+    assert "already holds a checkpoint" in capsys.readouterr().err
+
+
+@native
+def test_an_idle_backend_uses_no_processor() -> None:
+    config = ModelConfig(vocab_size=20, block_size=16, n_layer=1, n_head=2, n_embd=32)
+    weights = {name: np.zeros(shape, np.float32) for name, shape in tensor_shapes(config).items()}
+    backend = NativeBackend(pack(config, weights, "fp32"), slots=1)
+    backend.run([Work(0, 0, [1, 2, 3])])
+    time.sleep(0.05)  # the members of the team look for work a little longer
+    used = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - used < 0.03

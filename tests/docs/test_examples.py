@@ -1,0 +1,134 @@
+"""Each example does what it says, in a tiny setting, and stands in examples/README.md with what it printed."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib as mpl
+import pytest
+from helpers.models import save_checkpoint, tiny_config, tiny_model
+from helpers.paths import ROOT
+
+from inkhorn.tokenizer.char import CharTokenizer
+
+EXAMPLES = ROOT / "examples"
+SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A random model of every character that the examples write to one."""
+    tokenizer = CharTokenizer("ROMEO:\nWhat light JULIET To be, or not KING")
+    end = tokenizer.eos_id
+    config = tiny_config(vocab_size=tokenizer.vocab_size, block_size=96, bos_token_id=end, eos_token_id=end)
+    save_checkpoint(tmp_path / "tiny", tiny_model(config), tokenizer)
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "my.txt"
+    path.write_text("Once upon a time there was a text of my own.\n" * 60)
+    return path
+
+
+def test_write(capsys: pytest.CaptureFixture[str]) -> None:
+    example("write").main("ROMEO:", "6")
+    told = capsys.readouterr().out
+    assert told.startswith("ROMEO:")
+    assert re.search(r"FALSTAFF: .*\(\d+ tokens, ended by its length\)", told)
+    assert "the same seed alone writes the same: True" in told
+
+
+def test_train_your_text(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example("train_your_text").main(str(text), "3", str(tmp_path / "run"))
+    told = capsys.readouterr().out
+    assert re.search(r"^   3   \d\.\d{3} #+$", told, re.M)
+    assert Path(re.search(r"sample at each of them: (\S+)", told)[1]).is_file()  # type: ignore[index]
+
+
+def test_train_your_text_without_a_text(tmp_path: Path) -> None:
+    source = example("train_your_text").own_source(tmp_path).read_text("utf-8")
+    assert "class CausalSelfAttention(nn.Module):" in source
+
+
+def test_finetune_lora(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example("finetune_lora").main(str(text), "2", str(tmp_path))
+    told = capsys.readouterr().out
+    assert re.search(r"adapter has [\d,]+ kB; the model that it changes has 20 MB", told)
+    assert float(re.search(r"largest difference of a logit: (\S+)", told)[1]) < 1e-4  # type: ignore[index]
+    assert told.index("before: The model") < told.index("after: The model")
+
+
+def test_the_guides_are_prose(tmp_path: Path) -> None:
+    prose = example("finetune_lora").guides(tmp_path).read_text("utf-8")
+    assert len(prose) > 10_000
+    assert "|" not in prose[:1000]
+
+
+def test_look_inside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mpl.use("agg")
+    example("look_inside").main("ROMEO:\nO, she doth teach", "7", str(tmp_path / "inside.png"))
+    told = capsys.readouterr().out
+    assert told.count("\n  block ") == 9
+    assert re.search(r"^next: '.' \d+%", told)
+    assert (tmp_path / "inside.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ask_the_server(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example("ask_the_server").main(str(tiny))
+    told = capsys.readouterr().out
+    assert "serves tiny" in told
+    assert len(re.findall(r"^  '.*' of '.*%", told, re.M)) == 3
+    assert len(re.findall(r"^\d: ", told, re.M)) == 4
+
+
+def test_share(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example("share").main(str(tiny))
+    told = capsys.readouterr().out
+    assert "the same token ids: True" in told
+    for difference in re.findall(r"(?:logit|in ours): (\S+)", told):
+        assert float(difference) < 1e-4
+    assert "GPT2LMHeadModel writes: 'ROMEO:\\nWhat light" in told
+    assert "model.gguf" in told
+
+
+def test_evaluate(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example("evaluate").main(str(text))
+    found = {name: float(bits) for name, bits in re.findall(r"^(.+?) +(\d+\.\d\d) bits", capsys.readouterr().out, re.M)}
+    assert next(iter(found)) == str(text)
+    assert found["The Tempest, held out"] < found["modern prose"] < found["its letters shuffled"]
+
+
+def test_each_is_short_and_recorded() -> None:
+    page = (EXAMPLES / "README.md").read_text("utf-8")
+    for script in SCRIPTS:
+        assert len(script.read_text("utf-8").splitlines()) < 80
+        assert f"]({script.name})" in page
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the same seed alone writes the same:",
+        "step   loss on text that it never saw",
+        "the model that it changes has ",
+        "most surprising:",
+        "bits a character, as if among",
+        "To be, or not to ...",
+        "the same token ids:",
+    ],
+)
+def test_what_is_recorded_is_what_is_printed(words: str) -> None:
+    assert words in (EXAMPLES / "README.md").read_text("utf-8")
+    assert any(words in script.read_text("utf-8") for script in SCRIPTS)

@@ -1,0 +1,375 @@
+"""What the machine is said to do: the choices and their reasons, FLOPs counted by hand, memory and advice on it."""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.models import tiny_config, tiny_model
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from inkhorn.config.model import ModelConfig
+from inkhorn.config.recipes import RECIPES
+from inkhorn.config.train import TrainConfig
+from inkhorn.errors import TrainingError, UsageError
+from inkhorn.hardware import device as module
+from inkhorn.hardware.device import Hardware, choose_hardware, has_bf16_cpu, is_out_of_memory, measure_peak
+from inkhorn.hardware.memory import free_bytes
+from inkhorn.training.hardware_plan import training_flops_per_token
+from inkhorn.training.memory import advice_on_memory, memory_advice, memory_needed
+
+CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
+CONFIG = tiny_config()
+CPU_ERROR = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
+
+
+# Choices
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes torch find a machine of some kind."""
+
+    def pretend(*, cuda: bool = False, mps: bool = False, bf16: bool = False) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(module, "has_bf16_cpu", lambda: bf16)
+
+    return pretend
+
+
+def test_auto_takes_the_fastest_device_there_is(machine: Callable[..., None]) -> None:
+    chosen = []
+    for there in ({"cuda": True, "mps": True}, {"mps": True}, {}):
+        machine(**there)
+        chosen.append(choose_hardware(TrainConfig()))
+    assert [h.device.type for h in chosen] == ["cuda", "mps", "cpu"]
+    assert [h.compile for h in chosen] == [True, False, False]
+    threads = torch.get_num_threads()
+    assert [h.reasons[0] for h in chosen] == [
+        "device cuda (Some GPU): the fastest that torch finds",
+        "device mps (Apple GPU): the fastest that torch finds",
+        f"device cpu ({threads} threads): the fastest that torch finds",
+    ]
+
+
+def test_a_device_that_was_asked_for(machine: Callable[..., None]) -> None:
+    machine(cuda=True)
+    chosen = choose_hardware(TrainConfig(device="cpu"))
+    assert chosen.device.type == "cpu"
+    assert chosen.reasons[0].endswith("as asked")
+
+
+def test_a_device_that_is_not_there(machine: Callable[..., None]) -> None:
+    machine(mps=True)
+    with pytest.raises(UsageError, match="--device cuda: torch finds no such device here, only cpu, mps"):
+        choose_hardware(TrainConfig(device="cuda"))
+    machine()
+    with pytest.raises(UsageError, match=r"--device mps: torch finds no such device here, only cpu$"):
+        choose_hardware(TrainConfig(device="mps"))
+
+
+@pytest.mark.parametrize(
+    ("there", "dtype", "reason"),
+    [
+        ({"cuda": True, "bf16": True}, torch.bfloat16, "dtype bfloat16: the GPU has bfloat16"),
+        ({"cuda": True}, torch.float32, "dtype float32: the GPU has no bfloat16"),
+        ({"bf16": True}, torch.bfloat16, "dtype bfloat16: the CPU multiplies bfloat16 several times as fast"),
+        ({}, torch.float32, "dtype float32: the CPU has no fast bfloat16"),
+        ({"mps": True, "bf16": True}, torch.float32, "dtype float32: bfloat16 is not reliable on Apple GPUs"),
+    ],
+)
+def test_dtype_and_its_reason(machine: Callable[..., None], there: Any, dtype: torch.dtype, reason: str) -> None:
+    machine(**there)
+    chosen = choose_hardware(TrainConfig())
+    assert (chosen.dtype, chosen.reasons[1]) == (dtype, reason)
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_a_dtype_that_was_asked_for(machine: Callable[..., None], name: Any) -> None:
+    machine(bf16=name == "float32")  # against what auto would take
+    chosen = choose_hardware(TrainConfig(dtype=name))
+    assert (chosen.dtype, chosen.reasons[1]) == (getattr(torch, name), f"dtype {name}: as asked")
+    x = torch.ones(2, 2)
+    with chosen.autocast():
+        assert (x @ x).dtype == chosen.dtype
+
+
+def test_compile_and_its_reason(machine: Callable[..., None]) -> None:
+    machine(cuda=True)
+    assert choose_hardware(TrainConfig()).reasons[2] == "compile on: it pays on CUDA"
+    assert choose_hardware(TrainConfig(compile="off")).reasons[2] == "compile off: as asked"
+    machine()
+    assert choose_hardware(TrainConfig()).reasons[2].startswith("compile off: on a CPU")
+    on = choose_hardware(TrainConfig(compile="on"))
+    assert (on.compile, on.reasons[2]) == (True, "compile on: as asked")
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [
+        ("flags\t\t: fpu sse2 avx512f avx512_bf16 clzero\n", True),
+        ("flags\t\t: fpu sse2 avx512f amx_bf16 avx512_fp16 amx_tile amx_int8\n", True),
+        ("Features\t: fp asimd asimdhp i8mm bf16 dgh\n", True),
+        ("flags\t\t: fpu sse2 avx2 avx512f avx512_vnni\n", False),
+        ("Features\t: fp asimd asimdhp fphp\n", False),
+        ("", False),
+    ],
+)
+def test_bf16_of_a_cpu(tmp_path: Path, text: str, has: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    assert has_bf16_cpu(tmp_path / "cpuinfo") is has
+
+
+def test_no_cpuinfo_is_no_bf16(tmp_path: Path) -> None:
+    assert has_bf16_cpu(tmp_path / "cpuinfo") is False
+
+
+# Speed
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_peak_is_of_products_in_the_dtype(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    real, products = torch.Tensor.__matmul__, list[tuple[Any, ...]]()
+
+    def watched(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        products.append((a.dtype, *a.shape))
+        return real(a, b)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", watched)
+    assert measure_peak(replace(CPU, dtype=dtype), size=32) > 0
+    assert set(products) == {(dtype, 32, 32)}
+
+
+def test_flops_counted_by_hand() -> None:
+    # V=17, T=12, two layers of C=16. Embedding 17*16 = 272, used as the head. A block: norms 2 * 32 = 64, c_attn
+    # 16*48 + 48 = 816, c_proj 16*16 + 16 = 272, c_fc 16*64 + 64 = 1088, c_proj 64*16 + 16 = 1040: 3280. ln_f 32.
+    weights = 272 + 2 * 3280 + 32
+    attention = 12 * 2 * 16 * 12
+    assert training_flops_per_token(CONFIG) == 6 * weights + attention
+    assert training_flops_per_token(replace(CONFIG, model_type="openai-gpt")) == 6 * (weights - 32) + attention
+    untied = replace(CONFIG, tie_word_embeddings=False)  # the head multiplies as before, and a table is looked up
+    assert training_flops_per_token(untied) == training_flops_per_token(CONFIG)
+
+
+@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": False}, {"model_type": "openai-gpt"}])
+def test_flops_against_torchs_counter(changes: dict[str, Any]) -> None:
+    config = tiny_config(**changes)
+    model = tiny_model(config).train()
+    idx = torch.zeros(3, config.block_size, dtype=torch.long)
+    # The plain attention: the fused one multiplies once more in backward, which the convention does not count.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        _, loss = model(idx, idx)
+        loss.backward()
+    # The convention takes 6 for every weight, and torch counts products only: biases and norms are the difference.
+    vectors = sum(p.numel() for p in model.parameters() if p.dim() == 1)
+    assert training_flops_per_token(config) == counter.get_total_flops() / idx.numel() + 6 * vectors
+
+
+# Memory
+
+
+def training_bytes(config: ModelConfig, rows: int, hardware: Hardware, *, muon: bool) -> float:
+    return sum(memory_needed(config, rows, hardware, TrainConfig(optimizer="muon" if muon else "adamw")).values())
+
+
+def on_cpu(dtype: torch.dtype) -> Hardware:
+    return Hardware(torch.device("cpu"), dtype, False, ())
+
+
+def test_training_bytes_grow_with_what_is_kept() -> None:
+    def estimate(rows: int = 8, dtype: torch.dtype = torch.bfloat16, muon: bool = True) -> float:
+        return training_bytes(CONFIG, rows, on_cpu(dtype), muon=muon)
+
+    weights = 4 * CONFIG.num_parameters
+    assert estimate() > 3 * weights  # weights, gradients, momentum
+    assert estimate(rows=16) - estimate() == estimate(rows=24) - estimate(rows=16) > 0
+    assert estimate(dtype=torch.float32) > estimate()
+    matrices = 4 * CONFIG.n_layer * 12 * CONFIG.n_embd**2
+    assert estimate(muon=False) == estimate() + matrices  # AdamW's second moment of what Muon has one of
+    for field in ("block_size", "vocab_size", "n_layer", "n_embd"):
+        larger = replace(CONFIG, **{field: 2 * getattr(CONFIG, field)})
+        assert (
+            training_bytes(larger, 8, Hardware(torch.device("cpu"), torch.bfloat16, False, ()), muon=True) > estimate()
+        ), field
+
+
+GB = 1 << 30
+MEMINFO = f"MemTotal: {16 << 20} kB\nMemFree: {1 << 20} kB\nMemAvailable: {10 << 20} kB\nHugePages_Total: 0\n"
+
+
+def linux(root: Path, meminfo: str = MEMINFO, group: str = "", files: dict[str, object] | None = None) -> float:
+    """What free_bytes says on a machine with these files of /proc and, below `cgroups`, of control groups."""
+    (root / "proc" / "self").mkdir(parents=True)
+    (root / "proc" / "meminfo").write_text(meminfo)
+    (root / "proc" / "self" / "cgroup").write_text(group)
+    for name, content in (files or {}).items():
+        path = root / "cgroups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content}\n")
+    return free_bytes(torch.device("cpu"), root / "proc", root / "cgroups")
+
+
+def test_free_memory_includes_the_cache_of_files(tmp_path: Path) -> None:
+    assert linux(tmp_path) == 10 * GB  # MemFree would be 1
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "free"),
+    [
+        # Version 2: a container that sees itself as the root, and a service.
+        ("0::/\n", {"memory.max": 4 * GB, "memory.current": GB}, 3),
+        ("0::/a.slice/b\n", {"a.slice/b/memory.max": 4 * GB, "a.slice/b/memory.current": GB}, 3),
+        # A limit on a group around it counts; the least one wins.
+        (
+            "0::/a/b\n",
+            {
+                "a/memory.max": 6 * GB,
+                "a/memory.current": 4 * GB,
+                "a/b/memory.max": 5 * GB,
+                "a/b/memory.current": GB,
+            },
+            2,
+        ),
+        # What files take of it gives way.
+        (
+            "0::/\n",
+            {
+                "memory.max": 4 * GB,
+                "memory.current": 3 * GB,
+                "memory.stat": f"anon {GB}\ninactive_file {GB}\nactive_file {GB}",
+            },
+            3,
+        ),
+        ("0::/\n", {"memory.max": "max", "memory.current": GB}, 10),
+        ("0::/\n", {"memory.max": 2 * GB, "memory.current": 3 * GB}, 0),
+        ("0::/\n", {"memory.max": 64 * GB, "memory.current": GB}, 10),  # more than the machine has
+        # Version 1; in Docker the path is the host's and is not there.
+        (
+            "5:cpu:/\n4:memory:/g\n0::/\n",
+            {"memory/g/memory.limit_in_bytes": 4 * GB, "memory/g/memory.usage_in_bytes": GB},
+            3,
+        ),
+        (
+            "4:cpu,memory:/docker/1f\n",
+            {
+                "memory/memory.limit_in_bytes": 4 * GB,
+                "memory/memory.usage_in_bytes": 2 * GB,
+                "memory/memory.stat": f"inactive_file 7\ntotal_inactive_file {GB}",
+            },
+            3,
+        ),
+        ("4:memory:/\n", {"memory/memory.limit_in_bytes": 2**63 - 4096, "memory/memory.usage_in_bytes": GB}, 10),
+        ("", {"memory.max": GB, "memory.current": 0}, 10),  # of a group that this process is not in
+    ],
+)
+def test_free_memory_within_the_limit_of_a_container(
+    tmp_path: Path, group: str, files: dict[str, object], free: float
+) -> None:
+    assert linux(tmp_path, group=group, files=files) == free * GB
+
+
+def test_free_memory_where_the_kernel_does_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"SC_AVPHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(os, "sysconf", asked.__getitem__)
+    assert free_bytes(torch.device("cpu"), tmp_path, tmp_path) == 4_096_000
+
+    def unknown(name: str) -> int:
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr(os, "sysconf", unknown)
+    assert free_bytes(torch.device("cpu"), tmp_path, tmp_path) == float("inf")
+
+
+def test_free_memory_here() -> None:
+    assert free_bytes(torch.device("cpu")) > 0
+
+
+def test_free_memory_of_a_gpu_includes_what_torch_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (3 * GB, 80 * GB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 70 * GB)
+    assert free_bytes(torch.device("cuda")) == 73 * GB
+
+
+# Advice
+
+
+def advised(text: str) -> tuple[int, int]:
+    found = re.search(r"--batch-size (\d+) --grad-accum (\d+)$", text)
+    assert found is not None, text
+    return int(found[1]), int(found[2])
+
+
+@pytest.mark.parametrize("grad_accum", [1, 3, 60])
+def test_the_advice_keeps_the_rows_of_a_step(monkeypatch: pytest.MonkeyPatch, grad_accum: int) -> None:
+    def needed(rows: int) -> float:
+        return training_bytes(CONFIG, rows, CPU, muon=True)
+
+    for batch_size in range(2, 70):
+        free = 1.3 * needed(max(1, batch_size // 3))
+        monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device, free=free: free)
+        rows, passes = advised(advice_on_memory(CONFIG, TrainConfig(batch_size=batch_size, grad_accum=grad_accum), CPU))
+        assert rows * passes == batch_size * grad_accum
+        assert rows <= batch_size // 2
+        assert needed(rows) < 0.8 * free
+        larger = [n for n in range(rows + 1, batch_size // 2 + 1) if batch_size * grad_accum % n == 0]
+        assert all(needed(n) >= 0.8 * free for n in larger), f"{rows} of {batch_size} is not the largest"
+
+
+def test_the_advice_where_free_memory_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device: float("inf"))
+    text = advice_on_memory(CONFIG, TrainConfig(batch_size=33), CPU)
+    assert advised(text) == (11, 3)
+    assert "free" not in text
+
+
+def test_the_advice_where_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device: 2e9)
+    xl = RECIPES["gpt2-xl"]()
+    text = advice_on_memory(xl.shape.config(50_257), xl.train, CPU)
+    assert re.match(r"8 rows of 1024 tokens need about \d+\.\d GB; 2\.0 GB are free\. Not even one row would fit", text)
+
+
+ERRORS = [
+    (MemoryError(), True),
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+    (RuntimeError(f"{CPU_ERROR} allocate 4000 bytes. Error code 12 (Cannot allocate memory)"), True),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), True),
+    (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
+    (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+    (RuntimeError("expected a tensor in contiguous memory format"), False),
+    (ValueError("not enough memory"), False),
+    (KeyboardInterrupt(), False),
+]
+
+
+@pytest.mark.parametrize(("error", "out"), ERRORS)
+def test_which_errors_mean_that_memory_ran_out(error: BaseException, out: bool) -> None:
+    assert is_out_of_memory(error) is out
+    with (
+        pytest.raises(TrainingError if out else type(error)) as raised,
+        memory_advice(CONFIG, TrainConfig(batch_size=33), CPU),
+    ):
+        raise error
+    if out:
+        assert re.match("out of memory: 33 rows .*--batch-size 11 --grad-accum 3$", str(raised.value))
+    else:
+        assert raised.value is error
+
+
+def test_torchs_own_error_is_known() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(1 << 60)
+    assert is_out_of_memory(raised.value)
+
+
+def test_without_an_error_nothing_happens() -> None:
+    with memory_advice(CONFIG, TrainConfig(), CPU):
+        pass

@@ -1,0 +1,115 @@
+"""What torchrun starts for test_distributed.py: several runs side by side, then the command, in one pair of processes.
+
+`python -m torch.distributed.run ... distributed_worker.py together FOLDER`, or `killed FOLDER`.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import inkhorn.hardware.distributed
+import inkhorn.training.trainer
+from inkhorn.cli.main import main
+from inkhorn.config.train import Optimizer, Parallel, Shape, TrainConfig
+from inkhorn.data.dataset import Dataset, prepare
+from inkhorn.data.text import TextSource
+from inkhorn.hardware.device import Hardware
+from inkhorn.hardware.distributed import ALONE, Ranks, joined, leave
+from inkhorn.training.callbacks import Silence
+from inkhorn.training.state import TrainState
+from inkhorn.training.trainer import Trainer
+
+WORDS = "to be or not to be that is the question\nwhether tis nobler in the mind to suffer\n" * 30
+SHAPE = Shape(n_layer=2, n_head=2, n_embd=18, block_size=16)  # 18 * 2 rows and more do not come out even
+BASE = TrainConfig(
+    steps=8,
+    batch_size=4,
+    grad_accum=4,
+    warmup_steps=2,
+    momentum_warmup=5,
+    eval_every=4,
+    save_every=4,
+    log_every=1,
+    sample_chars=5,
+    pad_vocab=8,
+    ema_decay=0.9,
+    dtype="float32",
+    milestones=(),
+)
+COMMAND = [
+    *("train", "test", "--text", "words.txt", "--steps", "8", "--save-every", "4", "--eval-every", "4"),
+    *("--dropout", "0.1", "--dropout-from", "0", "--log-every", "1", "--sample-chars", "5", "--dtype", "float32"),
+]
+loop: Any = inkhorn.training.trainer
+STOP = 5
+"""the step after which a run is stopped, or a process killed"""
+
+
+def text(folder: Path) -> Dataset:
+    source = TextSource(name="words", pieces=lambda: (WORDS,), val_pieces=lambda: (WORDS[:300],))
+    return prepare(source, folder / "cache")
+
+
+def trainer(data: Dataset, out: Path, train: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
+    config = SHAPE.config(data.tokenizer.vocab_size, start=data.start_id, end=data.tokenizer.eos_id)
+    sharded = train.parallel == "fsdp" and ranks.count > 1
+    hardware = Hardware(torch.device("cpu"), torch.float32, False, (), ranks, sharded)
+    return Trainer(config, train, data, out, hardware, 1e12, Silence())
+
+
+def signals_at(step: int, rank: int, number: signal.Signals) -> None:
+    """From now on one process sends itself a signal after a step."""
+    real = loop.train_step
+
+    def step_then_signal(state: TrainState, *rest: Any) -> torch.Tensor:
+        values = real(state, *rest)
+        if state.step == step and os.environ["RANK"] == str(rank):
+            os.kill(os.getpid(), number)
+        return values
+
+    loop.train_step = step_then_signal
+
+
+def together(folder: Path) -> None:
+    """All that test_distributed.py compares with one process."""
+    with joined(cuda=False) as ranks:
+        data = ranks.in_turn(lambda: text(folder))
+        kinds: tuple[Parallel, ...] = ("ddp", "fsdp")
+        optimizers: tuple[Optimizer, ...] = ("adamw", "muon")
+        for optimizer in optimizers:
+            for parallel in kinds:
+                train = replace(BASE, optimizer=optimizer, parallel=parallel)
+                trainer(data, folder / f"{parallel}-{optimizer}", train, ranks).run(resume=False)
+        usual = loop.train_step
+        ways: tuple[tuple[Parallel, Parallel | None], ...] = (("fsdp", "ddp"), ("ddp", "fsdp"), ("fsdp", None))
+        for first, then in ways:
+            out = folder / f"{first}-then-{then or 'one'}"
+            signals_at(STOP, 1, signal.SIGTERM)
+            stopped = trainer(data, out, replace(BASE, parallel=first), ranks)
+            state = stopped.run(resume=False)
+            assert (state.step, stopped.interrupted) == (STOP, signal.SIGTERM), "both stop, whoever got the signal"
+            loop.train_step = usual
+            if then:
+                trainer(data, out, replace(BASE, parallel=then), ranks).run(resume=True)
+        os.chdir(folder)
+        joining: Any = inkhorn.hardware.distributed
+        joining.joined = lambda cuda: contextlib.nullcontext(ranks)  # they are together already
+        assert main([*COMMAND, "--out", "whole"]) == 0
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1] == "together":
+        together(Path(sys.argv[2]))
+        leave(0)
+    else:
+        os.chdir(sys.argv[2])
+        if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+            signals_at(STOP, 1, signal.SIGKILL)
+        leave(main([*COMMAND, "--out", "killed"]))

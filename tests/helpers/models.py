@@ -1,0 +1,58 @@
+"""Tiny models with random weights, for tests."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inkhorn.cli.main import main
+from inkhorn.config.model import ModelConfig
+from inkhorn.inference.numpy_model import ReferenceModel
+from inkhorn.model import GPT, is_linear
+from inkhorn.tokenizer.base import Tokenizer
+
+torch.set_num_threads(1)  # products this small only wait for a second thread: ten times as long on a busy machine
+
+_TINY = ModelConfig(vocab_size=17, block_size=12, n_layer=2, n_head=2, n_embd=16)
+
+
+def tiny_config(**changes: Any) -> ModelConfig:
+    """A GPT-2 of some thousand parameters, with fields changed."""
+    return replace(_TINY, **changes)
+
+
+def tiny_model(config: ModelConfig, seed: int = 0, scale: float = 0.3) -> GPT:
+    """A model in eval mode whose every weight is random and large enough to matter: no bias is 0, no gain is 1.
+
+    `scale` is the deviation of the weights: with GPT-2's own 0.02 the blocks would hardly change the logits, and a test
+    would pass without them.
+    """
+    model = GPT(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            gain = 1.0 if ".ln_" in f".{name}" and name.endswith("weight") else 0.0
+            parameter.copy_(gain + scale * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def save_checkpoint(folder: Path, model: GPT, tokenizer: Tokenizer) -> None:
+    """A whole checkpoint folder, as training writes it, without `trainer/` and the card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save(folder)
+
+
+def reference_of(model: GPT) -> ReferenceModel:
+    """The same function in NumPy; matrices are [in, out] there."""
+    weights = {n: (p.T if is_linear(n) else p).detach().numpy().copy() for n, p in model.named_parameters()}
+    return ReferenceModel(model.config, weights)
+
+
+def run(*words: str) -> int:
+    """The exit code of a command line, in this process."""
+    try:
+        return main(words)
+    except SystemExit as left:  # tyro's own way out
+        return int(left.code or 0)

@@ -1,0 +1,64 @@
+"""Small training runs, for tests."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inkhorn.config.model import ModelConfig
+from inkhorn.config.train import Shape, TrainConfig
+from inkhorn.data.dataset import Dataset
+from inkhorn.hardware.device import Hardware
+from inkhorn.training.state import TrainState
+from inkhorn.training.trainer import Trainer
+
+CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
+
+
+SHAPE = Shape(n_layer=2, n_head=2, n_embd=16, block_size=16)
+
+
+BASE = TrainConfig(
+    steps=12,
+    batch_size=4,
+    warmup_steps=2,
+    momentum_warmup=5,
+    eval_every=6,
+    save_every=3,
+    log_every=1,
+    dropout=0.1,
+    dropout_from=0.4,
+    ema_decay=0.9,
+    sample_chars=20,
+    dtype="float32",
+    milestones=(2.85, 2.6),
+)
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.samples: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def step(self, metrics: dict[str, Any]) -> None: ...
+
+    def evaluated(self, metrics: dict[str, Any], sample: str) -> None:
+        self.samples.append(sample)
+
+
+def config_for(data: Dataset, train: TrainConfig) -> ModelConfig:
+    end = data.tokenizer.eos_id
+    return SHAPE.config(data.tokenizer.vocab_size, dropout=train.dropout, start=data.start_id, end=end)
+
+
+def trainer(data: Dataset, out: Path, train: TrainConfig = BASE, listener: Listener | None = None) -> Trainer:
+    return Trainer(config_for(data, train), train, data, out, CPU, 1e12, listener or Listener())
+
+
+def same_weights(state: TrainState, other: TrainState) -> bool:
+    pairs = zip(state.model.parameters(), other.model.parameters(), strict=True)
+    shipped = zip(state.shipped.parameters(), other.shipped.parameters(), strict=True)
+    return all(torch.equal(a, b) for a, b in (*pairs, *shipped))

@@ -1,0 +1,415 @@
+"""The kernel against the NumPy reference, on every instruction path of this machine, and against itself: what a
+sequence gets depends on nothing but its own tokens."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inkhorn.checkpoint.resolve import SHIPPED
+from inkhorn.checkpoint.weights import read_config, read_weights, tensor_shapes
+from inkhorn.config.model import ModelConfig
+from inkhorn.config.quantization import PRECISIONS
+from inkhorn.config.sampling import SamplingParams
+from inkhorn.errors import CheckpointError, UsageError
+from inkhorn.inference.backends import native_bindings
+from inkhorn.inference.backends.base import Work
+from inkhorn.inference.backends.native_backend import NativeBackend
+from inkhorn.inference.backends.numpy_backend import NumpyBackend
+from inkhorn.inference.backends.packed_weights import load_packed, pack, save_packed
+from inkhorn.inference.numpy_model import Cache, ReferenceModel
+from inkhorn.inference.sampling import Sampler, log_probabilities
+from inkhorn.tokenizer.load import load_tokenizer
+
+pytestmark = pytest.mark.skipif(native_bindings.why_not() is not None, reason=str(native_bindings.why_not()))
+
+Array = np.ndarray[Any, Any]
+Weights = dict[str, Array]
+PATHS = native_bindings.paths() if native_bindings.why_not() is None else []
+FP32, SMALLER = PRECISIONS[0], PRECISIONS[1:]
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction path in turn."""
+    assert native_bindings.library().ink_choose_path(request.param.encode()) == 0
+    yield request.param
+    native_bindings.library().ink_choose_path(None)
+
+
+def random_weights(config: ModelConfig, seed: int = 0, scale: float = 0.2) -> Weights:
+    generator = np.random.default_rng(seed)
+    weights = {
+        name: (scale * generator.standard_normal(shape)).astype(np.float32)
+        for name, shape in tensor_shapes(config).items()
+    }
+    for name in weights:
+        if ".ln_" in f".{name}" and name.endswith("weight"):
+            weights[name] += 1
+    return weights
+
+
+def shapes() -> st.SearchStrategy[ModelConfig]:
+    def build(heads: int, size: int, inner: int | None, **other: Any) -> ModelConfig:
+        return ModelConfig(n_head=heads, n_embd=heads * size, n_inner=inner, **other)
+
+    return st.builds(
+        build,
+        heads=st.integers(1, 4),
+        size=st.sampled_from([1, 3, 8, 16, 20, 32, 48, 64, 80]),
+        inner=st.one_of(st.none(), st.integers(1, 150)),
+        vocab_size=st.integers(2, 100),
+        block_size=st.integers(2, 50),
+        n_layer=st.integers(1, 3),
+        model_type=st.sampled_from(["gpt2", "openai-gpt"]),
+        activation_function=st.sampled_from(["gelu_new", "gelu", "relu"]),
+        tie_word_embeddings=st.booleans(),
+    )
+
+
+def logits_of(backend: NativeBackend, ids: list[int], slot: int = 0) -> Array:
+    found = backend.run([Work(slot, 0, ids, len(ids))])[0].logits
+    assert found is not None
+    return found
+
+
+def in_chunks(backend: NativeBackend, texts: list[list[int]], generator: np.random.Generator) -> list[Array]:
+    """The logits of several texts, taken in side by side in chunks and slots of any kind."""
+    slots = generator.permutation(backend.slots)[: len(texts)].tolist()
+    found: list[list[Array]] = [[] for _ in texts]
+    done = [0] * len(texts)
+    while any(at < len(text) for at, text in zip(done, texts, strict=True)):
+        work, who = [], []
+        for i in generator.permutation(len(texts)).tolist():
+            count = min(int(generator.integers(0, 9)), len(texts[i]) - done[i])
+            if count:
+                work.append(Work(slots[i], done[i], texts[i][done[i] : done[i] + count], count))
+                who.append(i)
+                done[i] += count
+        for i, result in zip(who, backend.run(work) if work else [], strict=True):
+            assert result.logits is not None
+            found[i].append(result.logits)
+    return [np.concatenate(parts) for parts in found]
+
+
+@settings(max_examples=25)
+@given(config=shapes(), seed=st.integers(0, 2**32 - 1))
+def test_any_shape_in_any_company(config: ModelConfig, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    weights = random_weights(config, seed)
+    texts = [
+        generator.integers(0, config.vocab_size, int(generator.integers(1, config.block_size + 1))).tolist()
+        for _ in range(3)
+    ]
+    reference = ReferenceModel(config, weights)
+    expected = [reference.forward(text, Cache(config), every=True) for text in texts]
+    try:
+        for name in PATHS:
+            assert native_bindings.library().ink_choose_path(name.encode()) == 0
+            for quantize in PRECISIONS:
+                packed = pack(config, weights, quantize, int(generator.choice([0, 32, 64, 128])))
+                alone = [logits_of(NativeBackend(packed, threads=1, slots=1), text) for text in texts]
+                together = in_chunks(NativeBackend(packed, threads=2, slots=4), texts, generator)
+                for one, other, right in zip(alone, together, expected, strict=True):
+                    assert np.array_equal(one, other), (name, quantize)
+                    if quantize == FP32:
+                        assert np.abs(one - right).max() <= 1e-4 * max(1.0, np.abs(right).max())
+    finally:
+        native_bindings.library().ink_choose_path(None)
+
+
+def test_the_shipped_model_in_float32(path: str) -> None:
+    folder = SHIPPED["shakespeare"]
+    config = read_config(folder)
+    ids = (
+        load_tokenizer(folder)
+        .encode("ROMEO:\nBut, soft! what light through yonder window breaks?\n" * 4)
+        .tolist()[:240]
+    )
+    expected = ReferenceModel(config, read_weights(folder, config)).forward(ids, Cache(config), every=True)
+    found = logits_of(NativeBackend.from_pretrained(folder, quantize="fp32", slots=1), ids)
+    assert np.abs(found - expected).max() <= 1e-4
+
+
+def test_gpt2s_width_in_float32(path: str) -> None:
+    config = ModelConfig(vocab_size=1000, block_size=64, n_layer=2, n_head=12, n_embd=768)
+    weights = random_weights(config, scale=0.02)
+    ids = np.random.default_rng(1).integers(0, 1000, 40).tolist()
+    expected = ReferenceModel(config, weights).forward(ids, Cache(config), every=True)
+    assert np.abs(logits_of(NativeBackend(pack(config, weights, "fp32"), slots=1), ids) - expected).max() <= 1e-4
+
+
+SPEECHES = """\
+MIRANDA:
+If by your art, my dearest father, you have
+Put the wild waters in this roar, allay them.
+The sky, it seems, would pour down stinking pitch,
+But that the sea, mounting to the welkin's cheek,
+Dashes the fire out. O, I have suffered
+With those that I saw suffer: a brave vessel,
+Who had, no doubt, some noble creature in her,
+Dash'd all to pieces. O, the cry did knock
+Against my very heart. Poor souls, they perish'd.
+Had I been any god of power, I would
+Have sunk the sea within the earth or ere
+It should the good ship so have swallow'd and
+The fraughting souls within her.
+
+PROSPERO:
+Be collected:
+No more amazement: tell your piteous heart
+There's no harm done.
+"""
+
+
+@pytest.mark.parametrize(("quantize", "most"), [("bf16", 0.001), ("int8", 0.01), ("int4", 0.03)])
+def test_quality_on_a_held_out_scene(path: str, quantize: str, most: float) -> None:
+    """Lines of a play that the model never saw; docs/performance.md has the whole plays."""
+    folder = SHIPPED["shakespeare"]
+    ids = load_tokenizer(folder).encode(SPEECHES).tolist()
+
+    def loss(kept: str) -> float:
+        backend = NativeBackend.from_pretrained(folder, quantize=kept, slots=1)
+        windows = [ids[i : i + 200] for i in range(0, len(ids) - 200, 100)]
+        losses = []
+        for window in windows:
+            logits = logits_of(backend, window)
+            losses += [-log_probabilities(row, token, 0)[0] for row, token in zip(logits, window[1:], strict=False)]
+        return float(np.mean(losses))
+
+    change = np.exp(loss(quantize) - loss("fp32")) - 1
+    assert change <= most
+
+
+def tiny(**changes: Any) -> ModelConfig:
+    return replace(ModelConfig(vocab_size=23, block_size=24, n_layer=2, n_head=2, n_embd=32), **changes)
+
+
+def tokens_of(
+    backend: NativeBackend | NumpyBackend, sampler: Sampler, ids: list[int], count: int, steps: int
+) -> list[int]:
+    """Draw so many tokens, several in a call."""
+    result = backend.run([Work(0, 0, ids, 1, sampler, len(ids))])[0]
+    tokens = result.tokens
+    while (
+        len(tokens) < count and tokens[-1] != sampler.end_token and len(ids) + len(tokens) <= backend.config.block_size
+    ):
+        at = len(ids) + len(tokens) - 1
+        more = backend.run([Work(0, at, tokens[-1:], 1, sampler, at + 1)], min(steps, count - len(tokens)))[0]
+        assert more.error is None
+        tokens = tokens + more.tokens
+    return tokens
+
+
+@pytest.mark.parametrize(
+    "how", [{"temperature": 0}, {}, {"top_k": 5}, {"top_p": 0.7}, {"min_p": 0.1, "temperature": 1.5}]
+)
+def test_bursts_draw_what_numpy_draws_one_by_one(how: dict[str, Any]) -> None:
+    config = tiny()
+    weights = random_weights(config)
+    params = SamplingParams(seed=11, **how)
+    native = NativeBackend(pack(config, weights, "fp32"), slots=2)
+    reference = NumpyBackend(ReferenceModel(config, weights), 1)
+    for choice in range(8):
+        sampler = Sampler(params, choice, banned=[3, 4], end_token=9)
+        expected = tokens_of(reference, sampler, [1, 2], 20, 1)
+        for steps in (1, 3, 16):
+            assert tokens_of(native, sampler, [1, 2], 20, steps) == expected
+
+
+def test_a_burst_ends_where_the_slot_is_full_and_at_the_end_token() -> None:
+    config = tiny()
+    native = NativeBackend(pack(config, random_weights(config), "fp32"))
+    sampler = Sampler(SamplingParams(seed=1))
+    result = native.run([Work(0, 0, [5] * 20, 1, sampler, 20)], 16)[0]
+    assert len(result.tokens) == 5  # after 20 of 24 places: four more are taken in, and the one drawn after the last
+    ending = Sampler(SamplingParams(seed=1), end_token=result.tokens[2])
+    again = native.run([Work(0, 0, [5] * 20, 1, ending, 20)], 16)[0]
+    assert again.tokens == result.tokens[: result.tokens.index(ending.end_token) + 1]  # type: ignore[arg-type]
+
+
+def test_several_outputs_draw_at_each() -> None:
+    """What speculation rests on."""
+    config = tiny()
+    native = NativeBackend(pack(config, random_weights(config), "int8"))
+    sampler = Sampler(SamplingParams(seed=4))
+    text = tokens_of(native, sampler, [1, 2, 3], 12, 4)
+    whole = native.run([Work(1, 0, [1, 2, 3, *text[:-1]], len(text), sampler, 3)])[0]
+    assert whole.tokens == text
+
+
+def test_logprobs_are_those_of_the_definition() -> None:
+    config = tiny()
+    native = NativeBackend(pack(config, random_weights(config), "fp32"))
+    sampler = Sampler(SamplingParams(seed=4))
+    result = native.run([Work(0, 0, [1, 2], 1, sampler, 2, logprobs=3)], 6)[0]
+    assert len(result.logprobs) == len(result.tokens) == 6
+    for i, (token, told) in enumerate(zip(result.tokens, result.logprobs, strict=True)):
+        row = logits_of(native, [1, 2, *result.tokens[:i]], slot=1)[-1]
+        logprob, top = log_probabilities(row, token, 3)
+        assert told.logprob == pytest.approx(logprob, abs=1e-6)
+        assert [i for i, _ in told.top] == [i for i, _ in top]
+        assert [x for _, x in told.top] == pytest.approx([x for _, x in top], abs=1e-6)
+
+
+def test_penalties_and_biases_are_drawn_in_python() -> None:
+    config = tiny()
+    weights = random_weights(config)
+    params = SamplingParams(seed=2, frequency_penalty=1.0, repetition_penalty=1.3, logit_bias={7: 3.0})
+    native, reference = NativeBackend(pack(config, weights, "fp32")), NumpyBackend(ReferenceModel(config, weights), 1)
+    assert tokens_of(native, Sampler(params), [1], 15, 8) == tokens_of(reference, Sampler(params), [1], 15, 1)
+
+
+@pytest.mark.parametrize("quantize", PRECISIONS)
+def test_a_copied_slot_goes_on_as_the_original(quantize: str) -> None:
+    config = tiny()
+    native = NativeBackend(pack(config, random_weights(config), quantize), slots=3)
+    ids = np.random.default_rng(0).integers(0, 23, 24).tolist()
+    whole = logits_of(native, ids)
+    native.copy(0, 2, 13)
+    rest = native.run([Work(2, 13, ids[13:], 11)])[0].logits
+    assert rest is not None
+    assert np.array_equal(rest, whole[13:])
+
+
+@pytest.mark.parametrize(
+    ("work", "message"),
+    [
+        (Work(2, 0, [1]), "slot 2 is not one of 0 to 1"),
+        (Work(0, 20, [1] * 5), "5 tokens at position 20 do not fit the block of 24"),
+        (Work(0, 0, [23]), "id 23 is not one of 0 to 22"),
+        (Work(0, 0, [-1]), "id -1 is not one of 0 to 22"),
+        (Work(0, 0, [1], 2), "2 outputs of 1 tokens"),
+        (Work(0, 0, []), "0 tokens at position 0"),
+    ],
+)
+def test_a_mistake_is_told(work: Work, message: str) -> None:
+    native = NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), slots=2)
+    with pytest.raises(ValueError, match=message):
+        native.run([work])
+
+
+def test_a_slot_twice_and_too_many() -> None:
+    native = NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), slots=2)
+    with pytest.raises(ValueError, match="slot 1 stands twice"):
+        native.run([Work(1, 0, [1]), Work(1, 0, [1])])
+    with pytest.raises(ValueError, match="1 to 2 items, not 3"):
+        native.run([Work(0, 0, [1]), Work(1, 0, [1]), Work(0, 0, [1])])
+
+
+def test_weights_that_are_not_finite() -> None:
+    weights = random_weights(tiny())
+    weights["h.1.mlp.c_fc.weight"][3, 4] = np.nan
+    with pytest.raises(CheckpointError, match=r"weights are damaged: h\.1 holds values that are not finite"):
+        pack(tiny(), weights, "int8")
+
+
+def test_unknown_precisions_and_threads() -> None:
+    with pytest.raises(UsageError, match=r"int6'.*did you mean"):
+        pack(tiny(), random_weights(tiny()), "int6")
+    with pytest.raises(UsageError, match="threads must be at least 1, not 0"):
+        NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), threads=0)
+    assert NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), threads=1000).threads == native_bindings.cores()
+
+
+# Packed files
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    from inkhorn.checkpoint.weights import write_weights
+
+    write_weights(tmp_path, tiny(), random_weights(tiny()))
+    return tmp_path
+
+
+@pytest.mark.parametrize("quantize", PRECISIONS)
+def test_a_packed_file_is_the_same_model(checkpoint: Path, quantize: str) -> None:
+    ids = list(range(20))
+    expected = logits_of(NativeBackend(load_packed(checkpoint, quantize)), ids)
+    save_packed(load_packed(checkpoint, quantize), checkpoint)
+    (checkpoint / "model.safetensors").unlink()
+    mapped = load_packed(checkpoint)
+    assert isinstance(mapped.data, np.memmap)
+    assert np.array_equal(logits_of(NativeBackend(mapped), ids), expected)
+    with pytest.raises(UsageError, match=f"packed as {quantize} only"):
+        load_packed(checkpoint, next(other for other in PRECISIONS if other != quantize))
+
+
+def test_a_packed_file_is_left_alone_where_another_precision_is_asked_for(checkpoint: Path) -> None:
+    save_packed(load_packed(checkpoint, "int4"), checkpoint)
+    assert load_packed(checkpoint).quantize == "int4"
+    assert load_packed(checkpoint, "fp32").quantize == "fp32"
+
+
+@settings(max_examples=40)
+@given(at=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_a_damaged_file_is_refused(tmp_path_factory: pytest.TempPathFactory, at: float, change: int) -> None:
+    from inkhorn.checkpoint.weights import write_weights
+
+    folder = tmp_path_factory.getbasetemp() / "damaged"
+    if not folder.exists():
+        write_weights(folder, tiny(), random_weights(tiny()))
+        save_packed(load_packed(folder, "int8"), folder)
+        (folder / "whole").write_bytes((folder / "packed.safetensors").read_bytes())
+    data = bytearray((folder / "whole").read_bytes())
+    data[int(at * len(data))] ^= change
+    (folder / "packed.safetensors").write_bytes(bytes(data))
+    try:
+        packed = load_packed(folder)
+    except CheckpointError:
+        return
+    assert packed.data.tobytes() == (folder / "whole").read_bytes()[-packed.data.nbytes :]  # a blank of the header
+
+
+def test_files_cut_off_or_of_another_shape(checkpoint: Path) -> None:
+    path = save_packed(load_packed(checkpoint, "int8"), checkpoint)
+    whole = path.read_bytes()
+    for size in (0, 5, 100, 5000, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match="not a whole packed model"):
+            load_packed(checkpoint)
+    path.write_bytes(whole)
+    config = (checkpoint / "config.json").read_text().replace('"n_layer": 2', '"n_layer": 3')
+    (checkpoint / "config.json").write_text(config)
+    with pytest.raises(CheckpointError, match=r"does not match config\.json"):
+        load_packed(checkpoint)
+
+
+# The library
+
+
+def run_python(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=os.environ | environment
+    )
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_the_environment_forces_a_path(name: str) -> None:
+    done = run_python(
+        "from inkhorn.inference.backends import native_bindings; print(native_bindings.path())", INKHORN_ISA=name
+    )
+    assert done.stdout.strip() == name, done.stderr
+
+
+def test_a_path_that_is_not_there_is_told() -> None:
+    done = run_python("import sys; from inkhorn.cli.main import main; sys.exit(main(['A']))", INKHORN_ISA="altivec")
+    assert done.returncode == 2
+    assert "INKHORN_ISA=altivec: this machine can run" in done.stderr
+
+
+def test_structures_are_those_of_the_header() -> None:
+    """Sizes that a compiler on a 64-bit machine gives the structures of inkhorn.h."""
+    assert [
+        ctypes.sizeof(kind) for kind in (native_bindings.Config, native_bindings.Sampling, native_bindings.Item)
+    ] == [48, 72, 72]

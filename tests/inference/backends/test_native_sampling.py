@@ -1,0 +1,105 @@
+"""The kernel draws the tokens that the definition draws: same logits, same random number, same token, bit for bit."""
+
+import ctypes
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from inkhorn.config.sampling import SamplingParams
+from inkhorn.inference.backends import native_bindings
+from inkhorn.inference.sampling import sample, uniform
+
+pytestmark = pytest.mark.skipif(native_bindings.why_not() is not None, reason=str(native_bindings.why_not()))
+
+words64 = st.integers(0, 2**64 - 1)
+Logits = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def kernel_sample(logits: Logits, params: SamplingParams, u: float, banned: list[int]) -> int:
+    ids = np.array(banned, np.int32)
+    how = native_bindings.Sampling(
+        temperature=params.temperature,
+        top_p=params.top_p,
+        min_p=params.min_p,
+        top_k=params.top_k,
+        n_banned=len(ids),
+        banned=ids.ctypes.data,
+    )
+    return int(native_bindings.library().ink_sample(logits.ctypes.data, len(logits), ctypes.byref(how), u))
+
+
+def defined_sample(logits: Logits, params: SamplingParams, u: float, banned: list[int]) -> int:
+    doubles = logits.astype(np.float64)
+    doubles[banned] = -np.inf
+    try:
+        return sample(doubles, params, u)
+    except ValueError:
+        return -1
+
+
+@given(seed=words64, choice=words64, place=st.integers(0, 2**62))
+def test_the_random_numbers(seed: int, choice: int, place: int) -> None:
+    assert native_bindings.library().ink_uniform(seed, choice, place) == uniform(seed, choice, place)
+
+
+logits_and_banned = st.integers(1, 60).flatmap(
+    lambda size: st.tuples(
+        st.lists(
+            st.one_of(
+                st.floats(-50, 50, width=32),
+                st.integers(-3, 3).map(float),
+                st.sampled_from([-math.inf, 0.0, -0.0, 3e38]),
+            ),
+            min_size=size,
+            max_size=size,
+        ),
+        st.sets(st.integers(0, size - 1), max_size=3).map(sorted),
+    )
+)
+settings_of_sampling = st.builds(
+    SamplingParams,
+    temperature=st.one_of(st.just(0.0), st.floats(0.05, 5), st.sampled_from([1.0, 5e-324, 1e-300, 100.0])),
+    top_k=st.integers(0, 70),
+    top_p=st.one_of(st.just(1.0), st.floats(1e-6, 1), st.sampled_from([1e-300, 0.5, 1 - 2**-53])),
+    min_p=st.one_of(st.just(0.0), st.floats(0, 1)),
+)
+draws = st.one_of(st.floats(0, 1, exclude_max=True), st.sampled_from([0.0, 1 - 2**-53]))
+
+
+@settings(max_examples=1500)
+@given(drawn_from=logits_and_banned, params=settings_of_sampling, u=draws)
+@example(drawn_from=([math.nan, 1.0], []), params=SamplingParams(), u=0.5)
+@example(drawn_from=([math.nan, 1.0], [0]), params=SamplingParams(), u=0.5)
+@example(drawn_from=([math.inf, 1.0], []), params=SamplingParams(temperature=0), u=0.5)
+@example(drawn_from=([1.0, 2.0], [0, 1]), params=SamplingParams(), u=0.5)
+@example(drawn_from=([0.0, 3e38, -3e38], []), params=SamplingParams(temperature=1e-300), u=0.9)
+def test_the_token(drawn_from: tuple[list[float], list[int]], params: SamplingParams, u: float) -> None:
+    values, banned = drawn_from
+    logits = np.array(values, np.float32)
+    assert kernel_sample(logits, params, u, banned) == defined_sample(logits, params, u, banned)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 10.0])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"temperature": 0},
+        {"top_k": 40},
+        {"top_k": 30_000},
+        {"top_p": 0.9},
+        {"top_p": 0.5, "temperature": 2.0},
+        {"min_p": 0.1},
+        {"top_k": 500, "top_p": 0.8, "min_p": 0.01, "temperature": 1.3},
+    ],
+)
+def test_the_vocabulary_of_gpt2(how: dict[str, Any], scale: float) -> None:
+    params, generator = SamplingParams(**how), np.random.default_rng(3)
+    logits = (scale * generator.standard_normal(50_257)).astype(np.float32)
+    logits[generator.integers(0, len(logits), 1000)] = logits[0]  # ties
+    for u in (0.0, *generator.random(3).tolist(), 1 - 2**-53):
+        assert kernel_sample(logits, params, u, [0, 17, 50_256]) == defined_sample(logits, params, u, [0, 17, 50_256])

@@ -1,0 +1,600 @@
+"""The engine: what torch would write, of any length, reproducible, and never what may not be written."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from helpers.models import reference_of, save_checkpoint, tiny_config, tiny_model
+
+from inkhorn.config.model import ModelConfig
+from inkhorn.config.sampling import Overflow, SamplingParams
+from inkhorn.errors import CheckpointError, InkhornError, UsageError
+from inkhorn.inference.backends import native_bindings
+from inkhorn.inference.backends.base import Backend
+from inkhorn.inference.backends.numpy_backend import NumpyBackend
+from inkhorn.inference.engine import Engine, Piece, generate, load, window_start
+from inkhorn.inference.numpy_model import ReferenceModel
+from inkhorn.inference.sampling import Sampler
+from inkhorn.model import GPT
+from inkhorn.tokenizer.base import END_OF_TEXT
+from inkhorn.tokenizer.char import CharTokenizer
+
+PLAIN = "abcdefgh .\n"
+MIXED = PLAIN + "éß日本😀"
+BLOCK = 12
+POLICIES = get_args(Overflow)
+
+
+def tiny(alphabet: str = PLAIN, seed: int = 0, slots: int = 8, **changes: Any) -> tuple[GPT, Engine]:
+    tokenizer = CharTokenizer(alphabet)
+    ends = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
+    config = tiny_config(**({"vocab_size": tokenizer.vocab_size, "block_size": BLOCK} | ends | changes))
+    model = tiny_model(config, seed)
+    return model, Engine(NumpyBackend(reference_of(model), slots), tokenizer)
+
+
+def weights_of(engine: Engine) -> dict[str, np.ndarray[Any, Any]]:
+    assert isinstance(engine.backend, NumpyBackend)
+    return dict(engine.backend.model.weights)
+
+
+def tokens_of(engine: Engine, prompt: str, params: SamplingParams, choice: int = 0) -> list[int]:
+    pieces = engine.stream(engine.prompt(prompt), params, choice)
+    return [piece.token for piece in pieces if piece.token is not None]
+
+
+def following(model: GPT, ids: list[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Torch's logits of what follows some tokens, all of which the model sees."""
+    with torch.no_grad():
+        return model(torch.tensor([ids]))[0][0, -1].numpy()
+
+
+# The same text as the torch model
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+@pytest.mark.parametrize("prompt", ["", "a", "bad cafe", "abc. " * 9])
+def test_greedy_exact_is_the_naive_generate(kind: str, prompt: str) -> None:
+    """Far past the block, wherever the two best logits differ by more than 1e-3."""
+    compared = 0
+    for seed in range(4):
+        model, engine = tiny(seed=seed, model_type=kind)
+        eos = model.config.eos_token_id
+        assert eos is not None
+        with torch.no_grad():
+            model.lm_head.weight[eos] = 0.0  # its logit is 0, others are above, and the text goes on
+        engine = Engine(NumpyBackend(reference_of(model)), engine.tokenizer)
+        start = engine.prompt(prompt).ids
+        steps = 5 * BLOCK
+        drawn = tokens_of(engine, prompt, SamplingParams(temperature=0, max_tokens=steps, overflow="exact"))
+        naive = model.generate(torch.tensor([start]), steps, temperature=0)[0].tolist()
+        for position, token in enumerate(drawn, start=len(start)):
+            second, best = np.sort(following(model, naive[:position][-BLOCK:]))[-2:]
+            if best - second <= 1e-3:
+                break
+            assert token == naive[position]
+            compared += 1
+    assert compared > 2 * BLOCK, "these models end or tie too early to show anything"
+
+
+@pytest.mark.parametrize("overflow", POLICIES)
+def test_within_the_block_all_policies_write_what_torch_writes(overflow: Overflow) -> None:
+    model, engine = tiny(seed=3)
+    params = SamplingParams(temperature=0, max_tokens=BLOCK - 3, overflow=overflow, ignore_eos=True)
+    drawn = tokens_of(engine, "abcd", params)
+    ids = list(engine.prompt("abcd").ids)
+    for token in drawn:
+        logits = following(model, ids)
+        logits[engine.eos] = -np.inf
+        second, best = np.sort(logits)[-2:]
+        assert best - second > 1e-3
+        assert token == int(logits.argmax())
+        ids.append(token)
+    assert len(drawn) == BLOCK - 3
+
+
+class Watched(ReferenceModel):
+    """A model that keeps the logits that are drawn from: those after a single token."""
+
+    seen: list[np.ndarray[Any, Any]]
+
+    def forward(self, ids: Any, *rest: Any, **options: Any) -> Any:
+        logits = super().forward(ids, *rest, **options)
+        if len(ids) == 1:
+            self.seen.append(logits[0].copy())
+        return logits
+
+
+@pytest.mark.parametrize("overflow", ["window", "exact"])
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 12])
+@pytest.mark.parametrize("prompt", ["ab", "hade. " * 5])
+def test_every_token_is_drawn_from_what_torch_sees_in_the_window(overflow: Overflow, block: int, prompt: str) -> None:
+    model, engine = tiny(block_size=block)
+    reference = reference_of(model)
+    watching = Watched(reference.config, reference.weights)
+    watching.seen = []
+    watched = Engine(NumpyBackend(watching), engine.tokenizer)
+    params = SamplingParams(temperature=1.0, seed=1, max_tokens=4 * block + 5, overflow=overflow, ignore_eos=True)
+    drawn = tokens_of(watched, prompt, params)
+    assert len(drawn) == 4 * block + 5
+    ids, start = list(watched.prompt(prompt).ids), 0
+    sampler = Sampler(params, 0, ids, {watched.eos or 0})
+    for token, logits in zip(drawn, watching.seen, strict=True):
+        while len(ids) - start > block:  # full: half of it goes, or the first token
+            start += max(1, block // 2) if overflow == "window" else 1
+        expected = following(model, ids[start:])
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5)
+        assert token == sampler.draw(expected, len(ids))
+        ids.append(token)
+
+
+def test_window_start() -> None:
+    assert [window_start(n, 8, "window") for n in range(1, 22)] == [0] * 8 + [4] * 4 + [8] * 4 + [12] * 4 + [16]
+    assert [window_start(n, 8, "exact") for n in range(1, 12)] == [0] * 8 + [1, 2, 3]
+    assert [window_start(n, 8, "stop") for n in (1, 8, 9, 100)] == [0] * 4
+    for block in range(1, 9):
+        for overflow in ("window", "exact"):
+            for n in range(1, 60):
+                seen = n - window_start(n, block, overflow)
+                assert 1 <= seen <= block
+                assert n <= block or seen > block // 2, "at least half the block is context"
+
+
+def test_the_window_is_read_again_only_each_half_block() -> None:
+    """One token at a time, but for one chunk of half a block and the token after it, each half block."""
+    _, engine = tiny()
+    sizes: list[int] = []
+
+    class Counting(ReferenceModel):
+        def forward(self, ids: Any, *rest: Any, **options: Any) -> Any:
+            sizes.append(len(ids))
+            return super().forward(ids, *rest, **options)
+
+    counting = Engine(NumpyBackend(Counting(engine.config, weights_of(engine))), engine.tokenizer)
+    tokens_of(counting, "a", SamplingParams(max_tokens=30, seed=0, ignore_eos=True))
+    assert sizes == [1] * 12 + ([BLOCK] + [1] * 6) * 3, "a chunk is filled up to its full size"
+
+
+@pytest.mark.parametrize("overflow", ["window", "exact"])
+@pytest.mark.parametrize("first", [1, 7, 12, 13, 29])
+def test_a_text_goes_on_as_if_it_had_never_been_interrupted(overflow: Overflow, first: int) -> None:
+    _, engine = tiny(MIXED)
+
+    def write(prompt: str, count: int) -> str:
+        params = SamplingParams(temperature=1.0, seed=11, max_tokens=count, overflow=overflow, ignore_eos=True)
+        return engine.complete(prompt, params).text
+
+    prompt = "日a bé"
+    whole = write(prompt, 40)
+    assert len(whole) == 40
+    begun = write(prompt, first)
+    assert begun == whole[:first]
+    assert begun + write(prompt + begun, 40 - first) == whole
+
+
+# Reproducible
+
+
+def test_the_same_seed_writes_the_same_text() -> None:
+    _, engine = tiny()
+    params = SamplingParams(temperature=1.0, seed=4, max_tokens=40)
+    texts = [engine.complete("a", params, choice).text for choice in (0, 0, 1, 2)]
+    assert texts[0] == texts[1]
+    assert len(set(texts)) == 3
+    other = SamplingParams(temperature=1.0, seed=5, max_tokens=40)
+    assert engine.complete("a", other).text != texts[0]
+
+
+def test_streams_do_not_disturb_each_other() -> None:
+    _, engine = tiny()
+    params = SamplingParams(temperature=1.0, seed=4, max_tokens=30, ignore_eos=True)
+    alone = [engine.complete(prompt, params).text for prompt in ("abc", "hg")]
+    one, two = (engine.stream(engine.prompt(prompt), params) for prompt in ("abc", "hg"))
+    together = [(a.text, b.text) for a, b in zip(one, two, strict=True)]
+    assert ["".join(texts) for texts in zip(*together, strict=True)] == alone
+
+
+def test_without_a_seed_each_text_is_new() -> None:
+    _, engine = tiny()
+    params = SamplingParams(temperature=1.0, max_tokens=40, ignore_eos=True)
+    assert engine.complete("a", params).text != engine.complete("a", params).text
+
+
+# In company
+
+WAYS: list[dict[str, Any]] = [
+    {"temperature": 0},
+    {"temperature": 1.0},
+    {"temperature": 1.0, "overflow": "exact", "max_tokens": 60},
+    {"temperature": 1.0, "overflow": "stop"},
+    {"temperature": 1.3, "top_k": 5, "top_p": 0.9},
+    {"temperature": 1.0, "min_p": 0.05, "max_words": 7},
+    {"temperature": 0.9, "repetition_penalty": 1.2},
+    {"temperature": 1.0, "presence_penalty": 0.5, "frequency_penalty": 0.2, "logit_bias": {1: 1.0}},
+    {"temperature": 1.0, "stop": ("ab", "ee"), "ignore_eos": False},
+    {"temperature": 0, "end_at_sentence": True},
+]
+LONG = "abc de. hg " * 4
+STARTS = ["", "a", "bad cafe", LONG, LONG + "head", "abc de. hg " * 9, LONG[:33]]
+
+
+def requests(count: int) -> list[tuple[str, SamplingParams]]:
+    """Different ones, some of which begin alike."""
+    found = []
+    for i in range(count):
+        way: dict[str, Any] = {"max_tokens": 30 + i % 41, "ignore_eos": True} | WAYS[i % len(WAYS)]
+        start = STARTS[i % len(STARTS)]
+        found.append((start[:40] if way.get("overflow") == "stop" else start, SamplingParams(seed=i % 23, **way)))
+    return found
+
+
+def backend_of(model: GPT, kind: str, slots: int) -> Backend:
+    reference = reference_of(model)
+    if kind == "numpy":
+        return NumpyBackend(reference, slots)
+    reason = native_bindings.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    from inkhorn.inference.backends.native_backend import NativeBackend
+    from inkhorn.inference.backends.packed_weights import pack
+
+    return NativeBackend(pack(reference.config, reference.weights, kind), threads=2, slots=slots)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "fp32", "int8"])
+@pytest.mark.parametrize(("slots", "speculate"), [(64, 0), (5, 0), (2, 6)])
+def test_a_text_is_the_same_in_any_company(kind: str, slots: int, speculate: int) -> None:
+    """Alone in a fresh engine, among 64 at once, with beginnings and slots handed on, with guesses."""
+    model, tokenizer = tiny(block_size=48)[0], CharTokenizer(PLAIN)
+    with Engine(backend_of(model, kind, slots), tokenizer, speculate=speculate) as crowded:
+        handles = [crowded.submit(prompt, params, logprobs=1) for prompt, params in requests(64)]
+        together = [handle.result() for handle in handles]
+    for (prompt, params), found in zip(requests(64), together, strict=True):
+        with Engine(backend_of(model, kind, 1), tokenizer) as alone:
+            assert found == alone.complete(prompt, params, logprobs=1)
+
+
+class Watching(NumpyBackend):
+    """Notes what it was asked for."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.outputs: list[int] = []
+        self.taken = 0
+        self.copies: list[tuple[int, int, int]] = []
+
+    def run(self, work: Any, steps: int = 1) -> Any:
+        self.outputs += [each.outputs for each in work]
+        self.taken += sum(len(each.ids) for each in work)
+        return super().run(work, steps)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        self.copies.append((source, target, length))
+        super().copy(source, target, length)
+
+
+def test_samples_of_one_prompt_are_read_once_and_written_as_if_alone() -> None:
+    model, alone = tiny(block_size=48, slots=1)
+    backend = Watching(reference_of(model), 4)
+    engine = Engine(backend, alone.tokenizer)
+    prompt = engine.prompt(LONG[:40])
+    params = SamplingParams(temperature=1.0, seed=5, max_tokens=6, ignore_eos=True)
+    texts = engine.complete_many(prompt, params, 10)
+    assert texts == [alone.complete(prompt, params, choice) for choice in range(10)]
+    assert len({text.text for text in texts}) > 5
+    assert len(backend.copies) == 9
+    assert {length for _, _, length in backend.copies} == {39}
+
+
+def test_a_conversation_is_not_read_again() -> None:
+    model, alone = tiny(block_size=48)
+    backend = Watching(reference_of(model), 2)
+    engine = Engine(backend, alone.tokenizer)
+    params = SamplingParams(temperature=1.0, seed=5, max_tokens=9, ignore_eos=True)
+    said = LONG[:20]
+    for _ in range(2):
+        said += engine.complete(said, params).text + "a"
+        assert said == said[:-10] + alone.complete(said[:-10], params).text + "a"
+    assert backend.copies == [(0, 0, 28)]
+
+
+def test_guesses_save_calls_and_change_nothing() -> None:
+    model, alone = tiny(block_size=48)
+    backend = Watching(reference_of(model), 1)
+    guessing = Engine(backend, alone.tokenizer, speculate=8)
+    bias = SamplingParams(temperature=0, max_tokens=100, ignore_eos=True)
+    assert guessing.complete(LONG, bias, logprobs=2) == alone.complete(LONG, bias, logprobs=2)
+    assert max(backend.outputs) > 4
+    assert len(backend.outputs) < 70, "greedy tiny models repeat themselves"
+
+
+def test_stopping_inside_a_call_of_many_steps() -> None:
+    """The steps after the stop are dropped, and whoever gets the slot next does not see them."""
+    _, engine = tiny(block_size=48, slots=1)
+    free = SamplingParams(temperature=1.0, seed=1, max_tokens=40, ignore_eos=True)
+    whole = engine.complete("ab", free).text
+    stopped = SamplingParams(temperature=1.0, seed=1, max_tokens=40, ignore_eos=True, stop=(whole[18:21],))
+    done = engine.complete("ab", stopped)
+    assert done.text == whole[: whole.index(whole[18:21])]
+    assert engine.complete("ab" + whole[:19], free) == tiny(block_size=48)[1].complete("ab" + whole[:19], free)
+
+
+# How likely
+
+
+def log_softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return torch.log_softmax(torch.from_numpy(logits), -1).numpy()
+
+
+def test_logprobs_are_torchs() -> None:
+    """The model's own, before temperature, penalties and what may not be drawn."""
+    model, engine = tiny()
+    params = SamplingParams(temperature=0.3, seed=1, max_tokens=9, ignore_eos=True, presence_penalty=1.0)
+    handle = engine.submit("bad", params, logprobs=4)
+    pieces = list(handle)
+    ids = list(engine.prompt("bad").ids)
+    for piece in pieces:
+        expected = log_softmax(following(model, ids))
+        assert piece.token is not None
+        assert piece.logprobs is not None
+        assert piece.logprobs.logprob == pytest.approx(expected[piece.token], abs=1e-4)
+        assert [token for token, _ in piece.logprobs.top] == np.argsort(-expected)[:4].tolist()
+        assert [odds for _, odds in piece.logprobs.top] == pytest.approx(np.sort(expected)[::-1][:4].tolist(), abs=1e-4)
+        ids.append(piece.token)
+    done = engine.complete("bad", params, logprobs=4)
+    assert done.ids == tuple(piece.token for piece in pieces)
+    assert done.logprobs == tuple(piece.logprobs for piece in pieces)
+    plain = engine.complete("bad", params)
+    assert (plain.text, plain.ids, plain.logprobs, plain.prompt_logprobs) == (done.text, done.ids, (), ())
+
+
+@pytest.mark.parametrize("length", [1, 2, BLOCK, BLOCK + 3, 40])
+def test_logprobs_of_the_prompt(length: int) -> None:
+    model, engine = tiny()
+    prompt = engine.prompt(("head cafe. " * 5)[:length])
+    params = SamplingParams(temperature=1.0, seed=1, max_tokens=20, ignore_eos=True)
+    done = engine.complete(prompt, params, logprobs=2, prompt_logprobs=True)
+    assert done.text == engine.complete(prompt, params).text
+    first = window_start(length, BLOCK, "window")
+    assert len(done.prompt_logprobs) == length
+    assert done.prompt_logprobs[: first + 1] == (None,) * (first + 1), "these follow nothing that the model sees"
+    for place in range(first + 1, length):
+        found = done.prompt_logprobs[place]
+        assert found is not None
+        expected = log_softmax(following(model, list(prompt.ids[first:place])))
+        assert found.logprob == pytest.approx(expected[prompt.ids[place]], abs=1e-4)
+        assert [token for token, _ in found.top] == np.argsort(-expected)[:2].tolist()
+
+
+def test_logprobs_of_more_tokens_than_there_are() -> None:
+    _, engine = tiny()
+    assert len(engine.complete("a", SamplingParams(max_tokens=1, seed=0), logprobs=12).logprobs[0].top) == 12
+    for wrong in (-1, 13):
+        with pytest.raises(UsageError, match=f"logprobs must be from 0 to 12, the vocabulary, not {wrong}"):
+            engine.submit("a", SamplingParams(), logprobs=wrong)
+
+
+# Where a text ends
+
+
+def test_the_end_of_text_token_ends_the_text() -> None:
+    _, engine = tiny()
+    assert engine.eos is not None
+    pieces = list(engine.stream(engine.prompt("a"), SamplingParams(logit_bias={engine.eos: 100})))
+    assert pieces == [Piece("", engine.eos, "stop")]
+    ended = engine.complete("a", SamplingParams(logit_bias={engine.eos: 100}))
+    assert (ended.text, ended.tokens, ended.finish_reason) == ("", 1, "stop")
+
+
+def test_ignore_eos_never_draws_it() -> None:
+    _, engine = tiny()
+    assert engine.eos is not None
+    params = SamplingParams(temperature=1.0, logit_bias={engine.eos: 100}, max_tokens=200, seed=0, ignore_eos=True)
+    drawn = tokens_of(engine, "a", params)
+    assert len(drawn) == 200
+    assert engine.eos not in drawn
+
+
+def test_a_config_that_names_no_end_of_text_takes_the_tokenizers() -> None:
+    _, engine = tiny(bos_token_id=None, eos_token_id=None)
+    assert engine.eos == engine.tokenizer.eos_id
+    assert engine.prompt("").ids == (engine.tokenizer.eos_id,)
+    assert engine.complete("a", SamplingParams(logit_bias={engine.eos or 0: 100})).text == ""
+
+
+def test_what_was_held_back_is_shown_when_the_model_ends_the_text() -> None:
+    """`a` may become the stop string, and then the end-of-text token comes."""
+    model, engine = tiny()
+    eos, a = engine.eos, engine.tokenizer.encode("a")[0]
+    assert eos is not None
+
+    class Scripted(ReferenceModel):
+        def forward(self, ids: Any, cache: Any, *rest: Any, **options: Any) -> Any:
+            super().forward(ids, cache, *rest, **options)
+            logits = np.full((1, self.config.vocab_size), -1e9, np.float32)
+            logits[0, a if cache.length < 4 else eos] = 0
+            return logits
+
+    scripted = Engine(NumpyBackend(Scripted(model.config, weights_of(engine))), engine.tokenizer)
+    pieces = list(scripted.stream(scripted.prompt("b"), SamplingParams(stop=("aaaa",))))
+    assert [(piece.text, piece.finish_reason) for piece in pieces] == [("", None)] * 3 + [("aaa", "stop")]
+
+
+def test_words_and_stop_strings_end_the_text() -> None:
+    _, engine = tiny()
+    words = engine.complete("a ", SamplingParams(temperature=1.0, seed=1, max_words=5, ignore_eos=True))
+    assert len(words.text.split()) == 5
+    assert words.finish_reason == "length"
+    free = SamplingParams(temperature=1.0, seed=1, max_tokens=60, ignore_eos=True)
+    whole = engine.complete("a ", free).text
+    stop = whole[20:23]
+    stopped = engine.complete("a ", SamplingParams(temperature=1.0, seed=1, stop=(stop,), ignore_eos=True))
+    assert stopped.text == whole[: whole.index(stop)]
+    assert stopped.finish_reason == "stop"
+
+
+def test_only_the_last_piece_has_a_reason_and_every_piece_a_token() -> None:
+    _, engine = tiny()
+    pieces = list(engine.stream(engine.prompt("a"), SamplingParams(max_tokens=20, seed=0, ignore_eos=True)))
+    assert [piece.finish_reason for piece in pieces] == [None] * 19 + ["length"]
+    assert engine.tokenizer.decode(piece.token for piece in pieces if piece.token is not None) == "".join(
+        piece.text for piece in pieces
+    )
+
+
+@pytest.mark.parametrize("length", [1, 5, BLOCK])
+def test_overflow_stop_ends_with_the_block(length: int) -> None:
+    """The token after the last position of the block can still be drawn; after that the model would not see it."""
+    _, engine = tiny()
+    done = engine.complete("a" * length, SamplingParams(temperature=1.0, overflow="stop", seed=0, ignore_eos=True))
+    assert done.tokens == len(done.text) == BLOCK - length + 1
+    assert done.finish_reason == "length"
+
+
+def test_overflow_stop_refuses_a_prompt_that_does_not_fit() -> None:
+    _, engine = tiny()
+    prompt = engine.prompt("a" * (BLOCK + 1))
+    with pytest.raises(UsageError, match=f"the prompt has {BLOCK + 1} tokens, the block {BLOCK}.*overflow window"):
+        engine.stream(prompt, SamplingParams(overflow="stop"))  # at once, not with the first token
+
+
+# Prompts
+
+
+def test_an_empty_prompt_starts_from_the_beginning_of_text() -> None:
+    _, engine = tiny()
+    prompt = engine.prompt("")
+    assert (prompt.text, prompt.ids) == ("", (engine.config.bos_token_id,))
+    for seed in range(8):
+        params = SamplingParams(temperature=1.0, seed=seed, max_words=3, ignore_eos=True)
+        text = engine.complete("", params).text
+        assert len(text.split()) == 3
+        assert engine.complete(END_OF_TEXT, params).text == text, "it is the same token, and no word of the prompt"
+
+
+def test_a_model_without_a_first_token_asks_for_a_prompt() -> None:
+    _, engine = tiny(bos_token_id=None, eos_token_id=None)
+    engine.eos = None
+    with pytest.raises(UsageError, match="give a prompt of at least one character"):
+        engine.prompt("")
+
+
+def test_bos_and_eos_may_differ() -> None:
+    _, engine = tiny(bos_token_id=3)
+    assert engine.prompt("").ids == (3,)
+
+
+def test_unknown_characters_are_reported_and_replaced() -> None:
+    _, engine = tiny()
+    prompt = engine.prompt("a😀ché")
+    assert prompt.text == "ache"
+    assert prompt.ids == tuple(engine.tokenizer.encode("ache").tolist())
+    assert [(u.character, u.position, u.replacement) for u in prompt.unknown] == [("😀", 1, ""), ("é", 4, "e")]
+    assert engine.prompt("😀").ids == (engine.config.bos_token_id,), "nothing is left: as an empty prompt"
+    with pytest.raises(InkhornError, match="GRINNING FACE"):
+        engine.prompt("a😀", "error")
+
+
+@pytest.mark.parametrize("overflow", ["window", "exact"])
+def test_a_prompt_longer_than_the_block_is_seen_by_its_end(overflow: Overflow) -> None:
+    model, engine = tiny()
+    prompt = "cab.face bed\n" * 30 + "head"
+    params = SamplingParams(temperature=0, max_tokens=1, overflow=overflow)
+    ids = list(engine.prompt(prompt).ids)
+    seen = ids[-BLOCK:] if overflow == "exact" else ids[window_start(len(ids), BLOCK, "window") :]
+    assert tokens_of(engine, prompt, params) == [int(following(model, seen).argmax())]
+
+
+def test_ten_megabytes_of_prompt_take_no_longer_than_reading_them() -> None:
+    _, engine = tiny()
+    start = time.perf_counter()
+    text = "head cafe.\n" * 1_000_000
+    done = engine.complete(text, SamplingParams(max_tokens=5, seed=0, repetition_penalty=1.1, ignore_eos=True))
+    assert time.perf_counter() - start < 3
+    assert len(done.text) == 5
+
+
+# What may never be written
+
+
+def test_pieces_of_characters_are_never_drawn() -> None:
+    _, engine = tiny(MIXED)
+    assert engine.tokenizer.piece_ids
+    bias = dict.fromkeys(engine.tokenizer.piece_ids, 100.0)
+    params = SamplingParams(temperature=100, logit_bias=bias, max_tokens=400, seed=0, ignore_eos=True)
+    drawn = tokens_of(engine, "a", params)
+    assert not engine.tokenizer.piece_ids & set(drawn)
+    assert set(engine.tokenizer.decode(drawn)) == set(MIXED), "but every character is"
+
+
+def test_ids_beyond_the_tokenizer_are_never_drawn() -> None:
+    """Vocabularies are often padded to a round number."""
+    tokenizer = CharTokenizer(PLAIN)
+    _, engine = tiny(vocab_size=tokenizer.vocab_size + 20)
+    params = SamplingParams(temperature=100, max_tokens=300, seed=0, ignore_eos=True)
+    assert set(tokens_of(engine, "a", params)) == set(range(tokenizer.vocab_size - 1))
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused() -> None:
+    model = tiny_model(tiny_config(vocab_size=5))
+    with pytest.raises(CheckpointError, match=r"tokenizer.json has 12 tokens, the model of config.json only 5"):
+        Engine(NumpyBackend(reference_of(model)), CharTokenizer(PLAIN))
+
+
+def test_a_bias_for_a_token_that_does_not_exist_is_refused() -> None:
+    _, engine = tiny()
+    with pytest.raises(UsageError, match="this model has no token 12, its ids are 0 to 11"):
+        engine.stream(engine.prompt("a"), SamplingParams(logit_bias={12: 1.0}))
+
+
+DAMAGED = ["wte.weight", "h.1.mlp.c_fc.weight", "h.0.attn.c_attn.bias", "ln_f.weight"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", DAMAGED)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_damaged_weights_end_in_a_message(name: str, value: float, temperature: float) -> None:
+    """Not in a traceback, and without NumPy's own warnings (which pytest would turn into errors)."""
+    _, engine = tiny()
+    weights_of(engine)[name][:] = value
+    with pytest.raises(CheckpointError, match="the model's weights are damaged"):
+        engine.complete("ab", SamplingParams(temperature=temperature, max_tokens=5))
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_huge_weights_may_give_a_text_of_a_kind(name: str) -> None:
+    _, engine = tiny()
+    weights_of(engine)[name][:] = 3e38
+    with suppress(CheckpointError):
+        engine.complete("ab", SamplingParams(max_tokens=5))
+
+
+# From a folder
+
+
+def folder(path: Path, **changes: Any) -> Path:
+    model, engine = tiny(**changes)
+    save_checkpoint(path, model, engine.tokenizer)
+    return path
+
+
+def test_load_and_generate(tmp_path: Path) -> None:
+    where = folder(tmp_path / "model")
+    assert isinstance(load(where).config, ModelConfig)
+    assert load(str(where)).config == load(where).config
+    text = generate("abc", model=where, max_words=4, seed=1, ignore_eos=True)
+    assert text == load(where).complete("abc", SamplingParams(max_words=4, seed=1, ignore_eos=True)).text
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_tokens": None}, {"max_words": None, "end_at_sentence": False}])
+def test_generate_ends_without_a_limit(tmp_path: Path, limits: dict[str, Any]) -> None:
+    assert len(generate("abc", model=folder(tmp_path), seed=1, ignore_eos=True, **limits)) == 200
+
+
+def test_a_name_that_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere"):
+        load(tmp_path / "nowhere")

@@ -1,0 +1,163 @@
+"""A look inside: what is shown is what the model computes."""
+
+import base64
+import importlib.util
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.models import reference_of, tiny_config, tiny_model
+from helpers.paths import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.errors import UsageError
+from inkhorn.inference.explain import MAX_POSITIONS, Explanation, explain
+from inkhorn.inference.numpy_model import Cache, ReferenceModel, Trace, softmax
+from inkhorn.tokenizer.char import CharTokenizer
+from inkhorn.tokenizer.load import load_tokenizer
+
+TOKENIZER = CharTokenizer("abcdef .\né")
+KINDS = ["gpt2", "openai-gpt"]
+
+
+def tiny(kind: str = "gpt2", **changes: Any) -> ReferenceModel:
+    shape: dict[str, Any] = {
+        "vocab_size": TOKENIZER.vocab_size + 3,
+        "block_size": 40,
+        "model_type": kind,
+    }  # some padding
+    return reference_of(tiny_model(tiny_config(**(shape | changes))))
+
+
+def look(model: ReferenceModel, text: str, layer: int = 0) -> Explanation:
+    return explain(model, TOKENIZER, TOKENIZER.encode(text).tolist(), layer)
+
+
+def traced(model: ReferenceModel, text: str) -> tuple[Any, Trace]:
+    trace: Trace = {}
+    return model.forward(TOKENIZER.encode(text).tolist(), Cache(model.config), trace, every=True), trace
+
+
+def unpack(told: dict[str, Any], head: int, t: int) -> Any:
+    """A row of attention, as the page reads it."""
+    packed, size = np.frombuffer(base64.b64decode(told["attention"]), np.uint8), len(told["tokens"])
+    start = head * size * (size + 1) // 2 + t * (t + 1) // 2
+    row = packed[start : start + t + 1].astype(np.float64)
+    return row / row.sum()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=st.text("abcdef .\né", min_size=1, max_size=30), layer=st.integers(0, 1))
+def test_attention_adds_up_and_is_the_model_s(kind: str, text: str, layer: int) -> None:
+    model = tiny(kind)
+    told = look(model, text, layer).to_json()
+    own = traced(model, text)[1][f"h.{layer}.attn.weights"]
+    for head in range(model.config.n_head):
+        for t in range(len(text)):
+            row = unpack(told, head, t)
+            assert math.isclose(row.sum(), 1.0)
+            np.testing.assert_allclose(row, own[head, t, : t + 1], atol=2 / 255)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_lens_is_the_model_itself(kind: str) -> None:
+    model, text = tiny(kind), "abc def.\néfed"
+    logits, _ = traced(model, text)
+    odds, found = softmax(logits), look(model, text)
+    ids = TOKENIZER.encode(text)
+    np.testing.assert_array_equal(found.lens_tokens[-1], odds.argmax(-1))
+    np.testing.assert_allclose(found.lens_odds[-1], odds.max(-1), rtol=1e-6)
+    np.testing.assert_allclose(found.lens_actual[-1][:-1], odds[np.arange(len(ids) - 1), ids[1:]], rtol=1e-6)
+    np.testing.assert_allclose(found.surprise[1:], -np.log(odds[np.arange(len(ids) - 1), ids[1:]]), rtol=1e-5)
+    assert math.isnan(found.surprise[0])
+    assert found.lens_actual[-1][-1] == 0
+    assert [p for _, p in found.next] == pytest.approx(sorted(odds[-1].tolist(), reverse=True)[:10])
+
+
+def test_an_early_lens_takes_the_stream_to_the_head_at_once() -> None:
+    model, text = tiny(), "abc def."
+    _, trace = traced(model, text)
+    for depth, stream in enumerate([trace["embedding"], trace["h.0.resid"]]):
+        x = stream - stream.mean(-1, keepdims=True)
+        x = x / np.sqrt((x * x).mean(-1, keepdims=True) + model.config.layer_norm_epsilon)
+        logits = (x * model.weights["ln_f.weight"] + model.weights["ln_f.bias"]) @ model.head.T
+        np.testing.assert_array_equal(look(model, text).lens_tokens[depth], logits.argmax(-1))
+
+
+def test_the_parts_add_up_to_the_whole() -> None:
+    """The embedding and what every block adds are the last stream; the sizes told are theirs."""
+    model, text = tiny(), "abc def."
+    _, trace = traced(model, text)
+    found = look(model, text, 1)
+    stream = trace["embedding"].copy()
+    for i in range(model.config.n_layer):
+        for part in ("attn", "mlp"):
+            out = trace[f"h.{i}.{part}.out"]
+            stream += out
+            assert found.added[part][i] == pytest.approx(math.sqrt((out[-1] ** 2).mean()), rel=1e-5)
+        np.testing.assert_allclose(stream, trace[f"h.{i}.resid"], atol=1e-5)
+        np.testing.assert_allclose(found.residual[i + 1], np.sqrt((stream**2).mean(-1)), rtol=1e-4)
+    last = found.last["wte"] + found.last["wpe"]
+    np.testing.assert_allclose(last, trace["embedding"][-1], atol=1e-6)
+    np.testing.assert_array_equal(found.last["mlp"], trace["h.1.mlp.hidden"][-1])
+
+
+def test_vectors_on_the_wire_are_near() -> None:
+    found = look(tiny(), "abc def.", 1)
+    for name, told in found.to_json()["last"].items():
+        values = told["scale"] * np.frombuffer(base64.b64decode(told["data"]), np.int8)
+        np.testing.assert_allclose(values, found.last[name], atol=np.abs(found.last[name]).max() / 254 * 1.001)
+
+
+def test_only_the_end_of_a_long_text_is_looked_at() -> None:
+    text = "abcdef " * 10
+    found = look(tiny(), text)
+    assert (found.start, len(found.tokens), "".join(found.tokens)) == (30, 40, text[-40:])
+    assert found.to_json() | {"start": 0} == look(tiny(), text[-40:]).to_json()
+    wide = tiny(block_size=300)
+    assert len(look(wide, text * 5).tokens) == MAX_POSITIONS
+
+
+def test_what_cannot_be_looked_at() -> None:
+    for layer in (-1, 2):
+        with pytest.raises(UsageError, match=f"layer must be from 0 to 1, not {layer}"):
+            look(tiny(), "ab", layer)
+    with pytest.raises(UsageError, match="nothing to look at"):
+        explain(tiny(), TOKENIZER, [], 0)
+
+
+def test_a_whole_look_stays_small_on_the_wire() -> None:
+    folder = resolve_checkpoint("shakespeare")
+    tokenizer, model = load_tokenizer(folder), ReferenceModel.from_pretrained(folder)
+    ids = tokenizer.encode("To be, or not to be, that is the question:\n" * 8).tolist()
+    told = explain(model, tokenizer, ids, 3).to_json()
+    assert len(told["tokens"]) == MAX_POSITIONS
+    assert len(json.dumps(told)) < 500_000
+
+
+def test_the_page_s_example_is_true() -> None:
+    """It is made anew, and what the page has is that, but for the last bits of another machine."""
+    path = ROOT / "docs/figures/example.py"
+    spec = importlib.util.spec_from_file_location("example", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    kept = json.loads((ROOT / "src/inkhorn/web/static/example.json").read_text(encoding="utf-8"))
+    made = json.loads(json.dumps(module.make()))
+    assert kept["text"] == made["text"]
+    assert [token["text"] for token in kept["tokens"]] == [token["text"] for token in made["tokens"]]
+    for old, new in zip(kept["explanations"], made["explanations"], strict=True):
+        old, new = kept["explanations"][0] | old, made["explanations"][0] | new
+        np.testing.assert_allclose(old["surprise"][1:], new["surprise"][1:], atol=0.002)
+        np.testing.assert_allclose(old["residual"], new["residual"], atol=0.002)
+        for told in ("probs", "actual"):
+            a, b = (np.frombuffer(base64.b64decode(side["lens"][told]), np.uint8).astype(int) for side in (old, new))
+            assert np.abs(a - b).max() <= 2
+        for head in range(old["n_head"]):
+            last = len(old["tokens"]) - 1
+            np.testing.assert_allclose(unpack(old, head, last), unpack(new, head, last), atol=2 / 255)

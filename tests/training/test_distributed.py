@@ -1,0 +1,291 @@
+"""Several processes: they do what one would, whoever has which part of the model, and go on when one is killed."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import distributed_worker as worker
+
+from inkhorn.checkpoint.run_folder import RunFolder
+from inkhorn.cli.main import main
+from inkhorn.config.model import ModelConfig
+from inkhorn.config.train import TrainConfig
+from inkhorn.data.batches import BatchOrder
+from inkhorn.data.dataset import Dataset
+from inkhorn.errors import TrainingError, UsageError
+from inkhorn.hardware.device import Hardware, choose_hardware
+from inkhorn.hardware.distributed import Ranks, joined, launched, noticing_loss
+from inkhorn.model import GPT
+from inkhorn.training.hardware_plan import choose_parallel
+from inkhorn.training.memory import memory_needed
+from inkhorn.utils.records import read_lines
+
+
+def torchrun(folder: Path, task: str, *options: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "INKHORN_CACHE": str(folder / "cache"), "PYTHONWARNINGS": ""}
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options]
+    script = str(Path(worker.__file__))
+    return subprocess.run(
+        [sys.executable, *words, script, task, str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of runs of two processes."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "words.txt").write_text(worker.WORDS)
+    done = torchrun(folder, "together")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(runs: Path) -> Dataset:
+    return worker.text(runs)
+
+
+@pytest.fixture(scope="module")
+def alone(runs: Path, data: Dataset) -> Path:
+    """The folders of the same runs of one process."""
+    for optimizer in ("adamw", "muon"):
+        train = replace(worker.BASE, optimizer=optimizer)
+        worker.trainer(data, runs / f"one-{optimizer}", train).run(resume=False)
+    return runs
+
+
+def losses(run: Path, kind: str = "train/loss") -> list[float]:
+    return [line[kind] for line in read_lines(run / "metrics.jsonl") if kind in line]
+
+
+def last(run: Path) -> Path:
+    folder = RunFolder(run).latest()
+    assert folder is not None
+    return folder
+
+
+def assert_alike(run: Path, one: Path) -> None:
+    """Losses, norms, validation losses and weights are those of one process, up to rounding."""
+    for kind, count in (("train/loss", 8), ("train/grad_norm", 8), ("val/loss", 2)):
+        assert len(losses(run, kind)) == count
+        np.testing.assert_allclose(losses(run, kind), losses(one, kind), rtol=0, atol=1e-5)
+    for (name, ours), theirs in zip(
+        GPT.from_pretrained(last(run)).named_parameters(), GPT.from_pretrained(last(one)).parameters(), strict=True
+    ):
+        if not name.endswith("c_attn.bias"):  # a key's bias has no effect: its gradient is rounding
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_do_what_one_does(alone: Path, parallel: str, optimizer: str) -> None:
+    assert_alike(alone / f"{parallel}-{optimizer}", alone / f"one-{optimizer}")
+    assert (last(alone / f"{parallel}-{optimizer}") / "trainer" / "shards").is_dir() == (parallel == "fsdp")
+
+
+@pytest.mark.parametrize("run", ["fsdp-then-ddp", "ddp-then-fsdp"])
+def test_a_run_goes_on_spread_otherwise(alone: Path, run: str) -> None:
+    assert_alike(alone / run, alone / "one-muon")
+
+
+def test_a_sharded_run_goes_on_in_one_process(alone: Path, data: Dataset) -> None:
+    out = alone / "fsdp-then-one"
+    assert last(out).name == f"step-{worker.STOP:07d}"
+    worker.trainer(data, out, worker.BASE).run(resume=True)
+    assert_alike(out, alone / "one-muon")
+
+
+def test_a_killed_process_costs_nothing(runs: Path) -> None:
+    done = torchrun(runs, "killed", "--max-restarts", "2")
+    assert done.returncode == 0, done.stderr
+    assert "Going on from step 4" in done.stderr
+    assert losses(runs / "killed") == losses(runs / "whole")
+    assert (last(runs / "killed") / "model.safetensors").read_bytes() == (
+        last(runs / "whole") / "model.safetensors"
+    ).read_bytes()
+
+
+def test_a_process_started_again_resumes_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INKHORN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "words.txt").write_text(worker.WORDS)
+    words = [*worker.COMMAND, "--out", "run", "--steps", "4"]
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert main(words) == 0, "there is nothing to go on from: it begins"
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert main(words) == 2
+    assert "already holds a model" in capsys.readouterr().err
+    monkeypatch.setenv("RANK", "1")
+    assert main(words) == 2
+    assert capsys.readouterr().err == "", "the first process says what is wrong"
+    monkeypatch.delenv("RANK")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert main([*words, "--steps", "5"]) == 0
+    assert "Going on from step 4" in capsys.readouterr().err
+
+
+# Shares
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "grad_accum", "count", "share"),
+    [(8, 60, 1, (8, 60)), (8, 60, 8, (6, 10)), (8, 60, 4, (8, 15)), (16, 1, 2, (8, 1)), (16, 1, 16, (1, 1))],
+)
+def test_a_step_has_the_same_rows_however_many_take_them(
+    batch_size: int, grad_accum: int, count: int, share: tuple[int, int]
+) -> None:
+    ids = np.arange(20_000)
+    one = BatchOrder(ids, batch_size, 4, 7)
+    rows, passes = share
+    order = BatchOrder(ids, rows, 4, 7)
+    for step in (0, 3):
+        expected = [row for i in range(grad_accum) for row in one.batch(step * grad_accum + i)]
+        taken = []
+        for rank in range(count):
+            assert Ranks(rank, count).share(batch_size, grad_accum) == share
+            taken += [row for i in range(passes) for row in order.batch((step * count + rank) * passes + i)]
+        np.testing.assert_array_equal(taken, expected)
+
+
+def test_rows_that_cannot_be_shared_out() -> None:
+    with pytest.raises(UsageError, match="--batch-size 8 times --grad-accum 2 = 16 rows, which 3 processes"):
+        Ranks(0, 3).share(8, 2)
+
+
+def test_dropout_differs_from_process_to_process_and_comes_again() -> None:
+    def drawn(rank: int, step: int, count: int = 2) -> list[float]:
+        Ranks(rank, count).draw(7, step)
+        return torch.rand(3).tolist()
+
+    several = [drawn(0, 0), drawn(1, 0), drawn(0, 1), drawn(1, 1)]
+    assert len({tuple(numbers) for numbers in several}) == 4
+    assert [drawn(0, 0), drawn(1, 0), drawn(0, 1), drawn(1, 1)] == several
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    Ranks().draw(7, 0)
+    assert torch.equal(torch.get_rng_state(), before), "one process has numbers of its own, which are kept"
+
+
+# What is chosen, and what it takes
+
+BIG = ModelConfig(vocab_size=50_257, block_size=1024, n_layer=12, n_head=12, n_embd=768)
+TWO = Ranks(0, 2, local_count=2)
+ALONE_CPU = Hardware(torch.device("cpu"), torch.bfloat16, False, ())
+
+
+class Agreeing(Ranks):
+    """Two processes that always say the same: nothing is sent."""
+
+    def largest(self, value: int) -> int:
+        return value
+
+
+def test_fsdp_is_for_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = replace(ALONE_CPU, ranks=Agreeing(0, 2, local_count=2))
+    train = TrainConfig(batch_size=2)
+    whole = sum(memory_needed(BIG, 1, pair, train).values())
+
+    def chosen(free: float, train: TrainConfig = train, hardware: Hardware = pair) -> tuple[bool, str]:
+        monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device: free)
+        found = choose_parallel(BIG, train, hardware)
+        return found.sharded, found.reasons[-1] if found.reasons else ""
+
+    assert chosen(4 * whole) == (False, "parallel ddp (each has the whole model): it fits")
+    assert chosen(2 * whole)[0], "two on a machine have half of its memory each"
+    assert "would hardly fit" in chosen(2 * whole)[1]
+    assert not chosen(2 * whole, replace(train, parallel="ddp"))[0]
+    assert chosen(9 * whole, replace(train, parallel="fsdp"))[0]
+    assert not chosen(whole / 9, replace(train, lora_rank=4))[0]
+    assert chosen(1.0, hardware=ALONE_CPU) == (False, "")
+    assert "there is one process" in chosen(1.0, replace(train, parallel="fsdp"), ALONE_CPU)[1]
+    with pytest.raises(UsageError, match="cannot share out equally"):
+        chosen(whole, TrainConfig(batch_size=3))
+    with pytest.raises(UsageError, match="LoRA"):
+        TrainConfig(lora_rank=4, parallel="fsdp")
+
+
+def test_what_a_share_of_the_model_takes() -> None:
+    train = TrainConfig(optimizer="adamw")
+    one, two, eight = (
+        memory_needed(BIG, 1, replace(ALONE_CPU, ranks=Ranks(0, count), sharded=count > 1), train)
+        for count in (1, 2, 8)
+    )
+    parameters = 4 * BIG.num_parameters
+    assert one["weights"] == one["gradients"] == one["optimizer"] / 2 == parameters
+    for name in ("weights", "gradients", "optimizer"):
+        assert (two[name], eight[name]) == (one[name] / 2, one[name] / 8)
+    assert 0 < two["gathered weights and gradients"] == eight["gathered weights and gradients"] < 2 * parameters
+    assert sum(one.values()) > sum(two.values()) > sum(eight.values())
+    adapted = memory_needed(BIG, 1, ALONE_CPU, replace(train, lora_rank=8))
+    count = sum(p.numel() for p in _adapters(8))
+    assert (adapted["weights"], adapted["gradients"], adapted["optimizer"]) == (parameters, 4 * count, 8 * count)
+
+
+def _adapters(rank: int) -> list[torch.nn.Parameter]:
+    """What LoRA trains of BIG."""
+    from inkhorn.training.lora import add_adapters
+
+    with torch.device("meta"):
+        model = add_adapters(GPT(BIG), rank, 1.0)
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    with pytest.raises(UsageError, match="2 processes were started here, on a machine with 1 GPUs"):
+        choose_hardware(TrainConfig(), TWO)
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = list[int]()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    assert choose_hardware(TrainConfig(), Ranks(3, 4, 1, 2)).device == torch.device("cuda", 1)
+    assert taken == [1]
+
+
+# Being several
+
+
+def test_without_torchrun_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert not launched()
+    with joined(cuda=False) as ranks:
+        assert (ranks.count, ranks.leads, ranks.any(True), ranks.any(False), ranks.largest(3)) == (
+            1,
+            True,
+            True,
+            False,
+            3,
+        )
+        assert ranks.in_turn(lambda: 5) == 5
+        values = torch.rand(2)
+        assert ranks.sums(values) is values
+
+
+def test_losing_another_process_is_told_and_other_errors_are_left_alone() -> None:
+    lost = RuntimeError("[third_party/gloo/pair.cc:553] Connection closed by peer [127.0.0.1]:1")
+    with pytest.raises(TrainingError, match="another of the 2 processes has ended"), noticing_loss(2):
+        raise lost
+    for count, error in ((1, lost), (2, RuntimeError("mat1 and mat2 cannot be multiplied"))):
+        with pytest.raises(RuntimeError) as raised, noticing_loss(count):
+            raise error
+        assert raised.value is error

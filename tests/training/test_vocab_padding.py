@@ -1,0 +1,120 @@
+"""A padded vocabulary: in training alone, and no folder, loss or sample ever shows it."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import distributed_worker as worker
+from helpers.models import tiny_config, tiny_model
+
+from inkhorn.checkpoint.run_folder import RunFolder
+from inkhorn.config.recipes import RECIPES
+from inkhorn.config.train import TrainConfig
+from inkhorn.data.dataset import Dataset
+from inkhorn.errors import CheckpointError
+from inkhorn.evaluation.loss import split_loss
+from inkhorn.hardware.device import Hardware
+from inkhorn.model import GPT
+from inkhorn.training.state import TrainState, new_state
+from inkhorn.training.vocab_padding import TABLES, fill, padded, plain
+from inkhorn.utils.records import read_lines
+
+CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
+IDS = torch.arange(10)[None] % 17
+PLAIN = replace(worker.BASE, steps=6, grad_accum=1, save_every=2, eval_every=6, ema_decay=0.0, dropout=0.1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return worker.text(tmp_path_factory.mktemp("cache"))
+
+
+def test_rounded_up() -> None:
+    config = tiny_config()
+    assert [padded(config, multiple).vocab_size for multiple in (0, 1, 8, 17, 128)] == [17, 17, 24, 17, 128]
+    gpt2 = RECIPES["gpt2"]()
+    assert padded(gpt2.shape.config(50_257), gpt2.train.pad_vocab).vocab_size == 50_304
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+def test_there_and_back(kind: str, tied: bool) -> None:
+    model = tiny_model(tiny_config(model_type=kind, tie_word_embeddings=tied))
+    wide = GPT(padded(model.config, 8)).eval()
+    fill(wide, model)
+    logits = wide(IDS)[0]
+    assert logits.shape == (1, 10, 24)
+    torch.testing.assert_close(logits[..., :17], model(IDS)[0])
+    # The rows beyond have the mean logit, so no more of the odds than their share of the vocabulary.
+    assert logits.softmax(-1)[..., 17:].sum(-1).max() <= 7 / 24 + 1e-6
+    before = torch.get_rng_state()
+    narrow = plain(wide, model.config)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(narrow.parameters(), model.parameters(), strict=True))
+    assert (narrow.lm_head.weight is narrow.wte.weight) == tied
+    torch.testing.assert_close(narrow(IDS)[0], model(IDS)[0], rtol=0, atol=0)
+    assert plain(model, model.config) is model
+
+
+def test_it_begins_with_given_weights_as_they_are(data: Dataset, tmp_path: Path) -> None:
+    run = worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab=0)).run(resume=False)
+    best = RunFolder(tmp_path).latest()
+    state = new_state(run.config, replace(PLAIN, pad_vocab=64), CPU, str(best))
+    assert state.model.config.vocab_size == 64 > run.config.vocab_size
+    assert split_loss(state.shipped, data.val, CPU) == split_loss(run.model, data.val, CPU)
+    rows = torch.from_numpy(data.val[:17].astype("int64"))[None]
+    wide, narrow = (model(rows[:, :-1], rows[:, 1:])[1].item() for model in (state.model.eval(), run.model.eval()))
+    assert narrow < wide <= narrow + math.log(64 / run.config.vocab_size)
+
+
+CASES = [{}, {"ema_decay": 0.9}, {"optimizer": "adamw"}, {"lora_rank": 2}, {"lora_rank": 2, "ema_decay": 0.9}]
+
+
+@pytest.mark.parametrize("changes", CASES)
+def test_a_padded_run_resumes_bit_for_bit_and_ships_what_it_is_of(
+    data: Dataset, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    train: TrainConfig = replace(PLAIN, **changes)  # type: ignore[arg-type]
+
+    def run(name: str, steps: int) -> TrainState:
+        trainer = worker.trainer(data, tmp_path / name, train)
+        state = trainer.start(resume=name == "cut")
+        if name == "cut" and state.step == 0:
+            from inkhorn.training.signals import Interrupt
+
+            while state.step < steps:
+                state = trainer._until_pause(state, Interrupt())
+            return state
+        return trainer.go_on(state)
+
+    whole = run("whole", 6)
+    run("cut", 4)
+    torch.manual_seed(1)
+    assert not any("val/loss" in line for line in read_lines(tmp_path / "cut" / "metrics.jsonl"))
+    resumed = run("cut", 6)
+    assert whole.model.config.vocab_size == 24
+    for name in TABLES[:1]:
+        assert whole.model.get_parameter(name).shape[0] == 24
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True))
+    folder = RunFolder(tmp_path / "whole").best()
+    assert folder is not None
+    saved = GPT.from_pretrained(folder)
+    assert saved.config.vocab_size == data.tokenizer.vocab_size == 20
+    assert split_loss(saved, data.val, CPU) == pytest.approx(whole.best_loss, abs=1e-6)
+
+
+def test_another_padding_is_refused(data: Dataset, tmp_path: Path) -> None:
+    worker.trainer(data, tmp_path, PLAIN).run(resume=False)
+    with pytest.raises(CheckpointError, match="was trained with --pad-vocab 8: keep it"):
+        worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab=64)).run(resume=True)
+    assert worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab=12, steps=7)).run(resume=True).step == 7
+
+
+def test_what_is_no_token_is_learnt_away(data: Dataset, tmp_path: Path) -> None:
+    state = worker.trainer(data, tmp_path, replace(PLAIN, steps=40, save_every=40, eval_every=40)).run(resume=False)
+    rows = torch.from_numpy(data.val[:17].astype("int64"))[None]
+    odds = state.model.eval()(rows[:, :-1])[0].softmax(-1)
+    missing = odds[..., data.tokenizer.vocab_size :].sum(-1).mean()
+    assert missing < 4 / 24 / 4, "they began with 4 / 24 of the odds"
