@@ -1,41 +1,55 @@
-# Each target works alone on a clean clone: it makes .venv and installs what it needs, at the versions in constraints.txt.
+# Each target works alone in a fresh clone. It creates .venv and installs what it needs, at the versions in constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
 KERNEL := CMakeLists.txt $(wildcard native/*)
+CXX_FILES := $(wildcard native/*.h native/*.hpp native/*.cpp native/*/*.cpp)
+NOT_IN_TEST := slow or ray or notebook or fuzz or qemu
+PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint sanitize train clean
+.PHONY: help demo lint format test test-all sanitize train clean
 
-help:  ## show this list
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+help:  ## list the targets
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Inkhorn needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
 
-# The stamps say for which files an installation was made, so that a second call starts at once.
-.venv/light: pyproject.toml constraints.txt $(KERNEL) | $(BIN)/python
+# The stamps record which files an installation was made from, so that a second call starts at once.
+.venv/serve: pyproject.toml constraints.txt $(KERNEL) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve]'
 	@touch $@
 
-.venv/full: pyproject.toml constraints.txt $(KERNEL) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $@ .venv/light
+.venv/dev: pyproject.toml constraints.txt $(KERNEL) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]' --group dev
+	@touch $@ .venv/serve
 
-demo: .venv/light  ## write some Shakespeare with the shipped model
+demo: .venv/serve  ## generate some Shakespeare with the shipped model; installs no torch
 	@$(BIN)/inkhorn generate "ROMEO:" --words 120
 
-lint: .venv/full  ## check style and types
+lint: .venv/dev  ## check style, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+	$(BIN)/codespell
 
-test: lint  ## check style and types, and run every test
-	$(BIN)/pytest
+format: .venv/dev  ## format the Python and C++ sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
 
-# Each is a build of its own. The driver sends the kernel random shapes and requests, and checks what it gives.
-sanitize: $(BIN)/python  ## run the kernel under the sanitizers of addresses, undefined behaviour and threads
+test: lint  ## lint, then run the tests that finish in minutes
+	$(BIN)/pytest -n auto --dist loadfile -m 'not ($(NOT_IN_TEST))' $(PYTEST_ARGS)
+
+test-all: lint  ## lint, then run every test
+	$(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+# Separate builds. The fuzzer calls the kernel with random shapes and requests and checks the results.
+sanitize: $(BIN)/python  ## run the kernel under the address, undefined-behaviour and thread sanitizers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt cmake ninja
 	@for kind in address,undefined thread; do \
 	  $(BIN)/cmake -S . -B build/sanitize-$$kind -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
@@ -43,8 +57,8 @@ sanitize: $(BIN)/python  ## run the kernel under the sanitizers of addresses, un
 	  $(BIN)/cmake --build build/sanitize-$$kind && build/sanitize-$$kind/driver 300 || exit 1; \
 	done
 
-train: .venv/full  ## train a small model for half a minute
+train: .venv/dev  ## train a small model in half a minute
 	$(BIN)/inkhorn train small
 
-clean:  ## remove the installation and caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+clean:  ## remove the installation and all caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist node_modules

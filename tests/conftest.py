@@ -1,10 +1,29 @@
-"""Settings of every test: no network, the same examples each time."""
+"""Settings of every test: offline, the same hypothesis examples each time, and no silent skips in CI."""
 
 import os
+from collections.abc import Generator
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports transformers
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("inkhorn", derandomize=True, deadline=None, database=None, print_blob=False)
 settings.load_profile("inkhorn")
+
+ALLOWED_SKIPS = ("not on this machine:", "test data missing:")
+"""Skip reasons that begin like this name hardware, an operating system or data files, not a missing tool."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With INKHORN_NO_SKIPS=1, as in CI, fail a test that is skipped for a missing tool or file."""
+    report = yield
+    if os.environ.get("INKHORN_NO_SKIPS") == "1" and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if not reason.removeprefix("Skipped: ").startswith(ALLOWED_SKIPS):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} was skipped, which INKHORN_NO_SKIPS forbids: {reason}"
+    return report

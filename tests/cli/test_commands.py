@@ -171,7 +171,7 @@ def test_the_checkpoint_writes_in_transformers_with_its_own_defaults() -> None:
 )
 def test_bad_requests_are_named(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     if message == "no such device" and torch.cuda.is_available():
-        pytest.skip("there is such a device here")
+        pytest.skip("not on this machine: it has a GPU")
     Path("empty.txt").write_text("")
     Path("binary.txt").write_bytes(b"\x7fELF\0\0\1\2" * 100)
     Path("short.txt").write_text("To be.")

@@ -520,7 +520,7 @@ def test_python_m_inkhorn(model: Path) -> None:
     assert len(done.stdout) >= 6
 
 
-@pytest.mark.skipif(os.name != "posix", reason="POSIX pipes and signals")
+@pytest.mark.skipif(os.name != "posix", reason="not on this machine: POSIX pipes and signals")
 @pytest.mark.parametrize("options", [["--max-tokens", "5"], ["--json", "--max-tokens", "5"], ["--num-samples", "3"]])
 def test_a_reader_that_has_gone_is_no_error(model: Path, options: list[str]) -> None:
     """As in `inkhorn ROMEO: | head -c 1`: the end comes without a word."""
@@ -533,14 +533,14 @@ def test_a_reader_that_has_gone_is_no_error(model: Path, options: list[str]) -> 
     assert (done.code, done.err) == (0, "")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's device that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="not on this machine: /dev/full")
 def test_output_to_a_full_disk(model: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = outside("ab", "--max-tokens", "5", "--model", str(model), stdout=full)
     assert (done.code, done.err) == (1, "inkhorn: cannot write: No space left on device\n")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="POSIX pipes and signals")
+@pytest.mark.skipif(os.name != "posix", reason="not on this machine: POSIX pipes and signals")
 def test_ctrl_c(model: Path) -> None:
     options = ["ab", "--max-tokens", "1000000000", "--ignore-eos", "--model", str(model)]
     # Where the tests run in the background the signal is ignored, and a child would inherit that.
@@ -559,7 +559,7 @@ def test_ctrl_c(model: Path) -> None:
     assert err == b"\ninkhorn: interrupted\n"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="closes a file descriptor")
+@pytest.mark.skipif(os.name != "posix", reason="not on this machine: POSIX file descriptors")
 def test_without_standard_input(model: Path) -> None:
     close = "import os; os.close(0); sys.stdin = None"
     done = outside("--max-tokens", "5", "--ignore-eos", "--model", str(model), python=close)

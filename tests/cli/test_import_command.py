@@ -104,7 +104,7 @@ def test_vocab_json_and_merges_become_a_tokenizer() -> None:
     assert load_tokenizer(Path("ours")).eos_id == 299
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="OpenAI's tokenizer files are not at hand")
+@pytest.mark.skipif(not DATA.is_dir(), reason="test data missing: OpenAI's tokenizer files")
 def test_gpt1_with_its_own_vocabulary(capsys: pytest.CaptureFixture[str]) -> None:
     OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=40478, **HF)).save_pretrained("openai-gpt-tiny")
     shutil.copy(DATA / "gpt1-bpe" / "encoder_bpe_40000.json", "openai-gpt-tiny/vocab.json")
@@ -278,7 +278,7 @@ print(peak() - before, Path("ours/model.safetensors").stat().st_size)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="not on this machine: no /proc")
 def test_no_more_than_its_own_size_in_memory() -> None:
     config = ModelConfig(vocab_size=64, n_layer=24, n_head=4, n_embd=256)  # 76 MB, each tensor a hundredth of it
     save_file({n: t.clone() for n, t in GPT(config).state_dict().items() if n != "lm_head.weight"}, "big.safetensors")

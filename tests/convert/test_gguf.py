@@ -167,6 +167,7 @@ def greedy(model: GPT, ids: list[int], new: int) -> list[int]:
     return idx[0, len(ids) :].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["f32", "f16"])
 @pytest.mark.parametrize("name", ["bpe", "characters"])
 @pytest.mark.parametrize("tied", [True, False])
@@ -188,6 +189,7 @@ def test_llama_cpp_reads_and_writes_the_same(llama: Any, kind: Any, name: str, t
     assert compared > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
 def test_llama_cpp_writes_shakespeare(
     llama: Any, kind: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]

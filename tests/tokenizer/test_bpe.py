@@ -139,7 +139,7 @@ def test_training_on_learnt_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def openai_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if not (DATA / "gpt2-bpe").is_dir():
-        pytest.skip("OPENAI'S TOKENIZER FILES ARE NOT AT HAND: set INKHORN_TEST_DATA to the folder that has them")
+        pytest.skip("test data missing: set INKHORN_TEST_DATA to the folder with OpenAI's tokenizer files")
     (tmp_path / "vocabularies").mkdir()
     for file in [*(DATA / "gpt2-bpe").iterdir(), *(DATA / "gpt1-bpe").iterdir()]:
         shutil.copyfile(file, tmp_path / "vocabularies" / file.name)

@@ -35,7 +35,7 @@ HARD = {
 ALPHABET = "aB'sтé\u0301日😀\u200d\ufe0f1½٣ \t\n\r\0\u00a0\u3000-_.,<|>"
 
 pytestmark = pytest.mark.skipif(
-    not GPT2[0].is_file(), reason="OPENAI'S TOKENIZER FILES ARE NOT AT HAND: set INKHORN_TEST_DATA to their folder"
+    not GPT2[0].is_file(), reason="test data missing: set INKHORN_TEST_DATA to the folder with OpenAI's tokenizer files"
 )
 
 
@@ -143,7 +143,7 @@ def test_gpt_1_s_words_are_as_by_the_rule(text: str) -> None:
 def test_real_text_is_as_by_the_rule_and_in_transformers() -> None:
     path = DATA / "eval" / "lambada_test.jsonl"
     if not path.is_file():
-        pytest.skip("LAMBADA IS NOT AT HAND")
+        pytest.skip("test data missing: LAMBADA")
     with path.open(encoding="utf-8") as lines:
         passages = [json.loads(line)["text"] for _, line in zip(range(400), lines, strict=False)]
     text = "\n\n".join(passages)
