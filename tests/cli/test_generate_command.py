@@ -333,22 +333,22 @@ def test_a_runs_folder_is_a_model(run: Run, model: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("--temperature", "-1"), "temperature must be a number from 0 to 100 (0 is greedy), not -1"),
-        (("-t", "nan"), "temperature must be a number from 0 to 100 (0 is greedy), not nan"),
+        (("--temperature", "-1"), "temperature must be between 0 and 100, not -1"),
+        (("-t", "nan"), "temperature must be between 0 and 100, not nan"),
         (("--temperature", "warm"), "warm"),
-        (("--top-p", "0"), "top_p must be above 0 (1 keeps every token)"),
-        (("--top-p", "1.5"), "top_p must be a number from 0 to 1"),
-        (("--top-k", "-3"), "top_k must be a whole number, 0 (keep all) or more, not -3"),
-        (("--min-p", "2"), "min_p must be a number from 0 to 1"),
-        (("--words", "0"), "max_words must be a whole number, at least 1, not 0"),
+        (("--top-p", "0"), "top_p must be greater than 0 and at most 1, not 0.0"),
+        (("--top-p", "1.5"), "top_p must be greater than 0 and at most 1"),
+        (("--top-k", "-3"), "top_k must be at least 0, not -3"),
+        (("--min-p", "2"), "min_p must be between 0 and 1"),
+        (("--words", "0"), "max_words must be at least 1, not 0"),
         (("--max-tokens", "2.5"), "2.5"),
-        (("--seed", "-1"), "seed must be a whole number, from 0 to 2**64 - 1, not -1"),
-        (("--stop", ""), "a stop string must not be empty"),
+        (("--seed", "-1"), "seed must be between 0 and 18446744073709551615, not -1"),
+        (("--stop", ""), "stop must not contain an empty string"),
         (("--num-samples", "0"), "--num-samples must be at least 1, not 0"),
         (("--quantize", "int6"), "int6"),
         (("--threads", "0"), "threads"),
         (("--logit-bias", "99", "1"), "this model has no token 99"),
-        (("--overflow", "slide"), "window"),
+        (("--context-overflow", "slide"), "shift"),
         (("--temprature", "1"), "--temperature"),
         (("--unheard-of",), "--unheard-of"),
     ],
@@ -361,7 +361,7 @@ def test_options_outside_their_limits(run: Run, argv: tuple[str, ...], message: 
 
 
 def test_a_value_out_of_range_is_one_line(run: Run) -> None:
-    told = "temperature must be a number from 0 to 100 (0 is greedy), not nan"
+    told = "temperature must be between 0 and 100, not nan"
     assert run("generate", "ab", "-t", "nan") == Result(2, "", f"inkhorn: {told} (see inkhorn generate --help)\n")
     told = "dropout must be in [0, 1), not 1.5"
     done = run("train", "test", "--dropout", "1.5", use=None)
@@ -370,13 +370,13 @@ def test_a_value_out_of_range_is_one_line(run: Run) -> None:
 
 @pytest.mark.parametrize("limit", ["max_tokens", "max_words"])
 def test_a_limit_of_0_is_refused_in_python_too(model: Path, limit: str) -> None:
-    with pytest.raises(UsageError, match=f"{limit} must be a whole number, at least 1, not 0"):
+    with pytest.raises(UsageError, match=f"{limit} must be at least 1, not 0"):
         generate("ab", model, **{limit: 0})
     assert len(generate("ab", model, ignore_eos=True, **{limit: None})) == 200
 
 
 def test_a_prompt_that_does_not_fit_writes_nothing(run: Run) -> None:
-    done = run("a" * 13, "--overflow", "stop")
+    done = run("a" * 13, "--context-overflow", "stop")
     assert (done.code, done.out) == (2, "")
     assert "the prompt has 13 tokens, the block 12" in done.err
 
@@ -480,10 +480,10 @@ def test_help_and_version(run: Run) -> None:
     long = run("generate", "--help", use=None)
     assert long.code == 0
     text = " ".join(re.sub(r"[─│╭╮╰╯]", " ", long.out).split())
-    assert "-t FLOAT, --temperature FLOAT 0 takes the likeliest token each time" in text
+    assert "-t FLOAT, --temperature FLOAT softmax temperature: 0 is greedy decoding" in text
     assert "-m STR, --model STR a shipped" in text
     assert f"--words INT, --max-words INT stop after this many words (default: {DEFAULT_WORDS} where" in text
-    assert f"-n INT, --max-tokens INT write at most this many tokens (default: {DEFAULT_TOKENS} where" in text
+    assert f"-n INT, --max-tokens INT maximum number of tokens to generate (default: {DEFAULT_TOKENS} where" in text
     assert "[OPTIONS] [PROMPT]" in text
     assert "{None}" not in text
 

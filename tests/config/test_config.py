@@ -227,11 +227,11 @@ def test_configs_are_frozen_and_keyword_only(value: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "offenders"),
     [
-        ({"temperature": -1}, ("temperature", "-1", "0 is greedy")),
+        ({"temperature": -1}, ("temperature", "-1", "between 0 and 100")),
         ({"temperature": math.nan}, ("temperature", "nan")),
         ({"temperature": math.inf}, ("temperature", "inf")),
         ({"temperature": "hot"}, ("temperature", "hot")),
-        ({"top_p": 0.0}, ("top_p", "temperature 0")),
+        ({"top_p": 0.0}, ("top_p", "greater than 0")),
         ({"top_p": 1.01}, ("top_p", "1.01")),
         ({"top_p": math.nan}, ("top_p", "nan")),
         ({"min_p": -0.1}, ("min_p", "-0.1")),
@@ -247,9 +247,9 @@ def test_configs_are_frozen_and_keyword_only(value: Any) -> None:
         ({"seed": 2**64}, ("seed", str(2**64))),
         ({"max_tokens": 0}, ("max_tokens", "0")),
         ({"max_words": -5}, ("max_words", "-5")),
-        ({"stop": ("a", "")}, ("stop string", "empty")),
+        ({"stop": ("a", "")}, ("stop", "empty")),
         ({"stop": "THE END"}, ("stop", "'THE END'")),
-        ({"overflow": "slide"}, ("overflow", "window, exact, stop")),
+        ({"context_overflow": "slide"}, ("context_overflow", "shift, recompute, stop")),
     ],
 )
 def test_sampling_limits_name_the_offending_number(changes: dict[str, Any], offenders: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ import torch
 from helpers.models import reference_of, save_checkpoint, tiny_config, tiny_model
 
 from inkhorn.config.model import ModelConfig
-from inkhorn.config.sampling import Overflow, SamplingParams
+from inkhorn.config.sampling import ContextOverflow, SamplingParams
 from inkhorn.errors import CheckpointError, InkhornError, UsageError
 from inkhorn.inference.backends import native_bindings
 from inkhorn.inference.backends.base import Backend
@@ -26,7 +26,7 @@ from inkhorn.tokenizer.char import CharTokenizer
 PLAIN = "abcdefgh .\n"
 MIXED = PLAIN + "éß日本😀"
 BLOCK = 12
-POLICIES = get_args(Overflow)
+POLICIES = get_args(ContextOverflow)
 
 
 def tiny(alphabet: str = PLAIN, seed: int = 0, slots: int = 8, **changes: Any) -> tuple[GPT, Engine]:
@@ -70,7 +70,7 @@ def test_greedy_exact_is_the_naive_generate(kind: str, prompt: str) -> None:
         engine = Engine(NumpyBackend(reference_of(model)), engine.tokenizer)
         start = engine.prompt(prompt).ids
         steps = 5 * BLOCK
-        drawn = tokens_of(engine, prompt, SamplingParams(temperature=0, max_tokens=steps, overflow="exact"))
+        drawn = tokens_of(engine, prompt, SamplingParams(temperature=0, max_tokens=steps, context_overflow="recompute"))
         naive = model.generate(torch.tensor([start]), steps, temperature=0)[0].tolist()
         for position, token in enumerate(drawn, start=len(start)):
             second, best = np.sort(following(model, naive[:position][-BLOCK:]))[-2:]
@@ -81,10 +81,10 @@ def test_greedy_exact_is_the_naive_generate(kind: str, prompt: str) -> None:
     assert compared > 2 * BLOCK, "these models end or tie too early to show anything"
 
 
-@pytest.mark.parametrize("overflow", POLICIES)
-def test_within_the_block_all_policies_write_what_torch_writes(overflow: Overflow) -> None:
+@pytest.mark.parametrize("context_overflow", POLICIES)
+def test_within_the_block_all_policies_write_what_torch_writes(context_overflow: ContextOverflow) -> None:
     model, engine = tiny(seed=3)
-    params = SamplingParams(temperature=0, max_tokens=BLOCK - 3, overflow=overflow, ignore_eos=True)
+    params = SamplingParams(temperature=0, max_tokens=BLOCK - 3, context_overflow=context_overflow, ignore_eos=True)
     drawn = tokens_of(engine, "abcd", params)
     ids = list(engine.prompt("abcd").ids)
     for token in drawn:
@@ -109,23 +109,27 @@ class Watched(ReferenceModel):
         return logits
 
 
-@pytest.mark.parametrize("overflow", ["window", "exact"])
+@pytest.mark.parametrize("context_overflow", ["shift", "recompute"])
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 12])
 @pytest.mark.parametrize("prompt", ["ab", "hade. " * 5])
-def test_every_token_is_drawn_from_what_torch_sees_in_the_window(overflow: Overflow, block: int, prompt: str) -> None:
+def test_every_token_is_drawn_from_what_torch_sees_in_the_window(
+    context_overflow: ContextOverflow, block: int, prompt: str
+) -> None:
     model, engine = tiny(block_size=block)
     reference = reference_of(model)
     watching = Watched(reference.config, reference.weights)
     watching.seen = []
     watched = Engine(NumpyBackend(watching), engine.tokenizer)
-    params = SamplingParams(temperature=1.0, seed=1, max_tokens=4 * block + 5, overflow=overflow, ignore_eos=True)
+    params = SamplingParams(
+        temperature=1.0, seed=1, max_tokens=4 * block + 5, context_overflow=context_overflow, ignore_eos=True
+    )
     drawn = tokens_of(watched, prompt, params)
     assert len(drawn) == 4 * block + 5
     ids, start = list(watched.prompt(prompt).ids), 0
     sampler = Sampler(params, 0, ids, {watched.eos or 0})
     for token, logits in zip(drawn, watching.seen, strict=True):
         while len(ids) - start > block:  # full: half of it goes, or the first token
-            start += max(1, block // 2) if overflow == "window" else 1
+            start += max(1, block // 2) if context_overflow == "shift" else 1
         expected = following(model, ids[start:])
         np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5)
         assert token == sampler.draw(expected, len(ids))
@@ -133,13 +137,13 @@ def test_every_token_is_drawn_from_what_torch_sees_in_the_window(overflow: Overf
 
 
 def test_window_start() -> None:
-    assert [window_start(n, 8, "window") for n in range(1, 22)] == [0] * 8 + [4] * 4 + [8] * 4 + [12] * 4 + [16]
-    assert [window_start(n, 8, "exact") for n in range(1, 12)] == [0] * 8 + [1, 2, 3]
+    assert [window_start(n, 8, "shift") for n in range(1, 22)] == [0] * 8 + [4] * 4 + [8] * 4 + [12] * 4 + [16]
+    assert [window_start(n, 8, "recompute") for n in range(1, 12)] == [0] * 8 + [1, 2, 3]
     assert [window_start(n, 8, "stop") for n in (1, 8, 9, 100)] == [0] * 4
     for block in range(1, 9):
-        for overflow in ("window", "exact"):
+        for context_overflow in ("shift", "recompute"):
             for n in range(1, 60):
-                seen = n - window_start(n, block, overflow)
+                seen = n - window_start(n, block, context_overflow)
                 assert 1 <= seen <= block
                 assert n <= block or seen > block // 2, "at least half the block is context"
 
@@ -159,13 +163,15 @@ def test_the_window_is_read_again_only_each_half_block() -> None:
     assert sizes == [1] * 12 + ([BLOCK] + [1] * 6) * 3, "a chunk is filled up to its full size"
 
 
-@pytest.mark.parametrize("overflow", ["window", "exact"])
+@pytest.mark.parametrize("context_overflow", ["shift", "recompute"])
 @pytest.mark.parametrize("first", [1, 7, 12, 13, 29])
-def test_a_text_goes_on_as_if_it_had_never_been_interrupted(overflow: Overflow, first: int) -> None:
+def test_a_text_goes_on_as_if_it_had_never_been_interrupted(context_overflow: ContextOverflow, first: int) -> None:
     _, engine = tiny(MIXED)
 
     def write(prompt: str, count: int) -> str:
-        params = SamplingParams(temperature=1.0, seed=11, max_tokens=count, overflow=overflow, ignore_eos=True)
+        params = SamplingParams(
+            temperature=1.0, seed=11, max_tokens=count, context_overflow=context_overflow, ignore_eos=True
+        )
         return engine.complete(prompt, params).text
 
     prompt = "日a bé"
@@ -209,8 +215,8 @@ def test_without_a_seed_each_text_is_new() -> None:
 WAYS: list[dict[str, Any]] = [
     {"temperature": 0},
     {"temperature": 1.0},
-    {"temperature": 1.0, "overflow": "exact", "max_tokens": 60},
-    {"temperature": 1.0, "overflow": "stop"},
+    {"temperature": 1.0, "context_overflow": "recompute", "max_tokens": 60},
+    {"temperature": 1.0, "context_overflow": "stop"},
     {"temperature": 1.3, "top_k": 5, "top_p": 0.9},
     {"temperature": 1.0, "min_p": 0.05, "max_words": 7},
     {"temperature": 0.9, "repetition_penalty": 1.2},
@@ -228,7 +234,9 @@ def requests(count: int) -> list[tuple[str, SamplingParams]]:
     for i in range(count):
         way: dict[str, Any] = {"max_tokens": 30 + i % 41, "ignore_eos": True} | WAYS[i % len(WAYS)]
         start = STARTS[i % len(STARTS)]
-        found.append((start[:40] if way.get("overflow") == "stop" else start, SamplingParams(seed=i % 23, **way)))
+        found.append(
+            (start[:40] if way.get("context_overflow") == "stop" else start, SamplingParams(seed=i % 23, **way))
+        )
     return found
 
 
@@ -359,7 +367,7 @@ def test_logprobs_of_the_prompt(length: int) -> None:
     params = SamplingParams(temperature=1.0, seed=1, max_tokens=20, ignore_eos=True)
     done = engine.complete(prompt, params, logprobs=2, prompt_logprobs=True)
     assert done.text == engine.complete(prompt, params).text
-    first = window_start(length, BLOCK, "window")
+    first = window_start(length, BLOCK, "shift")
     assert len(done.prompt_logprobs) == length
     assert done.prompt_logprobs[: first + 1] == (None,) * (first + 1), "these follow nothing that the model sees"
     for place in range(first + 1, length):
@@ -447,19 +455,23 @@ def test_only_the_last_piece_has_a_reason_and_every_piece_a_token() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 5, BLOCK])
-def test_overflow_stop_ends_with_the_block(length: int) -> None:
+def test_context_overflow_stop_ends_with_the_block(length: int) -> None:
     """The token after the last position of the block can still be drawn; after that the model would not see it."""
     _, engine = tiny()
-    done = engine.complete("a" * length, SamplingParams(temperature=1.0, overflow="stop", seed=0, ignore_eos=True))
+    done = engine.complete(
+        "a" * length, SamplingParams(temperature=1.0, context_overflow="stop", seed=0, ignore_eos=True)
+    )
     assert done.tokens == len(done.text) == BLOCK - length + 1
     assert done.finish_reason == "length"
 
 
-def test_overflow_stop_refuses_a_prompt_that_does_not_fit() -> None:
+def test_context_overflow_stop_refuses_a_prompt_that_does_not_fit() -> None:
     _, engine = tiny()
     prompt = engine.prompt("a" * (BLOCK + 1))
-    with pytest.raises(UsageError, match=f"the prompt has {BLOCK + 1} tokens, the block {BLOCK}.*overflow window"):
-        engine.stream(prompt, SamplingParams(overflow="stop"))  # at once, not with the first token
+    with pytest.raises(
+        UsageError, match=f"the prompt has {BLOCK + 1} tokens, the block {BLOCK}.*context_overflow=shift"
+    ):
+        engine.stream(prompt, SamplingParams(context_overflow="stop"))  # at once, not with the first token
 
 
 # Prompts
@@ -499,13 +511,13 @@ def test_unknown_characters_are_reported_and_replaced() -> None:
         engine.prompt("a😀", "error")
 
 
-@pytest.mark.parametrize("overflow", ["window", "exact"])
-def test_a_prompt_longer_than_the_block_is_seen_by_its_end(overflow: Overflow) -> None:
+@pytest.mark.parametrize("context_overflow", ["shift", "recompute"])
+def test_a_prompt_longer_than_the_block_is_seen_by_its_end(context_overflow: ContextOverflow) -> None:
     model, engine = tiny()
     prompt = "cab.face bed\n" * 30 + "head"
-    params = SamplingParams(temperature=0, max_tokens=1, overflow=overflow)
+    params = SamplingParams(temperature=0, max_tokens=1, context_overflow=context_overflow)
     ids = list(engine.prompt(prompt).ids)
-    seen = ids[-BLOCK:] if overflow == "exact" else ids[window_start(len(ids), BLOCK, "window") :]
+    seen = ids[-BLOCK:] if context_overflow == "recompute" else ids[window_start(len(ids), BLOCK, "shift") :]
     assert tokens_of(engine, prompt, params) == [int(following(model, seen).argmax())]
 
 

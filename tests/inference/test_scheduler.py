@@ -111,7 +111,7 @@ REQUESTS = st.builds(
     request,
     PROMPTS,
     st.integers(1, 40),
-    overflow=st.sampled_from(["window", "exact"]),
+    context_overflow=st.sampled_from(["shift", "recompute"]),
     plain=st.booleans(),
     scored=st.sampled_from([False, False, True]),
 )

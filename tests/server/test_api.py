@@ -13,11 +13,13 @@ import pytest
 from fastapi.testclient import TestClient
 from helpers.server import app_client, save_tiny, serve_folder
 
+from inkhorn.config.bounds import field_specs
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import UsageError
 from inkhorn.inference.engine import Prompt
 from inkhorn.server.model_registry import Models, ServedModel
 from inkhorn.server.settings import Limits
+from inkhorn.web.settings import page_settings
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +245,7 @@ def test_what_was_ignored_is_told(client: TestClient) -> None:
         ({"prompt": "a", "logprobs": 21}, "logprobs", "20"),
         ({"prompt": "a", "stop": ["a"] * 5}, "stop", "4"),
         ({"prompt": "a", "stop": ""}, "stop", "must not be empty"),
-        ({"prompt": "a", "suffix": "end"}, "suffix", "only write forwards"),
+        ({"prompt": "a", "suffix": "end"}, "suffix", "left to right"),
         ({"prompt": "a", "n": 3, "best_of": 2}, "best_of", "below n"),
         ({"prompt": "a", "best_of": 2, "stream": True}, "best_of", "do not go together"),
         ({"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options", "needs stream"),
@@ -253,7 +255,7 @@ def test_what_was_ignored_is_told(client: TestClient) -> None:
         ({"prompt": []}, "prompt", "empty"),
         ({"prompt": [[]]}, "prompt", "empty"),
         ({"prompt": "a" * 100_001}, "prompt", "100,000 at most"),
-        ({"prompt": "a", "min_tokens": 30}, "min_tokens", "above max_tokens"),
+        ({"prompt": "a", "min_tokens": 30}, "min_tokens", "must not exceed max_tokens"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(client: TestClient, body: dict[str, Any], param: str, told: str) -> None:
@@ -468,3 +470,25 @@ def test_many_clients_at_once_get_their_own_texts(client: TestClient) -> None:
     for thread in threads:
         thread.join()
     assert [found[i] for i in range(12)] == alone
+
+
+def test_settings_of_the_page(client: TestClient) -> None:
+    sampling = client.get("/api/settings").json()["sampling"]
+    assert sampling == page_settings()["sampling"]
+    assert {"type": "number", "minimum": 0, "maximum": 2, "default": 0.8}.items() <= sampling["temperature"].items()
+
+
+def test_openapi_states_the_bounds_and_help_of_sampling_params(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    for name in ("CompletionRequest", "ChatRequest"):
+        for field, spec in field_specs(SamplingParams).items():
+            if field != "max_tokens":
+                assert schemas[name]["properties"][field]["description"] == spec.help
+        assert schemas[name]["properties"]["min_p"]["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 1}
+
+
+def test_context_overflow_stop(client: TestClient) -> None:
+    body: dict[str, Any] = {"prompt": "a" * 20, "max_tokens": 60, "ignore_eos": True, "seed": 1}
+    [choice] = complete(client, context_overflow="stop", **body)["choices"]
+    assert len(choice["text"]) < 60
+    assert choice["finish_reason"] == "length"

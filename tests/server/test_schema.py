@@ -35,6 +35,7 @@ PATHS = [
     "GET /tokenizer_info",
     "GET /v1/models",
     "GET /v1/models/{model_id}",
+    "GET /api/settings",
     "GET /health",
     "GET /health/ready",
     "GET /version",

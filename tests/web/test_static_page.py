@@ -350,7 +350,7 @@ def served(folder: Path) -> Iterator[str]:
 def test_windows_are_the_engine_s() -> None:
     lengths = list(range(1, 60))
     found = ask(*({"do": "windows", "lengths": lengths, "block": block} for block in (1, 2, 9, 16)))
-    assert found == [[window_start(length, block, "window") for length in lengths] for block in (1, 2, 9, 16)]
+    assert found == [[window_start(length, block, "shift") for length in lengths] for block in (1, 2, 9, 16)]
 
 
 def test_the_look_inside_is_the_server_s(shipped: Path) -> None:

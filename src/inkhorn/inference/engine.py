@@ -111,7 +111,7 @@ class Engine:
         request = Request(
             list(prompt.ids),
             self.config.block_size,
-            params.overflow,
+            params.context_overflow,
             params.max_tokens,
             plain=sampler.plain,
             scored=prompt_logprobs,
@@ -124,10 +124,10 @@ class Engine:
 
     def _check(self, prompt: Prompt, params: SamplingParams, logprobs: int | None) -> None:
         block, vocab = self.config.block_size, self.config.vocab_size
-        if params.overflow == "stop" and len(prompt.ids) > block:
+        if params.context_overflow == "stop" and len(prompt.ids) > block:
             raise UsageError(
-                f"the prompt has {len(prompt.ids):,} tokens, the block {block}: with overflow stop it must fit; "
-                "shorten it, or use overflow window"
+                f"the prompt has {len(prompt.ids):,} tokens, the block {block}; shorten it, "
+                "or use context_overflow=shift instead of stop"
             )
         for name, tokens in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
             for token in tokens:

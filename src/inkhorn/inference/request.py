@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from inkhorn.config.sampling import Overflow
+from inkhorn.config.sampling import ContextOverflow
 from inkhorn.inference.speculate import Lookup
 from inkhorn.inference.window import window_start
 
@@ -15,7 +15,7 @@ class Request:
     Attributes:
         ids: the prompt's tokens and those that were drawn.
         block_size: how many tokens a slot can hold.
-        overflow: what happens past that.
+        context_overflow: what happens past that.
         max_tokens: draw no more than so many.
         plain: what is drawn does not depend on counts of what was drawn, so that many steps may be one call.
         scored: the logits of every token of the prompt are wanted.
@@ -32,7 +32,7 @@ class Request:
 
     ids: list[int]
     block_size: int
-    overflow: Overflow = "window"
+    context_overflow: ContextOverflow = "shift"
     max_tokens: int | None = None
     plain: bool = True
     scored: bool = False
@@ -48,7 +48,7 @@ class Request:
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.ids)
-        self.start = window_start(len(self.ids), self.block_size, self.overflow)
+        self.start = window_start(len(self.ids), self.block_size, self.context_overflow)
 
     @property
     def pending(self) -> int:
@@ -73,11 +73,11 @@ class Request:
     @property
     def over(self) -> bool:
         """The block is full, and this text may not go past it."""
-        return self.overflow == "stop" and len(self.ids) > self.block_size
+        return self.context_overflow == "stop" and len(self.ids) > self.block_size
 
     def move_window(self) -> None:
         """Start again with an empty slot if the text has outgrown its window."""
-        start = window_start(len(self.ids), self.block_size, self.overflow)
+        start = window_start(len(self.ids), self.block_size, self.context_overflow)
         if start != self.start:
             self.start, self.filled = start, 0
 

@@ -77,7 +77,7 @@ class Writing:
         if failed:
             self._error = CheckpointError(f"the model's weights are damaged, at token {length}: {result.error}")
             self.ended = True
-        elif request.overflow == "stop" and length > request.block_size:
+        elif request.context_overflow == "stop" and length > request.block_size:
             self._pieces.append(Piece(self.stream.finish("length"), None, "length"))
             self.ended = True
         return drawn

@@ -12,7 +12,7 @@ from inkhorn.inference.outputs import Prompt
 from inkhorn.inference.stream import Handle
 from inkhorn.server.errors import ApiError, from_exception
 from inkhorn.server.model_registry import Models, ServedModel
-from inkhorn.server.schemas.requests import ChatRequest, CompletionRequest, Sampling
+from inkhorn.server.schemas.requests import SAMPLING_FIELDS, ChatRequest, CompletionRequest, SamplingRequest
 from inkhorn.server.settings import Settings
 
 DEFAULT_TOKENS, DEFAULT_CHAT_TOKENS = 16, 512
@@ -173,7 +173,9 @@ def _check_amounts(prompts: Sequence[Prompt], candidates: int, settings: Setting
     )
 
 
-def _sampling(request: Sampling, model: ServedModel, max_tokens: int, name: str, settings: Settings) -> SamplingParams:
+def _sampling(
+    request: SamplingRequest, model: ServedModel, max_tokens: int, name: str, settings: Settings
+) -> SamplingParams:
     most = settings.limits.max_tokens
     _require(max_tokens <= most, name, f"{name} is {max_tokens:,}, this server writes at most {most:,} for a text")
     bias = {}
@@ -186,38 +188,25 @@ def _sampling(request: Sampling, model: ServedModel, max_tokens: int, name: str,
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     _require("" not in stop, "stop", "stop: a stop string must not be empty")
 
-    def given(value: Any, default: Any) -> Any:
-        return default if value is None else value
-
+    values = {name: value for name in SAMPLING_FIELDS if (value := getattr(request, name)) is not None}
+    values |= {"logit_bias": bias, "stop": stop, "max_tokens": max_tokens}
+    values |= {"temperature": values.get("temperature", 1.0), "top_k": max(values.get("top_k", 0), 0)}
+    values |= {"stop_token_ids": tuple(values.get("stop_token_ids", ()))}
+    if request.seed is not None:
+        values["seed"] = request.seed % 2**64
     try:
-        return SamplingParams(
-            temperature=float(given(request.temperature, 1)),
-            top_p=float(given(request.top_p, 1)),
-            top_k=max(given(request.top_k, 0), 0),
-            min_p=float(given(request.min_p, 0)),
-            repetition_penalty=float(given(request.repetition_penalty, 1)),
-            presence_penalty=float(given(request.presence_penalty, 0)),
-            frequency_penalty=float(given(request.frequency_penalty, 0)),
-            logit_bias=bias,
-            seed=None if request.seed is None else request.seed % 2**64,
-            max_tokens=max_tokens,
-            min_tokens=given(request.min_tokens, 0),
-            max_words=request.max_words,
-            stop=stop,
-            stop_token_ids=tuple(request.stop_token_ids or ()),
-            ignore_eos=bool(request.ignore_eos),
-        )
+        return SamplingParams(**values)
     except UsageError as error:
         raise ApiError(400, str(error), param=str(error).split(" ")[0]) from None
 
 
-def _stream(request: Sampling) -> tuple[bool, bool]:
+def _stream(request: SamplingRequest) -> tuple[bool, bool]:
     options = request.stream_options
     _require(options is None or bool(request.stream), "stream_options", "stream_options needs stream: true beside it")
     return bool(request.stream), options is not None and options.include_usage
 
 
-def _warnings(request: Sampling, prompts: Sequence[Prompt]) -> list[str]:
+def _warnings(request: SamplingRequest, prompts: Sequence[Prompt]) -> list[str]:
     known = type(request).model_fields
     told = [f"unknown field {name!r} was ignored: {nearest(name, known)}" for name in request.unknown_fields]
     told = [text if "did you mean" in text else text.partition(":")[0] for text in told]

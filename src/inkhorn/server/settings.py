@@ -1,38 +1,34 @@
 """What the server may be told, and the limits that it keeps."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from inkhorn.config.bounds import Range, validate
 from inkhorn.errors import require
 from inkhorn.tokenizer.normalize import UnknownPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much one request may ask for, and how many may ask. What is beyond is refused, and the limit told."""
+    """Limits of one request and of the queue. A request beyond them is rejected with an error that names the limit."""
 
-    max_prompt_tokens: int = 100_000
-    """longest prompt, in tokens"""
-    max_tokens: int = 65_536
-    """most tokens of one text"""
-    max_choices: int = 128
-    """most texts of one request: its prompts times n (or best_of)"""
-    max_body_bytes: int = 4_194_304
-    """longest body of a request"""
-    max_seconds: float = 600.0
-    """longest time for one request"""
-    max_queue: int = 256
-    """how many texts may wait for a slot; beyond it, 429"""
-    rate_limit: int | None = None
-    """most requests a minute for each key, or each address where there are no keys"""
+    max_prompt_tokens: Annotated[int, Range(ge=1)] = 100_000
+    """maximum prompt length in tokens"""
+    max_tokens: Annotated[int, Range(ge=1)] = 65_536
+    """maximum number of tokens to generate for one choice"""
+    max_choices: Annotated[int, Range(ge=1)] = 128
+    """maximum number of choices per request: prompts times n (or best_of)"""
+    max_body_bytes: Annotated[int, Range(ge=1)] = 4_194_304
+    """maximum size of a request body"""
+    max_seconds: Annotated[float, Range(gt=0)] = 600.0
+    """timeout of a request"""
+    max_queue: Annotated[int, Range(ge=1)] = 256
+    """maximum number of queued sequences; further requests get status 429"""
+    rate_limit: Annotated[int | None, Range(ge=1)] = None
+    """maximum requests per minute for each API key, or for each address without keys"""
 
     def __post_init__(self) -> None:
-        for name in ("max_prompt_tokens", "max_tokens", "max_choices", "max_body_bytes", "max_queue"):
-            value = getattr(self, name)
-            require(value >= 1, f"{name} must be at least 1, not {value}")
-        require(self.max_seconds > 0, f"max_seconds must be above 0, not {self.max_seconds}")
-        require(
-            self.rate_limit is None or self.rate_limit >= 1, f"rate_limit must be at least 1, not {self.rate_limit}"
-        )
+        validate(self)
 
 
 @dataclass(frozen=True, kw_only=True)

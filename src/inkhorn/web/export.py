@@ -22,6 +22,7 @@ from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.utils.files import read_json
 from inkhorn.web import STATIC_DIR
+from inkhorn.web.settings import page_settings
 
 Array = np.ndarray[Any, Any]
 
@@ -117,6 +118,7 @@ def _write_model(folder: Path, name: str, out: Path) -> None:
         "bytes": file.stat().st_size,
         "config": asdict(config) | {"inner": config.inner, "pre_norm": config.pre_norm},
         "tokens": _tokens(config, tokenizer),
+        "settings": page_settings(),
     }
     for path, content in (("model.json", facts), ("tokenizer.json", spec)):
         (out / path).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")

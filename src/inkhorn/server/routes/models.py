@@ -11,6 +11,7 @@ from inkhorn.server.model_registry import Models, ServedModel
 from inkhorn.server.schemas import responses
 from inkhorn.server.schemas.requests import DetokenizeRequest, TokenizeRequest
 from inkhorn.tokenizer.base import END_OF_TEXT
+from inkhorn.web.settings import page_settings
 
 
 def vocabulary_routes(models: Models) -> APIRouter:
@@ -26,6 +27,11 @@ def vocabulary_routes(models: Models) -> APIRouter:
     async def retrieve_model(model_id: str) -> dict[str, Any]:
         """One of them."""
         return describe(find_model(model_id, models))
+
+    @router.get("/api/settings", response_model=responses.PageSettings)
+    async def settings() -> dict[str, Any]:
+        """Sampling parameters with their bounds, defaults and descriptions, each as a JSON Schema."""
+        return page_settings()
 
     @router.post("/tokenize", response_model=responses.Tokens, response_model_exclude_none=True)
     def tokenize(body: TokenizeRequest) -> dict[str, Any]:

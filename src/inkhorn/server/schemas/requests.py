@@ -1,140 +1,163 @@
-"""What clients send: OpenAI's fields with OpenAI's defaults, and the extras that every local server takes."""
+"""Request bodies: OpenAI's fields with OpenAI's defaults, and the sampling parameters that vLLM and llama.cpp add."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import MISSING
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, create_model
 from pydantic_core import PydanticCustomError
+
+from inkhorn.config.bounds import FieldSpec, Range, field_specs
+from inkhorn.config.sampling import OPENAI_RANGES, SamplingParams
 
 TokenIds = list[Annotated[StrictInt, Field(ge=0)]]
 Stop = StrictStr | Annotated[list[StrictStr], Field(max_length=4)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
+_RANGES = OPENAI_RANGES | {
+    "top_k": Range(ge=-1),  # vLLM's -1 for no limit
+    "seed": Range(ge=-(2**63), le=2**64 - 1),  # signed seeds
+}
+"""Bounds of the API that differ from those of SamplingParams."""
+_DEFAULTS = {"temperature": 1.0}
+"""Defaults of the API that differ from those of SamplingParams."""
+_TYPES: dict[Any, Any] = {int: StrictInt, float: Number, bool: StrictBool, str: StrictStr}
+SAMPLING_FIELDS = tuple(name for name in field_specs(SamplingParams) if name != "max_tokens")
+"""The sampling parameters that all requests share; the endpoints differ in max_tokens."""
 
-def _refuse_suffix(value: object) -> object:
+
+def _reject_suffix(value: object) -> object:
     if value:
-        raise PydanticCustomError("suffix", "these models only write forwards, so it cannot be kept to: leave it out")
+        raise PydanticCustomError("suffix", "these models only generate left to right: omit it")
     return value
 
 
+def _request_type(spec: FieldSpec) -> Any:
+    """The type of a sampling parameter in JSON; null means the default."""
+    if spec.name == "stop":
+        return Stop | None
+    kind = spec.type
+    if get_origin(kind) is tuple:
+        return TokenIds | None
+    if isinstance(origin := get_origin(kind), type) and issubclass(origin, Mapping):
+        bias: Range = get_args(get_args(kind)[1])[1]
+        return dict[str, Annotated[Number, Field(**bias.constraints())]] | None
+    return _TYPES.get(kind, kind) | None
+
+
+def _request_field(spec: FieldSpec) -> tuple[Any, Any]:
+    bounds = _RANGES.get(spec.name, spec.range)
+    default = _DEFAULTS.get(spec.name, spec.default)
+    limits: dict[str, Any] = {} if bounds is None else bounds.constraints()
+    simple = default is not MISSING and not isinstance(default, tuple | Mapping)
+    return _request_type(spec), Field(default if simple else None, description=spec.help, **limits)
+
+
 class StreamOptions(BaseModel):
-    """What a stream tells beside the text."""
+    """Options of a streamed response."""
 
-    include_usage: StrictBool = Field(False, description="end with a chunk that counts tokens")
-    include_obfuscation: StrictBool | None = Field(None, description="taken, and of no effect")
+    include_usage: StrictBool = Field(False, description="send a final chunk with the token usage")
+    include_obfuscation: StrictBool | None = Field(None, description="accepted and ignored")
 
 
-class Sampling(BaseModel):
-    """How tokens are drawn and when to stop: the same for completions and chat."""
+class _BaseRequest(BaseModel):
+    """The fields that completions and chat completions share."""
 
-    model_config = ConfigDict(extra="allow")  # told to the client, not refused: see `unknown_fields`
+    model_config = ConfigDict(extra="allow")  # reported as warnings, not rejected: see `unknown_fields`
 
-    model: StrictStr | None = Field(None, description="which model; without it the server's first")
-    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = Field(
-        0, description="subtracted from a token's logit for each time it was written"
-    )
-    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = Field(
-        0, description="subtracted from the logit of every token that was written"
-    )
-    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = Field(
-        None, description="added to the logits of these token ids"
-    )
-    n: Annotated[StrictInt, Field(ge=1, le=128)] | None = Field(1, description="texts for each prompt")
-    seed: Annotated[StrictInt, Field(ge=-(2**63), le=2**64 - 1)] | None = Field(
-        None, description="same seed, same text"
-    )
-    stop: Stop | None = Field(None, description="the text ends before any of these, up to four")
-    stream: StrictBool | None = Field(False, description="send the text as it is written")
+    model: StrictStr | None = Field(None, description="name of the model (default: the server's first model)")
+    n: Annotated[StrictInt, Field(ge=1, le=128)] | None = Field(1, description="number of choices for each prompt")
+    stream: StrictBool | None = Field(False, description="send the text as server-sent events while it is generated")
     stream_options: StreamOptions | None = None
-    temperature: Annotated[Number, Field(ge=0, le=2)] | None = Field(
-        1, description="0 takes the likeliest token each time"
-    )
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = Field(
-        1, description="keep the likeliest tokens that together reach this share of the odds"
-    )
-    user: StrictStr | None = Field(None, description="taken, and of no effect")
-
-    top_k: Annotated[StrictInt, Field(ge=-1)] | None = Field(0, description="keep the k likeliest tokens; 0 or -1: all")
-    min_p: Annotated[Number, Field(ge=0, le=1)] | None = Field(
-        0, description="drop tokens less likely than this share of the likeliest"
-    )
-    repetition_penalty: Annotated[Number, Field(ge=0.01, le=100)] | None = Field(
-        1, description="above 1 makes tokens seen in prompt or text less likely"
-    )
-    min_tokens: Annotated[StrictInt, Field(ge=0)] | None = Field(
-        0, description="nothing ends the text before so many tokens"
-    )
-    stop_token_ids: TokenIds | None = Field(None, description="the text ends before any of these tokens")
-    ignore_eos: StrictBool | None = Field(False, description="never draw the end-of-text token")
-    max_words: Annotated[StrictInt, Field(ge=1)] | None = Field(None, description="the text ends after so many words")
+    user: StrictStr | None = Field(None, description="accepted and ignored")
 
     @property
     def unknown_fields(self) -> list[str]:
-        """Names of what was sent and is not known here."""
+        """Names of the fields that the API does not have."""
         return sorted(self.model_extra or {})
 
 
-class CompletionRequest(Sampling):
-    """A beginning, or several, to be continued."""
+if TYPE_CHECKING:
+
+    class SamplingRequest(_BaseRequest):
+        """A request that generates text."""
+
+        logit_bias: dict[str, float] | None
+        max_words: int | None
+        seed: int | None
+        stop: str | list[str] | None
+        top_k: int | None
+
+else:
+    SamplingRequest = create_model(
+        "SamplingRequest",
+        __base__=_BaseRequest,
+        __doc__="A request that generates text.",
+        **{name: _request_field(field_specs(SamplingParams)[name]) for name in SAMPLING_FIELDS},
+    )
+
+
+class CompletionRequest(SamplingRequest):
+    """A completion request: one prompt or several."""
 
     prompt: StrictStr | TokenIds | list[StrictStr] | list[TokenIds] | None = Field(
-        None, description="a text, its token ids, or a list of either; without it the model starts from nothing"
+        None, description="a text, its token ids, or a list of either (default: empty)"
     )
     best_of: Annotated[StrictInt, Field(ge=1, le=128)] | None = Field(
-        None, description="write so many for each prompt and send the n likeliest"
+        None, description="generate this many choices for each prompt and return the n most likely"
     )
-    echo: StrictBool | None = Field(False, description="begin the text with the prompt")
+    echo: StrictBool | None = Field(False, description="return the prompt in front of the text")
     logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = Field(
-        None, description="tell with each token how likely it was, and so many of the likeliest"
+        None, description="return the log probability of each token and of this many most likely tokens"
     )
     max_tokens: Annotated[StrictInt, Field(ge=0)] | None = Field(
-        None, description="most tokens of a text: 16 by default, as many as the server allows where max_words is given"
+        None, description="maximum number of tokens to generate (default: 16, or the server's limit with max_words)"
     )
-    suffix: Annotated[Literal[""] | None, BeforeValidator(_refuse_suffix)] = Field(
-        None, description="not possible with these models"
+    suffix: Annotated[Literal[""] | None, BeforeValidator(_reject_suffix)] = Field(
+        None, description="not supported by these models"
     )
 
 
 class ChatMessage(BaseModel):
-    """One turn of a talk."""
+    """A chat message."""
 
     role: StrictStr = "user"
     content: StrictStr | list[dict[str, Any]] | None = None
 
 
-class ChatRequest(Sampling):
-    """A talk to be gone on with. These models have not learnt to talk: the messages, joined by line breaks, are
-    continued like any text."""
+class ChatRequest(SamplingRequest):
+    """A chat completion request. The models are not chat-tuned: the messages are joined and continued as text."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    logprobs: StrictBool | None = Field(False, description="tell with each token how likely it was")
+    logprobs: StrictBool | None = Field(False, description="return the log probability of each token")
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = Field(
-        None, description="and so many of the likeliest"
+        None, description="return this many most likely tokens at each position; requires logprobs"
     )
-    max_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(None, description="as max_completion_tokens")
+    max_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(None, description="same as max_completion_tokens")
     max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(
-        None, description="most tokens of a text: 512 by default"
+        None, description="maximum number of tokens to generate (default: 512, or the server's limit with max_words)"
     )
 
 
 class TokenizeRequest(BaseModel):
-    """A text to be taken apart."""
+    """A text to tokenize."""
 
     model: StrictStr | None = None
     prompt: StrictStr = Field(description="the text")
-    add_special_tokens: StrictBool = Field(False, description="taken, and of no effect: these models have none to add")
-    return_token_strs: StrictBool = Field(False, description="tell each token's text too")
+    add_special_tokens: StrictBool = Field(False, description="accepted and ignored: these models add none")
+    return_token_strs: StrictBool = Field(False, description="return the text of each token too")
 
 
 class DetokenizeRequest(BaseModel):
-    """Tokens to be put together."""
+    """Token ids to decode."""
 
     model: StrictStr | None = None
     tokens: TokenIds
 
 
 class ExplainRequest(BaseModel):
-    """A text to look inside of."""
+    """A text to inspect."""
 
     model: StrictStr | None = None
-    text: StrictStr = Field(description="its last 256 tokens are looked at", max_length=100_000)
-    layer: Annotated[StrictInt, Field(ge=0)] = Field(0, description="whose attention and MLP, from 0")
+    text: StrictStr = Field(description="the text; its last 256 tokens are used", max_length=100_000)
+    layer: Annotated[StrictInt, Field(ge=0)] = Field(0, description="layer of the attention and MLP shown, from 0")

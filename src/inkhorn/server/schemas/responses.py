@@ -1,6 +1,6 @@
 """What clients get back: OpenAI's objects to the field."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -126,6 +126,12 @@ class ModelList(BaseModel):
 
     object: Literal["list"]
     data: list[Model]
+
+
+class PageSettings(BaseModel):
+    """Settings of the web page."""
+
+    sampling: dict[str, dict[str, Any]]
 
 
 class Tokens(BaseModel):
