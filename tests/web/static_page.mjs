@@ -2,11 +2,11 @@
 
 import { readFileSync } from "node:fs";
 
-const web = new URL("../../src/inkhorn/web/static/", import.meta.url);
+const web = new URL("../../src/inkhorn/web/static/engine/", import.meta.url);
 const load = (name) => import(new URL(name, web));
-const [{ makeModel }, { Cache }, { plain }, { simd }] = await Promise.all(["model.js", "gpt.js", "plain.js", "simd.js"].map(load));
+const [{ makeModel }, { Cache }, { plain }, { simd }] = await Promise.all(["model.js", "gpt.js", "kernels_scalar.js", "kernels_wasm.js"].map(load));
 const [{ exp }, { sample, uniform, logProbabilities }] = await Promise.all(["exp.js", "sampling.js"].map(load));
-const [{ explain }, { write }, { windowStart }] = await Promise.all(["explain.js", "write.js", "stopping.js"].map(load));
+const [{ explain }, { write }, { windowStart }] = await Promise.all(["explain.js", "generate.js", "stopping.js"].map(load));
 
 function open(folder, memory = "simd") {
   const read = (name) => readFileSync(`${folder}/model/${name}`);
@@ -35,7 +35,10 @@ async function writeText({ folder, memory, request, abortAfter = Infinity }) {
     text += piece.text;
   };
   const turn = async () => { turns += 1; };
-  const reason = await write(open(folder, memory), request, { onPiece, turn, aborted: () => turns >= abortAfter });
+  let ticks = 0;
+  const now = () => (ticks += 1); // a millisecond each time it is asked, so that the test does not depend on the machine
+  const calls = { onPiece, turn, aborted: () => turns >= abortAfter, now };
+  const reason = await write(open(folder, memory), request, calls);
   return { text, tokens, reason, turns };
 }
 

@@ -32,7 +32,7 @@ SERVER_ONLY = ("docs.html", "docs.css", "docs.js")
 POLICY = "; ".join(
     [
         "default-src 'none'",
-        "script-src 'self' 'wasm-unsafe-eval'",  # simd.js makes its few instructions itself
+        "script-src 'self' 'wasm-unsafe-eval'",  # kernels_wasm.js makes its few instructions itself
         "style-src 'self'",
         "img-src 'self' data:",
         "connect-src 'self'",
@@ -88,9 +88,9 @@ def _require_ours(out: Path) -> None:
 
 
 def _write_page(out: Path) -> None:
-    for path in sorted(STATIC_DIR.iterdir()):
-        if path.is_file() and path.name not in SERVER_ONLY:
-            shutil.copyfile(path, out / path.name)
+    shutil.copytree(
+        STATIC_DIR, out, ignore=shutil.ignore_patterns(*SERVER_ONLY), copy_function=shutil.copyfile, dirs_exist_ok=True
+    )
     page = (out / "index.html").read_text(encoding="utf-8")
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     changed, count = re.subn('<meta name="inkhorn" content="server">', '<meta name="inkhorn" content="static">', page)

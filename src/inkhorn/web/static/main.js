@@ -1,12 +1,12 @@
 // The page: puts its parts together and hears what is pressed.
 
-import { makeClient } from "./client.js";
-import { count, find, make } from "./dom.js";
-import { stayHere } from "./follow.js";
-import { fromFragment } from "./link.js";
-import { newSeed, Settings } from "./settings.js";
-import { Take } from "./take.js";
-import { startTheme } from "./theme.js";
+import { makeClient } from "./api/client.js";
+import { count, find, make } from "./views/dom.js";
+import { stayHere } from "./views/autoscroll.js";
+import { fromFragment } from "./views/share_link.js";
+import { newSeed, Settings } from "./views/settings.js";
+import { Take } from "./views/sample_panel.js";
+import { startTheme } from "./views/theme.js";
 
 startTheme();
 const settings = new Settings(find("#form"));
@@ -24,7 +24,7 @@ const wishes = {
   settings: () => settings.read(),
   model: modelCalled,
   onInside: async (take, end) => {
-    inside ??= new (await import("./inside.js")).Inside(find("#inside"), client);
+    inside ??= new (await import("./views/inspector.js")).Inside(find("#inside"), client);
     inside.open({ model: modelCalled(take.modelId), play: take.play, end });
   },
   onChange: () => stop.setAttribute("aria-disabled", String(!takes.some((take) => take.writing))),
@@ -142,7 +142,7 @@ async function route() {
   if (link) openLink(link);
   if (view !== "tour") return;
   scrollTo(0, 0);
-  tour ??= new (await import("./tour.js")).Tour(find("#tour"), () => client);
+  tour ??= new (await import("./views/tour.js")).Tour(find("#tour"), () => client);
   const written = takes.find((take) => take.play.tokens.length > 0);
   tour.open(written && { model: modelCalled(written.modelId), text: written.play.text, temperature: written.wanted[0].temperature });
 }
@@ -156,7 +156,7 @@ find("#form").addEventListener("change", () => {
   about();
 });
 stop.addEventListener("click", stopAll);
-find("#key").addEventListener("change", async ({ target }) => (await import("./http.js")).useKey(target.value));
+find("#key").addEventListener("change", async ({ target }) => (await import("./api/http.js")).useKey(target.value));
 find("#openings").addEventListener("click", ({ target }) => {
   if (!target.dataset.prompt) return;
   settings.fill({ prompt: target.dataset.prompt });

@@ -1,10 +1,10 @@
 // The view that opens at a character: what the model did when it came to it, and what it thinks may follow.
 
 import { Arcs, HeadMap, paintMap } from "./attention.js";
-import { choice } from "./choice.js";
+import { choice } from "./radio_group.js";
 import { make, visible } from "./dom.js";
 import { Explainer } from "./explanation.js";
-import { bars, lensTable } from "./lens.js";
+import { bars, lensTable } from "./logit_lens.js";
 import { panel } from "./panels.js";
 import { residualChart } from "./residual.js";
 

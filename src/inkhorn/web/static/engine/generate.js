@@ -11,7 +11,7 @@ export function write(model, request, calls) {
   return withCache(model.gpt, (cache) => writeWith(cache, model, request, calls));
 }
 
-async function writeWith(cache, { gpt, tokenizer }, request, { onPiece, turn, aborted }) {
+async function writeWith(cache, { gpt, tokenizer }, request, { onPiece, turn, aborted, now = () => performance.now() }) {
   const { prompt, seed = null, logprobs = 5 } = request;
   const { end, never, bytes, texts } = tokenizer;
   const ids = tokenizer.encode(prompt);
@@ -21,7 +21,7 @@ async function writeWith(cache, { gpt, tokenizer }, request, { onPiece, turn, ab
   const held = []; // tokens whose text waits, for it may become a stop string
   let room = 0; // characters that may be shown of what is held
   let from = 0;
-  let since = performance.now();
+  let since = now();
 
   const send = () => {
     if (piece.tokens.length) onPiece({ text: piece.text, tokens: piece.tokens.splice(0) });
@@ -39,10 +39,10 @@ async function writeWith(cache, { gpt, tokenizer }, request, { onPiece, turn, ab
   };
 
   while (stream.reason === null) {
-    if (performance.now() - since >= TURN) {
+    if (now() - since >= TURN) {
       send();
       await turn();
-      since = performance.now();
+      since = now();
     }
     if (aborted()) return "abort";
     const start = windowStart(ids.length, gpt.config.block_size);

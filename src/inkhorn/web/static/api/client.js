@@ -2,6 +2,6 @@
 
 export async function makeClient() {
   const where = document.querySelector('meta[name="inkhorn"]').content;
-  const { makeClient: make } = await import(where === "static" ? "./local.js" : "./http.js");
+  const { makeClient: make } = await import(where === "static" ? "./worker_client.js" : "./http.js");
   return make();
 }

@@ -5,7 +5,7 @@
 
 import { explain } from "./explain.js";
 import { loadFacts, loadModel } from "./model.js";
-import { write } from "./write.js";
+import { write } from "./generate.js";
 
 const waiting = [];
 const turns = new MessageChannel();

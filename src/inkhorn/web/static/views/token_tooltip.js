@@ -2,7 +2,7 @@
 // text that has the focus the arrow keys do.
 
 import { make, percent, say, spoken, visible } from "./dom.js";
-import { bars } from "./lens.js";
+import { bars } from "./logit_lens.js";
 
 const card = make("div.peek", { hidden: true, "aria-hidden": "true" });
 const mark = make("div.mark", { hidden: true });

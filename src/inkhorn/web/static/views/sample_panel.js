@@ -1,10 +1,10 @@
 // One take: a text that is being written or has been, with what can be done with it.
 
-import { toFragment } from "./link.js";
+import { toFragment } from "./share_link.js";
 import { copy, count, make, say } from "./dom.js";
-import { follow } from "./follow.js";
-import { hide, watch } from "./peek.js";
-import { Play } from "./play.js";
+import { follow } from "./autoscroll.js";
+import { hide, watch } from "./token_tooltip.js";
+import { Play } from "./text_view.js";
 import { newSeed } from "./settings.js";
 
 const SEEN = 8; // characters that go with a Continue for each token of the model's block: what is before, it cannot see

@@ -1,8 +1,8 @@
 // The model's files, as `inkhorn page` wrote them, made into what writes.
 
 import { GPT } from "./gpt.js";
-import { plain } from "./plain.js";
-import { simd } from "./simd.js";
+import { plain } from "./kernels_scalar.js";
+import { simd } from "./kernels_wasm.js";
 import { Tokenizer } from "./tokenizer.js";
 
 const KINDS = { F32: Float32Array, I8: Int8Array };
@@ -55,7 +55,7 @@ export async function loadModel(facts, onProgress) {
 }
 
 async function ask(name) {
-  const response = await fetch(new URL(`model/${name}`, import.meta.url)).catch(() => null);
+  const response = await fetch(new URL(`../model/${name}`, import.meta.url)).catch(() => null);
   if (!response?.ok) throw new Error(`The model's file ${name} cannot be loaded. Load the page again.`);
   return response;
 }

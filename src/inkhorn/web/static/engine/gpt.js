@@ -6,7 +6,7 @@
 // C = n_embd, D = C / n_head, I = hidden units of the MLP, S = tokens so far with this one, V = size of the vocabulary.
 
 import { NEAREST, exp } from "./exp.js";
-import { plain } from "./plain.js";
+import { plain } from "./kernels_scalar.js";
 
 function erf(x) { // Abramowitz and Stegun 1964, 7.1.26
   const t = 1 / (1 + 0.3275911 * Math.abs(x));

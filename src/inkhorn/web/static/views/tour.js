@@ -2,11 +2,11 @@
 // those of an example as long as there is none.
 
 import { Arcs } from "./attention.js";
-import { choice } from "./choice.js";
-import { odds, roll } from "./dice.js";
+import { choice } from "./radio_group.js";
+import { odds, roll } from "./draw.js";
 import { find, make, percent, visible } from "./dom.js";
 import { Explainer, Explanation } from "./explanation.js";
-import { bars, lensTable } from "./lens.js";
+import { bars, lensTable } from "./logit_lens.js";
 import { panel } from "./panels.js";
 import { cells, residualChart } from "./residual.js";
 

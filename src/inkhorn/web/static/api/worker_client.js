@@ -4,7 +4,7 @@ const STOPPED = "The model stopped working in this browser. Load the page again;
 
 /** onProgress(bytes so far, all) is called while the model's weights are loaded; a window's event tells it too. */
 export function makeLocalClient({ onProgress = tell } = {}) {
-  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  const worker = new Worker(new URL("../engine/worker.js", import.meta.url), { type: "module" });
   const open = new Map(); // questions without an answer, by id
   let count = 0;
   let broken = false;

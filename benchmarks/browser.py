@@ -1,11 +1,11 @@
 """The page without a server, in headless Chromium: characters a second, as a reader's browser writes them.
 
-    python benchmarks/page.py [--characters 2000] [--rounds 5] [--chromium /usr/bin/chromium]
+    python benchmarks/browser.py [--characters 2000] [--rounds 5] [--chromium /usr/bin/chromium]
 
 The page is written into a temporary folder, served on loopback and opened through Playwright (pip install playwright).
 A rate is the characters of a text over the time from asking for it to its end, seen by the page: messages between the
 page and its worker, sampling and log-probabilities are in it. A text of 250 characters fits the shipped model's block;
-in a longer one half a window is read again every 128 characters. `plain` goes without simd.js, and must write the same.
+beyond it half a window is encoded again every 128 characters. `plain` runs without kernels_wasm.js and must agree.
 """
 
 import functools
@@ -36,7 +36,7 @@ FLAGS = [
     "--disable-sync",
 ]
 WRITE = """async ({ characters, seed }) => {
-    window.client ??= (await import("./local.js")).makeClient();
+    window.client ??= (await import("./api/worker_client.js")).makeClient();
     const [model] = await client.models();
     const ask = (max_tokens) => {
         let text = "";
@@ -50,7 +50,7 @@ WRITE = """async ({ characters, seed }) => {
 }"""
 LOAD = """async () => {
     const begun = performance.now();
-    const client = (await import("./local.js")).makeClient();
+    const client = (await import("./api/worker_client.js")).makeClient();
     const [model] = await client.models();
     await client.complete({ model: model.id, prompt: "ROMEO:", max_tokens: 1, temperature: 0 }, { onPiece() {} });
     return performance.now() - begun;
@@ -87,10 +87,10 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def write_pages(model: str, folder: Path) -> int:
-    """The page, and one without simd.js; returns the first one's size."""
+    """The page, and one without kernels_wasm.js; returns the first one's size."""
     size = write_site(resolve_checkpoint(model), model, folder / "page")
     shutil.copytree(folder / "page", folder / "plain")
-    simd = folder / "plain" / "simd.js"
+    simd = folder / "plain" / "engine" / "kernels_wasm.js"
     simd.write_text('export function simd() { throw new Error("not here"); }\n', encoding="utf-8")
     return size
 
