@@ -108,8 +108,8 @@ class Args:
 
 
 def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
-    """The recipe with `name=value` fields of its shape and its training changed."""
-    parts: dict[str, Any] = {"shape": recipe.shape, "train": recipe.train}
+    """The recipe with `name=value` fields of its architecture and its training changed."""
+    parts: dict[str, Any] = {"architecture": recipe.architecture, "train": recipe.train}
     known = {field.name: part for part, value in parts.items() for field in fields(value)}
     for change in changes:
         name, equals, word = change.partition("=")
@@ -178,12 +178,12 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
     train = replace(recipe.train, seed=seed, device=args.device, save_every=recipe.train.steps, log_every=1)
     if args.keep is None:
         train = replace(train, sample_chars=0, milestones=())  # measured at each eval_every only
-    config = recipe.shape.config(
+    config = recipe.architecture.to_model_config(
         data.tokenizer.vocab_size,
         dropout=train.dropout,
         attn_dropout=train.attn_dropout,
-        start=data.start_id,
-        end=data.tokenizer.eos_id,
+        bos_token_id=data.start_id,
+        eos_token_id=data.tokenizer.eos_id,
     )
     assert config.num_parameters < 10_000_000
     assert config.model_type == "gpt2"
@@ -201,7 +201,7 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
         steps=train.steps,
         tokens_per_step=trainer.tokens_per_step,
         curve=tuple(watch.curve),
-        notes=(str(recipe.shape), str(train), *hardware.reasons, *watch.notes),
+        notes=(str(recipe.architecture), str(train), *hardware.reasons, *watch.notes),
     )
 
 

@@ -34,8 +34,9 @@ from nanogpt import (
     whole_split,
 )
 
+from inkhorn.config.model import Architecture
 from inkhorn.config.recipes import RECIPES
-from inkhorn.config.train import Shape, TrainConfig
+from inkhorn.config.train import TrainConfig
 from inkhorn.data.dataset import Dataset, prepare
 from inkhorn.data.text import from_path
 from inkhorn.hardware.device import choose_hardware
@@ -96,7 +97,9 @@ def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tupl
     recipe = RECIPES["small"]()
     train = replace(recipe.train, steps=steps, seed=seed, eval_every=20, save_every=steps, sample_chars=0)
     train = replace(train, milestones=())  # no evaluations between
-    config = recipe.shape.config(data.tokenizer.vocab_size, start=data.start_id, end=data.tokenizer.eos_id)
+    config = recipe.architecture.to_model_config(
+        data.tokenizer.vocab_size, bos_token_id=data.start_id, eos_token_id=data.tokenizer.eos_id
+    )
     observer = Quiet()
     trainer = Trainer(config, train, data, folder / f"inkhorn-{seed}", choose_hardware(train), 1e12, observer)
     state = trainer.run(resume=False)
@@ -104,7 +107,7 @@ def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tupl
     return [*observer.losses[:-1], (state.seconds, whole_split(state.shipped.eval(), data.val, config.block_size))]
 
 
-def step_at_10m(args: Args, shape: Shape) -> dict[str, Callable[[], float]]:
+def step_at_10m(args: Args, shape: Architecture) -> dict[str, Callable[[], float]]:
     """Tokens a second of a whole training step (forward, backward, update), each side as its recipe has it."""
     tokens = args.rows * shape.block_size
     rows = torch.randint(65, (args.rows, shape.block_size + 1))
@@ -112,7 +115,7 @@ def step_at_10m(args: Args, shape: Shape) -> dict[str, Callable[[], float]]:
     def ours(dropout: float) -> Callable[[], float]:
         train = TrainConfig(batch_size=args.rows, dropout=dropout)
         hardware = choose_hardware(train)
-        state = new_state(shape.config(66, dropout=dropout), train, hardware)
+        state = new_state(shape.to_model_config(66, dropout=dropout), train, hardware)
 
         def measure() -> float:
             start = time.perf_counter()
@@ -165,7 +168,7 @@ def main() -> None:
         Series("small: inkhorn, seconds", "s", tuple(curve[-1][0] for curve in ours)),
         Series("small: inkhorn, seconds to nanoGPT's loss", "s", tuple(reached)),
     ]
-    series += interleave(args.rounds, step_at_10m(args, Shape(n_layer=6, n_head=6, n_embd=384)), "tokens/s")
+    series += interleave(args.rounds, step_at_10m(args, Architecture(n_layer=6, n_head=6, n_embd=384)), "tokens/s")
     ratio = series[4].median / series[1].median
     report(
         "Training beside nanoGPT",

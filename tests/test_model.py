@@ -167,7 +167,7 @@ def test_a_config_of_another_shape_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_published_parameter_counts(recipe: str, vocab_size: int, count: int) -> None:
-    config = RECIPES[recipe]().shape.config(vocab_size)
+    config = RECIPES[recipe]().architecture.to_model_config(vocab_size)
     assert config.num_parameters == count
     assert config.block_size == (512 if recipe == "gpt1" else 1024)
     with torch.device("meta"):
@@ -186,16 +186,16 @@ def test_counted_and_named_as_built(kind: Any, activation: Any, tied: bool) -> N
 
 
 def test_the_shakespeare_model_is_a_little_under_ten_million() -> None:
-    shape = RECIPES["shakespeare"]().shape
+    architecture = RECIPES["shakespeare"]().architecture
     for vocab_size in range(65, 101):
-        assert 9_000_000 < shape.config(vocab_size).num_parameters < 10_000_000
-    assert shape.n_embd // shape.n_head == 64
-    assert shape.n_embd % 32 == 0
-    assert shape.block_size == 256
+        assert 9_000_000 < architecture.to_model_config(vocab_size).num_parameters < 10_000_000
+    assert architecture.n_embd // architecture.n_head == 64
+    assert architecture.n_embd % 32 == 0
+    assert architecture.block_size == 256
 
 
 def test_the_toy_recipe_is_a_toy() -> None:
-    assert RECIPES["test"]().shape.config(66).num_parameters < 40_000
+    assert RECIPES["test"]().architecture.to_model_config(66).num_parameters < 40_000
 
 
 # The forward pass

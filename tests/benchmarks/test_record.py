@@ -112,8 +112,8 @@ def test_what_cannot_be_run_or_saved_is_told_before_the_first_run(tmp_path: Path
 
 
 def test_measuring_leaves_trainings_random_numbers_alone(tmp_path: Path) -> None:
-    shape = RECIPES["test"]().shape
-    GPT(shape.config(9)).save_pretrained(tmp_path / "step-0000003")
+    architecture = RECIPES["test"]().architecture
+    GPT(architecture.to_model_config(9)).save_pretrained(tmp_path / "step-0000003")
     watch = record.Watch(tmp_path, np.arange(100, dtype=np.uint16) % 9, "cpu", None)
     watch.seconds = [1.0, 1.0, 2.0]
     before = torch.get_rng_state()
@@ -231,7 +231,7 @@ def test_series_hold_what_was_reached() -> None:
 def test_a_recipe_is_changed_by_words() -> None:
     recipe = RECIPES["tiny-shakespeare"]()
     new = record.changed(recipe, ["n_layer=2", "steps=7", "lr=1e-2", "schedule=cosine", "zero_init=False"])
-    assert (new.shape.n_layer, new.train.steps, new.train.lr) == (2, 7, 0.01)
+    assert (new.architecture.n_layer, new.train.steps, new.train.lr) == (2, 7, 0.01)
     assert (new.train.schedule, new.train.zero_init) == ("cosine", False)
     assert record.changed(recipe, []) == recipe
     for wrong in ("n_layers=2", "steps"):

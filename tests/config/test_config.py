@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig
 
-from inkhorn.config.model import ModelConfig
+from inkhorn.config.model import Architecture, ModelConfig
 from inkhorn.config.recipes import RECIPES
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.config.train import Shape, TrainConfig
+from inkhorn.config.train import TrainConfig
 from inkhorn.errors import CheckpointError, InkhornError, UsageError, nearest
 
 GPT2 = {"model_type": "gpt2", "vocab_size": 17, "n_positions": 12, "n_layer": 2, "n_head": 2, "n_embd": 16}
@@ -215,7 +215,7 @@ def test_smallest_and_last_values_are_allowed() -> None:
     assert tiny_config(eos_token_id=16, embd_pdrop=0.999).eos_token_id == 16
 
 
-@pytest.mark.parametrize("value", [tiny_config(), TrainConfig(), SamplingParams(), Shape(), RECIPES["gpt2"]()])
+@pytest.mark.parametrize("value", [tiny_config(), TrainConfig(), SamplingParams(), Architecture(), RECIPES["gpt2"]()])
 def test_configs_are_frozen_and_keyword_only(value: Any) -> None:
     first = dataclasses.fields(value)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -299,16 +299,20 @@ def test_nearest_gives_the_closest_name_or_all() -> None:
     assert nearest("qqq", ["b", "a"]) == "valid: a, b"
 
 
-def test_shape_passes_everything_on() -> None:
-    shape = Shape(n_layer=3, n_head=2, n_embd=8, block_size=5, model_type="openai-gpt", activation_function="relu")
-    shape = dataclasses.replace(shape, tie_word_embeddings=False)
-    config = shape.config(11, dropout=0.1, attn_dropout=0.2, start=4, end=10)
+def test_architecture_to_model_config() -> None:
+    architecture = Architecture(
+        n_layer=3, n_head=2, n_embd=8, block_size=5, model_type="openai-gpt", activation_function="relu"
+    )
+    architecture = dataclasses.replace(architecture, tie_word_embeddings=False, n_inner=7)
+    config = architecture.to_model_config(11, dropout=0.1, attn_dropout=0.2, bos_token_id=4, eos_token_id=10)
+    assert Architecture.of(config) == architecture
     assert config == ModelConfig(
         vocab_size=11,
         block_size=5,
         n_layer=3,
         n_head=2,
         n_embd=8,
+        n_inner=7,
         model_type="openai-gpt",
         activation_function="relu",
         tie_word_embeddings=False,

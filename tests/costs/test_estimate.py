@@ -53,7 +53,7 @@ def shapes() -> list[ModelConfig]:
     """Both kinds of model, tied and not, with an MLP of its own width, and a real shape."""
     small = tiny_config(vocab_size=19, block_size=24, n_layer=3, n_head=2, n_embd=32)
     untied = replace(small, tie_word_embeddings=False, n_inner=50)
-    return [small, untied, replace(small, model_type="openai-gpt"), RECIPES["small"]().shape.config(66)]
+    return [small, untied, replace(small, model_type="openai-gpt"), RECIPES["small"]().architecture.to_model_config(66)]
 
 
 # Parameters and FLOPs
@@ -75,7 +75,7 @@ def test_parameters_by_part_are_the_model_s(config: ModelConfig) -> None:
 @pytest.mark.parametrize("name", ["gpt1", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"])
 def test_openai_s_models_have_the_parameters_that_their_recipes_say(name: str) -> None:
     recipe = RECIPES[name]()
-    config = recipe.shape.config({"gpt2": 50257, "openai-gpt": 40478}[recipe.tokenizer])
+    config = recipe.architecture.to_model_config({"gpt2": 50257, "openai-gpt": 40478}[recipe.tokenizer])
     assert f"{sum(part.parameters for part in parts(config)):,}" in str(RECIPES[name].__doc__)
 
 
@@ -112,7 +112,7 @@ def test_flops_by_part_are_those_that_torch_counts() -> None:
 @pytest.mark.parametrize("name", ["shakespeare", "gpt1", "gpt2-medium"])
 def test_the_trainer_s_measure_of_a_flop_is_nearly_the_same(name: str) -> None:
     """MFU is told by `hardware.training_flops_per_token`, which also counts biases and norms."""
-    config = RECIPES[name]().shape.config(50257)
+    config = RECIPES[name]().architecture.to_model_config(50257)
     assert training_flops(config) == pytest.approx(training_flops_per_token(config), rel=0.005)
 
 
@@ -269,7 +269,7 @@ def test_alone_it_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_it_tells_of_gpt2(capsys: pytest.CaptureFixture[str]) -> None:
     recipe = RECIPES["gpt2"]()
-    config = recipe.shape.config(50257)
+    config = recipe.architecture.to_model_config(50257)
     facts = facts_of(capsys, "gpt2", "--peak-tflops", "300", "--mfu", "0.5", "--devices", "8", "--price", "2")
     assert facts["parameters"] == sum(part["parameters"] for part in facts["parts"]) == 124_439_808
     assert facts["training_flops_per_token"] == training_flops(config)
@@ -322,7 +322,7 @@ def test_a_budget_of_flops_or_hours_is_split(capsys: pytest.CaptureFixture[str])
     assert given["budget"] == 1e19
     for best in given["best"]:
         assert 6 * best["parameters"] * best["tokens"] == pytest.approx(1e19)
-        shape = replace(RECIPES["gpt2"]().shape.config(50257), n_layer=best["n_layer"])
+        shape = replace(RECIPES["gpt2"]().architecture.to_model_config(50257), n_layer=best["n_layer"])
         shape = replace(shape, n_head=best["n_head"], n_embd=best["n_embd"])
         assert 0.7 < shape.num_parameters / best["parameters"] < 1.4
     hours = facts_of(capsys, "gpt2", "--hours", "10", "--peak-tflops", "1", "--mfu", "0.5")["scaling"]

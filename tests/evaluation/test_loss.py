@@ -65,7 +65,7 @@ def test_the_bound_changes_the_grouping_and_not_the_loss(monkeypatch: pytest.Mon
     ("recipe", "vocab_size", "rows"), [("shakespeare", 90, 64), ("gpt2", 50_257, 1), ("gpt1", 40_478, 3)]
 )
 def test_the_windows_of_a_recipe(recipe: str, vocab_size: int, rows: int) -> None:
-    config = RECIPES[recipe]().shape.config(vocab_size)
+    config = RECIPES[recipe]().architecture.to_model_config(vocab_size)
     assert rows_at_once(config, 64) == rows
     assert 4 * rows * config.block_size * vocab_size <= loss.LARGEST_ACTIVATION
 

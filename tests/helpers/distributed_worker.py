@@ -16,7 +16,8 @@ import torch
 import inkhorn.hardware.distributed
 import inkhorn.training.trainer
 from inkhorn.cli.main import main
-from inkhorn.config.train import Optimizer, Parallel, Shape, TrainConfig
+from inkhorn.config.model import Architecture
+from inkhorn.config.train import Optimizer, Parallel, TrainConfig
 from inkhorn.data.dataset import Dataset, prepare
 from inkhorn.data.text import TextSource
 from inkhorn.hardware.device import Hardware
@@ -26,7 +27,7 @@ from inkhorn.training.state import TrainState
 from inkhorn.training.trainer import Trainer
 
 WORDS = "to be or not to be that is the question\nwhether tis nobler in the mind to suffer\n" * 30
-SHAPE = Shape(n_layer=2, n_head=2, n_embd=18, block_size=16)  # 18 * 2 rows and more do not come out even
+ARCHITECTURE = Architecture(n_layer=2, n_head=2, n_embd=18, block_size=16)  # 18 * 2 rows and more do not come out even
 BASE = TrainConfig(
     steps=8,
     batch_size=4,
@@ -57,7 +58,9 @@ def text(folder: Path) -> Dataset:
 
 
 def trainer(data: Dataset, out: Path, train: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
-    config = SHAPE.config(data.tokenizer.vocab_size, start=data.start_id, end=data.tokenizer.eos_id)
+    config = ARCHITECTURE.to_model_config(
+        data.tokenizer.vocab_size, bos_token_id=data.start_id, eos_token_id=data.tokenizer.eos_id
+    )
     sharded = train.parallel == "fsdp" and ranks.count > 1
     hardware = Hardware(torch.device("cpu"), torch.float32, False, (), ranks, sharded)
     return Trainer(config, train, data, out, hardware, 1e12, Silence())

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from inkhorn.config.model import ModelConfig
-from inkhorn.config.train import Shape, TrainConfig
+from inkhorn.config.model import Architecture, ModelConfig
+from inkhorn.config.train import TrainConfig
 from inkhorn.data.dataset import Dataset
 from inkhorn.hardware.device import Hardware
 from inkhorn.training.state import TrainState
@@ -15,7 +15,7 @@ from inkhorn.training.trainer import Trainer
 CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
 
 
-SHAPE = Shape(n_layer=2, n_head=2, n_embd=16, block_size=16)
+ARCHITECTURE = Architecture(n_layer=2, n_head=2, n_embd=16, block_size=16)
 
 
 BASE = TrainConfig(
@@ -51,7 +51,9 @@ class Listener:
 
 def config_for(data: Dataset, train: TrainConfig) -> ModelConfig:
     end = data.tokenizer.eos_id
-    return SHAPE.config(data.tokenizer.vocab_size, dropout=train.dropout, start=data.start_id, end=end)
+    return ARCHITECTURE.to_model_config(
+        data.tokenizer.vocab_size, dropout=train.dropout, bos_token_id=data.start_id, eos_token_id=end
+    )
 
 
 def trainer(data: Dataset, out: Path, train: TrainConfig = BASE, listener: Listener | None = None) -> Trainer:

@@ -247,5 +247,5 @@ def test_the_adamw_path_is_torchs_adamw() -> None:
 @pytest.mark.parametrize("name", ["shakespeare", "tiny-shakespeare", "small", "test"])
 def test_the_recipes_optimizers_can_be_made(name: str) -> None:
     recipe = RECIPES[name]()
-    model = GPT(replace(recipe.shape, n_layer=1, block_size=8).config(9))
+    model = GPT(replace(recipe.architecture, n_layer=1, block_size=8).to_model_config(9))
     assert [type(optimizer).__name__ for optimizer in make_optimizers(model, recipe.train)] == ["AdamW", "Muon"]

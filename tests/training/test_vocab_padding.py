@@ -35,7 +35,7 @@ def test_rounded_up() -> None:
     config = tiny_config()
     assert [padded(config, multiple).vocab_size for multiple in (0, 1, 8, 17, 128)] == [17, 17, 24, 17, 128]
     gpt2 = RECIPES["gpt2"]()
-    assert padded(gpt2.shape.config(50_257), gpt2.train.pad_vocab).vocab_size == 50_304
+    assert padded(gpt2.architecture.to_model_config(50_257), gpt2.train.pad_vocab).vocab_size == 50_304
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -12,9 +12,9 @@ import tyro
 from inkhorn.checkpoint.resolve import SHIPPED, resolve_checkpoint
 from inkhorn.checkpoint.weights import read_config
 from inkhorn.cli.parsing import parse
-from inkhorn.config.model import ModelConfig
+from inkhorn.config.model import Architecture, ModelConfig
 from inkhorn.config.recipes import RECIPES, Recipe
-from inkhorn.config.train import Device, Optimizer, Precision, Shape, TrainConfig
+from inkhorn.config.train import Device, Optimizer, Precision, TrainConfig
 from inkhorn.costs.model import forward_flops, parts, serving_memory, shape_near, training_flops, training_memory
 from inkhorn.costs.scaling_laws import FITS, TOKENS_PER_PARAMETER, Fit, rule_of_thumb
 from inkhorn.errors import CheckpointError, TrainingError, UsageError, nearest, require
@@ -63,7 +63,7 @@ class EstimateArgs:
     """the best model and text for so many FLOPs, such as 1e18"""
     json: bool = False
     """print one JSON object"""
-    shape: Annotated[Shape, tyro.conf.OmitArgPrefixes] = field(default_factory=Shape)
+    architecture: Annotated[Architecture, tyro.conf.OmitArgPrefixes] = field(default_factory=Architecture)
 
     def __post_init__(self) -> None:
         for name in (
@@ -103,10 +103,9 @@ def run(argv: list[str]) -> int:
         raise UsageError(f"name a recipe or a folder first, as in inkhorn estimate gpt2: {', '.join(RECIPES)}")
     recipe, config = _plan(name)
     train = (recipe or RECIPES["finetune"]()).train
-    shape = Shape(**{f.name: getattr(config, f.name) for f in fields(Shape)})
-    usual = EstimateArgs(batch_size=train.batch_size, optimizer=train.optimizer, shape=shape)
+    usual = EstimateArgs(batch_size=train.batch_size, optimizer=train.optimizer, architecture=Architecture.of(config))
     args = parse(EstimateArgs, argv[1:], f"inkhorn estimate {name}", usual)
-    changed = {f.name: getattr(args.shape, f.name) for f in fields(Shape)}
+    changed = {f.name: getattr(args.architecture, f.name) for f in fields(Architecture)}
     config = replace(config, **changed, vocab_size=args.vocab_size or config.vocab_size)
     _show(gather(name, recipe, config, train, args), tables.estimate, json_wanted=args.json)
     return 0
@@ -123,7 +122,7 @@ def _plan(name: str) -> tuple[Recipe | None, ModelConfig]:
     """The recipe of this name and its shape, or the shape of a checkpoint."""
     if name in RECIPES:
         recipe = RECIPES[name]()
-        return recipe, recipe.shape.config(_vocabulary(recipe))
+        return recipe, recipe.architecture.to_model_config(_vocabulary(recipe))
     try:
         return None, read_config(resolve_checkpoint(name))
     except CheckpointError as error:
@@ -138,15 +137,15 @@ def _vocabulary(recipe: Recipe) -> int:
 
 def _planned_tokens(recipe: Recipe) -> int:
     train = recipe.train
-    return train.steps * train.batch_size * train.grad_accum * recipe.shape.block_size
+    return train.steps * train.batch_size * train.grad_accum * recipe.architecture.block_size
 
 
 def _row(name: str, recipe: Recipe) -> dict[str, Any]:
-    config, tokens = recipe.shape.config(_vocabulary(recipe)), _planned_tokens(recipe)
+    config, tokens = recipe.architecture.to_model_config(_vocabulary(recipe)), _planned_tokens(recipe)
     return {
         "recipe": name,
         "parameters": config.num_parameters,
-        "shape": asdict(recipe.shape),
+        "architecture": asdict(recipe.architecture),
         "vocab_size": config.vocab_size,
         "tokens": tokens,
         "flops": tokens * training_flops(config),

@@ -13,7 +13,7 @@ def recipes(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the recipes with their sizes."""
     table = _table("recipe", "parameters", "shape", "block", "vocab", "tokens", "FLOPs")
     for row in rows:
-        shape = row["shape"]
+        shape = row["architecture"]
         table.add_row(
             row["recipe"],
             f"{row['parameters']:,}",

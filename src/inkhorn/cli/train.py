@@ -17,8 +17,9 @@ from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.checkpoint.weights import read_config
 from inkhorn.cli.data_source import Text
 from inkhorn.cli.parsing import parse
+from inkhorn.config.model import Architecture
 from inkhorn.config.recipes import RECIPES, Recipe
-from inkhorn.config.train import Shape, TrainConfig
+from inkhorn.config.train import TrainConfig
 from inkhorn.errors import InkhornError, UsageError, nearest
 from inkhorn.tokenizer.base import Tokenizer, require_fit
 from inkhorn.tokenizer.load import load_tokenizer
@@ -49,7 +50,7 @@ class TrainArgs:
     """begin with these weights, their shape and vocabulary: a shipped model's name, or a folder"""
     resume: bool = False
     """go on from the run's latest checkpoint, or begin if there is none"""
-    shape: Annotated[Shape, tyro.conf.OmitArgPrefixes] = field(default_factory=Shape)
+    architecture: Annotated[Architecture, tyro.conf.OmitArgPrefixes] = field(default_factory=Architecture)
     train: Annotated[TrainConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrainConfig)
 
 
@@ -73,7 +74,7 @@ def _run(argv: list[str]) -> int:
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}: {nearest(name, RECIPES)}")
     recipe = RECIPES[name]()
-    usual = TrainArgs(tokenizer=recipe.tokenizer, shape=recipe.shape, train=recipe.train)
+    usual = TrainArgs(tokenizer=recipe.tokenizer, architecture=recipe.architecture, train=recipe.train)
     args = parse(TrainArgs, rest, f"inkhorn train {name}", usual)
     out = args.out or Path("runs") / name
     saved = out / "run.json"
@@ -111,20 +112,19 @@ def _list_recipes() -> str:
 
 
 def _args_from_weights(argv: list[str], name: str, recipe: Recipe, model: str) -> TrainArgs:
-    """The flags again, with the shape of the model that training starts from."""
+    """The flags again, with the architecture of the model that training starts from."""
     folder = resolve_checkpoint(model)
-    try:
-        shape = Shape.of(read_config(folder))
-    except UsageError as error:
-        raise UsageError(f"cannot train on from {model}: {error}") from None
-    usual = TrainArgs(tokenizer=recipe.tokenizer, shape=shape, train=recipe.train)
+    architecture = Architecture.of(read_config(folder))
+    usual = TrainArgs(tokenizer=recipe.tokenizer, architecture=architecture, train=recipe.train)
     args = parse(TrainArgs, argv, f"inkhorn train {name}", usual)
     if (args.tokenizer, args.vocab_size) != (usual.tokenizer, usual.vocab_size):
         raise UsageError(f"the vocabulary comes with --from {model}: leave out --tokenizer and --vocab-size")
-    if args.shape != shape:
-        odd = [f.name for f in fields(Shape) if getattr(args.shape, f.name) != getattr(shape, f.name)]
+    if args.architecture != architecture:
+        odd = [
+            f.name for f in fields(Architecture) if getattr(args.architecture, f.name) != getattr(architecture, f.name)
+        ]
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in odd)
-        raise UsageError(f"the shape comes with --from {model}: leave out {flags}")
+        raise UsageError(f"the architecture comes with --from {model}: leave out {flags}")
     return replace(args, begin_from=_lasting(model))
 
 
@@ -156,7 +156,7 @@ def _saved_args(path: Path, saved: dict[str, Any]) -> TrainArgs:
             begin_from=saved["begin_from"],
             tokenizer=saved["tokenizer"],
             vocab_size=saved["vocab_size"],
-            shape=Shape(**saved["shape"]),
+            architecture=Architecture(**saved["architecture"]),
             train=TrainConfig(**saved["train"]),
         )
     except (KeyError, TypeError) as error:
@@ -186,12 +186,12 @@ def _train_together(args: TrainArgs, name: str, out: Path, ranks: Any) -> int:
 
     hardware = choose_hardware(args.train, ranks)
     data, vocab_size = ranks.in_turn(lambda: _data(args, out))
-    config = args.shape.config(
+    config = args.architecture.to_model_config(
         vocab_size,
         dropout=args.train.dropout,
         attn_dropout=args.train.attn_dropout,
-        start=data.start_id,
-        end=data.tokenizer.eos_id,
+        bos_token_id=data.start_id,
+        eos_token_id=data.tokenizer.eos_id,
     )
     data.require_block(config.block_size, fixed=bool(args.begin_from))
     hardware = choose_parallel(config, args.train, hardware)
@@ -279,7 +279,7 @@ def _run_record(
         "begin_from": args.begin_from,
         "tokenizer": args.tokenizer,
         "vocab_size": args.vocab_size,
-        "shape": asdict(args.shape),
+        "architecture": asdict(args.architecture),
         "train": asdict(args.train),
         "model": model,
         "num_parameters": parameters,

@@ -1,12 +1,13 @@
-"""What a model is and how text is drawn from it: frozen, keyword-only, checked on construction.
+"""The configuration of a model: frozen, keyword-only, validated on construction.
 
-A variant of a config is `dataclasses.replace(config, field=value)`, which checks again. On disk a `ModelConfig` is the
-`config.json` of Hugging Face transformers (`ModelConfig.from_hf`, `to_hf`). Field docstrings are the help of the flags.
+A variant of a config is `dataclasses.replace(config, field=value)`, which validates again. On disk a `ModelConfig`
+is the `config.json` of Hugging Face transformers (`ModelConfig.from_hf`, `to_hf`). Field docstrings are the help of the
+flags.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from inkhorn.errors import CheckpointError, UsageError, require
@@ -28,17 +29,9 @@ _HF_END_OF_TEXT = 50256
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The shape of a GPT. The defaults, given a vocabulary and sizes, are GPT-2's.
+class Architecture:
+    """The architecture of a model; the size of its vocabulary comes from the tokenizer."""
 
-    Sources: Radford et al. 2018 (GPT-1: LayerNorm after each residual sum, none at the end) and 2019 (GPT-2: LayerNorm
-    before each sub-layer and one more at the end).
-    """
-
-    vocab_size: int
-    """number of tokens"""
-    block_size: int = 256
-    """longest context in tokens (n_positions in Hugging Face's config)"""
     n_layer: int = 8
     """number of blocks"""
     n_head: int = 5
@@ -47,29 +40,20 @@ class ModelConfig:
     """width of the residual stream"""
     n_inner: int | None = None
     """width of the MLP's hidden layer; 4 * n_embd when absent"""
+    block_size: int = 256
+    """context length in tokens"""
     model_type: ModelType = "gpt2"
     """gpt2: pre-norm and ln_f; openai-gpt (GPT-1): post-norm, no ln_f"""
     activation_function: Activation = "gelu_new"
-    """gelu_new: tanh form, OpenAI's; gelu: erf form, nanoGPT's; relu"""
+    """gelu_new: tanh approximation, as OpenAI's; gelu: exact, as nanoGPT's; relu"""
     tie_word_embeddings: bool = True
-    """the head shares wte's matrix"""
-    embd_pdrop: float = 0.0
-    """dropout on the embeddings"""
-    attn_pdrop: float = 0.0
-    """dropout on the attention weights"""
-    resid_pdrop: float = 0.0
-    """dropout on each sub-layer's output"""
+    """share wte's matrix with the output head"""
     layer_norm_epsilon: float = 1e-5
     """added to the variance inside each LayerNorm"""
-    bos_token_id: int | None = None
-    """token that an empty prompt starts from"""
-    eos_token_id: int | None = None
-    """token that ends a text"""
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
-            value = getattr(self, name)
-            require(type(value) is int and value >= 1, f"{name} must be a whole number of at least 1, not {value!r}")
+        for name in ("block_size", "n_layer", "n_head", "n_embd"):
+            _require_positive(name, getattr(self, name))
         require(
             self.n_embd % self.n_head == 0,
             f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head}): each head has n_embd / n_head units",
@@ -79,12 +63,63 @@ class ModelConfig:
         for name, kind in (("model_type", ModelType), ("activation_function", Activation)):
             value, valid = getattr(self, name), get_args(kind)
             require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
-        for name in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
-            require(0.0 <= getattr(self, name) < 1.0, f"{name} must be in [0, 1), not {getattr(self, name)}")
         epsilon = self.layer_norm_epsilon
         require(0 < epsilon < math.inf, f"layer_norm_epsilon must be above 0 and finite, not {epsilon}")
         tied = self.tie_word_embeddings
         require(isinstance(tied, bool), f"tie_word_embeddings must be true or false, not {tied!r}")
+
+    @classmethod
+    def of(cls, config: "Architecture") -> "Architecture":
+        """The architecture of an existing model, from its full config."""
+        return Architecture(**{f.name: getattr(config, f.name) for f in fields(Architecture)})
+
+    def to_model_config(
+        self,
+        vocab_size: int,
+        *,
+        dropout: float = 0.0,
+        attn_dropout: float = 0.0,
+        bos_token_id: int | None = None,
+        eos_token_id: int | None = None,
+    ) -> "ModelConfig":
+        """The full config for a tokenizer; `dropout` applies to the embeddings and the residual stream."""
+        return ModelConfig(
+            **{f.name: getattr(self, f.name) for f in fields(Architecture)},
+            vocab_size=vocab_size,
+            embd_pdrop=dropout,
+            resid_pdrop=dropout,
+            attn_pdrop=attn_dropout,
+            bos_token_id=bos_token_id,
+            eos_token_id=eos_token_id,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Architecture):
+    """The configuration of a GPT: all that decides which function its weights compute.
+
+    Sources: Radford et al. 2018 (GPT-1: LayerNorm after each residual sum, none at the end) and 2019 (GPT-2: LayerNorm
+    before each sub-layer and one more at the end).
+    """
+
+    vocab_size: int
+    """number of tokens"""
+    embd_pdrop: float = 0.0
+    """dropout on the embeddings"""
+    attn_pdrop: float = 0.0
+    """dropout on the attention weights"""
+    resid_pdrop: float = 0.0
+    """dropout on each sub-layer's output"""
+    bos_token_id: int | None = None
+    """token that an empty prompt starts with"""
+    eos_token_id: int | None = None
+    """token that ends a text"""
+
+    def __post_init__(self) -> None:
+        _require_positive("vocab_size", self.vocab_size)
+        super().__post_init__()
+        for name in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
+            require(0.0 <= getattr(self, name) < 1.0, f"{name} must be in [0, 1), not {getattr(self, name)}")
         for name in ("bos_token_id", "eos_token_id"):
             value = getattr(self, name)
             require(
@@ -171,3 +206,7 @@ class ModelConfig:
                 f"activation_function is {self.activation_function!r}, the MLP {self.inner} wide"
             )
         return config | {"afn": {"gelu_new": "gelu"}.get(self.activation_function, self.activation_function)}
+
+
+def _require_positive(name: str, value: object) -> None:
+    require(type(value) is int and value >= 1, f"{name} must be an integer of at least 1, not {value!r}")

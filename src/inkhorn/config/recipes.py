@@ -6,7 +6,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from inkhorn.config.train import Shape, TrainConfig
+from inkhorn.config.model import Architecture
+from inkhorn.config.train import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,7 @@ class Recipe:
     about: str
     corpus: str = "shakespeare"
     tokenizer: str = "char"
-    shape: Shape = field(default_factory=Shape)
+    architecture: Architecture = field(default_factory=Architecture)
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -34,20 +35,25 @@ def tiny_shakespeare() -> Recipe:
 
     Twice the steps in the same time, and less learnt by heart (docs/log.md).
     """
-    shape = Shape(n_layer=6, n_head=4, n_embd=256)
+    architecture = Architecture(n_layer=6, n_head=4, n_embd=256)
     train = TrainConfig(steps=3000, batch_size=16, lr=0.006, muon_lr=0.03, weight_decay=0.1, decay_fraction=0.9)
     train = replace(train, dropout=0.15, dropout_from=0.2)
-    return Recipe(about="5M parameters, tiny Shakespeare", corpus="tiny-shakespeare", shape=shape, train=train)
+    return Recipe(
+        about="5M parameters, tiny Shakespeare", corpus="tiny-shakespeare", architecture=architecture, train=train
+    )
 
 
 def small() -> Recipe:
     """0.8M parameters, the shape of nanoGPT's CPU recipe: half a minute on two cores."""
-    shape = Shape(n_layer=4, n_head=4, n_embd=128, block_size=64)
+    architecture = Architecture(n_layer=4, n_head=4, n_embd=128, block_size=64)
     train = TrainConfig(
         steps=600, batch_size=16, lr=0.015, muon_lr=0.05, warmup_steps=2, momentum=0.9, momentum_warmup=0
     )
     return Recipe(
-        about="0.8M parameters, tiny Shakespeare in half a minute", corpus="tiny-shakespeare", shape=shape, train=train
+        about="0.8M parameters, tiny Shakespeare in half a minute",
+        corpus="tiny-shakespeare",
+        architecture=architecture,
+        train=train,
     )
 
 
@@ -60,29 +66,34 @@ def finetune() -> Recipe:
 
 def test() -> Recipe:
     """Some thousand parameters, for tests and for trying the commands."""
-    shape = Shape(n_layer=2, n_head=2, n_embd=32, block_size=32)
+    architecture = Architecture(n_layer=2, n_head=2, n_embd=32, block_size=32)
     train = TrainConfig(steps=40, batch_size=8, eval_every=20, save_every=20, warmup_steps=4, sample_chars=60)
     return Recipe(
-        about="a toy of 30,000 parameters, to try the commands", corpus="tiny-shakespeare", shape=shape, train=train
+        about="a toy of 30,000 parameters, to try the commands",
+        corpus="tiny-shakespeare",
+        architecture=architecture,
+        train=train,
     )
 
 
 def gpt1() -> Recipe:
     """Radford et al. 2018: 116,534,784 parameters with its vocabulary of 40,478 tokens."""
-    shape = Shape(n_layer=12, n_head=12, n_embd=768, block_size=512, model_type="openai-gpt")
+    architecture = Architecture(n_layer=12, n_head=12, n_embd=768, block_size=512, model_type="openai-gpt")
     train = TrainConfig(
         optimizer="adamw", lr=2.5e-4, batch_size=64, steps=100_000, warmup_steps=2000, schedule="cosine", dropout=0.1
     )
-    return Recipe(about="GPT-1", tokenizer="openai-gpt", shape=shape, train=replace(train, zero_init=False))
+    return Recipe(
+        about="GPT-1", tokenizer="openai-gpt", architecture=architecture, train=replace(train, zero_init=False)
+    )
 
 
 def _gpt2(n_layer: int, n_head: int, n_embd: int, name: str) -> Recipe:
-    shape = Shape(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=1024)
+    architecture = Architecture(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=1024)
     train = TrainConfig(
         lr=0.003, muon_lr=0.02, batch_size=8, grad_accum=60, steps=5000, warmup_steps=100, decay_fraction=0.6
     )
     train = replace(train, weight_decay=0.05, pad_vocab=128)
-    return Recipe(about=name, tokenizer="gpt2", shape=shape, train=train)
+    return Recipe(about=name, tokenizer="gpt2", architecture=architecture, train=train)
 
 
 def gpt2() -> Recipe:

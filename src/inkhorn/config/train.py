@@ -1,13 +1,9 @@
-"""Recipes: which model, on which text, trained how. Each is a function; a variant is `dataclasses.replace`.
-
-`docs/log.md` has the runs behind the Shakespeares and `small`; GPT-1's numbers are its paper's, GPT-2's a beginning.
-"""
+"""The configuration of a training run: frozen, keyword-only, validated on construction."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, get_args
 
-from inkhorn.config.model import Activation, ModelConfig, ModelType
 from inkhorn.errors import require
 
 Optimizer = Literal["muon", "adamw"]
@@ -24,56 +20,6 @@ Parallel = Literal["auto", "ddp", "fsdp"]
 
 LORA_TARGETS = ("c_attn", "c_proj", "c_fc")
 """the matrices of a block by the ends of their names; c_proj is attention's and the MLP's"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """The model's shape; the vocabulary comes with the text."""
-
-    n_layer: int = 8
-    """number of blocks"""
-    n_head: int = 5
-    """attention heads per block"""
-    n_embd: int = 320
-    """width of the residual stream"""
-    block_size: int = 256
-    """longest context in tokens"""
-    model_type: ModelType = "gpt2"
-    """gpt2: pre-norm and ln_f; openai-gpt (GPT-1): post-norm, no ln_f"""
-    activation_function: Activation = "gelu_new"
-    """gelu_new: tanh form, OpenAI's; gelu: erf form; relu"""
-    tie_word_embeddings: bool = True
-    """the head shares wte's matrix"""
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> "Shape":
-        """The shape of a model that exists; UsageError if it has something that a Shape cannot say."""
-        shape = cls(**{f.name: getattr(config, f.name) for f in fields(cls)})
-        made = shape.config(config.vocab_size)
-        usual = made.inner == config.inner and made.layer_norm_epsilon == config.layer_norm_epsilon
-        require(usual, "only a model with n_inner = 4 n_embd and layer_norm_epsilon 1e-5 can be trained")
-        return shape
-
-    def config(
-        self,
-        vocab_size: int,
-        *,
-        dropout: float = 0.0,
-        attn_dropout: float = 0.0,
-        start: int | None = None,
-        end: int | None = None,
-    ) -> ModelConfig:
-        """The full config for a vocabulary whose texts begin with token `start` and end with `end`."""
-        shape = {f.name: getattr(self, f.name) for f in fields(self)}
-        return ModelConfig(
-            vocab_size=vocab_size,
-            embd_pdrop=dropout,
-            resid_pdrop=dropout,
-            attn_pdrop=attn_dropout,
-            bos_token_id=start,
-            eos_token_id=end,
-            **shape,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
