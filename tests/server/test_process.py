@@ -180,33 +180,3 @@ def test_a_port_in_use_is_told(server: Running) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ)
     assert done.returncode == 1
     assert "cannot listen" in done.stderr
-
-
-def generate(*flags: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "inkhorn", "generate", *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-
-def test_generate_from_a_server(server: Running, folder: Path) -> None:
-    how = ["ab", "--seed", "3", "-n", "40", "--ignore-eos"]
-    own = generate(*how, "--model", str(folder))
-    for url in (server.url, f"{server.url}/v1/"):
-        for more in ([], ["--no-stream"]):
-            assert generate(*how, "--server", url, *more).stdout == own.stdout
-    told = json.loads(generate(*how, "--server", server.url, "--json", "--num-samples", "2").stdout)
-    assert "ab" + told["choices"][0]["text"] + "\n" == own.stdout
-    assert len(told["choices"]) == 2
-
-
-def test_generate_tells_what_the_server_says(server: Running) -> None:
-    for flags, code, told in (
-        (["--server", server.url, "--model", "other"], 1, "no model 'other' here"),
-        (["--server", "http://127.0.0.1:1"], 1, "inkhorn serve starts one"),
-        (["--server", "127.0.0.1:8000"], 2, "takes an address such as"),
-        (["--server", server.url, "--end-at-sentence"], 2, "--end-at-sentence is not part"),
-        (["--server", server.url, "--quantize", "int8"], 2, "--quantize is the server's to choose"),
-    ):
-        done = generate("ab", *flags)
-        assert done.returncode == code, flags
-        assert told in done.stderr
-        assert "Traceback" not in done.stderr

@@ -46,8 +46,6 @@ class GenerateArgs:
     """read the prompt from this file"""
     model: Annotated[str, _also("-m")] = "shakespeare"
     """a shipped model's name, a checkpoint folder, or a run's folder"""
-    server: str | None = None
-    """have the server at this address write, instead of this process; --model names one of its models"""
     quantize: Annotated[Precision | None, tyro.conf.arg(help_behavior_hint=f"(default: {DEFAULT_PRECISION})")] = None
     """how the weights are kept: fewer bits are faster, fp32 is exact"""
     threads: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: one for each core)")] = None
@@ -77,8 +75,6 @@ def run(argv: list[str]) -> int:
     if params.seed is None:
         params = replace(params, seed=secrets.randbits(32))
     text = _prompt_text(args)
-    if args.server is not None:
-        return _from_server(args.server, text, params, args)
     engine = load(args.model, quantize=args.quantize, threads=args.threads)
     prompt = engine.prompt(text, args.unknown)
     for unknown in prompt.unknown[:10]:
@@ -89,32 +85,6 @@ def run(argv: list[str]) -> int:
         _print_json(engine, prompt, params, args)
     else:
         _print_text(engine, prompt, params, args)
-    return 0
-
-
-def _from_server(url: str, text: str, params: SamplingParams, args: GenerateArgs) -> int:
-    from inkhorn.cli.remote import Remote, request_of
-
-    for name in ("quantize", "threads"):
-        require(getattr(args, name) is None, f"--{name} is the server's to choose: leave it out with --server")
-    remote, model = Remote(url), None if args.model == GenerateArgs.model else args.model
-    whole = args.json or args.num_samples > 1 or not args.stream
-    body = request_of(text, params, model, args.num_samples, stream=not whole)
-    if args.json:
-        print(json.dumps(remote.whole(body), ensure_ascii=not _prints_unicode()))  # noqa: T201
-        return 0
-    shown = text if args.echo else ""
-    if whole:
-        for i, choice in enumerate(remote.whole(body)["choices"]):
-            if args.num_samples > 1:
-                print(f"{'' if i == 0 else chr(10)}--- {i + 1} ---")  # noqa: T201
-            print(shown + choice["text"])  # noqa: T201
-        return 0
-    sys.stdout.write(shown)
-    for _, piece in remote.stream(body):
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    print()  # noqa: T201
     return 0
 
 
