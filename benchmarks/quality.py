@@ -61,7 +61,7 @@ def main() -> None:
         text = args.text.read_text(encoding="utf-8")
     else:
         text = "".join(corpora.fetch(args.corpus).val_chunks())
-    ids = tokenizer.encode(tokenizer.fit(text)[0])
+    ids = tokenizer.encode(tokenizer.normalize(text)[0])
     print(f"{len(ids):,} tokens\nweights   group      MB       loss   perplexity")
     rows: list[dict[str, object]] = []
     first = None

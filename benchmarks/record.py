@@ -67,7 +67,7 @@ from telling import Point, Run, commit, save_line, startup, tell
 
 from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.config.recipes import RECIPES, Recipe
-from inkhorn.data.dataset import Array, prepare
+from inkhorn.data.dataset import Array, tokenize_to_disk
 from inkhorn.data.text import from_path
 from inkhorn.errors import nearest
 from inkhorn.hardware.device import choose_hardware
@@ -171,7 +171,7 @@ def run_folder(folder: Path, seed: int) -> Path:
 
 
 def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
-    data = prepare(from_path(args.text), folder)
+    data = tokenize_to_disk(from_path(args.text), folder)
     recipe = changed(RECIPES["tiny-shakespeare"](), args.changes)
     if not any(change.startswith("eval_every=") for change in args.changes):
         recipe = changed(recipe, [f"eval_every={max(1, recipe.train.steps // POINTS)}"])
@@ -182,7 +182,7 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
         data.tokenizer.vocab_size,
         dropout=train.dropout,
         attn_dropout=train.attn_dropout,
-        bos_token_id=data.start_id,
+        bos_token_id=data.bos_token_id,
         eos_token_id=data.tokenizer.eos_id,
     )
     assert config.num_parameters < 10_000_000

@@ -37,7 +37,7 @@ from nanogpt import (
 from inkhorn.config.model import Architecture
 from inkhorn.config.recipes import RECIPES
 from inkhorn.config.train import TrainConfig
-from inkhorn.data.dataset import Dataset, prepare
+from inkhorn.data.dataset import Dataset, tokenize_to_disk
 from inkhorn.data.text import from_path
 from inkhorn.hardware.device import choose_hardware
 from inkhorn.training.state import new_state
@@ -98,7 +98,7 @@ def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tupl
     train = replace(recipe.train, steps=steps, seed=seed, eval_every=20, save_every=steps, sample_chars=0)
     train = replace(train, milestones=())  # no evaluations between
     config = recipe.architecture.to_model_config(
-        data.tokenizer.vocab_size, bos_token_id=data.start_id, eos_token_id=data.tokenizer.eos_id
+        data.tokenizer.vocab_size, bos_token_id=data.bos_token_id, eos_token_id=data.tokenizer.eos_id
     )
     observer = Quiet()
     trainer = Trainer(config, train, data, folder / f"inkhorn-{seed}", choose_hardware(train), 1e12, observer)
@@ -154,7 +154,7 @@ def main() -> None:
     theirs: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data = prepare(from_path(args.text), folder)
+        data = tokenize_to_disk(from_path(args.text), folder)
         for seed in range(args.runs):
             ours.append(run_inkhorn(data, args.steps, seed, folder))
             theirs.append(run_nanogpt(args, seed, folder))

@@ -6,14 +6,14 @@ from pathlib import Path
 import datasets
 import pytest
 
-from inkhorn.cli.data_source import Text
+from inkhorn.cli.data_source import DataSource
 from inkhorn.cli.main import main
 from inkhorn.cli.progress import filling
 from inkhorn.data import documents, fineweb, shard_writer
 from inkhorn.data.fineweb import is_fineweb
 from inkhorn.data.shards import ShardedIds
 from inkhorn.errors import CorpusError, UsageError
-from inkhorn.tokenizer.bpe import learn_bpe
+from inkhorn.tokenizer.bpe import train_bpe
 
 CARD = """---
 configs:
@@ -50,7 +50,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         "inkhorn.data.parallel_encode.cores", lambda: 1
     )  # to start processes takes longer than the work
-    learn_bpe(PAGES, 300).save(tmp_path)
+    train_bpe(PAGES, 300).save(tmp_path)
     return tmp_path
 
 
@@ -106,28 +106,28 @@ def test_data_looks_whether_the_disk_kept_the_shards(repository: Path, capsys: p
 def test_without_a_connection_the_way_out_is_told(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fineweb, "REPOSITORY", "HuggingFaceFW/fineweb-edu")
     with pytest.raises(CorpusError, match=r"(?s)cannot read fineweb-edu: .*hf download .* 'sample/10BT/\*'.*--text"):
-        Text(corpus="fineweb-edu-1m", vocabulary=str(repository)).tokenised()
+        DataSource(corpus="fineweb-edu-1m", vocabulary=str(repository)).tokenize()
 
 
 def test_files_of_one_s_own(repository: Path) -> None:
     path = repository / "pages.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in PAGES), encoding="utf-8")
-    one = Text(path=path, corpus="shakespeare", vocabulary="bpe", vocab_size=280).tokenised()
+    one = DataSource(path=path, corpus="shakespeare", vocabulary="bpe", vocab_size=280).tokenize()
     assert one.name == "pages"
     assert isinstance(one.train, ShardedIds)
     assert one.tokenizer.vocab_size == 280
     folder = repository / "hub" / "fineweb-edu" / "sample" / "10BT"
-    many = Text(path=folder, vocabulary=str(repository)).tokenised()
+    many = DataSource(path=folder, vocabulary=str(repository)).tokenize()
     whole = [PAGES[i] for number in range(2) for i in range(number, 400, 2)]
     assert many.tokenizer.decode(many.val.tolist()).split("<|endoftext|>")[1:] == whole[::20]
     (folder / "README.md").write_text("A text beside documents is none of them.\n")
-    assert Text(path=folder, vocabulary=str(repository)).tokenised().sha256 == many.sha256
+    assert DataSource(path=folder, vocabulary=str(repository)).tokenize().sha256 == many.sha256
     with pytest.raises(UsageError, match="leave out --val-text"):
-        Text(path=path, vocabulary="bpe", val_path=path).tokenised()
+        DataSource(path=path, vocabulary="bpe", val_path=path).tokenize()
     with pytest.raises(CorpusError, match="too many for one token each: add --tokenizer gpt2"):
-        Text(path=path).tokenised()
+        DataSource(path=path).tokenize()
     with pytest.raises(UsageError, match="holds documents to train on"):
-        Text(path=path).source()
+        DataSource(path=path).source()
 
 
 def test_progress_says_how_far_how_fast_and_how_long(
@@ -136,10 +136,10 @@ def test_progress_says_how_far_how_fast_and_how_long(
     monkeypatch.setattr("inkhorn.cli.progress._SECONDS", 0.5)
     clock = iter([0.0, 0.0, 10.0, 20.0])
     monkeypatch.setattr("inkhorn.cli.progress.time.monotonic", lambda: next(clock))
-    with filling("pages", 4_000_000) as listener:
-        listener.tokens(1_000_000)
-        listener.tokens(1_000_000)
-        listener.tokens(1_000_000)
+    with filling("pages", 4_000_000) as callbacks:
+        callbacks.tokens(1_000_000)
+        callbacks.tokens(1_000_000)
+        callbacks.tokens(1_000_000)
     assert capsys.readouterr().err.splitlines() == [
         "tokenising pages: 2.0M of 4M tokens, 100,000 a second, 0:00:20 left",
         "tokenising pages: 3.0M of 4M tokens, 100,000 a second, 0:00:10 left",

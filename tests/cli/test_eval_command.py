@@ -18,7 +18,7 @@ from helpers.models import save_checkpoint, tiny_config, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inkhorn.cli.data_source import Text
+from inkhorn.cli.data_source import DataSource
 from inkhorn.cli.main import main
 from inkhorn.errors import CorpusError, UsageError
 from inkhorn.evaluation.evaldata import LAMBADA, WIKITEXT2
@@ -125,7 +125,7 @@ def test_a_stride_of_one_gives_every_token_the_whole_block(here: Path, capsys: p
 def test_the_usual_loss_is_split_loss_and_comes_in_bits(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = Path("mine.txt").read_text(encoding="utf-8") + "naïve"
     Path("mine.txt").write_text(text, encoding="utf-8")
-    ids = CHARS.encode(CHARS.fit(text)[0])
+    ids = CHARS.encode(CHARS.normalize(text)[0])
     result = answer(capsys, "--text", "mine.txt")
     assert result["loss"] == pytest.approx(split_loss(MODEL, ids, CPU), abs=1e-6)
     assert result["method"] == f"non-overlapping windows of {BLOCK}"
@@ -360,7 +360,7 @@ def test_of_documents_the_held_out_part_is_read(here: Path, capsys: pytest.Captu
     rows = "\n".join(json.dumps({"text": f"{i} {text}"}) for i in range(30) for text in PASSAGES[:4])
     (here / "web" / "rows.jsonl").write_text(rows, encoding="utf-8")
     found = answer(capsys, "--text", "web")
-    data = Text(path=here / "web", tokenizer=CHARS).tokenised()
+    data = DataSource(path=here / "web", tokenizer=CHARS).tokenize()
     assert found["tokens"] == len(data.val) - 1 < len(data.train)
     assert found["loss"] == pytest.approx(split_loss(MODEL, np.asarray(data.val), CPU), rel=1e-5)
     assert found["bits_per_byte"] == pytest.approx(

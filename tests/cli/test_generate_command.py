@@ -125,7 +125,7 @@ def test_the_prompt_from_standard_input_and_from_a_file(run: Run, tmp_path: Path
 
 
 def test_the_word_none_is_a_prompt_and_a_files_name(run: Run) -> None:
-    options = ("--max-tokens", "3", "--unknown", "skip")
+    options = ("--max-tokens", "3", "--on-unknown", "drop")
     assert run("generate", "ROMEO: None", *options).out.startswith("ROMEO: e")
     assert run("generate", "None", *options, stdin=b"hi").out.startswith("e")
     done = run("generate", "--prompt-file", "None", *options, stdin=b"hi")
@@ -169,8 +169,8 @@ def test_a_prompt_of_emoji(run: Run) -> None:
     done = run("😀🎭😀", "--words", "2", "--ignore-eos")
     assert done.code == 0
     assert len(done.out.split()) == 2
-    assert "GRINNING FACE) at character 0 (2 times): left out" in done.err
-    assert "PERFORMING ARTS) at character 1: left out" in done.err
+    assert "GRINNING FACE) at character 0 (2 times): dropped" in done.err
+    assert "PERFORMING ARTS) at character 1: dropped" in done.err
 
 
 def test_unknown_characters_by_policy(run: Run) -> None:
@@ -178,8 +178,8 @@ def test_unknown_characters_by_policy(run: Run) -> None:
     near = run("“bad” café", *options)
     assert near.out.startswith("'bad' café")
     assert "LEFT DOUBLE QUOTATION MARK" in near.err
-    assert run("“bad” café", *options, "--unknown", "skip").out.startswith("bad café")
-    refused = run("“bad” café", *options, "--unknown", "error")
+    assert run("“bad” café", *options, "--on-unknown", "drop").out.startswith("bad café")
+    refused = run("“bad” café", *options, "--on-unknown", "error")
     assert (refused.code, refused.out) == (1, "")
     assert "LEFT DOUBLE QUOTATION MARK" in refused.err
 

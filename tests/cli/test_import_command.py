@@ -37,12 +37,12 @@ from inkhorn.config.model import ModelConfig
 from inkhorn.convert.formats import open_checkpoint
 from inkhorn.inference.numpy_model import Cache, ReferenceModel
 from inkhorn.model import GPT
-from inkhorn.tokenizer.bpe import BPETokenizer, learn_bpe
+from inkhorn.tokenizer.bpe import BPETokenizer, train_bpe
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
 
 TEXT = "To be, or not to be: that is the question.\nWhether 'tis nobler in the mind to suffer.\n" * 40
-BPE = learn_bpe([TEXT], 300)
+BPE = train_bpe([TEXT], 300)
 HF: dict[str, Any] = {"n_positions": 32, "n_embd": 24, "n_layer": 2, "n_head": 3}
 """OpenAI's tokenizer files, where they are at hand; they are no part of this repository"""
 

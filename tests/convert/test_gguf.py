@@ -17,13 +17,13 @@ from inkhorn.convert.gguf import write_gguf
 from inkhorn.errors import CheckpointError
 from inkhorn.model import GPT
 from inkhorn.tokenizer.base import Tokenizer
-from inkhorn.tokenizer.bpe import learn_bpe
+from inkhorn.tokenizer.bpe import train_bpe
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.utils.files import read_json, write_json
 
 TEXT = "To be, or not to be: that is the question.\nIt's 12 o'clock, naïve façade, 日本! 😀\n"
-TOKENIZERS: dict[str, Tokenizer] = {"bpe": learn_bpe([TEXT * 30], 300), "characters": CharTokenizer(TEXT)}
+TOKENIZERS: dict[str, Tokenizer] = {"bpe": train_bpe([TEXT * 30], 300), "characters": CharTokenizer(TEXT)}
 ASCII = CharTokenizer("abcdefgh .\n")
 
 
@@ -231,7 +231,7 @@ def test_a_state_dict_comes_back_bit_for_bit(tmp_path: Path, monkeypatch: pytest
     assert run("export", "mine", "--state-dict", "mine.pth") == 0
     assert run("import", "mine.pth", "--n-head", "4", "--tokenizer", "mine", "--out", "back") == 0
     assert read_config(Path("back")) == read_config(Path("mine"))
-    assert load_tokenizer(Path("back")).spec() == load_tokenizer(Path("mine")).spec()
+    assert load_tokenizer(Path("back")).fingerprint() == load_tokenizer(Path("mine")).fingerprint()
     again = open_checkpoint(Path("back")).tensors
     assert all(np.array_equal(read(), again[name]()) for name, read in open_checkpoint(Path("mine")).tensors.items())
 

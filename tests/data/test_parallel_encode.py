@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inkhorn.data.parallel_encode import cores, encode_in_order
+from inkhorn.data.parallel_encode import available_cores, encode_batches
 from inkhorn.errors import CorpusError
 from inkhorn.tokenizer.base import Ids
 from inkhorn.tokenizer.char import CharTokenizer
@@ -32,7 +32,7 @@ def test_batches_come_in_their_order_with_what_goes_along(processes: int) -> Non
             taken.append(number)
             yield number, ["a" * (30 - number) * 200, "b" * number, "é"]  # the first take longest
 
-    for number, (label, encoded) in enumerate(encode_in_order(TOKENIZER, batches(), processes)):
+    for number, (label, encoded) in enumerate(encode_batches(TOKENIZER, batches(), processes)):
         assert label == number
         assert len(taken) <= number + 2 * processes
         assert [ids.tolist() for ids in encoded.ids] == [[1] * (30 - number) * 200, [2] * number, []]
@@ -42,10 +42,10 @@ def test_batches_come_in_their_order_with_what_goes_along(processes: int) -> Non
 
 def test_a_process_that_dies_is_told() -> None:
     batches = [(i, ["abc"]) for i in range(4)]
-    assert len(list(encode_in_order(Dying("abc"), batches, 1))) == 4
+    assert len(list(encode_batches(Dying("abc"), batches, 1))) == 4
     with pytest.raises(CorpusError, match="perhaps for want of memory"):
-        list(encode_in_order(Dying("abc"), batches, 2))
+        list(encode_batches(Dying("abc"), batches, 2))
 
 
 def test_there_is_at_least_one_core() -> None:
-    assert 1 <= cores() <= (os.cpu_count() or 1)
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)

@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkhorn.data import documents, shard_writer, shards
-from inkhorn.data.batches import BatchOrder
+from inkhorn.data.batches import BatchSampler
 from inkhorn.data.dataset import Dataset
 from inkhorn.data.documents import DocumentSource, from_folder
-from inkhorn.data.shard_writer import Listener, prepare_documents
+from inkhorn.data.shard_writer import Callbacks, tokenize_documents
 from inkhorn.data.shards import ShardedIds
 from inkhorn.errors import CorpusError
 from inkhorn.tokenizer.base import END_OF_TEXT
-from inkhorn.tokenizer.bpe import learn_bpe
+from inkhorn.tokenizer.bpe import train_bpe
 
 WORDS = ["the ", "cat ", "sat ", "on ", "a ", "mat,\n", "façade ", "日本 ", "1,000 "]
 
@@ -35,7 +35,7 @@ def texts(count: int = 120) -> list[str]:
 
 
 TEXTS = texts()
-TOKENIZER = learn_bpe(TEXTS, 300)
+TOKENIZER = train_bpe(TEXTS, 300)
 
 
 def write(folder: Path, kind: str = "parquet") -> Path:
@@ -64,7 +64,7 @@ def source(tmp_path: Path) -> DocumentSource:
 
 
 def build(source: DocumentSource, cache: Path, **options: Any) -> Dataset:
-    return prepare_documents(source, cache, TOKENIZER, **{"shard_tokens": 2000, "processes": 1} | options)
+    return tokenize_documents(source, cache, TOKENIZER, **{"shard_tokens": 2000, "processes": 1} | options)
 
 
 def files(cache: Path) -> dict[str, bytes]:
@@ -113,8 +113,8 @@ def test_the_shards_are_the_documents(tmp_path: Path, kind: str) -> None:
     assert data.val_bytes == sum(len(text.encode()) for text in whole[::20])
     assert isinstance(data.train, ShardedIds)
     assert len(data.train.paths) > 3
-    assert data.start_id == TOKENIZER.eos_id
-    one, many = (BatchOrder(ids, 4, 32, seed=1) for ids in (data.train[:], data.train))
+    assert data.bos_token_id == TOKENIZER.eos_id
+    one, many = (BatchSampler(ids, 4, 32, seed=1) for ids in (data.train[:], data.train))
     assert all((one.batch(step) == many.batch(step)).all() for step in range(200))
 
 
@@ -137,7 +137,7 @@ def test_what_is_there_is_not_read_again_and_more_is_added(
     source: DocumentSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[int] = []
-    first = build(source, tmp_path / "a", count=2, listener=Listener(tokens=told.append))
+    first = build(source, tmp_path / "a", count=2, callbacks=Callbacks(tokens=told.append))
     assert len(first.train) == sum(told) < 5000
     assert build(source, tmp_path / "a", count=3).train[: len(first.train)].tolist() == first.train[:].tolist()
     whole = build(source, tmp_path / "a")
@@ -167,7 +167,7 @@ import os, signal, sys
 from pathlib import Path
 from inkhorn.data import documents
 from inkhorn.data.documents import from_folder
-from inkhorn.data.shard_writer import Listener, prepare_documents
+from inkhorn.data.shard_writer import Callbacks, tokenize_documents
 from inkhorn.tokenizer.load import load_tokenizer
 
 def tokens(more):
@@ -178,8 +178,8 @@ tokens.seen = 0
 documents._BATCH_CHARS = 2000
 folder = Path(sys.argv[1])
 tokenizer = load_tokenizer(folder)
-prepare_documents(from_folder(folder / "web"), folder / "cache", tokenizer,
-                  shard_tokens=2000, processes=1, listener=Listener(tokens=tokens))
+tokenize_documents(from_folder(folder / "web"), folder / "cache", tokenizer,
+                  shard_tokens=2000, processes=1, callbacks=Callbacks(tokens=tokens))
 """
 
 
@@ -190,7 +190,7 @@ def test_after_a_kill_it_goes_on_to_the_same_bytes(source: DocumentSource, tmp_p
     left = files(tmp_path / "cache")
     assert any(name.endswith(".tmp") for name in left), "it was killed while it wrote a shard"
     told: list[int] = []
-    data = build(source, tmp_path / "cache", listener=Listener(tokens=told.append))
+    data = build(source, tmp_path / "cache", callbacks=Callbacks(tokens=told.append))
     assert told[0] > 4000, "two shards were there"
     assert sum(told) == len(data.train)
     assert data.sha256 == build(source, tmp_path / "undisturbed").sha256
@@ -228,7 +228,7 @@ def test_what_is_damaged_is_built_again(source: DocumentSource, tmp_path: Path, 
     if damage != "gone":
         path.write_bytes(content[:-4] if damage == "cut" else content[:4] + b"\7" + content[5:])
     said: list[str] = []
-    again = build(source, tmp_path, listener=Listener(say=said.append))
+    again = build(source, tmp_path, callbacks=Callbacks(say=said.append))
     assert again.sha256 == first.sha256
     assert files(tmp_path) == whole
     assert said == ([f"shard {int(name[-5])} of web is damaged: it is built again"] if name.endswith(".bin") else [])
@@ -242,7 +242,7 @@ def test_bits_that_the_disk_lost_are_found_by_a_thorough_look(source: DocumentSo
     path.write_bytes(b"\1\0" + path.read_bytes()[2:])
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert files(tmp_path) != whole
-    build(source, tmp_path, thorough=True)
+    build(source, tmp_path, verify_checksums=True)
     assert files(tmp_path) == whole
 
 
@@ -262,13 +262,13 @@ def test_documents_that_have_changed_do_not_mend_a_shard(source: DocumentSource,
 
 
 def test_a_vocabulary_may_be_learnt_from_them(source: DocumentSource, tmp_path: Path) -> None:
-    data = prepare_documents(source, tmp_path, bpe_size=280, shard_tokens=2000, processes=1)
+    data = tokenize_documents(source, tmp_path, bpe_size=280, shard_tokens=2000, processes=1)
     assert data.tokenizer.vocab_size == 280
     assert len(documents_of(data, "train")) == 114
-    again = prepare_documents(source, tmp_path, bpe_size=280, shard_tokens=2000, processes=1)
-    assert again.tokenizer.spec() == data.tokenizer.spec()
+    again = tokenize_documents(source, tmp_path, bpe_size=280, shard_tokens=2000, processes=1)
+    assert again.tokenizer.fingerprint() == data.tokenizer.fingerprint()
     with pytest.raises(CorpusError, match="--tokenizer gpt2"):
-        prepare_documents(source, tmp_path)
+        tokenize_documents(source, tmp_path)
 
 
 def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import inkhorn.training.trainer
 from inkhorn.cli.main import main
 from inkhorn.config.model import Architecture
 from inkhorn.config.train import Optimizer, Parallel, TrainConfig
-from inkhorn.data.dataset import Dataset, prepare
+from inkhorn.data.dataset import Dataset, tokenize_to_disk
 from inkhorn.data.text import TextSource
 from inkhorn.hardware.device import Hardware
 from inkhorn.hardware.distributed import ALONE, Ranks, joined, leave
@@ -54,12 +54,12 @@ STOP = 5
 
 def text(folder: Path) -> Dataset:
     source = TextSource(name="words", pieces=lambda: (WORDS,), val_pieces=lambda: (WORDS[:300],))
-    return prepare(source, folder / "cache")
+    return tokenize_to_disk(source, folder / "cache")
 
 
 def trainer(data: Dataset, out: Path, train: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
     config = ARCHITECTURE.to_model_config(
-        data.tokenizer.vocab_size, bos_token_id=data.start_id, eos_token_id=data.tokenizer.eos_id
+        data.tokenizer.vocab_size, bos_token_id=data.bos_token_id, eos_token_id=data.tokenizer.eos_id
     )
     sharded = train.parallel == "fsdp" and ranks.count > 1
     hardware = Hardware(torch.device("cpu"), torch.float32, False, (), ranks, sharded)

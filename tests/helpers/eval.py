@@ -9,7 +9,7 @@ import torch
 from helpers.models import save_checkpoint, tiny_config
 from inkhorn.model import GPT
 from inkhorn.tokenizer.base import Tokenizer
-from inkhorn.tokenizer.bpe import learn_bpe
+from inkhorn.tokenizer.bpe import train_bpe
 
 PASSAGES = [
     "The cat sat on the mat. The dog ran to the cat. In the end the dog sat on the mat",
@@ -95,6 +95,6 @@ def write_items(folder: Path, passages: list[str], questions: list[dict[str, Any
 
 def make_folder(path: Path) -> Path:
     """A checkpoint folder of the trained model."""
-    tokenizer = learn_bpe(["\n".join([*PASSAGES, *PAGES]) * 2], 285)
+    tokenizer = train_bpe(["\n".join([*PASSAGES, *PAGES]) * 2], 285)
     save_checkpoint(path, trained_model(tokenizer), tokenizer)
     return path

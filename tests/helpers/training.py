@@ -52,7 +52,7 @@ class Listener:
 def config_for(data: Dataset, train: TrainConfig) -> ModelConfig:
     end = data.tokenizer.eos_id
     return ARCHITECTURE.to_model_config(
-        data.tokenizer.vocab_size, dropout=train.dropout, bos_token_id=data.start_id, eos_token_id=end
+        data.tokenizer.vocab_size, dropout=train.dropout, bos_token_id=data.bos_token_id, eos_token_id=end
     )
 
 

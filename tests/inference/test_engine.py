@@ -535,11 +535,11 @@ def test_ten_megabytes_of_prompt_take_no_longer_than_reading_them() -> None:
 
 def test_pieces_of_characters_are_never_drawn() -> None:
     _, engine = tiny(MIXED)
-    assert engine.tokenizer.piece_ids
-    bias = dict.fromkeys(engine.tokenizer.piece_ids, 100.0)
+    assert engine.tokenizer.partial_ids
+    bias = dict.fromkeys(engine.tokenizer.partial_ids, 100.0)
     params = SamplingParams(temperature=100, logit_bias=bias, max_tokens=400, seed=0, ignore_eos=True)
     drawn = tokens_of(engine, "a", params)
-    assert not engine.tokenizer.piece_ids & set(drawn)
+    assert not engine.tokenizer.partial_ids & set(drawn)
     assert set(engine.tokenizer.decode(drawn)) == set(MIXED), "but every character is"
 
 

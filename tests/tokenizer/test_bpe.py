@@ -16,9 +16,9 @@ from inkhorn.errors import CorpusError, UsageError
 from inkhorn.inference.engine import load
 from inkhorn.tokenizer import bpe
 from inkhorn.tokenizer.base import END_OF_TEXT
-from inkhorn.tokenizer.bpe import BPETokenizer, learn_bpe
+from inkhorn.tokenizer.bpe import BPETokenizer, train_bpe
 from inkhorn.tokenizer.load import load_tokenizer
-from inkhorn.tokenizer.pretrained import named_tokenizer
+from inkhorn.tokenizer.pretrained import pretrained_tokenizer
 
 SPEECH = "the cat sat on the mat, and that was that.\nthe hat sat there too.\n\n"
 TEXT = SPEECH * 20 + END_OF_TEXT + "naïve façades, 日本, 😀\n" * 5
@@ -27,7 +27,7 @@ HARD = (
     "Hello  world!\n\n\tIt's 1,234.56 \u2014 naïve façade, 日本語 😀\U0001f3f3\ufe0f\u200d\U0001f308 \u200b don't DON'T"
     " they'll\r\n  trailing  ¼²³ İı ﬁ \u0301x \xa0\xa0 \x00\x07 <|endoftext|> ||endoftext "
 )
-BPE = learn_bpe([TEXT], 300)
+BPE = train_bpe([TEXT], 300)
 
 
 def test_the_vocabulary_is_as_large_as_asked_for() -> None:
@@ -35,14 +35,14 @@ def test_the_vocabulary_is_as_large_as_asked_for() -> None:
     assert BPE.eos_id == 299
     assert sorted(BPE.token_bytes[:256]) == [bytes([byte]) for byte in range(256)]
     assert b"the" in BPE.token_bytes
-    assert learn_bpe(["a"], 1000).vocab_size == 257  # nothing stands together twice
+    assert train_bpe(["a"], 1000).vocab_size == 257  # nothing stands together twice
 
 
 def test_the_same_text_gives_the_same_merges_in_any_chunks() -> None:
     lines = [line + "\n" for line in TEXT.split("\n")]
-    assert learn_bpe([TEXT], 300).spec() == BPE.spec()
-    assert learn_bpe(TEXT.split(END_OF_TEXT), 300).spec() == BPE.spec()
-    assert learn_bpe(lines, 257).vocab_size == 257
+    assert train_bpe([TEXT], 300).fingerprint() == BPE.fingerprint()
+    assert train_bpe(TEXT.split(END_OF_TEXT), 300).fingerprint() == BPE.fingerprint()
+    assert train_bpe(lines, 257).vocab_size == 257
 
 
 @given(st.lists(st.sampled_from(["a", " ", "\n", "\n ", "é", END_OF_TEXT, "word " * 4000, "x" * 40_000])))
@@ -50,22 +50,22 @@ def test_the_library_is_fed_short_parts(pieces: list[str]) -> None:
     text = "".join(pieces)
     parts = list(bpe._parts([text, text]))
     assert "".join(parts) == 2 * text.replace(END_OF_TEXT, "")
-    assert all(0 < len(part) <= bpe._LONGEST_PART for part in parts)
+    assert all(0 < len(part) <= bpe._MAX_PART_CHARS for part in parts)
 
 
 def test_a_word_without_end_is_cut_to_learn_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bpe, "_LONGEST_PART", 1000)
+    monkeypatch.setattr(bpe, "_MAX_PART_CHARS", 1000)
     assert [len(part) for part in bpe._parts(["acgt" * 600])] == [1000, 1000, 400]
 
 
 def test_too_small_a_vocabulary() -> None:
     with pytest.raises(UsageError, match="at least 257"):
-        learn_bpe([TEXT], 256)
+        train_bpe([TEXT], 256)
 
 
 @given(st.text())
 def test_every_text_comes_back(text: str) -> None:
-    fitted, _ = BPE.fit(text)
+    fitted, _ = BPE.normalize(text)
     assert BPE.decode(BPE.encode(fitted)) == fitted
     assert b"".join(BPE.token_bytes[i] for i in BPE.encode(fitted)).decode() == fitted
 
@@ -91,14 +91,14 @@ def test_a_long_text_is_encoded_in_parts_as_if_whole(spaces: int, end: str) -> N
 def test_a_dataset_of_learnt_tokens(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     source = text.from_path(tmp_path / "text.txt")
-    data = dataset.prepare(source, tmp_path / "cache", bpe_size=275)
+    data = dataset.tokenize_to_disk(source, tmp_path / "cache", bpe_size=275)
     assert data.tokenizer.vocab_size == 275
     assert data.tokenizer.decode([*data.train[:], *data.val]) == TEXT
     assert data.val_bytes == len(data.tokenizer.decode(data.val).encode())
     assert data.bits_per_byte(np.log(2)) == pytest.approx(len(data.val) / data.val_bytes)
-    again = dataset.prepare(source, tmp_path / "cache", bpe_size=275)
+    again = dataset.tokenize_to_disk(source, tmp_path / "cache", bpe_size=275)
     assert again.sha256 == data.sha256
-    assert dataset.prepare(source, tmp_path / "cache", bpe_size=270).sha256 != data.sha256
+    assert dataset.tokenize_to_disk(source, tmp_path / "cache", bpe_size=270).sha256 != data.sha256
 
 
 def test_of_a_very_long_text_parts_are_learnt_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,11 +111,11 @@ def test_of_a_very_long_text_parts_are_learnt_from(tmp_path: Path, monkeypatch: 
         seen.extend(chunk[0] for chunk in chunks)
         raise CorpusError("enough")
 
-    monkeypatch.setattr(dataset, "learn_bpe", learn)
+    monkeypatch.setattr(dataset, "train_bpe", learn)
     for enough, expected in ((7 << 22, letters), (3 << 22, "ad"), (1 << 20, "a")):
-        monkeypatch.setattr(dataset, "ENOUGH", enough)
+        monkeypatch.setattr(dataset, "MAX_TRAIN_CHARS", enough)
         with pytest.raises(CorpusError, match="enough"):
-            dataset.prepare(source, tmp_path, bpe_size=300)
+            dataset.tokenize_to_disk(source, tmp_path, bpe_size=300)
         assert "".join(seen) == expected
         seen.clear()
 
@@ -152,11 +152,11 @@ def test_openai_s_are_the_reference_s(openai_files: Path) -> None:
 
     gpt2, gpt1 = openai_files / "gpt2-bpe", openai_files / "gpt1-bpe"
     theirs = GPT2TokenizerFast(vocab=str(gpt2 / "encoder.json"), merges=str(gpt2 / "vocab.bpe"))
-    ours = named_tokenizer("gpt2")
+    ours = pretrained_tokenizer("gpt2")
     assert (ours.vocab_size, ours.eos_id) == (50_257, 50_256)
     assert ours.encode(HARD).tolist() == theirs(HARD).input_ids
     theirs = OpenAIGPTTokenizerFast(vocab=str(gpt1 / "encoder_bpe_40000.json"), merges=str(gpt1 / "vocab_40000.bpe"))
-    ours = named_tokenizer("openai-gpt")
+    ours = pretrained_tokenizer("openai-gpt")
     assert ours.vocab_size == 40_478
     text = HARD.replace(END_OF_TEXT, "")
     assert ours.encode(text).tolist() == theirs(text).input_ids
@@ -165,7 +165,7 @@ def test_openai_s_are_the_reference_s(openai_files: Path) -> None:
 def test_tiny_shakespeare_has_as_many_tokens_as_published(openai_files: Path) -> None:
     text = (openai_files / "shakespeare" / "tiny.txt").read_text(encoding="utf-8")
     split = int(0.9 * len(text))
-    ours = named_tokenizer("gpt2")
+    ours = pretrained_tokenizer("gpt2")
     assert [len(ours.encode(part)) for part in (text[:split], text[split:])] == [301_966, 36_059]
 
 
@@ -177,6 +177,6 @@ def test_a_vocabulary_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     with pytest.raises(CorpusError, match="put the file there yourself"):
-        named_tokenizer("gpt2")
+        pretrained_tokenizer("gpt2")
     with pytest.raises(UsageError, match="did you mean 'gpt2'"):
-        named_tokenizer("gpt-2")
+        pretrained_tokenizer("gpt-2")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkhorn.errors import TokenizerError
-from inkhorn.tokenizer.normalize import Unknown, code_points, replace_unknown
+from inkhorn.tokenizer.normalize import UnknownCharacter, code_points, replace_unknown
 
 # The alphabet of tiny Shakespeare.
 KNOWN = frozenset("\n !$&',-.3:;?" + string.ascii_letters)
@@ -16,7 +16,7 @@ any_text = st.text(st.characters(codec=None), max_size=60)  # lone surrogates to
 
 
 def nearest(text: str, known: frozenset[str] = KNOWN) -> str:
-    return replace_unknown(text, known.__contains__, "nearest")[0]
+    return replace_unknown(text, known.__contains__, "replace")[0]
 
 
 @pytest.mark.parametrize(
@@ -62,41 +62,45 @@ def test_a_line_break_that_the_vocabulary_has_is_kept() -> None:
     """Another character that is not known must not change how lines end."""
     known = KNOWN | {"\r"}
     assert nearest("a\r\nb é", known) == "a\r\nb e"
-    assert replace_unknown("a\r\nb é", known.__contains__, "skip")[0] == "a\r\nb "
+    assert replace_unknown("a\r\nb é", known.__contains__, "drop")[0] == "a\r\nb "
 
 
 def test_skip_leaves_out() -> None:
-    fitted, found = replace_unknown("“é”\r\nx\ty", KNOWN.__contains__, "skip")
+    fitted, found = replace_unknown("“é”\r\nx\ty", KNOWN.__contains__, "drop")
     assert fitted == "\nxy"
     assert {unknown.replacement for unknown in found} == {""}
 
 
 def test_what_was_done_is_reported_by_first_position_with_counts() -> None:
-    fitted, found = replace_unknown("né Zoë né 😀!", KNOWN.__contains__, "nearest")
+    fitted, found = replace_unknown("né Zoë né 😀!", KNOWN.__contains__, "replace")
     assert fitted == "ne Zoe ne !"
-    assert found == [Unknown("é", 1, 2, "e"), Unknown("ë", 5, 1, "e"), Unknown("😀", 10, 1, "")]
+    assert found == [
+        UnknownCharacter("é", 1, 2, "e"),
+        UnknownCharacter("ë", 5, 1, "e"),
+        UnknownCharacter("😀", 10, 1, ""),
+    ]
     assert [str(unknown) for unknown in found] == [
-        r"'\xe9' (U+00E9 LATIN SMALL LETTER E WITH ACUTE) at character 1 (2 times): written as 'e'",
-        r"'\xeb' (U+00EB LATIN SMALL LETTER E WITH DIAERESIS) at character 5: written as 'e'",
-        r"'\U0001f600' (U+1F600 GRINNING FACE) at character 10: left out",
+        r"'\xe9' (U+00E9 LATIN SMALL LETTER E WITH ACUTE) at character 1 (2 times): replaced by 'e'",
+        r"'\xeb' (U+00EB LATIN SMALL LETTER E WITH DIAERESIS) at character 5: replaced by 'e'",
+        r"'\U0001f600' (U+1F600 GRINNING FACE) at character 10: dropped",
     ]
 
 
 def test_positions_are_those_of_the_text_as_typed() -> None:
     text = "a\r\nb…c\u2014é"
-    for unknown in replace_unknown(text, KNOWN.__contains__, "nearest")[1]:
+    for unknown in replace_unknown(text, KNOWN.__contains__, "replace")[1]:
         assert text[unknown.position] == unknown.character
 
 
 def test_a_report_has_no_character_that_could_garble_a_terminal() -> None:
-    _, found = replace_unknown("\x1b[2J\u202e\ud800\x85:", "".__contains__, "skip")
+    _, found = replace_unknown("\x1b[2J\u202e\ud800\x85:", "".__contains__, "drop")
     assert len(found) == 8
     for unknown in found:
         assert str(unknown).isascii()
         assert str(unknown).isprintable()
 
 
-@pytest.mark.parametrize("policy", ["error", "skip", "nearest"])
+@pytest.mark.parametrize("policy", ["error", "drop", "replace"])
 def test_a_text_that_fits_is_left_alone(policy: str) -> None:
     text = "O Romeo, Romeo!\n"
     assert replace_unknown(text, KNOWN.__contains__, policy) == (text, [])  # type: ignore[arg-type]
@@ -127,20 +131,20 @@ def test_an_error_about_a_thousand_kinds_names_the_first_and_the_number() -> Non
 
 
 def test_an_unknown_policy_is_refused() -> None:
-    with pytest.raises(TokenizerError, match="error, skip or nearest, not 'drop'"):
-        replace_unknown("x", KNOWN.__contains__, "drop")  # type: ignore[arg-type]
+    with pytest.raises(TokenizerError, match="error, drop or replace, not 'skip'"):
+        replace_unknown("x", KNOWN.__contains__, "skip")  # type: ignore[arg-type]
 
 
 @given(any_text, st.frozensets(st.characters(codec=None), max_size=8), st.booleans())
 def test_the_result_is_always_in_the_vocabulary(text: str, others: frozenset[str], latin: bool) -> None:
     known = others | (KNOWN if latin else frozenset())
-    for policy in ("skip", "nearest"):
+    for policy in ("drop", "replace"):
         fitted, found = replace_unknown(text, known.__contains__, policy)
         assert set(fitted) <= known
         assert {unknown.character for unknown in found} == set(text) - known
         assert [unknown.position for unknown in found] == sorted(text.index(u.character) for u in found)
         assert all(unknown.count == text.count(unknown.character) for unknown in found)
-    assert replace_unknown(text, known.__contains__, "skip")[0] == "".join(c for c in text if c in known)
+    assert replace_unknown(text, known.__contains__, "drop")[0] == "".join(c for c in text if c in known)
     if set(text) <= known:
         assert replace_unknown(text, known.__contains__, "error") == (text, [])
     else:

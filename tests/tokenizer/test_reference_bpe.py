@@ -11,7 +11,7 @@ from helpers.paths import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inkhorn.tokenizer.base import END_OF_TEXT, byte_symbols
+from inkhorn.tokenizer.base import END_OF_TEXT, bytes_to_unicode
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.pretrained import gpt1_tokenizer, gpt2_tokenizer
 
@@ -66,7 +66,7 @@ def learnt(files: tuple[Path, Path]) -> tuple[dict[str, int], dict[tuple[str, st
 def slow_gpt2(text: str) -> list[int]:
     """Radford et al. 2019: words by a rule, their bytes as symbols, merged; `<|endoftext|>` is one token."""
     ids, ranks = learnt(GPT2)
-    symbols = byte_symbols()
+    symbols = bytes_to_unicode()
     rule = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
     found: list[int] = []
     for i, part in enumerate(text.split(END_OF_TEXT)):
@@ -130,7 +130,7 @@ def test_any_mixture_is_as_by_the_rule(text: str) -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_as_in_transformers(text: str) -> None:
     for name in ("gpt2", "openai-gpt"):
-        fitted, _ = ours("gpt2").fit(text)
+        fitted, _ = ours("gpt2").normalize(text)
         assert ours(name).encode(fitted).tolist() == their_ids(name, fitted)
 
 

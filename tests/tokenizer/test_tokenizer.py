@@ -13,11 +13,11 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 
 from inkhorn.errors import CheckpointError, TokenizerError
-from inkhorn.tokenizer.base import END_OF_TEXT, byte_symbols
+from inkhorn.tokenizer.base import END_OF_TEXT, bytes_to_unicode
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
-from inkhorn.tokenizer.normalize import Unknown
+from inkhorn.tokenizer.normalize import UnknownCharacter
 from inkhorn.utils.files import read_json, write_json
 
 # Pieces that have broken tokenizers: the end token whole, doubled and cut short, line ends, combining marks, joined
@@ -81,7 +81,7 @@ def test_any_text_round_trips_with_the_ids_of_transformers(text: str, more: str,
     assert ours.decode(ids) == text
     assert b"".join(ours.token_bytes[i] for i in ids) == text.encode()
     assert len(ids) == len(text) - (len(END_OF_TEXT) - 1) * text.count(END_OF_TEXT)  # one id per character
-    assert not ours.piece_ids & set(ids.tolist())
+    assert not ours.partial_ids & set(ids.tolist())
     assert theirs(text)["input_ids"] == ids.tolist()
     assert theirs.decode(ids.tolist()) == text
     assert len(theirs) == ours.vocab_size == len(ours.token_bytes)
@@ -100,7 +100,7 @@ def test_a_saved_character_vocabulary_comes_back_as_one(text: str) -> None:
     assert isinstance(back, CharTokenizer)
     assert back.characters == ours.characters
     assert back.token_bytes == ours.token_bytes
-    assert back.piece_ids == ours.piece_ids
+    assert back.partial_ids == ours.partial_ids
     assert (back.eos_id, back.vocab_size) == (ours.eos_id, ours.vocab_size)
 
 
@@ -119,7 +119,7 @@ def test_the_vocabulary_is_characters_then_pieces_then_the_end() -> None:
     e, euro, face = "é".encode(), "€".encode(), "\U0001f600".encode()
     pieces = [*sorted({bytes([b]) for b in e + euro + face}), euro[:2], face[:2], face[:3]]
     assert ours.token_bytes[5:-1] == pieces
-    assert ours.piece_ids == frozenset(range(5, 5 + len(pieces)))
+    assert ours.partial_ids == frozenset(range(5, 5 + len(pieces)))
     assert ours.token_bytes[-1] == b"<|endoftext|>"
     assert ours.eos_id == len(ours.token_bytes) - 1
     assert len(set(ours.token_bytes)) == len(ours.token_bytes)
@@ -128,7 +128,7 @@ def test_the_vocabulary_is_characters_then_pieces_then_the_end() -> None:
 def test_plain_ascii_has_no_pieces() -> None:
     ours = CharTokenizer("cab")
     assert ours.vocab_size == 4
-    assert not ours.piece_ids
+    assert not ours.partial_ids
     assert ours.encode("abc" + END_OF_TEXT + "a").tolist() == [0, 1, 2, 3, 0]
 
 
@@ -162,7 +162,7 @@ def test_half_a_character_is_no_part_of_a_vocabulary_or_a_text(code: int) -> Non
     ours = CharTokenizer("abc\uffff")
     with pytest.raises(TokenizerError, match=f"U\\+{ord(half):04X} no name\\) at character 1"):
         ours.encode("a" + half)
-    assert ours.fit("a" + half + "b") == ("ab", [Unknown(half, 1, 1, "")])
+    assert ours.normalize("a" + half + "b") == ("ab", [UnknownCharacter(half, 1, 1, "")])
 
 
 @pytest.mark.parametrize("stranger", ["d", "\x00", "ÿ", "€", "\U0001f600"])
@@ -179,23 +179,23 @@ def test_encoding_a_character_that_is_not_there_is_an_error_that_says_where(stra
 def test_fit_reports_the_whole_text_at_once() -> None:
     ours = CharTokenizer("e\n")
     text = "é\r\n" + END_OF_TEXT + "eé" + END_OF_TEXT + "\r"
-    fitted, found = ours.fit(text)
+    fitted, found = ours.normalize(text)
     assert fitted == "e\n" + END_OF_TEXT + "ee" + END_OF_TEXT + "\n"
-    assert found == [Unknown("é", 0, 2, "e"), Unknown("\r", 1, 2, "\n")]
-    assert ours.fit(text, "skip")[0] == "\n" + END_OF_TEXT + "e" + END_OF_TEXT
+    assert found == [UnknownCharacter("é", 0, 2, "e"), UnknownCharacter("\r", 1, 2, "\n")]
+    assert ours.normalize(text, "drop")[0] == "\n" + END_OF_TEXT + "e" + END_OF_TEXT
     with pytest.raises(TokenizerError, match="2 kinds of character"):
-        ours.fit(text, "error")
-    assert ours.fit(END_OF_TEXT) == (END_OF_TEXT, [])
+        ours.normalize(text, "error")
+    assert ours.normalize(END_OF_TEXT) == (END_OF_TEXT, [])
 
 
 @given(texts, texts)
 def test_what_fits_can_be_encoded(alphabet: str, text: str) -> None:
     ours = char_tokenizer(alphabet)
-    for policy in ("skip", "nearest"):
-        fitted, found = ours.fit(text, policy)
+    for policy in ("drop", "replace"):
+        fitted, found = ours.normalize(text, policy)
         assert ours.decode(ours.encode(fitted)) == fitted
         assert all(text[unknown.position] == unknown.character for unknown in found)
-    assert ours.fit(alphabet, "error") == (alphabet, [])
+    assert ours.normalize(alphabet, "error") == (alphabet, [])
 
 
 def test_a_long_text_is_encoded_at_the_speed_of_arrays() -> None:
@@ -208,9 +208,9 @@ def test_a_long_text_is_encoded_at_the_speed_of_arrays() -> None:
 
 
 def test_byte_symbols_are_those_of_the_library() -> None:
-    assert len(set(byte_symbols())) == 256
-    assert set(byte_symbols()) == set(pre_tokenizers.ByteLevel.alphabet())
-    symbols = byte_symbols()
+    assert len(set(bytes_to_unicode())) == 256
+    assert set(bytes_to_unicode()) == set(pre_tokenizers.ByteLevel.alphabet())
+    symbols = bytes_to_unicode()
     for text in ("é€😀 \n\x00", "".join(map(chr, range(256)))):
         pieces = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)
         assert "".join(symbols[byte] for byte in text.encode()) == "".join(piece for piece, _ in pieces)
@@ -247,7 +247,7 @@ def test_a_byte_level_bpe_is_read_as_it_is(gpt2_like: Path) -> None:
     assert ours.token_bytes[ours.eos_id or 0] == END_OF_TEXT.encode()
     assert b" t" in ours.token_bytes
     assert len(ours.encode(CORPUS[0])) < len(CORPUS[0])
-    assert not ours.piece_ids
+    assert not ours.partial_ids
 
 
 @given(text=texts)
@@ -259,7 +259,7 @@ def test_a_byte_level_bpe_gives_the_ids_of_transformers(gpt2_like: Path, text: s
     assert ids.tolist() == theirs(text)["input_ids"]
     assert ours.decode(ids) == ours.decode(ids.tolist()) == theirs.decode(ids.tolist()) == text
     assert b"".join(ours.token_bytes[i] for i in ids) == text.encode()
-    assert ours.fit(text) == (text, [])
+    assert ours.normalize(text) == (text, [])
     assert len(theirs) == ours.vocab_size
 
 
@@ -274,9 +274,9 @@ def load_once(load: Callable[[Path], Any], folder: Path) -> Any:
 
 def test_a_byte_level_bpe_reports_what_is_no_text(gpt2_like: Path) -> None:
     ours = load_tokenizer(gpt2_like)
-    assert ours.fit("a\udc80b") == ("ab", [Unknown("\udc80", 1, 1, "")])
+    assert ours.normalize("a\udc80b") == ("ab", [UnknownCharacter("\udc80", 1, 1, "")])
     with pytest.raises(TokenizerError, match=r"U\+DC80"):
-        ours.fit("a\udc80b", "error")
+        ours.normalize("a\udc80b", "error")
 
 
 def test_a_saved_bpe_comes_back(gpt2_like: Path, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_a_bpe_of_words_as_gpt1s_spells_characters_not_bytes() -> None:
         ids = ours.encode(word)
         assert b"".join(ours.token_bytes[i] for i in ids) == (word + " ").encode()
         assert ours.decode(ids) == word
-    fitted, found = ours.fit("the ΔX \u2026é")
+    fitted, found = ours.normalize("the ΔX \u2026é")
     assert [unknown.character for unknown in found] == ["Δ", "X", "\u2026"]
     assert fitted == "the  ...é"
 

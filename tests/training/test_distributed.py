@@ -15,7 +15,7 @@ from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.cli.main import main
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.train import TrainConfig
-from inkhorn.data.batches import BatchOrder
+from inkhorn.data.batches import BatchSampler
 from inkhorn.data.dataset import Dataset
 from inkhorn.errors import TrainingError, UsageError
 from inkhorn.hardware.device import Hardware, choose_hardware
@@ -147,9 +147,9 @@ def test_a_step_has_the_same_rows_however_many_take_them(
     batch_size: int, grad_accum: int, count: int, share: tuple[int, int]
 ) -> None:
     ids = np.arange(20_000)
-    one = BatchOrder(ids, batch_size, 4, 7)
+    one = BatchSampler(ids, batch_size, 4, 7)
     rows, passes = share
-    order = BatchOrder(ids, rows, 4, 7)
+    order = BatchSampler(ids, rows, 4, 7)
     for step in (0, 3):
         expected = [row for i in range(grad_accum) for row in one.batch(step * grad_accum + i)]
         taken = []

@@ -12,7 +12,7 @@ from helpers.training import BASE, CPU, Listener, config_for, same_weights
 from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.cli.main import main
 from inkhorn.config.train import TrainConfig
-from inkhorn.data.dataset import Dataset, prepare
+from inkhorn.data.dataset import Dataset, tokenize_to_disk
 from inkhorn.data.text import TextSource
 from inkhorn.model import GPT
 from inkhorn.training.lora import changes, load_adapter
@@ -27,7 +27,7 @@ OTHER = "the question is to suffer or not to suffer in the nobler mind\n" * 40
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     source = TextSource(name="other", pieces=lambda: (OTHER,), val_pieces=lambda: (OTHER[:200],))
-    return prepare(source, tmp_path_factory.mktemp("cache"))
+    return tokenize_to_disk(source, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from helpers.paths import ROOT
 from helpers.training import BASE, CPU, Listener, config_for, same_weights, trainer
 
 from inkhorn.checkpoint.run_folder import RunFolder
-from inkhorn.data.dataset import Dataset, prepare
+from inkhorn.data.dataset import Dataset, tokenize_to_disk
 from inkhorn.data.text import TextSource
 from inkhorn.errors import CheckpointError, TrainingError
 from inkhorn.evaluation.loss import split_loss
@@ -33,7 +33,7 @@ from inkhorn.utils.records import read_lines
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     words = "to be or not to be that is the question\nwhether tis nobler in the mind to suffer\n" * 30
     source = TextSource(name="words", pieces=lambda: (words,), val_pieces=lambda: (words[:300],))
-    return prepare(source, tmp_path_factory.mktemp("cache"))
+    return tokenize_to_disk(source, tmp_path_factory.mktemp("cache"))
 
 
 def weights(out: Path) -> bytes:
@@ -112,11 +112,11 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from inkhorn.data.dataset import prepare
+from inkhorn.data.dataset import tokenize_to_disk
 from inkhorn.data.text import from_path
 from dataclasses import replace
 from helpers import training
-data = prepare(from_path(Path({text!r})), Path({cache!r}))
+data = tokenize_to_disk(from_path(Path({text!r})), Path({cache!r}))
 training.trainer(data, Path({out!r}), replace(training.BASE, steps=40)).run(resume=True)
 """
 

@@ -140,7 +140,7 @@ def test_perplexity_is_that_of_the_float_model(shipped: Path) -> None:
     """Within 1 % on a text that no corpus holds just so."""
     text = (STATIC_DIR.parents[1] / "assets" / "shakespeare" / "README.md").read_text(encoding="utf-8")
     tokenizer = load_tokenizer(SHIPPED)
-    ids = tokenizer.encode(tokenizer.fit(VERSE + text)[0]).tolist()[:256]
+    ids = tokenizer.encode(tokenizer.normalize(VERSE + text)[0]).tolist()[:256]
     (found,) = ask({"do": "logits", "folder": str(shipped), "ids": ids})
 
     def loss(logits: np.ndarray[Any, Any]) -> float:
@@ -358,7 +358,7 @@ def test_windows_are_the_engine_s() -> None:
 def test_the_look_inside_is_the_server_s(shipped: Path) -> None:
     oracle, tokenizer = rounded(SHIPPED), load_tokenizer(SHIPPED)
     text = ("An “unknown” word: naïveté. " + VERSE * 4)[:290]
-    ids = tokenizer.encode(tokenizer.fit(text)[0]).tolist()
+    ids = tokenizer.encode(tokenizer.normalize(text)[0]).tolist()
     (found,) = ask({"do": "explain", "folder": str(shipped), "text": text, "layer": 5})
     expected = {"model": "shakespeare"} | explain(oracle, tokenizer, ids, 5).to_json()
     assert list(found) == list(expected)

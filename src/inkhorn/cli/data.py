@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from inkhorn.cli.data_source import Text
+from inkhorn.cli.data_source import DataSource
 from inkhorn.cli.parsing import parse
 from inkhorn.errors import UsageError
 
@@ -64,7 +64,7 @@ def _list() -> None:
 
 
 def _build(args: DataArgs) -> None:
-    text = Text(
+    text = DataSource(
         path=args.text,
         corpus=args.name or "",
         val_path=args.val_text,
@@ -72,7 +72,7 @@ def _build(args: DataArgs) -> None:
         vocab_size=args.vocab_size,
     )
     source = None if args.save is None else text.source()
-    data = text.tokenised(thorough=True)
+    data = text.tokenize(verify_checksums=True)
     characters = getattr(data.tokenizer, "characters", None)
     alphabet = f": {''.join(characters)!r}" if characters else " tokens"
     sys.stdout.write(

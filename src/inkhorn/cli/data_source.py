@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text:
+class DataSource:
     """What the flags say of a text.
 
     Attributes:
@@ -35,14 +35,20 @@ class Text:
     vocab_size: int = 4096
     tokenizer: Tokenizer | None = None
 
-    def tokenised(self, *, thorough: bool = False) -> "Dataset":
-        """The ids, from the cache if they are there; `thorough` reads shards again, to see whether the disk kept them.
+    def tokenize(self, *, verify_checksums: bool = False) -> "Dataset":
+        """Tokenize the data, or load it from the cache.
 
-        Raises UsageError for a name that means nothing, CorpusError for a text that cannot be had.
+        Args:
+            verify_checksums: read cached shards again and compare their checksums.
+
+        Raises:
+            UsageError: the corpus or the tokenizer has no such name.
+            CorpusError: the data cannot be read.
+
         """
         from inkhorn.cli.progress import filling, tokenising
         from inkhorn.data import corpora, dataset
-        from inkhorn.data.shard_writer import SHARD_TOKENS, prepare_documents
+        from inkhorn.data.shard_writer import SHARD_TOKENS, tokenize_documents
 
         tokenizer = self.tokenizer or chosen_tokenizer(self.vocabulary)
         bpe_size = self.vocab_size if self.vocabulary == "bpe" and tokenizer is None else None
@@ -50,18 +56,18 @@ class Text:
         if documents is None:
             source = self.source()
             with tokenising(source, readings=1 if tokenizer else 2) as done:
-                return dataset.prepare(source, corpora.cache_dir(), done, tokenizer, bpe_size=bpe_size)
+                return dataset.tokenize_to_disk(source, corpora.cache_dir(), done, tokenizer, bpe_size=bpe_size)
         if self.val_path is not None:
             raise UsageError(f"of the documents in {self.path} one in 20 is held out: leave out --val-text")
-        with filling(documents.name, None if count is None else count * SHARD_TOKENS) as listener:
-            data = prepare_documents(
+        with filling(documents.name, None if count is None else count * SHARD_TOKENS) as callbacks:
+            data = tokenize_documents(
                 documents,
                 corpora.cache_dir(),
                 tokenizer,
                 bpe_size=bpe_size,
                 count=count,
-                thorough=thorough,
-                listener=listener,
+                verify_checksums=verify_checksums,
+                callbacks=callbacks,
             )
         return data if self.path else replace(data, name=self.corpus)
 
@@ -88,11 +94,11 @@ def chosen_tokenizer(name: str) -> Tokenizer | None:
         return None
     if Path(name).is_dir():
         return load_tokenizer(Path(name))
-    from inkhorn.tokenizer.pretrained import NAMED, named_tokenizer
+    from inkhorn.tokenizer.pretrained import NAMED, pretrained_tokenizer
 
     if name not in NAMED:
         known = ["char", "bpe", *NAMED]
         raise UsageError(
             f"--tokenizer {name} is neither a folder nor one of {', '.join(known)}: {nearest(name, known)}"
         )
-    return named_tokenizer(name)
+    return pretrained_tokenizer(name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
-from inkhorn.cli.data_source import Text
+from inkhorn.cli.data_source import DataSource
 from inkhorn.cli.parsing import parse
 from inkhorn.config.train import Device, Precision, TrainConfig
 from inkhorn.errors import TrainingError, UsageError, require
@@ -98,7 +98,7 @@ def _run_text(args: EvalArgs) -> None:
     require(
         args.stride is None or args.stride <= block_size, f"--stride {args.stride} is beyond the block {block_size}"
     )
-    given = Text(path=args.text, corpus=args.corpus or "shakespeare", tokenizer=tokenizer)
+    given = DataSource(path=args.text, corpus=args.corpus or "shakespeare", tokenizer=tokenizer)
     name, tokens, characters, n_bytes, left_out = _held_out(given) if given.documents()[0] else _read(given, tokenizer)
     if len(tokens) < 2:
         raise CorpusError(f"{name} has {len(tokens)} tokens for this model; a loss needs at least 2")
@@ -126,7 +126,7 @@ def _run_text(args: EvalArgs) -> None:
             sys.stdout.write(f"{key.replace('_', ' '):20}{'not counted' if shown is None else shown}\n")
 
 
-def _read(given: Text, tokenizer: "Tokenizer") -> tuple[str, "Array", int, int, int]:
+def _read(given: DataSource, tokenizer: "Tokenizer") -> tuple[str, "Array", int, int, int]:
     """A text of the user's whole, of a corpus what is held out: name, ids, characters, bytes, characters left out."""
     import numpy as np
 
@@ -134,7 +134,7 @@ def _read(given: Text, tokenizer: "Tokenizer") -> tuple[str, "Array", int, int, 
     chunks = chain(source.train_chunks(), source.val_chunks()) if given.path else source.val_chunks()
     ids, characters, n_bytes, left_out = [np.empty(0, np.int32)], 0, 0, 0
     for chunk in chunks:
-        fitted, unknown = tokenizer.fit(chunk)
+        fitted, unknown = tokenizer.normalize(chunk)
         left_out += sum(u.count for u in unknown)
         characters += len(fitted)
         n_bytes += len(fitted.encode())
@@ -142,9 +142,9 @@ def _read(given: Text, tokenizer: "Tokenizer") -> tuple[str, "Array", int, int, 
     return source.name, np.concatenate(ids), characters, n_bytes, left_out
 
 
-def _held_out(given: Text) -> tuple[str, "Array", None, int, int]:
+def _held_out(given: DataSource) -> tuple[str, "Array", None, int, int]:
     """The same of documents: the one in 20 that training holds out, as ids, of which the characters are not counted."""
-    data = given.tokenised()
+    data = given.tokenize()
     return data.name, data.val, None, data.val_bytes, data.replaced
 
 

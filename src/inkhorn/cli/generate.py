@@ -52,8 +52,8 @@ class GenerateArgs:
     """use at most so many threads"""
     num_samples: int = 1
     """how many texts to write for the prompt"""
-    unknown: UnknownPolicy = "nearest"
-    """what to do with characters that the model has never seen: refuse, leave out, or write the nearest"""
+    on_unknown: UnknownPolicy = "replace"
+    """for characters outside the vocabulary: refuse the text, drop them, or replace each by the closest match"""
     json: bool = False
     """print one JSON object instead of the text"""
     echo: bool = True
@@ -76,7 +76,7 @@ def run(argv: list[str]) -> int:
         params = replace(params, seed=secrets.randbits(32))
     text = _prompt_text(args)
     engine = load(args.model, quantize=args.quantize, threads=args.threads)
-    prompt = engine.prompt(text, args.unknown)
+    prompt = engine.prompt(text, args.on_unknown)
     for unknown in prompt.unknown[:10]:
         _note(f"the model has never seen {unknown}")
     if len(prompt.unknown) > 10:

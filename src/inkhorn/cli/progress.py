@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from inkhorn.data.shard_writer import Listener
+from inkhorn.data.shard_writer import Callbacks
 from inkhorn.data.text import TextSource
 
 _SECONDS = 30.0
@@ -60,7 +60,7 @@ def counting(what: str, unit: str, total: int, done: int = 0) -> Iterator[Callab
 
 
 @contextmanager
-def filling(what: str, total: int | None) -> Iterator[Listener]:
+def filling(what: str, total: int | None) -> Iterator[Callbacks]:
     """A bar over the tokens that documents become, `total` of them or all there are, with their speed.
 
     What a run before this one made counts for the bar, but not for the speed.
@@ -89,7 +89,7 @@ def filling(what: str, total: int | None) -> Iterator[Listener]:
                 last = now
                 say(f"tokenising {what}: {status}")
 
-        yield Listener(tokens=advance, say=say)
+        yield Callbacks(tokens=advance, say=say)
 
 
 def _pace(done: int, total: int | None, speed: float) -> str:

@@ -40,8 +40,8 @@ class ServeArgs:
     """let pages of this origin ask, from a browser; may be given several times"""
     page: bool = True
     """serve the page beside the API"""
-    unknown: UnknownPolicy = "nearest"
-    """what to do with characters that the model has never seen"""
+    on_unknown: UnknownPolicy = "replace"
+    """for characters outside the vocabulary: answer 400, drop them, or replace each by the closest match"""
     log_prompts: bool = False
     """write prompts into the log"""
     drain_seconds: int = 30
@@ -64,7 +64,7 @@ def run(argv: list[str]) -> int:
             limits=args.limits,
             api_keys=_keys(args),
             cors_origins=args.cors_origin,
-            unknown=args.unknown,
+            on_unknown=args.on_unknown,
             log_prompts=args.log_prompts,
             page=args.page,
         ),

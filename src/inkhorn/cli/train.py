@@ -15,13 +15,13 @@ import tyro
 from inkhorn.checkpoint.resolve import SHIPPED, resolve_checkpoint
 from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.checkpoint.weights import read_config
-from inkhorn.cli.data_source import Text
+from inkhorn.cli.data_source import DataSource
 from inkhorn.cli.parsing import parse
 from inkhorn.config.model import Architecture
 from inkhorn.config.recipes import RECIPES, Recipe
 from inkhorn.config.train import TrainConfig
 from inkhorn.errors import InkhornError, UsageError, nearest
-from inkhorn.tokenizer.base import Tokenizer, require_fit
+from inkhorn.tokenizer.base import Tokenizer, check_vocab_size
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.utils.files import read_json, write_json
 
@@ -143,7 +143,7 @@ def _vocabulary(out: Path, begin_from: str) -> tuple[Tokenizer, int]:
             return load_tokenizer(folder), read_config(folder).vocab_size
     folder = resolve_checkpoint(begin_from)
     tokenizer, size = load_tokenizer(folder), read_config(folder).vocab_size
-    require_fit(tokenizer, size)
+    check_vocab_size(tokenizer, size)
     return tokenizer, size
 
 
@@ -190,10 +190,10 @@ def _train_together(args: TrainArgs, name: str, out: Path, ranks: Any) -> int:
         vocab_size,
         dropout=args.train.dropout,
         attn_dropout=args.train.attn_dropout,
-        bos_token_id=data.start_id,
+        bos_token_id=data.bos_token_id,
         eos_token_id=data.tokenizer.eos_id,
     )
-    data.require_block(config.block_size, fixed=bool(args.begin_from))
+    data.check_block_size(config.block_size, fixed=bool(args.begin_from))
     hardware = choose_parallel(config, args.train, hardware)
     peak = float(ranks.sums(torch.tensor(measure_peak(hardware), dtype=torch.float64)))
     out.mkdir(parents=True, exist_ok=True)
@@ -245,14 +245,14 @@ def _told(memory: dict[str, float], free: float, processes: int) -> str:
 def _data(args: TrainArgs, out: Path) -> tuple[Any, int]:
     """The text in ids, and the size of the model's vocabulary."""
     tokenizer, vocab_size = _vocabulary(out, args.begin_from) if args.begin_from else (None, None)
-    data = Text(
+    data = DataSource(
         path=args.text,
         corpus=args.corpus or "",
         val_path=args.val_text,
         vocabulary=args.tokenizer,
         vocab_size=args.vocab_size,
         tokenizer=tokenizer,
-    ).tokenised()
+    ).tokenize()
     return data, vocab_size or data.tokenizer.vocab_size
 
 

@@ -16,7 +16,7 @@ from inkhorn.config.model import ModelConfig
 from inkhorn.convert.formats import open_checkpoint
 from inkhorn.convert.state_dict import Array
 from inkhorn.errors import CheckpointError
-from inkhorn.tokenizer.base import require_fit
+from inkhorn.tokenizer.base import check_vocab_size
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.utils.files import flush, read_json
@@ -144,7 +144,7 @@ def _add_tensor(
 
 def _add_vocabulary(out: Any, folder: Path, config: ModelConfig) -> None:
     tokenizer, spec = load_tokenizer(folder), read_json(folder / "tokenizer.json")
-    require_fit(tokenizer, config.vocab_size)
+    check_vocab_size(tokenizer, config.vocab_size)
     _require_byte_level(spec, isinstance(tokenizer, CharTokenizer), folder)
     tokens = [f"[padding {i}]" for i in range(config.vocab_size)]  # llama.cpp counts the tokens by their names
     kinds = [_UNUSED] * config.vocab_size

@@ -10,7 +10,7 @@ from typing import Any
 from inkhorn.convert.alphabet import with_alphabet
 from inkhorn.convert.converted import Imported
 from inkhorn.errors import CheckpointError, TokenizerError, UsageError
-from inkhorn.tokenizer.base import Tokenizer, require_fit
+from inkhorn.tokenizer.base import Tokenizer, check_vocab_size
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
@@ -60,7 +60,7 @@ def choose(folder: Path, imported: Imported, text: Path | None, named: str | Non
         imported, tokenizer = with_alphabet(imported, found.tokenizer.characters)
         found = Vocabulary(tokenizer)
     size, most = found.tokenizer.vocab_size, imported.config.vocab_size
-    require_fit(found.tokenizer, most)
+    check_vocab_size(found.tokenizer, most)
     if size < most:
         note = f"{most:,} rows for {size:,} tokens: the other {most - size:,} are padding, and stay"
         imported = replace(imported, notes=(*imported.notes, note))
@@ -90,9 +90,9 @@ def _named(name: str) -> Vocabulary | list[str]:
         if path.suffix == ".pkl":
             return read_meta(path)
         raise UsageError(f"--tokenizer {name} is a file: give the folder of a tokenizer.json, or nanoGPT's meta.pkl")
-    from inkhorn.tokenizer.pretrained import named_tokenizer
+    from inkhorn.tokenizer.pretrained import pretrained_tokenizer
 
-    return Vocabulary(named_tokenizer(name))
+    return Vocabulary(pretrained_tokenizer(name))
 
 
 def _beside(folder: Path, imported: Imported) -> Vocabulary | list[str]:

@@ -12,7 +12,7 @@ from inkhorn.data.dataset import Array
 from inkhorn.data.shards import ShardedIds
 
 
-class BatchOrder:
+class BatchSampler:
     """Training windows in an order without end, shuffled anew each epoch.
 
     An epoch cuts the ids into windows of block_size tokens from a random offset and deals them in random order: each

@@ -21,7 +21,7 @@ from inkhorn.data.shards import ShardedIds
 from inkhorn.data.text import TextSource
 from inkhorn.errors import CheckpointError, CorpusError, TokenizerError
 from inkhorn.tokenizer.base import Tokenizer
-from inkhorn.tokenizer.bpe import ENOUGH, learn_bpe
+from inkhorn.tokenizer.bpe import MAX_TRAIN_CHARS, train_bpe
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.utils.files import read_json, write_json
@@ -64,18 +64,18 @@ class Dataset:
         return loss / math.log(2) * len(self.val) / self.val_bytes
 
     @property
-    def start_id(self) -> int:
+    def bos_token_id(self) -> int:
         """What an empty prompt starts from: `<|endoftext|>` if there is enough of it to learn what follows it, once in
         20,000 tokens at the beginning; else a line break; else id 0."""
         end = self.tokenizer.eos_id
         begin = self.train[:_BEGIN]
         if end is not None and int((begin == end).sum()) * 20_000 >= len(begin):
             return end
-        fitted, unknown = self.tokenizer.fit("\n")
+        fitted, unknown = self.tokenizer.normalize("\n")
         ids = self.tokenizer.encode(fitted)
         return 0 if unknown or not len(ids) else int(ids[0])  # GPT-1's drops a line break
 
-    def require_block(self, block_size: int, *, fixed: bool = False) -> None:
+    def check_block_size(self, block_size: int, *, fixed: bool = False) -> None:
         """CorpusError unless each half holds a window of block_size tokens and the token after it.
 
         Where the block is `fixed`, by weights that exist, a smaller one is not advised.
@@ -89,7 +89,7 @@ class Dataset:
                 )
 
 
-def prepare(
+def tokenize_to_disk(
     source: TextSource,
     cache: Path,
     progress: Progress = lambda _: None,
@@ -107,11 +107,11 @@ def prepare(
         cache: where tokenised texts are kept.
         progress: is told of the characters done.
         tokenizer: of a model that is to learn the text, which is made to fit it; without one, a token is a character.
-        bpe_size: instead, learn so many tokens from the training part; of one longer than `bpe.ENOUGH`, from parts.
+        bpe_size: instead, learn so many tokens from the training part; a longer text is sampled (`bpe.MAX_TRAIN_CHARS`).
 
     """
     sha256 = source.sha256()
-    kind = tokenizer.spec() if tokenizer is not None else f"bpe {bpe_size}" if bpe_size is not None else None
+    kind = tokenizer.fingerprint() if tokenizer is not None else f"bpe {bpe_size}" if bpe_size is not None else None
     if kind is not None:
         sha256 = hashlib.sha256((sha256 + kind).encode()).hexdigest()
     folder = cache / "datasets" / f"{source.name}-{sha256[:16]}"
@@ -126,8 +126,8 @@ def prepare(
             progress(len(chunk))
 
     if bpe_size is not None:
-        every = -(-source.n_chars // ENOUGH)  # of a very long text one chunk in so many
-        tokenizer = learn_bpe(islice(counted(source.train_chunks()), 0, None, every), bpe_size)
+        every = -(-source.n_chars // MAX_TRAIN_CHARS)  # of a very long text one chunk in so many
+        tokenizer = train_bpe(islice(counted(source.train_chunks()), 0, None, every), bpe_size)
     # The alphabet is the whole text's: a validation character that was never trained is still scored, not skipped.
     if tokenizer is None:
         tokenizer = CharTokenizer.from_chunks(
@@ -141,7 +141,7 @@ def prepare(
         for part, chunks in (("train", source.train_chunks()), ("val", source.val_chunks())):
             with (partial / f"{part}.bin").open("wb") as file:
                 for chunk in counted(chunks):
-                    fitted, unknown = tokenizer.fit(chunk)
+                    fitted, unknown = tokenizer.normalize(chunk)
                     replaced += sum(u.count for u in unknown)
                     n_bytes[part] += len(fitted.encode())
                     file.write(tokenizer.encode(fitted).astype(dtype).tobytes())

@@ -26,7 +26,7 @@ _tokenizer: list[Tokenizer] = []
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedBatch:
     """Some texts as ids.
 
     Attributes:
@@ -41,25 +41,25 @@ class Encoded:
     replaced: int
 
 
-def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> Encoded:
+def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> EncodedBatch:
     """Encode each of some texts, made to fit the vocabulary."""
     ids, n_bytes, replaced = [], [], 0
     for text in texts:
-        fitted, unknown = tokenizer.fit(text)
+        fitted, unknown = tokenizer.normalize(text)
         replaced += sum(u.count for u in unknown)
         ids.append(tokenizer.encode(fitted))
         n_bytes.append(len(fitted.encode()))
-    return Encoded(ids, n_bytes, replaced)
+    return EncodedBatch(ids, n_bytes, replaced)
 
 
-def cores() -> int:
+def available_cores() -> int:
     """How many processes may work at once here."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def encode_in_order(
+def encode_batches(
     tokenizer: Tokenizer, batches: Iterable[tuple[T, list[str]]], processes: int | None = None
-) -> Generator[tuple[T, Encoded], None, None]:
+) -> Generator[tuple[T, EncodedBatch], None, None]:
     """Encode batches of texts, each with something that goes along; what comes out does not depend on `processes`.
 
     Args:
@@ -70,15 +70,15 @@ def encode_in_order(
     Raises CorpusError if a process dies, as for want of memory.
 
     """
-    count = cores() if processes is None else processes
+    count = available_cores() if processes is None else processes
     if count == 1:
         for label, texts in batches:
             yield label, encode_texts(tokenizer, texts)
         return
     # Fresh processes: a copy of this one would inherit locks that its threads hold, torch's among them.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(tokenizer,))
-    waiting: deque[tuple[T, Future[Encoded]]] = deque()
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_init_worker, initargs=(tokenizer,))
+    waiting: deque[tuple[T, Future[EncodedBatch]]] = deque()
     source = iter(batches)
     try:
         while True:
@@ -96,7 +96,7 @@ def encode_in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _begin(tokenizer: Tokenizer) -> None:
+def _init_worker(tokenizer: Tokenizer) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its pool
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _tokenizer.append(tokenizer)
@@ -110,5 +110,5 @@ def _end_with_parent() -> None:
         os._exit(1)  # it was killed: nobody waits for the rest
 
 
-def _work(texts: list[str]) -> Encoded:
+def _work(texts: list[str]) -> EncodedBatch:
     return encode_texts(_tokenizer[0], texts)

@@ -16,11 +16,11 @@ import numpy as np
 
 from inkhorn.data.dataset import Dataset, ids_dtype
 from inkhorn.data.documents import DocumentSource, State
-from inkhorn.data.parallel_encode import encode_in_order
+from inkhorn.data.parallel_encode import encode_batches
 from inkhorn.data.shards import Index, Shard, ids_of, paths
 from inkhorn.errors import CheckpointError, CorpusError, TokenizerError
 from inkhorn.tokenizer.base import Ids, Tokenizer
-from inkhorn.tokenizer.bpe import ENOUGH, learn_bpe
+from inkhorn.tokenizer.bpe import MAX_TRAIN_CHARS, train_bpe
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.utils.files import flush
 
@@ -33,7 +33,7 @@ VAL_TOKENS = 10_485_760
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listener:
+class Callbacks:
     """Is told of the work.
 
     Attributes:
@@ -46,7 +46,7 @@ class Listener:
     say: Callable[[str], None] = lambda _: None
 
 
-def prepare_documents(
+def tokenize_documents(
     source: DocumentSource,
     cache: Path,
     tokenizer: Tokenizer | None = None,
@@ -55,8 +55,8 @@ def prepare_documents(
     count: int | None = None,
     shard_tokens: int = SHARD_TOKENS,
     processes: int | None = None,
-    thorough: bool = False,
-    listener: Listener | None = None,
+    verify_checksums: bool = False,
+    callbacks: Callbacks | None = None,
 ) -> Dataset:
     """Tokenise documents, but for what `cache` already has of them. Memory use does not grow with their number.
 
@@ -64,18 +64,18 @@ def prepare_documents(
         source: the documents.
         cache: where tokenised texts are kept.
         tokenizer: makes the ids.
-        bpe_size: instead of one: learn so many tokens, from the first `bpe.ENOUGH` characters.
+        bpe_size: instead of one: learn so many tokens, from the first `bpe.MAX_TRAIN_CHARS` characters.
         count: of shards, at most; all of the documents when absent.
         shard_tokens: to train on in each, or a batch of documents more.
         processes: how many encode; as many as there are cores when absent. The result is the same.
-        thorough: read again what was written, though nothing has touched it since.
-        listener: is told.
+        verify_checksums: read again what was written, though nothing has touched it since.
+        callbacks: is told.
 
     Raises CorpusError where the documents cannot be had or the disk is full; what is done stays, to go on from.
 
     """
-    listener = listener or Listener()
-    kind = f"bpe {bpe_size}" if tokenizer is None else tokenizer.spec()
+    callbacks = callbacks or Callbacks()
+    kind = f"bpe {bpe_size}" if tokenizer is None else tokenizer.fingerprint()
     rules = f"{source.key} {shard_tokens} {HOLD_OUT} {VAL_TOKENS} {kind}"
     folder = cache / "datasets" / f"{source.name}-{hashlib.sha256(rules.encode()).hexdigest()[:16]}"
     try:
@@ -84,9 +84,9 @@ def prepare_documents(
 
         with FileLock(folder.with_suffix(".lock")):
             index, tokenizer = _begun(folder, source, tokenizer, bpe_size)
-            builder = _Builder(source, tokenizer, folder, shard_tokens, processes, listener)
-            index = builder.mended(index, thorough=thorough)
-            index = builder.finished(index, count)
+            builder = _Builder(source, tokenizer, folder, shard_tokens, processes, callbacks)
+            index = builder.repair(index, verify_checksums=verify_checksums)
+            index = builder.build(index, count)
     except OSError as error:
         raise CorpusError(
             f"cannot write the tokenised text to {folder}: {error.strerror}. What is done is kept; "
@@ -108,7 +108,7 @@ def _begun(
                 f"{source.name} is in many characters, too many for one token each: add --tokenizer gpt2, "
                 "or --tokenizer bpe --vocab-size 4096"
             )
-        tokenizer = learn_bpe(_first(source, ENOUGH), bpe_size)
+        tokenizer = train_bpe(_first(source, MAX_TRAIN_CHARS), bpe_size)
     folder.mkdir(parents=True)
     tokenizer.save(folder)
     index = Index(dtype=ids_dtype(tokenizer.vocab_size))
@@ -132,7 +132,7 @@ def _dataset(source: DocumentSource, folder: Path, index: Index, tokenizer: Toke
     for part, ids in (("train", train), ("val", val)):
         if not len(ids):
             raise CorpusError(f"the {part} part of {source.name} is empty: it needs more documents")
-    content = "".join(sha256 for shard in shards for sha256 in shard.sha256) + tokenizer.spec()
+    content = "".join(sha256 for shard in shards for sha256 in shard.sha256) + tokenizer.fingerprint()
     return Dataset(
         name=source.name,
         sha256=hashlib.sha256(content.encode()).hexdigest(),
@@ -152,15 +152,15 @@ class _Builder:
         folder: Path,
         shard_tokens: int,
         processes: int | None,
-        listener: Listener,
+        callbacks: Callbacks,
     ) -> None:
-        self.source, self.tokenizer, self.folder, self.listener = source, tokenizer, folder, listener
+        self.source, self.tokenizer, self.folder, self.callbacks = source, tokenizer, folder, callbacks
         self.shard_tokens, self.processes = shard_tokens, processes
 
-    def mended(self, index: Index, *, thorough: bool) -> Index:
+    def repair(self, index: Index, *, verify_checksums: bool) -> Index:
         """Each damaged shard built again; CorpusError if the documents are no longer those that it was made of."""
-        for number in index.damaged(self.folder, thorough=thorough):
-            self.listener.say(f"shard {number} of {self.source.name} is damaged: it is built again")
+        for number in index.damaged(self.folder, verify_checksums=verify_checksums):
+            self.callbacks.say(f"shard {number} of {self.source.name} is damaged: it is built again")
             with closing(self._shards(index.shards[:number], silent=True)) as shards:
                 again = next(shards, None)
             if again is None or again.content() != index.shards[number].content():
@@ -172,9 +172,9 @@ class _Builder:
             index.write(self.folder)
         return index
 
-    def finished(self, index: Index, count: int | None) -> Index:
+    def build(self, index: Index, count: int | None) -> Index:
         """The shards up to number `count`, or all, built after those that are there."""
-        self.listener.tokens(sum(shard.tokens[0] for shard in index.shards[:count]))
+        self.callbacks.tokens(sum(shard.tokens[0] for shard in index.shards[:count]))
         missing = None if count is None else max(0, count - len(index.shards))
         if index.ended or missing == 0:
             return index
@@ -195,10 +195,10 @@ class _Builder:
         documents = sum(shard.documents for shard in before)
         after: State = before[-1].after if before else {}
         batches = ((batch.after, batch.texts) for batch in self.source.batches(after))
-        pair: _Pair | None = None
-        with closing(encode_in_order(self.tokenizer, batches, self.processes)) as encoded_batches:
+        pair: ShardWriter | None = None
+        with closing(encode_batches(self.tokenizer, batches, self.processes)) as encoded_batches:
             for after, encoded in encoded_batches:
-                pair = pair or _Pair(self.folder, number, self.tokenizer)
+                pair = pair or ShardWriter(self.folder, number, self.tokenizer)
                 for ids, n_bytes in zip(encoded.ids, encoded.n_bytes, strict=True):
                     hold_out = documents % HOLD_OUT == 0 and held < VAL_TOKENS
                     pair.add(ids, n_bytes, hold_out=hold_out)
@@ -206,7 +206,7 @@ class _Builder:
                 pair.replaced += encoded.replaced
                 more = pair.flush()
                 if not silent:
-                    self.listener.tokens(more)
+                    self.callbacks.tokens(more)
                 if pair.tokens[0] >= self.shard_tokens:
                     yield pair.close(after)
                     pair, number = None, number + 1
@@ -214,7 +214,7 @@ class _Builder:
             yield pair.close(after)
 
 
-class _Pair:
+class ShardWriter:
     """The two files of a shard while they are written."""
 
     def __init__(self, folder: Path, number: int, tokenizer: Tokenizer) -> None:

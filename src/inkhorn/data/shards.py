@@ -125,11 +125,11 @@ class Index:
         """Into a folder, whole or not at all."""
         write_json(folder / INDEX, asdict(self))
 
-    def damaged(self, folder: Path, *, thorough: bool = False) -> list[int]:
-        """The numbers of shards that are not what they should be.
+    def damaged(self, folder: Path, *, verify_checksums: bool = False) -> list[int]:
+        """The numbers of missing and damaged shards.
 
-        A file that has not been written to since needs no reading, unless the check is to be `thorough`: then bits that
-        a disk has lost are found, too.
+        A file with an unchanged modification time is not read, unless `verify_checksums` is set, which also finds bit
+        errors of the disk.
         """
         item = np.dtype(self.dtype).itemsize
         found = []
@@ -138,7 +138,7 @@ class Index:
                 paths(folder, number), shard.tokens, shard.sha256, shard.changed, strict=True
             ):
                 same = path.is_file() and path.stat().st_size == tokens * item
-                if not same or ((thorough or path.stat().st_mtime_ns != changed) and not _is(path, sha256)):
+                if not same or ((verify_checksums or path.stat().st_mtime_ns != changed) and not _is(path, sha256)):
                     found.append(number)
                     break
         return found

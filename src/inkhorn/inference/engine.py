@@ -32,7 +32,7 @@ from inkhorn.inference.speculate import Lookup
 from inkhorn.inference.stopping import TextStream
 from inkhorn.inference.stream import Handle
 from inkhorn.inference.window import window_start
-from inkhorn.tokenizer.base import END_OF_TEXT, Tokenizer, require_fit
+from inkhorn.tokenizer.base import END_OF_TEXT, Tokenizer, check_vocab_size
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.tokenizer.normalize import UnknownPolicy
 
@@ -54,19 +54,19 @@ class Engine:
         require(max_queue >= 1, f"max_queue must be at least 1, not {max_queue}")
         require(speculate >= 0, f"speculate must be 0 (off) or more, not {speculate}")
         self.backend, self.tokenizer, self.config = backend, tokenizer, backend.config
-        require_fit(tokenizer, self.config.vocab_size)
+        check_vocab_size(tokenizer, self.config.vocab_size)
         self.eos = tokenizer.eos_id if self.config.eos_token_id is None else self.config.eos_token_id
         padding = range(tokenizer.vocab_size, self.config.vocab_size)
-        self.never = frozenset(tokenizer.piece_ids) | frozenset(padding)
+        self.never = frozenset(tokenizer.partial_ids) | frozenset(padding)
         self.limits = Limits(max_queue=max_queue, guesses=speculate)
         self._loop = Loop(backend, Scheduler(backend.slots, self.limits))
         # The thread knows the loop only, so an engine that nobody holds any more takes its thread with it. At the exit
         # of the process too: a kernel must not be running while the libraries that it uses are taken down.
         self._stop = weakref.finalize(self, self._loop.stop)
 
-    def prompt(self, text: str, policy: UnknownPolicy = "nearest") -> Prompt:
+    def prompt(self, text: str, policy: UnknownPolicy = "replace") -> Prompt:
         """Make a prompt fit the vocabulary; `policy` says what happens to characters that it lacks."""
-        fitted, unknown = self.tokenizer.fit(text, policy)
+        fitted, unknown = self.tokenizer.normalize(text, policy)
         ids = tuple(self.tokenizer.encode(fitted).tolist())
         if not ids:
             start = self.eos if self.config.bos_token_id is None else self.config.bos_token_id

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from inkhorn.inference.backends.base import TokenLogprobs
 from inkhorn.inference.stopping import FinishReason
-from inkhorn.tokenizer.normalize import Unknown
+from inkhorn.tokenizer.normalize import UnknownCharacter
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Prompt:
 
     text: str
     ids: tuple[int, ...]
-    unknown: tuple[Unknown, ...]
+    unknown: tuple[UnknownCharacter, ...]
 
 
 @dataclass(frozen=True)

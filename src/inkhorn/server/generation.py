@@ -145,7 +145,7 @@ def _text_prompt(text: str, model: ServedModel, settings: Settings) -> Prompt:
         len(text) <= bound, "prompt", f"the prompt has {len(text):,} characters, this server takes {bound:,} at most"
     )
     try:
-        return model.engine.prompt(text, settings.unknown)
+        return model.engine.prompt(text, settings.on_unknown)
     except UnicodeEncodeError:
         raise ApiError(400, "prompt: it holds half of a character (a lone surrogate)", param="prompt") from None
 

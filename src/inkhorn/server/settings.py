@@ -39,7 +39,7 @@ class Settings:
         limits: what a request may ask for.
         api_keys: who may ask; empty: everybody.
         cors_origins: pages of other origins that may ask, from a browser.
-        unknown: what happens to characters that a model has never seen.
+        on_unknown: what happens to characters outside the vocabulary.
         log_prompts: write prompts and texts into the log too.
         gather_seconds: what is written within so long goes out as one event.
         ping_seconds: a stream on which nothing came for so long gets a comment, so that nobody takes it for dead.
@@ -50,7 +50,7 @@ class Settings:
     limits: Limits = Limits()
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
-    unknown: UnknownPolicy = "nearest"
+    on_unknown: UnknownPolicy = "replace"
     log_prompts: bool = False
     gather_seconds: float = 0.015
     ping_seconds: float = 15.0

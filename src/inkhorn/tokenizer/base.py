@@ -4,7 +4,7 @@ Both are kept as Hugging Face's `tokenizer.json`, so that `AutoTokenizer` reads 
 
 A character vocabulary takes the form of a byte-level BPE whose only merges build the characters of more than one byte:
 ids 0.. are the characters by code point; then come the bytes of those longer characters, then their partly merged
-beginnings (`piece_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
+beginnings (`partial_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
 """
 
 import math
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from inkhorn.errors import CheckpointError
-from inkhorn.tokenizer.normalize import Unknown, UnknownPolicy
+from inkhorn.tokenizer.normalize import UnknownCharacter, UnknownPolicy
 
 END_OF_TEXT = "<|endoftext|>"
 """stands between texts, and has an id of its own in every vocabulary of ours"""
@@ -30,7 +30,7 @@ class Tokenizer(Protocol):
     vocab_size: int
     eos_id: int | None
     """`<|endoftext|>`: it stands between texts, starts an empty prompt and ends a text"""
-    piece_ids: frozenset[int]
+    partial_ids: frozenset[int]
     """ids that are no text of their own, never drawn and left out of pictures"""
 
     @property
@@ -43,10 +43,10 @@ class Tokenizer(Protocol):
     def decode(self, ids: Iterable[int]) -> str:
         """Text of some ids; bytes that are no UTF-8 become U+FFFD."""
 
-    def fit(self, text: str, policy: UnknownPolicy = "nearest") -> tuple[str, list[Unknown]]:
+    def normalize(self, text: str, policy: UnknownPolicy = "replace") -> tuple[str, list[UnknownCharacter]]:
         """The text in characters that the vocabulary has, and what was done to the others."""
 
-    def spec(self) -> str:
+    def fingerprint(self) -> str:
         """All that encoding depends on, as text."""
 
     def save(self, folder: Path) -> None:
@@ -61,21 +61,21 @@ def tokenizer_config(end: str | None = END_OF_TEXT, unknown: str | None = END_OF
     return plain | ends | {"add_bos_token": False, "add_prefix_space": False, "model_max_length": int(1e30)}
 
 
-def require_fit(tokenizer: Tokenizer, vocab_size: int) -> None:
+def check_vocab_size(tokenizer: Tokenizer, vocab_size: int) -> None:
     """CheckpointError if a model of `vocab_size` lacks some of the tokenizer's ids; it may have more, as padding."""
     if tokenizer.vocab_size > vocab_size:
         sizes = f"tokenizer.json has {tokenizer.vocab_size} tokens, the model of config.json only {vocab_size}"
         raise CheckpointError(f"{sizes}: they do not belong together")
 
 
-def byte_symbols() -> list[str]:
+def bytes_to_unicode() -> list[str]:
     """GPT-2's printable stand-in for each byte: itself where it is printable Latin-1, else the next from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
 
 
-def line_parts(text: str, most: float = math.inf) -> Iterator[str]:
+def split_on_lines(text: str, most: float = math.inf) -> Iterator[str]:
     """A text cut before a line break that ends a word, where GPT-2's rule cuts words, too.
 
     Each part has _LONG characters or up to the next such place, but no more than `most`.
@@ -88,7 +88,8 @@ def line_parts(text: str, most: float = math.inf) -> Iterator[str]:
         start = int(end)
 
 
-def _is_character(token: bytes) -> bool:
+def is_character(token: bytes) -> bool:
+    """Whether a token is the UTF-8 form of exactly one character."""
     try:
         return len(token.decode()) == 1
     except UnicodeDecodeError:

@@ -4,7 +4,7 @@ Both are kept as Hugging Face's `tokenizer.json`, so that `AutoTokenizer` reads 
 
 A character vocabulary takes the form of a byte-level BPE whose only merges build the characters of more than one byte:
 ids 0.. are the characters by code point; then come the bytes of those longer characters, then their partly merged
-beginnings (`piece_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
+beginnings (`partial_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inkhorn.errors import require
-from inkhorn.tokenizer.base import END_OF_TEXT, Ids, byte_symbols, line_parts, tokenizer_config
-from inkhorn.tokenizer.normalize import Unknown, UnknownPolicy, replace_unknown
+from inkhorn.tokenizer.base import END_OF_TEXT, Ids, bytes_to_unicode, split_on_lines, tokenizer_config
+from inkhorn.tokenizer.normalize import UnknownCharacter, UnknownPolicy, replace_unknown
 from inkhorn.utils.files import write_json
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ class BPETokenizer:
         self.inner = inner
         self.vocab_size = 1 + max(inner.get_vocab().values())  # ids may have gaps
         self.eos_id: int | None = inner.token_to_id(END_OF_TEXT)
-        self.piece_ids: frozenset[int] = frozenset()
+        self.partial_ids: frozenset[int] = frozenset()
 
     @cached_property
     def token_bytes(self) -> list[bytes]:
         """Each token's text: byte-level vocabularies spell bytes, GPT-1's end a word with `</w>`."""
         byte_level = type(self.inner.decoder).__name__ == "ByteLevel"
-        byte_of = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
+        byte_of = {symbol: byte for byte, symbol in enumerate(bytes_to_unicode())}
         special = {token.content for token in self.inner.get_added_tokens_decoder().values()}
         texts = [b""] * self.vocab_size
         for token, i in self.inner.get_vocab().items():
@@ -60,13 +60,13 @@ class BPETokenizer:
         """A text cut where no token can lie across, if words are cut at line breaks; else the whole."""
         if type(self.inner.pre_tokenizer).__name__ not in ("ByteLevel", "BertPreTokenizer"):
             return [text]
-        return list(line_parts(text)) or [text]
+        return list(split_on_lines(text)) or [text]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of some ids."""
         return str(self.inner.decode(list(ids), skip_special_tokens=False))
 
-    def fit(self, text: str, policy: UnknownPolicy = "nearest") -> tuple[str, list[Unknown]]:
+    def normalize(self, text: str, policy: UnknownPolicy = "replace") -> tuple[str, list[UnknownCharacter]]:
         """Any text but lone surrogates (undecodable input) fits a byte-level vocabulary; GPT-1's lacks characters."""
         unknown = getattr(self.inner.model, "unk_token", None)
 
@@ -77,7 +77,7 @@ class BPETokenizer:
 
         return replace_unknown(text, is_known, policy)
 
-    def spec(self) -> str:
+    def fingerprint(self) -> str:
         """All that encoding depends on."""
         return str(self.inner.to_str())
 
@@ -89,16 +89,16 @@ class BPETokenizer:
         write_json(folder / "tokenizer_config.json", tokenizer_config(end, unknown or end))
 
 
-LEAST = 257
+MIN_VOCAB_SIZE = 257
 """256 bytes and `<|endoftext|>`"""
 
-ENOUGH = 1 << 28
+MAX_TRAIN_CHARS = 1 << 28
 """characters to learn from: of a longer text parts are taken, for its different words would fill the memory"""
 
-_LONGEST_PART = 1 << 18  # characters; the library gathers 256 parts before it counts their words
+_MAX_PART_CHARS = 1 << 18  # characters; the library gathers 256 parts before it counts their words
 
 
-def learn_bpe(chunks: Iterable[str], vocab_size: int) -> BPETokenizer:
+def train_bpe(chunks: Iterable[str], vocab_size: int) -> BPETokenizer:
     """Merge what stands together most often, until there are so many tokens; `<|endoftext|>` is the last.
 
     The text is cut into words by GPT-2's rule first, and only how often each word occurs is kept: memory grows with the
@@ -110,7 +110,10 @@ def learn_bpe(chunks: Iterable[str], vocab_size: int) -> BPETokenizer:
         vocab_size: tokens in all. A short text may give fewer.
 
     """
-    require(vocab_size >= LEAST, f"vocab_size must be at least {LEAST}, the bytes and {END_OF_TEXT}, not {vocab_size}")
+    require(
+        vocab_size >= MIN_VOCAB_SIZE,
+        f"vocab_size must be at least {MIN_VOCAB_SIZE}, the bytes and {END_OF_TEXT}, not {vocab_size}",
+    )
     import tokenizers  # 20 ms
 
     inner = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -129,4 +132,4 @@ def _parts(chunks: Iterable[str]) -> Iterator[str]:
     """The text without `<|endoftext|>`, in short parts; a word without end is cut."""
     for chunk in chunks:
         for text in chunk.split(END_OF_TEXT):
-            yield from line_parts(text, _LONGEST_PART)
+            yield from split_on_lines(text, _MAX_PART_CHARS)

@@ -4,7 +4,7 @@ Both are kept as Hugging Face's `tokenizer.json`, so that `AutoTokenizer` reads 
 
 A character vocabulary takes the form of a byte-level BPE whose only merges build the characters of more than one byte:
 ids 0.. are the characters by code point; then come the bytes of those longer characters, then their partly merged
-beginnings (`piece_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
+beginnings (`partial_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
 """
 
 from collections.abc import Iterable
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from inkhorn.errors import TokenizerError
-from inkhorn.tokenizer.base import END_OF_TEXT, Ids, byte_symbols, tokenizer_config
-from inkhorn.tokenizer.normalize import Unknown, UnknownPolicy, code_points, replace_unknown
+from inkhorn.tokenizer.base import END_OF_TEXT, Ids, bytes_to_unicode, tokenizer_config
+from inkhorn.tokenizer.normalize import UnknownCharacter, UnknownPolicy, code_points, replace_unknown
 from inkhorn.utils.files import write_json
 
 
@@ -40,7 +40,7 @@ class CharTokenizer:
         self.token_bytes: list[bytes] = [c.encode() for c in self.characters] + pieces + [END_OF_TEXT.encode()]
         self.vocab_size = len(self.token_bytes)
         self.eos_id: int | None = self.vocab_size - 1
-        self.piece_ids = frozenset(range(len(self.characters), self.vocab_size - 1))
+        self.partial_ids = frozenset(range(len(self.characters), self.vocab_size - 1))
         self._known = frozenset(self.characters)
 
     @classmethod
@@ -68,14 +68,14 @@ class CharTokenizer:
         end = np.array([self.eos_id], np.int32)
         ids: Ids = np.concatenate([piece for part in parts for piece in (part, end)][:-1])
         if ids.size and ids.min() < 0:
-            self.fit(text, "error")
+            self.normalize(text, "error")
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of some ids; bytes that are no whole character become U+FFFD."""
         return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", "replace")
 
-    def fit(self, text: str, policy: UnknownPolicy = "nearest") -> tuple[str, list[Unknown]]:
+    def normalize(self, text: str, policy: UnknownPolicy = "replace") -> tuple[str, list[UnknownCharacter]]:
         """The text in characters that the vocabulary has, and what was done to the others."""
         if END_OF_TEXT not in text:
             return replace_unknown(text, self._known.__contains__, policy)
@@ -85,13 +85,13 @@ class CharTokenizer:
         fitted = [replace_unknown(part, self._known.__contains__, policy)[0] for part in text.split(END_OF_TEXT)]
         return END_OF_TEXT.join(fitted), found
 
-    def spec(self) -> str:
+    def fingerprint(self) -> str:
         """All that encoding depends on."""
         return "".join(self.characters)
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json, which transformers' AutoTokenizer reads as they are."""
-        symbols = byte_symbols()
+        symbols = bytes_to_unicode()
 
         def spelled(token: bytes) -> str:
             return "".join(symbols[byte] for byte in token)

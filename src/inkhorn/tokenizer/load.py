@@ -4,14 +4,14 @@ Both are kept as Hugging Face's `tokenizer.json`, so that `AutoTokenizer` reads 
 
 A character vocabulary takes the form of a byte-level BPE whose only merges build the characters of more than one byte:
 ids 0.. are the characters by code point; then come the bytes of those longer characters, then their partly merged
-beginnings (`piece_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
+beginnings (`partial_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
 """
 
 from pathlib import Path
 from typing import Any
 
 from inkhorn.errors import TokenizerError
-from inkhorn.tokenizer.base import END_OF_TEXT, Tokenizer, _is_character, byte_symbols
+from inkhorn.tokenizer.base import END_OF_TEXT, Tokenizer, bytes_to_unicode, is_character
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.utils.files import read_json
@@ -36,11 +36,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 def _alphabet(spec: dict[str, Any]) -> list[str] | None:
     """The characters of a tokenizer.json that is a character vocabulary with just our ids, else None."""
-    byte_of = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
+    byte_of = {symbol: byte for byte, symbol in enumerate(bytes_to_unicode())}
     try:
         spelled = sorted(spec["model"]["vocab"].items(), key=lambda item: int(item[1]))
         tokens = [bytes(byte_of[symbol] for symbol in token) for token, _ in spelled]
-        characters = [token.decode() for token in tokens if _is_character(token)]
+        characters = [token.decode() for token in tokens if is_character(token)]
         added = {token["content"]: token["id"] for token in spec["added_tokens"]}
         plain = spec["pre_tokenizer"].get("use_regex") is False and spec.get("normalizer") is None
         plain = plain and spec["model"]["type"] == "BPE" and [i for _, i in spelled] == list(range(len(spelled)))

@@ -12,7 +12,7 @@ import numpy as np
 
 from inkhorn.errors import TokenizerError
 
-UnknownPolicy = Literal["error", "skip", "nearest"]
+UnknownPolicy = Literal["error", "drop", "replace"]
 
 # What a writer without the character would type; the first alternative that the vocabulary has is taken. Accents need
 # no entry: Unicode's own decomposition splits é into e and a mark.
@@ -42,7 +42,7 @@ _LOOKALIKES = {
 
 
 @dataclass(frozen=True)
-class Unknown:
+class UnknownCharacter:
     """One character that the vocabulary lacks, where it first stands, how often, and what was written instead."""
 
     character: str
@@ -53,7 +53,7 @@ class Unknown:
     def __str__(self) -> str:
         name = unicodedata.name(self.character, "no name")
         often = f" ({self.count} times)" if self.count > 1 else ""
-        done = f"written as {self.replacement!r}" if self.replacement else "left out"
+        done = f"replaced by {self.replacement!r}" if self.replacement else "dropped"
         return f"{self.character!a} (U+{ord(self.character):04X} {name}) at character {self.position}{often}: {done}"
 
 
@@ -63,15 +63,15 @@ def code_points(text: str) -> "np.ndarray[tuple[int], np.dtype[np.uint32]]":
 
 
 def replace_unknown(
-    text: str, is_known: Callable[[str], bool], policy: UnknownPolicy = "nearest"
-) -> tuple[str, list[Unknown]]:
+    text: str, is_known: Callable[[str], bool], policy: UnknownPolicy = "replace"
+) -> tuple[str, list[UnknownCharacter]]:
     """Make `text` fit a vocabulary.
 
     Args:
         text: any text.
         is_known: whether the vocabulary has a character.
-        policy: `error` refuses the text, `skip` leaves unknown characters out, `nearest` writes what a typist would
-            (straight quotes for curly ones, e for é) and leaves out what has no such form.
+        policy: `error` refuses the text, `drop` removes unknown characters, `replace` writes what a typist would
+            (straight quotes for curly ones, e for é) and drops what has no such form.
 
     Returns:
         The text in known characters only, and what was done, by first position.
@@ -80,8 +80,8 @@ def replace_unknown(
         TokenizerError: the policy is `error` and a character is unknown.
 
     """
-    if policy not in ("error", "skip", "nearest"):
-        raise TokenizerError(f"what to do with unknown characters must be error, skip or nearest, not {policy!r}")
+    if policy not in ("error", "drop", "replace"):
+        raise TokenizerError(f"what to do with unknown characters must be error, drop or replace, not {policy!r}")
     if all(is_known(character) for character in set(text)):
         return text, []
     codes, first, counts = np.unique(code_points(text), return_index=True, return_counts=True)
@@ -89,8 +89,8 @@ def replace_unknown(
     for code, position, count in sorted(zip(codes, first, counts, strict=True), key=lambda item: int(item[1])):
         character = chr(code)
         if not is_known(character):
-            replacement = _nearest(character, is_known) if policy == "nearest" else ""
-            found.append(Unknown(character, int(position), int(count), replacement))
+            replacement = _closest_form(character, is_known) if policy == "replace" else ""
+            found.append(UnknownCharacter(character, int(position), int(count), replacement))
     if policy == "error":
         few = "; ".join(str(unknown).rpartition(":")[0] for unknown in found[:5])
         more = f"; and {len(found) - 5} more kinds" if len(found) > 5 else ""
@@ -102,7 +102,7 @@ def replace_unknown(
     return text.translate(table), found
 
 
-def _nearest(character: str, is_known: Callable[[str], bool]) -> str:
+def _closest_form(character: str, is_known: Callable[[str], bool]) -> str:
     plain = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
     for form in (*_LOOKALIKES.get(character, ()), plain, *_LOOKALIKES.get(plain, ())):
         if form and all(is_known(c) for c in form):

@@ -75,7 +75,7 @@ NAMED: dict[str, tuple[tuple[_File, _File], Callable[[Path, Path], "tokenizers.T
 """By name: two files, vocabulary and merges, and what makes a tokenizer of them."""
 
 
-def named_tokenizer(name: str) -> BPETokenizer:
+def pretrained_tokenizer(name: str) -> BPETokenizer:
     """The tokenizer of that name, fetched if it is not in the cache.
 
     Raises UsageError for an unknown name, CorpusError where it cannot be had.

@@ -21,7 +21,7 @@ from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.config.train import TrainConfig
-from inkhorn.data.batches import BatchOrder
+from inkhorn.data.batches import BatchSampler
 from inkhorn.data.dataset import Dataset
 from inkhorn.errors import CheckpointError, TrainingError
 from inkhorn.evaluation.loss import split_loss
@@ -70,13 +70,13 @@ class Trainer:
         observer: Observer,
         begin_from: str = "",
     ) -> None:
-        dataset.require_block(config.block_size, fixed=bool(begin_from))
+        dataset.check_block_size(config.block_size, fixed=bool(begin_from))
         self.config, self.train, self.dataset, self.hardware, self.observer = config, train, dataset, hardware, observer
         self.begin_from = begin_from
         self.folder, self.records = RunFolder(out), Records(out)
         self.ranks = hardware.ranks
         rows, self.passes = self.ranks.share(train.batch_size, train.grad_accum)
-        self.order = BatchOrder(dataset.train, rows, config.block_size, train.seed)
+        self.order = BatchSampler(dataset.train, rows, config.block_size, train.seed)
         self.tokens_per_step = train.batch_size * train.grad_accum * config.block_size
         self.interrupted: signal.Signals | None = None
         self._runner: tuple[GPT, Any] | None = None

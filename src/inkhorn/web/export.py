@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from inkhorn.checkpoint.weights import read_config, read_weights
 from inkhorn.config.model import ModelConfig
 from inkhorn.errors import CheckpointError, UsageError
-from inkhorn.tokenizer.base import Tokenizer, byte_symbols, require_fit
+from inkhorn.tokenizer.base import Tokenizer, bytes_to_unicode, check_vocab_size
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
@@ -102,7 +102,7 @@ def _write_page(out: Path) -> None:
 
 def _write_model(folder: Path, name: str, out: Path) -> None:
     config, tokenizer = read_config(folder), load_tokenizer(folder)
-    require_fit(tokenizer, config.vocab_size)
+    check_vocab_size(tokenizer, config.vocab_size)
     spec = read_json(folder / "tokenizer.json")
     if isinstance(tokenizer, BPETokenizer):
         _require_plain(spec, folder)
@@ -130,7 +130,7 @@ def _tokens(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
     return {
         "end": end,
         "start": end if config.bos_token_id is None else config.bos_token_id,
-        "never": [*sorted(tokenizer.piece_ids), *range(tokenizer.vocab_size, config.vocab_size)],
+        "never": [*sorted(tokenizer.partial_ids), *range(tokenizer.vocab_size, config.vocab_size)],
         "nearest": _nearest(tokenizer) if isinstance(tokenizer, CharTokenizer) else None,
     }
 
@@ -138,13 +138,13 @@ def _tokens(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
 def _nearest(tokenizer: CharTokenizer) -> dict[str, str]:
     """What stands for each character: itself, or what a typist would write. All others are left out of a prompt."""
     every = [chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000]
-    found = {unknown.character: unknown.replacement for unknown in tokenizer.fit("".join(every))[1]}
+    found = {unknown.character: unknown.replacement for unknown in tokenizer.normalize("".join(every))[1]}
     return {c: c for c in tokenizer.characters} | {c: form for c, form in found.items() if form}
 
 
 def _require_plain(spec: Mapping[str, Any], folder: Path) -> None:
     """UsageError unless tokenizer.json is a byte-level BPE as GPT-2's, which tokenizer.js does."""
-    model, cut, symbols = spec.get("model") or {}, spec.get("pre_tokenizer") or {}, set(byte_symbols())
+    model, cut, symbols = spec.get("model") or {}, spec.get("pre_tokenizer") or {}, set(bytes_to_unicode())
     odd = {
         "another kind than byte-level BPE": model.get("type") != "BPE"
         or cut.get("type") != "ByteLevel"

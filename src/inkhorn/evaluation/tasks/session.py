@@ -8,7 +8,7 @@ from inkhorn.evaluation.tasks.examine import Outcome, examine, fingerprint
 from inkhorn.evaluation.tasks.task import Reader, Task
 from inkhorn.hardware.device import Hardware
 from inkhorn.model import GPT
-from inkhorn.tokenizer.base import require_fit
+from inkhorn.tokenizer.base import check_vocab_size
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.utils.journal import Journal
 
@@ -32,7 +32,7 @@ class Session:
         tokenizer = load_tokenizer(folder)
         self.model = GPT.from_pretrained(folder).to(hardware.device)
         config = self.model.config
-        require_fit(tokenizer, config.vocab_size)
+        check_vocab_size(tokenizer, config.vocab_size)
         start = tokenizer.eos_id if tokenizer.eos_id is not None else config.bos_token_id  # lm-eval's choice
         self.reader = Reader(tokenizer, config.block_size, 0 if start is None else start)
 

@@ -71,7 +71,7 @@ class Reader:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, made to fit the vocabulary."""
-        fitted, unknown = self.tokenizer.fit(text)
+        fitted, unknown = self.tokenizer.normalize(text)
         self.replaced += sum(u.count for u in unknown)
         return [int(i) for i in self.tokenizer.encode(fitted)]
 

@@ -46,7 +46,7 @@ def _look(model: ServedModel, request: ExplainRequest, settings: Settings) -> di
     from inkhorn.inference.explain import MAX_POSITIONS, explain
 
     try:
-        prompt = model.engine.prompt(request.text[-MAX_POSITIONS * 32 :], settings.unknown)
+        prompt = model.engine.prompt(request.text[-MAX_POSITIONS * 32 :], settings.on_unknown)
     except UnicodeEncodeError:
         raise ApiError(400, "text: it holds half of a character (a lone surrogate)", param="text") from None
     found = explain(model.reference, model.engine.tokenizer, prompt.ids, request.layer)
