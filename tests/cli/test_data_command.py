@@ -48,7 +48,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(module, "SHARD_TOKENS", 1_000_000)
     monkeypatch.setattr(documents, "_BATCH_CHARS", 4000)
     monkeypatch.setattr(
-        "inkhorn.data.parallel_encode.cores", lambda: 1
+        "inkhorn.data.parallel_encode.available_cores", lambda: 1
     )  # to start processes takes longer than the work
     train_bpe(PAGES, 300).save(tmp_path)
     return tmp_path

@@ -107,7 +107,7 @@ def tokenize_to_disk(
         cache: where tokenised texts are kept.
         progress: is told of the characters done.
         tokenizer: of a model that is to learn the text, which is made to fit it; without one, a token is a character.
-        bpe_size: instead, learn so many tokens from the training part; a longer text is sampled (`bpe.MAX_TRAIN_CHARS`).
+        bpe_size: instead, train a BPE with this vocabulary size; a long text is sampled (`bpe.MAX_TRAIN_CHARS`).
 
     """
     sha256 = source.sha256()
