@@ -79,7 +79,7 @@ INK_API int ink_choose_path(const char *name);   /* NULL: the best; only before 
 
 /* Bytes of a packed model, 0 for a shape that cannot be. */
 INK_API size_t ink_packed_size(const ink_config *config);
-/* Pack float32 tensors, in the order of weights.tensor_shapes, matrices [in, out]. `packed` is 64-byte aligned. */
+/* Pack float32 tensors, in the order of ModelConfig.tensor_specs, matrices [in, out]. `packed` is 64-byte aligned. */
 INK_API int ink_pack(const ink_config *config, const float *const *tensors, int32_t n_tensors, void *packed);
 /* The model keeps pointing into `packed`. */
 INK_API int ink_model_open(const ink_config *config, const void *packed, size_t bytes, ink_model **model);

@@ -11,11 +11,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, OpenAIGPTConfig, OpenAIGPTLMHeadModel
 
 from inkhorn import model as model_module
-from inkhorn.checkpoint.weights import tensor_shapes
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.recipes import RECIPES
 from inkhorn.errors import CheckpointError
-from inkhorn.model import GPT, MLP, CausalSelfAttention, attend, is_linear
+from inkhorn.model import GPT, MLP, CausalSelfAttention, attend
 from inkhorn.utils.files import read_json, write_json
 
 VARIANTS = [
@@ -181,8 +180,10 @@ def test_counted_and_named_as_built(kind: Any, activation: Any, tied: bool) -> N
     for config in (usual, tiny_config(tie_word_embeddings=tied, n_inner=21)):
         named = dict(GPT(config).named_parameters())
         assert sum(parameter.numel() for parameter in named.values()) == config.num_parameters
-        shapes = {name: tuple(p.T.shape if is_linear(name) else p.shape) for name, p in named.items()}
-        assert shapes == tensor_shapes(config)
+        specs = config.tensor_specs()
+        assert [spec.name for spec in specs] == list(named)
+        for spec in specs:
+            assert named[spec.name].shape == (spec.shape[::-1] if spec.is_linear else spec.shape), spec.name
 
 
 def test_the_shakespeare_model_is_a_little_under_ten_million() -> None:

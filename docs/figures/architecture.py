@@ -15,7 +15,7 @@ import numpy as np
 from sheet import MONO, SERIF, Point, arrow, box, path, phrase, save, sheet, style, text, way
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
-from inkhorn.checkpoint.weights import read_config, tensor_shapes
+from inkhorn.checkpoint.weights import read_config
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.inference.engine import Engine, load
@@ -95,14 +95,14 @@ def play(engine: Engine, prompt: str = PROMPT, seed: int = SEED) -> Scene:
 def parameters(config: ModelConfig) -> dict[str, int]:
     """How many parameters each part has: a block's parts as `h.ln_1` and so on, for one block; the rest for itself."""
     counts: dict[str, int] = {}
-    for name, shape in tensor_shapes(config).items():
-        part = name.rpartition(".")[0]  # without .weight or .bias
+    for spec in config.tensor_specs():
+        part = spec.name.rpartition(".")[0]  # without .weight or .bias
         if part.startswith("h."):
             _, block, part = part.split(".", 2)
             if block != "0":
                 continue
             part = f"h.{part}"
-        counts[part] = counts.get(part, 0) + int(np.prod(shape))
+        counts[part] = counts.get(part, 0) + spec.size
     return counts | {"lm_head": counts.get("lm_head", 0)}
 
 

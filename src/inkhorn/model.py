@@ -206,18 +206,17 @@ class GPT(nn.Module):
         """Load a checkpoint folder, ours or transformers'; CheckpointError says what is wrong with it."""
         config = read_config(Path(folder))
         model = cls(config)
-        weights = {name: torch.from_numpy(array) for name, array in read_weights(Path(folder), config).items()}
+        weights, parameters = read_weights(Path(folder), config), dict(model.named_parameters())
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.copy_(weights[name].T if is_linear(name) else weights[name])
+            for spec in config.tensor_specs():
+                weight = torch.from_numpy(weights[spec.name])
+                parameters[spec.name].copy_(weight.T if spec.is_linear else weight)  # [in, out] on disk
         return model.eval()
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write config.json and model.safetensors, which transformers loads as they are."""
-        weights = {n: (p.T if is_linear(n) else p).detach().cpu().to(dtype) for n, p in self.named_parameters()}
-        write_weights(Path(folder), self.config, {n: w.contiguous() for n, w in weights.items()}, save_file)
-
-
-def is_linear(name: str) -> bool:
-    """Whether a weight is [out, in] in torch and [in, out] on disk: the four matrices of a block."""
-    return name.startswith("h.") and name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))
+        parameters, weights = dict(self.named_parameters()), {}
+        for spec in self.config.tensor_specs():
+            parameter = parameters[spec.name].detach()
+            weights[spec.name] = (parameter.T if spec.is_linear else parameter).cpu().to(dtype).contiguous()
+        write_weights(Path(folder), self.config, weights, save_file)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from inkhorn.checkpoint import weights as weights_module
-from inkhorn.checkpoint.weights import disk_name, read_config, read_weights, tensor_shapes, write_weights
+from inkhorn.checkpoint.weights import read_config, read_weights, write_weights
 from inkhorn.config.model import ModelConfig
 from inkhorn.errors import CheckpointError
 from inkhorn.utils.files import read_json, write_json
@@ -28,13 +28,21 @@ TINY = tiny_config()
 
 def random_tensors(config: ModelConfig, dtype: str = "float32", seed: int = 0) -> Tensors:
     random = np.random.default_rng(seed)
-    return {name: random.standard_normal(shape).astype(dtype) for name, shape in tensor_shapes(config).items()}
+    return {spec.name: random.standard_normal(spec.shape).astype(dtype) for spec in config.tensor_specs()}
+
+
+def hf_name(name: str, config: ModelConfig) -> str:
+    return next(spec.hf_name for spec in config.tensor_specs() if spec.name == name)
+
+
+def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    return {spec.name: spec.shape for spec in config.tensor_specs()}
 
 
 def on_disk(config: ModelConfig, prefix: str = "transformer.") -> Tensors:
     """A file's tensors, as transformers names them, or without its prefix."""
     tensors = random_tensors(config)
-    return {disk_name(n, config).replace("transformer.", prefix): tensor for n, tensor in tensors.items()}
+    return {hf_name(n, config).replace("transformer.", prefix): tensor for n, tensor in tensors.items()}
 
 
 def put(folder: Path, tensors: Tensors) -> None:
@@ -62,7 +70,7 @@ def test_reads_files_with_and_without_the_prefix(tmp_path: Path, kind: str, tied
 
 def test_gpt1_has_its_own_names_on_disk() -> None:
     config = tiny_config(model_type="openai-gpt", tie_word_embeddings=False)
-    names = {disk_name(name, config) for name in tensor_shapes(config)}
+    names = {spec.hf_name for spec in config.tensor_specs()}
     assert {"transformer.tokens_embed.weight", "transformer.positions_embed.weight", "lm_head.weight"} < names
     assert not any("wte" in name or "wpe" in name or "ln_f" in name for name in names)
 
@@ -90,8 +98,8 @@ def test_every_float_format_is_read_exactly(tmp_path: Path, dtype: torch.dtype) 
     tensors["transformer.ln_f.bias"][5] = min(edge.max, torch.finfo(torch.float32).max)
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
     read = read_weights(tmp_path, TINY)
-    for name in tensor_shapes(TINY):
-        expected = tensors[disk_name(name, TINY)].to(torch.float32).numpy()
+    for name in shapes_of(TINY):
+        expected = tensors[hf_name(name, TINY)].to(torch.float32).numpy()
         assert read[name].tobytes() == expected.tobytes(), name  # by bits: -0.0 is not 0.0
 
 
@@ -156,7 +164,7 @@ def test_damage_to_a_header_is_refused_in_words_or_harmless(
         read = read_weights(folder, config)
     except CheckpointError:
         return
-    assert {name: array.shape for name, array in read.items()} == tensor_shapes(config)
+    assert {name: array.shape for name, array in read.items()} == shapes_of(config)
 
 
 @pytest.mark.parametrize(
@@ -171,11 +179,11 @@ def test_damage_to_a_header_is_refused_in_words_or_harmless(
 )
 def test_wrong_shapes_are_named_with_both(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
     put(tmp_path, on_disk(TINY) | {name: np.zeros(shape, np.float32)})
-    right = tensor_shapes(TINY)[name.removeprefix("transformer.")]
+    right = shapes_of(TINY)[name.removeprefix("transformer.")]
     assert_refused(tmp_path, "does not match config.json", name, str(list(shape)), str(list(right)))
 
 
-@pytest.mark.parametrize("name", [disk_name(name, TINY) for name in tensor_shapes(TINY)])
+@pytest.mark.parametrize("name", [spec.hf_name for spec in TINY.tensor_specs()])
 def test_a_missing_tensor_is_named(tmp_path: Path, name: str) -> None:
     put(tmp_path, {n: tensor for n, tensor in on_disk(TINY).items() if n != name})
     assert_refused(tmp_path, "does not match config.json", f"it has no {name}")
@@ -250,7 +258,7 @@ def test_writes_what_it_reads(tmp_path: Path, kind: str, dtype: str) -> None:
     assert_equal(read_weights(folder, config), tensors)
     stored = load_file(folder / "model.safetensors")
     assert {array.dtype for array in stored.values()} == {np.dtype(dtype)}
-    assert set(stored) == {disk_name(name, config) for name in tensors}
+    assert set(stored) == {hf_name(name, config) for name in tensors}
     assert stat.S_IMODE((folder / "model.safetensors").stat().st_mode) & 0o044  # others may read it, as config.json
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inkhorn.checkpoint.weights import tensor_shapes
 from inkhorn.cli.main import main
 from inkhorn.config.model import ModelConfig
 from inkhorn.inference.backends import native_bindings
@@ -127,7 +126,7 @@ def test_a_quantised_export_writes_the_same_text(tmp_path: Path, capsys: pytest.
 @native
 def test_an_idle_backend_uses_no_processor() -> None:
     config = ModelConfig(vocab_size=20, block_size=16, n_layer=1, n_head=2, n_embd=32)
-    weights = {name: np.zeros(shape, np.float32) for name, shape in tensor_shapes(config).items()}
+    weights = {spec.name: np.zeros(spec.shape, np.float32) for spec in config.tensor_specs()}
     backend = NativeBackend(pack(config, weights, "fp32"), slots=1)
     backend.run([Work(0, 0, [1, 2, 3])])
     time.sleep(0.05)  # the members of the team look for work a little longer

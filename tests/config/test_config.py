@@ -115,7 +115,7 @@ def test_gpt1_in_transformers_has_no_inner_width() -> None:
 )
 def test_a_gpt1_that_transformers_cannot_say_is_not_written(changes: dict[str, Any]) -> None:
     config = tiny_config(model_type="openai-gpt", **changes)
-    with pytest.raises(CheckpointError, match=rf"{config.activation_function}.*{config.inner} wide"):
+    with pytest.raises(CheckpointError, match=rf"{config.activation_function}.*MLP width {config.inner}"):
         config.to_hf()
 
 

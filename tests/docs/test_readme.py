@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_there_are_commands() -> None:
-    assert {"train", "eval", "export", "estimate", "page"} <= {command.split()[1] for command in INKHORN}
+    assert {"train", "eval", "export", "estimate"} <= {command.split()[1] for command in INKHORN}
     assert "make demo" in COMMANDS
     assert "make test" in COMMANDS
 

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.models import tiny_config, tiny_model
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from helpers.models import tiny_config
 
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.recipes import RECIPES
@@ -20,7 +18,6 @@ from inkhorn.errors import TrainingError, UsageError
 from inkhorn.hardware import device as module
 from inkhorn.hardware.device import Hardware, choose_hardware, has_bf16_cpu, is_out_of_memory, measure_peak
 from inkhorn.hardware.memory import free_bytes
-from inkhorn.training.hardware_plan import training_flops_per_token
 from inkhorn.training.memory import advice_on_memory, memory_advice, memory_needed
 
 CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
@@ -146,31 +143,6 @@ def test_the_peak_is_of_products_in_the_dtype(monkeypatch: pytest.MonkeyPatch, d
     monkeypatch.setattr(torch.Tensor, "__matmul__", watched)
     assert measure_peak(replace(CPU, dtype=dtype), size=32) > 0
     assert set(products) == {(dtype, 32, 32)}
-
-
-def test_flops_counted_by_hand() -> None:
-    # V=17, T=12, two layers of C=16. Embedding 17*16 = 272, used as the head. A block: norms 2 * 32 = 64, c_attn
-    # 16*48 + 48 = 816, c_proj 16*16 + 16 = 272, c_fc 16*64 + 64 = 1088, c_proj 64*16 + 16 = 1040: 3280. ln_f 32.
-    weights = 272 + 2 * 3280 + 32
-    attention = 12 * 2 * 16 * 12
-    assert training_flops_per_token(CONFIG) == 6 * weights + attention
-    assert training_flops_per_token(replace(CONFIG, model_type="openai-gpt")) == 6 * (weights - 32) + attention
-    untied = replace(CONFIG, tie_word_embeddings=False)  # the head multiplies as before, and a table is looked up
-    assert training_flops_per_token(untied) == training_flops_per_token(CONFIG)
-
-
-@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": False}, {"model_type": "openai-gpt"}])
-def test_flops_against_torchs_counter(changes: dict[str, Any]) -> None:
-    config = tiny_config(**changes)
-    model = tiny_model(config).train()
-    idx = torch.zeros(3, config.block_size, dtype=torch.long)
-    # The plain attention: the fused one multiplies once more in backward, which the convention does not count.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        _, loss = model(idx, idx)
-        loss.backward()
-    # The convention takes 6 for every weight, and torch counts products only: biases and norms are the difference.
-    vectors = sum(p.numel() for p in model.parameters() if p.dim() == 1)
-    assert training_flops_per_token(config) == counter.get_total_flops() / idx.numel() + 6 * vectors
 
 
 # Memory

@@ -9,7 +9,7 @@ import torch
 from inkhorn.cli.main import main
 from inkhorn.config.model import ModelConfig
 from inkhorn.inference.numpy_model import ReferenceModel
-from inkhorn.model import GPT, is_linear
+from inkhorn.model import GPT
 from inkhorn.tokenizer.base import Tokenizer
 
 torch.set_num_threads(1)  # products this small only wait for a second thread: ten times as long on a busy machine
@@ -37,6 +37,11 @@ def tiny_model(config: ModelConfig, seed: int = 0, scale: float = 0.3) -> GPT:
     return model.eval()
 
 
+def linear_names(config: ModelConfig) -> set[str]:
+    """Names of the weight matrices inside the blocks."""
+    return {spec.name for spec in config.tensor_specs() if spec.is_linear}
+
+
 def save_checkpoint(folder: Path, model: GPT, tokenizer: Tokenizer) -> None:
     """A whole checkpoint folder, as training writes it, without `trainer/` and the card."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +51,9 @@ def save_checkpoint(folder: Path, model: GPT, tokenizer: Tokenizer) -> None:
 
 def reference_of(model: GPT) -> ReferenceModel:
     """The same function in NumPy; matrices are [in, out] there."""
-    weights = {n: (p.T if is_linear(n) else p).detach().numpy().copy() for n, p in model.named_parameters()}
+    parameters = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
+    specs = model.config.tensor_specs()
+    weights = {s.name: (parameters[s.name].T if s.is_linear else parameters[s.name]).copy() for s in specs}
     return ReferenceModel(model.config, weights)
 
 

@@ -21,8 +21,8 @@ from inkhorn.errors import TrainingError, UsageError
 from inkhorn.hardware.device import Hardware, choose_hardware
 from inkhorn.hardware.distributed import Ranks, joined, launched, noticing_loss
 from inkhorn.model import GPT
-from inkhorn.training.hardware_plan import choose_parallel
 from inkhorn.training.memory import memory_needed
+from inkhorn.training.parallel import choose_parallel
 from inkhorn.utils.records import read_lines
 
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.models import tiny_config, tiny_model
+from helpers.models import linear_names, tiny_config, tiny_model
 from torch import nn
 
 from inkhorn.config.recipes import RECIPES
 from inkhorn.config.train import TrainConfig
-from inkhorn.model import GPT, is_linear
+from inkhorn.model import GPT
 from inkhorn.training.optim import Muon, assert_partition, make_optimizers, orthogonalize
 
 MUON = TrainConfig(optimizer="muon", lr=0.01, muon_lr=0.02, weight_decay=0.1)
@@ -101,7 +101,7 @@ def test_the_optimizer_of_a_model_takes_c_attn_apart_and_nothing_else() -> None:
         if name.endswith("c_attn.weight"):
             norms = [part.norm().item() for part in update.chunk(3)]
             assert max(norms) / min(norms) < 1.25, name
-        elif is_linear(name):
+        elif name in linear_names(model.config):
             fan_out, fan_in = update.shape
             expected = one_step(torch.zeros_like(update), parameter.grad, parts=1)  # type: ignore[arg-type]
             torch.testing.assert_close(update, expected, atol=1e-5, rtol=1e-3)
@@ -188,7 +188,7 @@ def test_weight_decay_pulls_on_matrices_only(train: TrainConfig) -> None:
     for optimizer in optimizers:
         optimizer.step()
     for name, parameter in model.named_parameters():
-        rate = train.muon_lr if train.optimizer == "muon" and is_linear(name) else train.lr
+        rate = train.muon_lr if train.optimizer == "muon" and name in linear_names(model.config) else train.lr
         kept = 1 - rate * train.weight_decay if parameter.dim() == 2 else 1.0
         torch.testing.assert_close(parameter.detach(), kept * before.get_parameter(name).detach(), msg=name)
 

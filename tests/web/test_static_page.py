@@ -467,9 +467,9 @@ def files_of(folder: Path) -> set[str]:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["page", "--out", "deep/site/"]) == 0
+    assert main(["export", "--web", "deep/site/"]) == 0
     said = capsys.readouterr().out
-    assert "MB. Put it on any static host" in said
+    assert "MB. Upload the folder to any static host" in said
     assert "python3 -m http.server -d deep/site 8080" in said
     out = tmp_path / "deep" / "site"
     written = files_of(out)
@@ -486,7 +486,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert facts["fingerprint"].endswith("_int8_browser")
     assert (out / "model" / "weights.safetensors").stat().st_mode & 0o444 == 0o444
     (out / "left.over").touch()
-    assert main(["page", "--out", "deep/site"]) == 0  # an earlier page is replaced
+    assert main(["export", "--web", "deep/site"]) == 0  # an earlier page is replaced
     assert files_of(out) == written
     assert [path.name for path in out.parent.iterdir()] == ["site"]
 
@@ -500,15 +500,14 @@ def test_the_policy_is_the_server_s() -> None:
 
 def test_another_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "letters.txt").write_text("dear")
-    assert main(["page", "--out", str(tmp_path)]) == 2
+    assert main(["export", "--web", str(tmp_path)]) == 2
     assert "is no page of inkhorn's: give a new or an empty folder" in capsys.readouterr().err
-    assert main(["page", "--out", str(tmp_path / "letters.txt")]) == 2
-    assert main(["page", "--out", "."]) == 2
+    assert main(["export", "--web", str(tmp_path / "letters.txt")]) == 2
+    assert main(["export", "--web", "."]) == 2
     assert "is where you are" in capsys.readouterr().err
     assert files_of(tmp_path) == {"letters.txt"}
-    assert main(["page", "--out", str(tmp_path / "site"), "--model", str(tmp_path)]) == 1
-    with pytest.raises(SystemExit):
-        main(["page"])
+    assert main(["export", str(tmp_path), "--web", str(tmp_path / "site")]) == 1
+    assert main(["export"]) == 2
     assert files_of(tmp_path) == {"letters.txt"}
 
 

@@ -4,7 +4,6 @@ A `model.safetensors` is eight bytes for the length of a JSON header, the header
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from inkhorn.checkpoint.weights import disk_name, tensor_shapes
 from inkhorn.config.model import ModelConfig
 from inkhorn.errors import CheckpointError
 from inkhorn.utils.files import flush, write_json
@@ -29,18 +27,18 @@ def stream_weights(folder: Path, config: ModelConfig, tensors: Mapping[str, Call
     Args:
         folder: made if it is not there.
         config: the model's shape.
-        tensors: what makes each tensor of `tensor_shapes(config)`.
+        tensors: what makes each tensor of `config.tensor_specs()`.
         dtype: F32, F16, or BF16, for which tensors must be bfloat16's values already.
 
     Raises CheckpointError for tensors that do not fit the config, are not finite as `dtype`, or cannot be written.
 
     """
-    shapes, hf_config = tensor_shapes(config), config.to_hf()
+    specs, hf_config = config.tensor_specs(), config.to_hf()
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
-    for name, shape in shapes.items():
-        start, end = end, end + _BYTES[dtype] * math.prod(shape)
-        header[disk_name(name, config)] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+    for spec in specs:
+        start, end = end, end + _BYTES[dtype] * spec.size
+        header[spec.hf_name] = {"dtype": dtype, "shape": list(spec.shape), "data_offsets": [start, end]}
     spelled = json.dumps(header, separators=(",", ":")).encode()
     spelled += b" " * (-len(spelled) % 8)  # the numbers begin at a multiple of eight
     path = folder / "model.safetensors"
@@ -49,11 +47,12 @@ def stream_weights(folder: Path, config: ModelConfig, tensors: Mapping[str, Call
         folder.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             file.write(len(spelled).to_bytes(8, "little") + spelled)
-            for name, shape in shapes.items():
-                array = tensors[name]()
-                if array.shape != shape:
-                    raise CheckpointError(f"{name} has shape {list(array.shape)}, the model asks for {list(shape)}")
-                file.write(_rounded(array, dtype, name).data)
+            for spec in specs:
+                array = tensors[spec.name]()
+                if array.shape != spec.shape:
+                    shapes = f"{list(array.shape)}, the model asks for {list(spec.shape)}"
+                    raise CheckpointError(f"{spec.name} has shape {shapes}")
+                file.write(_rounded(array, dtype, spec.name).data)
         flush(partial)
         partial.replace(path)
         write_json(folder / "config.json", hf_config | {"dtype": _NAMES[dtype]})

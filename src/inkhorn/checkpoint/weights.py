@@ -23,45 +23,9 @@ from inkhorn.utils.files import flush, read_json, write_json
 
 Array = np.ndarray[Any, Any]
 
-_GPT1_NAMES = {"wte.weight": "tokens_embed.weight", "wpe.weight": "positions_embed.weight"}
-
 _CAUSAL_MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # buffers, not weights, in old files of OpenAI's models
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-
-
-def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a model of this shape, in reading order; a tied head is not listed apart from `wte.weight`."""
-    c, inner = config.n_embd, config.inner
-    shapes: dict[str, tuple[int, ...]] = {"wte.weight": (config.vocab_size, c), "wpe.weight": (config.block_size, c)}
-    for i in range(config.n_layer):
-        block = {
-            "ln_1.weight": (c,),
-            "ln_1.bias": (c,),
-            "attn.c_attn.weight": (c, 3 * c),
-            "attn.c_attn.bias": (3 * c,),
-            "attn.c_proj.weight": (c, c),
-            "attn.c_proj.bias": (c,),
-            "ln_2.weight": (c,),
-            "ln_2.bias": (c,),
-            "mlp.c_fc.weight": (c, inner),
-            "mlp.c_fc.bias": (inner,),
-            "mlp.c_proj.weight": (inner, c),
-            "mlp.c_proj.bias": (c,),
-        }
-        shapes |= {f"h.{i}.{name}": shape for name, shape in block.items()}
-    if config.pre_norm:
-        shapes |= {"ln_f.weight": (c,), "ln_f.bias": (c,)}
-    if not config.tie_word_embeddings:
-        shapes["lm_head.weight"] = (config.vocab_size, c)
-    return shapes
-
-
-def disk_name(name: str, config: ModelConfig) -> str:
-    """The name of a tensor in `model.safetensors`."""
-    if name == "lm_head.weight":
-        return name
-    return "transformer." + (name if config.pre_norm else _GPT1_NAMES.get(name, name))
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -70,7 +34,7 @@ def read_config(folder: Path) -> ModelConfig:
 
 
 def read_weights(folder: Path, config: ModelConfig) -> dict[str, Array]:
-    """Read `model.safetensors` as float32, named and shaped as `tensor_shapes(config)` says.
+    """Read `model.safetensors` as float32, named and shaped as `config.tensor_specs()` says.
 
     Raises CheckpointError when the file is missing, truncated or corrupt, or does not hold just these tensors.
     """
@@ -82,30 +46,30 @@ def read_weights(folder: Path, config: ModelConfig) -> dict[str, Array]:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from None
-    known = tensor_shapes(config)
-    names = match_names(set(found), known, config, path)
-    for name, shape in known.items():
-        if found[names[name]] != shape:
+    names = match_names(set(found), config, path)
+    for spec in config.tensor_specs():
+        shape = found[names[spec.name]]
+        if shape != spec.shape:
             raise CheckpointError(
-                f"{path} does not match config.json: {names[name]} has shape {list(found[names[name]])}, "
-                f"the config asks for {list(shape)}"
+                f"{path} does not match config.json: {names[spec.name]} has shape {list(shape)}, "
+                f"the config asks for {list(spec.shape)}"
             )
     return _read_float32(path, names)
 
 
-def match_names(found: set[str], known: Mapping[str, Any], config: ModelConfig, path: Path) -> dict[str, str]:
-    """Map each known name to the file's name for it, with or without the prefix."""
+def match_names(found: set[str], config: ModelConfig, path: Path) -> dict[str, str]:
+    """Map each tensor's name to its name in the file, which may leave out the prefix `transformer.`."""
     prefix = "transformer."
     bare = {name.removeprefix(prefix): name for name in found}
     twice = sorted(name for name in found if prefix + name in found)
     if twice:
         raise CheckpointError(f"{path} holds {', '.join(twice[:4])} both with and without the prefix {prefix!r}")
     names = {}
-    for name in known:
-        on_disk = bare.pop(disk_name(name, config).removeprefix(prefix), None)
+    for spec in config.tensor_specs():
+        on_disk = bare.pop(spec.hf_name.removeprefix(prefix), None)
         if on_disk is None:
-            raise CheckpointError(f"{path} does not match config.json: it has no {disk_name(name, config)}")
-        names[name] = on_disk
+            raise CheckpointError(f"{path} does not match config.json: it has no {spec.hf_name}")
+        names[spec.name] = on_disk
     if config.tie_word_embeddings:
         bare.pop("lm_head.weight", None)  # some writers repeat the tied matrix
     odd = [name for name in bare if not _CAUSAL_MASK.fullmatch(name)]
@@ -141,13 +105,14 @@ def write_weights(
     Args:
         folder: made if it is not there.
         config: the model's shape.
-        tensors: arrays or torch tensors with the names and shapes of `tensor_shapes(config)`, in the dtype to be kept.
+        tensors: arrays or torch tensors with the names and shapes of `config.tensor_specs()`, in the dtype to be kept.
         save_file: safetensors' own, of `safetensors.torch` when the tensors are torch's.
 
     Raises CheckpointError for tensors that do not fit the config, are not finite, or cannot be written.
 
     """
-    shapes, hf_config = tensor_shapes(config), config.to_hf()
+    specs, hf_config = config.tensor_specs(), config.to_hf()
+    shapes = {spec.name: spec.shape for spec in specs}
     wrong = [n for n in shapes.keys() | tensors.keys() if n not in tensors or tuple(tensors[n].shape) != shapes.get(n)]
     if wrong:
         raise CheckpointError(f"these tensors do not match the config: {', '.join(sorted(wrong)[:4])}")
@@ -159,7 +124,7 @@ def write_weights(
     partial = folder / "model.safetensors.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        on_disk = {disk_name(name, config): tensors[name] for name in shapes}
+        on_disk = {spec.hf_name: tensors[spec.name] for spec in specs}
         save_file(on_disk, partial, metadata={"format": "pt"})
         partial.chmod(0o644)  # the library makes it readable by its owner only
         flush(partial)

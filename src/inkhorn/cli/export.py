@@ -1,91 +1,103 @@
-"""`inkhorn export`: a checkpoint without what only training needs, in the form and precision asked for."""
+"""`inkhorn export`: write a checkpoint in another precision or format."""
 
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.checkpoint.weights import read_config
-from inkhorn.cli.parsing import parse
+from inkhorn.cli.parsing import default, parse
 from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.utils.files import flush, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportArgs:
-    """Write a checkpoint folder that transformers, vLLM and inkhorn itself load as it is; or one file, for torch or for
-    llama.cpp.
+    """Export a checkpoint.
 
-    With --quantize, a smaller folder for inkhorn's kernel alone, which maps it into memory as it lies there.
+    By default, write a Hugging Face folder without training state, which transformers, vLLM and inkhorn load. Other
+    formats: packed weights for inkhorn's kernel (--quantize), a torch state dict (--state-dict), GGUF for llama.cpp
+    (--gguf), and a static web page that runs the model in the browser (--web).
     """
 
-    model: tyro.conf.Positional[str] = "shakespeare"
-    """a shipped model's name, a checkpoint folder, or a run's folder"""
-    out: tyro.conf.Positional[Path | None] = None
-    """the folder to write"""
-    dtype: Literal["float16", "bfloat16", "float32"] | None = None
-    """of the folder's weights; float16 when absent"""
-    quantize: Literal["fp32", "bf16", "int8", "int4"] | None = None
-    """instead, weights packed for the kernel: inkhorn only, and no torch is needed"""
-    state_dict: Path | None = None
-    """instead of a folder, this file: a torch state dict that inkhorn.GPT loads"""
-    gguf: Path | None = None
-    """instead of a folder, this file: GGUF for llama.cpp, with the vocabulary"""
-    gguf_type: Literal["f32", "f16", "q8_0"] | None = None
-    """of the GGUF's matrices; f16 when absent"""
+    model: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="MODEL")]] = "shakespeare"
+    """name of a shipped model, checkpoint folder or run folder"""
+    out: tyro.conf.Positional[Annotated[Path | None, default(), tyro.conf.arg(metavar="OUT")]] = None
+    """folder to write"""
+    dtype: Annotated[Literal["float16", "bfloat16", "float32"] | None, default("float16")] = None
+    """data type of the folder's weights"""
+    quantize: Annotated[Literal["fp32", "bf16", "int8", "int4"] | None, default()] = None
+    """pack the folder's weights for inkhorn's kernel; needs no torch"""
+    state_dict: Annotated[Path | None, default()] = None
+    """write a torch state dict for inkhorn.GPT to this file"""
+    gguf: Annotated[Path | None, default()] = None
+    """write a GGUF file for llama.cpp, vocabulary included"""
+    gguf_type: Annotated[Literal["f32", "f16", "q8_0"] | None, default("f16")] = None
+    """data type of the GGUF's matrices"""
+    web: Annotated[Path | None, default()] = None
+    """write the web page with the model to this folder; an earlier export is replaced"""
 
 
 def run(argv: list[str]) -> int:
-    """Run the command; returns the exit code."""
-    args = parse(ExportArgs, argv, "inkhorn export")
-    _require_one_form(args)
+    """Run the command and return the exit code."""
+    args = parse(ExportArgs, argv, "inkhorn export", example="inkhorn export runs/mine --gguf mine.gguf")
+    _require_one_format(args)
     folder = resolve_checkpoint(args.model)
+    if args.web is not None:
+        return _write_web(folder, args.model, args.web)
     if args.out is not None:
-        file, kept = _write_folder(folder, args.out, args)
+        file, kind = _write_folder(folder, args.out, args)
     else:
         file = args.state_dict or args.gguf or Path()
         if file.exists():
-            raise CheckpointError(f"{file} is already there: give another name, or delete it first")
-        kept = (
+            raise CheckpointError(f"{file} already exists: give another name, or delete it first")
+        kind = (
             _write_state_dict(folder, file) if args.state_dict else _write_gguf(folder, file, args.gguf_type or "f16")
         )
     parameters, size = read_config(folder).num_parameters, file.stat().st_size
-    sys.stdout.write(f"{args.out or file}: {parameters:,} parameters in {kept}, {size / 1e6:.1f} MB\n")
+    sys.stdout.write(f"{args.out or file}: {parameters:,} parameters, {kind}, {size / 1e6:.1f} MB\n")
     return 0
 
 
-def _require_one_form(args: ExportArgs) -> None:
-    """UsageError unless the flags name one thing to write."""
-    forms = {"OUT, a folder": args.out, "--state-dict": args.state_dict, "--gguf": args.gguf}
-    given = [name for name, value in forms.items() if value is not None]
+def _require_one_format(args: ExportArgs) -> None:
+    """Raise UsageError unless the flags name exactly one output."""
+    outputs = {
+        "OUT (a folder)": args.out,
+        "--state-dict": args.state_dict,
+        "--gguf": args.gguf,
+        "--web": args.web,
+    }
+    given = [name for name, value in outputs.items() if value is not None]
     if len(given) != 1:
-        got = " and ".join(given) or "none of them"
-        raise UsageError(f"give one of {', '.join(forms)} to write: got {got} (see inkhorn export --help)")
-    for flag, value, needs, there in (
+        raise UsageError(
+            f"give exactly one output of {', '.join(outputs)}, not {' and '.join(given) or 'none'} "
+            "(see inkhorn export --help)"
+        )
+    for flag, value, needs, output in (
         ("--dtype", args.dtype, "OUT", args.out),
         ("--quantize", args.quantize, "OUT", args.out),
         ("--gguf-type", args.gguf_type, "--gguf", args.gguf),
     ):
-        if value is not None and there is None:
-            raise UsageError(f"{flag} {value} goes with {needs}, not with {given[0]}")
+        if value is not None and output is None:
+            raise UsageError(f"{flag} {value} needs {needs}; it does not apply to {given[0]}")
     if args.dtype is not None and args.quantize is not None:
         raise UsageError(f"give either --dtype {args.dtype} or --quantize {args.quantize}, not both")
 
 
 def _write_folder(folder: Path, out: Path, args: ExportArgs) -> tuple[Path, str]:
-    """A checkpoint folder; returns its file of weights and what they are kept as."""
+    """Write a checkpoint folder; return its weights file and their data type."""
     if (out / "config.json").exists():
         raise CheckpointError(f"{out} already holds a checkpoint: give another folder, or delete it first")
-    kept = args.quantize or args.dtype or "float16"
-    file = _save_packed(folder, out, kept) if args.quantize else _save(folder, out, kept)
+    kind = args.quantize or args.dtype or "float16"
+    file = _save_packed(folder, out, kind) if args.quantize else _save(folder, out, kind)
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "README.md"):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
-    return file, kept
+    return file, kind
 
 
 def _save(folder: Path, out: Path, dtype: str) -> Path:
@@ -101,7 +113,7 @@ def _save_packed(folder: Path, out: Path, quantize: str) -> Path:
     from inkhorn.inference.backends.packed_weights import load_packed, save_packed
 
     path = save_packed(load_packed(folder, quantize), out)
-    write_json(out / "config.json", read_config(folder).to_hf())  # last: with it the folder is a checkpoint
+    write_json(out / "config.json", read_config(folder).to_hf())  # last: it makes the folder a checkpoint
     return path
 
 
@@ -120,11 +132,22 @@ def _write_state_dict(folder: Path, file: Path) -> str:
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         partial.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write {file}: {error}") from None
-    return "a torch state dict"
+    return "torch state dict"
 
 
 def _write_gguf(folder: Path, file: Path, kind: Literal["f32", "f16", "q8_0"]) -> str:
     from inkhorn.convert.gguf import write_gguf
 
     write_gguf(folder, file, kind)
-    return f"GGUF, {kind}"
+    return f"GGUF {kind}"
+
+
+def _write_web(folder: Path, model: str, out: Path) -> int:
+    from inkhorn.web.export import write_site
+
+    size = write_site(folder, Path(model).name or folder.name, out)
+    sys.stdout.write(
+        f"{out}: {size / 1e6:.1f} MB. Upload the folder to any static host, or preview it:\n"
+        f"  python3 -m http.server -d {out} 8080    then open http://127.0.0.1:8080\n"
+    )
+    return 0

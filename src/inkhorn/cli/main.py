@@ -11,15 +11,14 @@ from inkhorn.errors import InkhornError
 COMMANDS = {
     "generate": 'continue a prompt; the word may be left out: inkhorn "ROMEO:"',
     "serve": "OpenAI's API and a page to write on, at http://127.0.0.1:8000",
-    "page": "the page as a folder for any static host: the model runs in the browser",
     "train": "train a model by a recipe, on a named corpus or your own text",
     "estimate": "what a model costs: parameters, FLOPs, memory, time, and how much text it should see",
     "eval": "the loss of a model over a whole text, or its marks in public benchmarks",
     "data": "list and build the named corpora",
     "bench": "tokens a second of a checkpoint, and the share of what this machine can do",
     "info": "which backend writes here, and why",
-    "import": "make a checkpoint folder of a model from the hub, nanoGPT, minGPT or the lecture",
-    "export": "write a checkpoint in another precision or form: for transformers, torch, llama.cpp",
+    "import": "convert a checkpoint from the Hugging Face hub, nanoGPT, minGPT or a state dict",
+    "export": "convert a checkpoint for transformers, the kernel, torch, llama.cpp or the browser",
 }
 
 _MODULES = {"import": "import_"}  # where the command's name is a word of Python's

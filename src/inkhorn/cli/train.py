@@ -180,8 +180,8 @@ def _train_together(args: TrainArgs, name: str, out: Path, ranks: Any) -> int:
     from inkhorn.cli.run_progress import RunProgress
     from inkhorn.hardware.device import choose_hardware, measure_peak
     from inkhorn.training.callbacks import Silence
-    from inkhorn.training.hardware_plan import choose_parallel
     from inkhorn.training.memory import advice_on_memory, free_here, memory_needed
+    from inkhorn.training.parallel import choose_parallel
     from inkhorn.training.trainer import Trainer
 
     hardware = choose_hardware(args.train, ranks)

@@ -1,8 +1,8 @@
-"""The configuration of a model: frozen, keyword-only, validated on construction.
+"""`ModelConfig`: the architecture of a GPT-1 or GPT-2.
 
-A variant of a config is `dataclasses.replace(config, field=value)`, which validates again. On disk a `ModelConfig`
-is the `config.json` of Hugging Face transformers (`ModelConfig.from_hf`, `to_hf`). Field docstrings are the help of the
-flags.
+The dataclass is frozen, keyword-only and validated on construction; a variant is `dataclasses.replace(config, ...)`. On
+disk it is the `config.json` of Hugging Face transformers (`ModelConfig.from_hf`, `to_hf`). The field docstrings are the
+help texts of the command-line flags.
 """
 
 import math
@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from inkhorn.config.tensors import TensorSpec, tensor_specs
 from inkhorn.errors import CheckpointError, UsageError, require
 
 ModelType = Literal["gpt2", "openai-gpt"]
 
 Activation = Literal["gelu_new", "gelu", "relu"]
 
-# Keys of transformers' GPT2Config that change the function computed, with the only value that we compute.
+# Keys of transformers' GPT2Config that change the computation, with the only value that is supported here.
 _FIXED_IN_HF = {
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
@@ -24,7 +25,7 @@ _FIXED_IN_HF = {
     "add_cross_attention": False,
 }
 
-# GPT-2's own end-of-text token, which transformers writes into the config of every GPT-2 that names none.
+# GPT-2's <|endoftext|>, which transformers writes into every GPT-2 config without bos_token_id or eos_token_id.
 _HF_END_OF_TEXT = 50256
 
 
@@ -33,7 +34,7 @@ class Architecture:
     """The architecture of a model; the size of its vocabulary comes from the tokenizer."""
 
     n_layer: int = 8
-    """number of blocks"""
+    """number of transformer blocks"""
     n_head: int = 5
     """attention heads per block"""
     n_embd: int = 320
@@ -56,7 +57,7 @@ class Architecture:
             _require_positive(name, getattr(self, name))
         require(
             self.n_embd % self.n_head == 0,
-            f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head}): each head has n_embd / n_head units",
+            f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head}): each head is n_embd / n_head wide",
         )
         inner = self.n_inner
         require(inner is None or (type(inner) is int and inner >= 1), f"n_inner must be at least 1, not {inner!r}")
@@ -144,22 +145,36 @@ class ModelConfig(Architecture):
 
     @property
     def num_parameters(self) -> int:
-        """Every parameter: embeddings, positions and biases included, a tied head counted once."""
-        c, i = self.n_embd, self.inner
-        block = 2 * 2 * c + (c + 1) * 3 * c + (c + 1) * c + (c + 1) * i + (i + 1) * c
-        head = 0 if self.tie_word_embeddings else self.vocab_size * c
-        return (self.vocab_size + self.block_size) * c + self.n_layer * block + 2 * c * self.pre_norm + head
+        """Number of parameters, embeddings included; a tied head counts once."""
+        return sum(spec.size for spec in self.tensor_specs())
+
+    def tensor_specs(self) -> tuple[TensorSpec, ...]:
+        """Every tensor of the model, in the order of the forward pass."""
+        return tensor_specs(
+            vocab_size=self.vocab_size,
+            block_size=self.block_size,
+            n_layer=self.n_layer,
+            n_embd=self.n_embd,
+            n_inner=self.inner,
+            pre_norm=self.pre_norm,
+            tied=self.tie_word_embeddings,
+        )
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> "ModelConfig":
-        """Read transformers' `config.json`; CheckpointError for what is not a GPT-1 or GPT-2, or is incomplete."""
+        """Build a config from the content of transformers' `config.json`.
+
+        Raises:
+            CheckpointError: it is not a GPT-1 or GPT-2, is incomplete, or asks for a computation that is not supported.
+
+        """
         kind: Any = config.get("model_type")
         if kind not in get_args(ModelType):
             known = " and ".join(get_args(ModelType))
-            raise CheckpointError(f"config.json: model_type is {kind!r}; only {known} are known")
+            raise CheckpointError(f"config.json: model_type is {kind!r}; supported: {known}")
         for key, value in _FIXED_IN_HF.items():
             if config.get(key, value) != value:
-                raise CheckpointError(f"config.json: {key} = {config[key]!r} is not supported, only {value!r}")
+                raise CheckpointError(f"config.json: {key} = {config[key]!r} is not supported; only {value!r} is")
         activation = config.get("activation_function", "gelu_new")
         if kind == "openai-gpt":  # transformers' GPT-1 names it `afn`, and calls the tanh form "gelu"
             activation = {"gelu": "gelu_new"}.get(config.get("afn", "gelu"), config.get("afn"))
@@ -173,14 +188,19 @@ class ModelConfig(Architecture):
                 values[key] = None
         missing = {"vocab_size", "n_positions", "n_layer", "n_head", "n_embd"} - set(config)
         if missing:
-            raise CheckpointError(f"config.json lacks {', '.join(sorted(missing))}")
+            raise CheckpointError(f"config.json is missing {', '.join(sorted(missing))}")
         try:
             return cls(block_size=config["n_positions"], model_type=kind, activation_function=activation, **values)
         except (UsageError, TypeError) as error:
             raise CheckpointError(f"config.json: {error}") from error
 
     def to_hf(self) -> dict[str, Any]:
-        """The `config.json` that transformers loads as the same function; CheckpointError if it has no such form."""
+        """The content of a `config.json` with which transformers computes the same function.
+
+        Raises:
+            CheckpointError: transformers' openai-gpt has no option for this activation or MLP width.
+
+        """
         config: dict[str, Any] = {
             "architectures": ["GPT2LMHeadModel" if self.pre_norm else "OpenAIGPTLMHeadModel"],
             "model_type": self.model_type,
@@ -194,7 +214,7 @@ class ModelConfig(Architecture):
             "attn_pdrop": self.attn_pdrop,
             "resid_pdrop": self.resid_pdrop,
             "layer_norm_epsilon": self.layer_norm_epsilon,
-            # Named even when there is none: the library's own default, 50256, lies outside a small vocabulary.
+            # Written even when None: the default of transformers, 50256, lies outside a small vocabulary.
             "bos_token_id": self.bos_token_id,
             "eos_token_id": self.eos_token_id,
         }
@@ -202,8 +222,8 @@ class ModelConfig(Architecture):
             return config | {"activation_function": self.activation_function, "n_inner": self.n_inner}
         if self.activation_function == "gelu" or self.inner != 4 * self.n_embd:
             raise CheckpointError(
-                "transformers' openai-gpt has neither the erf form of GELU nor an MLP other than 4 * n_embd wide: "
-                f"activation_function is {self.activation_function!r}, the MLP {self.inner} wide"
+                "transformers' openai-gpt supports neither the exact GELU nor an MLP width other than 4 * n_embd: "
+                f"activation_function is {self.activation_function!r}, the MLP width {self.inner}"
             )
         return config | {"afn": {"gelu_new": "gelu"}.get(self.activation_function, self.activation_function)}
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from inkhorn.config.tensors import LINEAR_LAYERS
 from inkhorn.errors import require
 
 Optimizer = Literal["muon", "adamw"]
@@ -18,8 +19,8 @@ Switch = Literal["auto", "on", "off"]
 
 Parallel = Literal["auto", "ddp", "fsdp"]
 
-LORA_TARGETS = ("c_attn", "c_proj", "c_fc")
-"""the matrices of a block by the ends of their names; c_proj is attention's and the MLP's"""
+LORA_TARGETS = LINEAR_LAYERS
+"""the linear layers of a block by the last part of their names; c_proj is attention's and the MLP's"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ class Imported:
     Attributes:
         form: whose it is.
         config: its shape.
-        tensors: what makes each tensor of `tensor_shapes(config)`.
+        tensors: what makes each tensor of `config.tensor_specs()`.
         dtype: of the numbers in its file: F32, F16 or BF16.
         notes: what a user should know.
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from inkhorn.checkpoint.weights import match_names, tensor_shapes
+from inkhorn.checkpoint.weights import match_names
 from inkhorn.config.model import Activation, ModelConfig
 from inkhorn.convert.converted import Imported, Recipe, with_head
 from inkhorn.convert.state_dict import Array, Foreign, Stored, Taker, open_foreign
@@ -70,11 +70,11 @@ def open_checkpoint(path: Path, hints: Hints = Hints()) -> Imported:
 def from_transformers(foreign: Foreign, config: ModelConfig, hints: Hints) -> Imported:
     """A GPT-2 or GPT-1 as transformers keeps it: our names and [in, out] matrices, so nothing is computed."""
     require(hints == Hints(), "config.json says the shape: leave out --n-head, --activation and --score-scale")
-    names = match_names(set(foreign.tensors), tensor_shapes(config), config, foreign.path)
+    names = match_names(set(foreign.tensors), config, foreign.path)
     found = {name: foreign.tensors[theirs] for name, theirs in names.items()}
-    for name, shape in tensor_shapes(config).items():
-        if found[name].shape != shape:
-            theirs = f"{names[name]} has shape {list(found[name].shape)}, the config asks for {list(shape)}"
+    for spec in config.tensor_specs():
+        if found[spec.name].shape != spec.shape:
+            theirs = f"{names[spec.name]} has shape {list(found[spec.name].shape)}, not {list(spec.shape)}"
             raise CheckpointError(f"{foreign.path} does not match config.json: {theirs}")
     form = "GPT-2" if config.pre_norm else "GPT-1"
     return Imported(form, config, {name: tensor.read for name, tensor in found.items()}, _common_dtype(found))
@@ -114,9 +114,9 @@ def from_linear(foreign: Foreign, hints: Hints) -> Imported:
     tensors = {"wte.weight": wte.read}
     if not tied and head is not None:
         tensors["lm_head.weight"] = head.read
-    for name, shape in tensor_shapes(config).items():
-        if name not in tensors:
-            tensors[name] = take.recipe(name, shape, transposed=len(shape) == 2 and name != "wpe.weight")
+    for spec in config.tensor_specs():
+        if spec.name not in tensors:
+            tensors[spec.name] = take.recipe(spec.name, spec.shape, transposed=spec.is_linear)
     take.finish(r"h\.\d+\.attn\.(bias|mask)")
     dtype = _common_dtype(foreign.tensors)
     return Imported(form, config, tensors, dtype, (_told(form, activation, hints),))

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from inkhorn.checkpoint.weights import tensor_shapes
 from inkhorn.config.model import ModelConfig
+from inkhorn.config.tensors import TensorSpec
 from inkhorn.convert.formats import open_checkpoint
 from inkhorn.convert.state_dict import Array
 from inkhorn.errors import CheckpointError
@@ -27,15 +27,6 @@ _FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7}  # llama.cpp's enum llama_ftype
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5  # its enum llama_token_type
 _NEVER = "ÿ ÿ"
 """the byte 0xFF twice, which no UTF-8 has: llama.cpp wants a list of merges, and the writer leaves out an empty one"""
-_ROOMS = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm", "lm_head": "output"}
-_PARTS = {
-    "ln_1": "attn_norm",
-    "attn.c_attn": "attn_qkv",
-    "attn.c_proj": "attn_output",
-    "ln_2": "ffn_norm",
-    "mlp.c_fc": "ffn_up",
-    "mlp.c_proj": "ffn_down",
-}
 
 
 def write_gguf(folder: Path, path: Path, kind: GgufType = "f16", *, vocabulary: bool = True) -> None:
@@ -66,7 +57,7 @@ def write_gguf(folder: Path, path: Path, kind: GgufType = "f16", *, vocabulary: 
             else:
                 out.add_tokenizer_model("no_vocab")
                 out.add_vocab_size(config.vocab_size)
-            makers = [_add_tensor(out, n, s, imported.tensors[n], kind) for n, s in tensor_shapes(config).items()]
+            makers = [_add_tensor(out, spec, imported.tensors[spec.name], kind) for spec in config.tensor_specs()]
             out.write_header_to_file()
             out.write_kv_data_to_file()
             out.write_ti_data_to_file()
@@ -105,40 +96,31 @@ def _describe(out: Any, config: ModelConfig, kind: str) -> None:
         out.add_quantization_version(2)
 
 
-def _add_tensor(
-    out: Any, name: str, shape: tuple[int, ...], read: Callable[[], Array], kind: str
-) -> Callable[[], Array]:
+def _add_tensor(out: Any, spec: TensorSpec, read: Callable[[], Array], kind: str) -> Callable[[], Array]:
     """Announce a tensor; returns what makes its numbers as they lie in the file."""
     import gguf
 
-    room, _, part = name.rpartition(".")
-    if room.startswith("h."):
-        _, layer, place = room.split(".", 2)
-        theirs = f"blk.{layer}.{_PARTS[place]}.{part}"
-    else:
-        theirs = f"{_ROOMS[room]}.{part}"
-    turned = room.startswith("h.") and len(shape) == 2
-    shape = shape[::-1] if turned else shape
-    matrix = len(shape) == 2 and room != "wpe"
+    shape = spec.shape[::-1] if spec.is_linear else spec.shape
+    matrix = len(shape) == 2 and spec.role != "position_embedding"
     block, in_block = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType.Q8_0]
 
     def plain() -> Array:
-        return np.asarray(read().T if turned else read(), np.float32)
+        return np.asarray(read().T if spec.is_linear else read(), np.float32)
 
     def narrow() -> Array:
         with np.errstate(over="ignore"):
             half = plain().astype(np.float16)
         if not np.isfinite(half).all():
-            raise CheckpointError(f"{name} holds values beyond float16: take --gguf-type f32")
+            raise CheckpointError(f"{spec.name} holds values beyond float16: take --gguf-type f32")
         return half
 
     if kind == "q8_0" and matrix and shape[1] % block == 0:
         packed = (shape[0], shape[1] // block * in_block)
         raw = gguf.GGMLQuantizationType.Q8_0
-        out.add_tensor_info(theirs, packed, np.dtype(np.uint8), packed[0] * packed[1], raw_dtype=raw)
+        out.add_tensor_info(spec.gguf_name, packed, np.dtype(np.uint8), packed[0] * packed[1], raw_dtype=raw)
         return lambda: gguf.quants.quantize(plain(), raw)
     dtype = np.dtype(np.float16 if matrix and kind != "f32" else np.float32)
-    out.add_tensor_info(theirs, shape, dtype, int(np.prod(shape)) * dtype.itemsize)
+    out.add_tensor_info(spec.gguf_name, shape, dtype, int(np.prod(shape)) * dtype.itemsize)
     return narrow if dtype == np.float16 else plain
 
 

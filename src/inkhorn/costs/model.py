@@ -5,11 +5,14 @@ In the comments C = n_embd, L = n_layer, T = block_size, V = vocab_size.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.quantization import GROUPS, PRECISIONS
+from inkhorn.config.tensors import Role
 from inkhorn.config.train import TrainConfig
 
 _FLOAT32, _BITS16 = 4, 2
@@ -34,41 +37,43 @@ class Part:
 
 
 def parts(config: ModelConfig) -> tuple[Part, ...]:
-    """A model by its parts, in reading order; a tied head has no parameters of its own.
+    """The parameters and FLOPs of a model by part, in the order of the forward pass; a tied head has no parameters.
 
-    What attention does between tokens stands apart: it has no weights, and alone grows with the context. It is
-    counted for all T keys, as is usual, though a token sees half of them on average. Adding up, normalising, bending
-    and looking rows up are left out, as in Kaplan et al. 2020, table 1: they are small beside the rest.
+    FLOPs are those of matrix products: two per multiplied weight and token. Attention scores and weighted sums have no
+    weights and are listed separately; they are counted for all T keys, as is usual, though a token attends to half of
+    them on average. Biases, norms, activations and embedding lookups are left out, as in Kaplan et al. 2020, table 1.
     """
-    c, inner, layers = config.n_embd, config.inner, config.n_layer
-    attention, mlp, head = 4 * c * c, 2 * c * inner, config.vocab_size * c  # weights
-    norms = 2 * c * (2 * layers + config.pre_norm)
-    tied = config.tie_word_embeddings
+    counts = dict.fromkeys(get_args(Role), 0)
+    products = dict(counts)
+    for spec in config.tensor_specs():
+        counts[spec.role] += spec.size
+        products[spec.role] += 2 * spec.size * spec.is_linear
+    between = config.n_layer * 4 * config.block_size * config.n_embd  # q k^T and weights v: 2 T C each
+    head = 2 * config.vocab_size * config.n_embd
     return (
-        Part("token embedding, wte", config.vocab_size * c, 0),
-        Part("position embedding, wpe", config.block_size * c, 0),
-        Part("attention, c_attn and c_proj", layers * (attention + 4 * c), 2 * layers * attention),
-        Part("attention between tokens", 0, layers * 4 * config.block_size * c),  # q k^T and weights v: 2 T C each
-        Part("MLP, c_fc and c_proj", layers * (mlp + inner + c), 2 * layers * mlp),
-        Part("norms", norms, 0),
-        Part("head, which is wte" if tied else "head", 0 if tied else head, 2 * head),
+        Part("token embedding, wte", counts["token_embedding"], 0),
+        Part("position embedding, wpe", counts["position_embedding"], 0),
+        Part("attention, c_attn and c_proj", counts["attention"], products["attention"]),
+        Part("attention between tokens", 0, between),
+        Part("MLP, c_fc and c_proj", counts["mlp"], products["mlp"]),
+        Part("norms", counts["norm"], 0),
+        Part("head, tied to wte" if config.tie_word_embeddings else "head", counts["head"], head),
     )
 
 
 def forward_flops(config: ModelConfig) -> int:
-    """FLOPs of a forward pass per token, in contexts of the whole block."""
+    """FLOPs of a forward pass per token at the full context length."""
     return sum(part.flops for part in parts(config))
 
 
 def training_flops(config: ModelConfig) -> int:
-    """FLOPs of a forward and backward pass per token: for each product of the one the other has two."""
+    """FLOPs of a forward and backward pass per token: the backward pass has two products for each of the forward's."""
     return 3 * forward_flops(config)
 
 
 def matrix_weights(config: ModelConfig) -> int:
-    """Weights of the matrices inside the blocks, which Muon trains."""
-    c = config.n_embd
-    return config.n_layer * (4 * c * c + 2 * c * config.inner)
+    """Number of weights in the linear layers of the blocks, which Muon trains."""
+    return sum(spec.size for spec in config.tensor_specs() if spec.is_linear)
 
 
 def training_memory(
@@ -117,7 +122,7 @@ def _padded(n: int, unit: int = _LANES) -> int:
 
 def packed_bytes(config: ModelConfig, quantize: str) -> int:
     """Bytes of the weights in the kernel's layout (`native/model.hpp`), as fp32, bf16, int8 or int4."""
-    c, inner, bits = config.n_embd, config.inner, {"fp32": 32, "bf16": 16, "int8": 8, "int4": 4}[quantize]
+    bits = {"fp32": 32, "bf16": 16, "int8": 8, "int4": 4}[quantize]
     element = _FLOAT32 if quantize == "fp32" else _BITS16
 
     def matrix(inputs: int, outputs: int, bits: int = bits) -> int:
@@ -127,11 +132,16 @@ def packed_bytes(config: ModelConfig, quantize: str) -> int:
         scales = columns * groups * _BITS16 if bits <= 8 else 0
         return _padded(rows * columns * bits // 8, _LINE) + _padded(scales, _LINE) + columns * _FLOAT32
 
-    norm = 2 * _padded(_padded(c) * _FLOAT32, _LINE)
-    tables = _padded(config.vocab_size * c * element, _LINE) + _padded(config.block_size * c * element, _LINE)
-    block = 2 * norm + matrix(c, 3 * c) + matrix(c, c) + matrix(c, inner) + matrix(inner, c)
-    head = matrix(c, config.vocab_size, max(bits, 8))  # in int4 it stays at eight bits
-    return _HEADER + tables + config.n_layer * block + norm + head
+    norm = 2 * _padded(_padded(config.n_embd) * _FLOAT32, _LINE)
+    total = _HEADER + (2 * config.n_layer + 1) * norm  # a GPT-1 leaves the last norm's place empty
+    total += matrix(config.n_embd, config.vocab_size, max(bits, 8))  # the head stays at eight bits in int4
+    for spec in config.tensor_specs():
+        if spec.is_linear:
+            inputs, outputs = spec.shape
+            total += matrix(inputs, outputs)
+        elif spec.role in ("token_embedding", "position_embedding"):
+            total += _padded(spec.size * element, _LINE)
+    return total
 
 
 def slot_bytes(config: ModelConfig, quantize: str) -> int:
@@ -146,7 +156,10 @@ def serving_memory(config: ModelConfig, slots: int) -> Mapping[str, tuple[int, i
 
 
 def shape_near(config: ModelConfig, parameters: float) -> ModelConfig:
-    """The shape of about so many parameters, with this vocabulary and block: as GPT-2 small, in heads of 64 units, as
-    many as blocks."""
-    sizes = (replace(config, n_layer=n, n_head=n, n_embd=64 * n, n_inner=None) for n in range(1, 201))
-    return min(sizes, key=lambda shape: abs(math.log(shape.num_parameters / parameters)))
+    """The config closest to this number of parameters among those with GPT-2 small's proportions.
+
+    It keeps the vocabulary and the context length, has as many heads as blocks, and heads of 64 units.
+    """
+    sizes = [replace(config, n_layer=n, n_head=n, n_embd=64 * n, n_inner=None) for n in range(1, 201)]
+    at = bisect_left(sizes, parameters, key=lambda shape: shape.num_parameters)
+    return min(sizes[max(0, at - 1) : at + 1], key=lambda shape: abs(math.log(shape.num_parameters / parameters)))

@@ -79,7 +79,7 @@ class ReferenceModel:
 
     Args:
         config: the shape.
-        weights: float32, named and shaped as `weights.tensor_shapes(config)` says; matrices are [in, out].
+        weights: float32, named and shaped as `config.tensor_specs()` says; matrices are [in, out].
 
     """
 

@@ -31,12 +31,12 @@ def memory_needed(config: ModelConfig, rows: int, hardware: Hardware, train: Tra
         name.partition(",")[0]: float(size)
         for name, size in training_memory(config, plain, bf16=bf16, stores_attention=stores).items()
     }
-    c, inner, matrices = config.n_embd, config.inner, matrix_weights(config)
+    matrices = matrix_weights(config)
     kept = found.pop("kept for the backward pass") + found.pop("logits and their gradient")
     work = matrices * (14.0 if bf16 else 20.0) if plain.optimizer == "muon" else 0.0
     if train.lora_rank:
-        width = {"c_attn": 4 * c, "c_proj": 2 * c + inner + c, "c_fc": inner + c}  # of what is learnt, at rank 1
-        learnt = train.lora_rank * config.n_layer * sum(width[name] for name in train.lora_targets)
+        adapted = (spec for spec in config.tensor_specs() if spec.is_linear and spec.layer in train.lora_targets)
+        learnt = train.lora_rank * sum(sum(spec.shape) for spec in adapted)  # A is (rank, in), B is (out, rank)
         found |= {"gradients": 4.0 * learnt, "optimizer": 8.0 * learnt}
     if hardware.sharded:
         for name in found.keys() & {"weights", "gradients", "optimizer", "running average"}:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inkhorn.config.train import TrainConfig
-from inkhorn.model import GPT, is_linear
+from inkhorn.model import GPT
 from inkhorn.training.parallel import share_of, whole
 
 # Five steps of x -> a x + b x^3 + c x^5 take singular values from (0, 1] to about 1 +- 0.3, which is near enough:
@@ -115,18 +115,19 @@ def make_optimizers(
     """
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     use_muon = config.optimizer == "muon" and not config.lora_rank  # a low rank is no matrix to make orthogonal
-    muon = [name for name in named if use_muon and is_linear(name)]
-    rest = [name for name in named if name not in muon]
+    muon = [spec for spec in model.config.tensor_specs() if use_muon and spec.is_linear]
+    rest = named.keys() - {spec.name for spec in muon}
     betas = (config.beta1, config.beta2)
     adamw_groups = [
-        {"params": [named[n] for n in rest if named[n].dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [named[n] for n in rest if named[n].dim() < 2], "weight_decay": 0.0},
+        {"params": [p for n, p in named.items() if n in rest and p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for n, p in named.items() if n in rest and p.dim() < 2], "weight_decay": 0.0},
     ]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(adamw_groups, lr=config.lr, betas=betas, eps=1e-10)]
     if use_muon:
-        fused = [named[n] for n in muon if n.endswith("c_attn.weight")]
-        single = [named[n] for n in muon if not n.endswith("c_attn.weight")]
-        groups: list[dict[str, object]] = [{"params": fused, "parts": 3}, {"params": single, "parts": 1}]
+        groups: list[dict[str, object]] = [
+            {"params": [named[spec.name] for spec in muon if spec.fused_parts == parts], "parts": parts}
+            for parts in sorted({spec.fused_parts for spec in muon}, reverse=True)
+        ]
         optimizers.append(Muon(groups, config.muon_lr, config.momentum, config.weight_decay, dtype))
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["peak_lr"] = group["lr"]

@@ -7,15 +7,40 @@ weight, gradient and moment only a part in each process, and gathers the weights
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from inkhorn.config.model import ModelConfig
+from inkhorn.config.train import TrainConfig
 from inkhorn.errors import CheckpointError
 from inkhorn.hardware.device import Hardware
 from inkhorn.model import GPT
+from inkhorn.training.memory import free_here, memory_needed
+
+
+def choose_parallel(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> Hardware:
+    """How several processes share a run: the hardware with that choice, and the reasons of it.
+
+    UsageError if they cannot share out the rows of a step.
+    """
+    ranks = hardware.ranks
+    if ranks.count == 1:
+        said = ("parallel off: fsdp was asked for, but there is one process",) if train.parallel == "fsdp" else ()
+        return replace(hardware, reasons=hardware.reasons + said)
+    rows, passes = ranks.share(train.batch_size, train.grad_accum)
+    shares = f"processes {ranks.count}: each takes {rows * passes} rows of a step, {rows} at a time"
+    kind, why = train.parallel, "as asked"
+    if kind == "auto":
+        fits = sum(memory_needed(config, rows, hardware, train).values()) < 0.8 * free_here(hardware)
+        kind = "fsdp" if ranks.any(not fits) and not train.lora_rank else "ddp"
+        why = "a whole model would hardly fit into the memory of each" if kind == "fsdp" else "it fits"
+    what = "each keeps its share of the model" if kind == "fsdp" else "each has the whole model"
+    reasons = (*hardware.reasons, shares, f"parallel {kind} ({what}): {why}")
+    return replace(hardware, sharded=kind == "fsdp", reasons=reasons)
 
 
 def settle(model: GPT, hardware: Hardware) -> GPT:

@@ -21,6 +21,7 @@ from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.config.train import TrainConfig
+from inkhorn.costs.model import training_flops
 from inkhorn.data.batches import BatchSampler
 from inkhorn.data.dataset import Dataset
 from inkhorn.errors import CheckpointError, TrainingError
@@ -29,7 +30,6 @@ from inkhorn.hardware.device import Hardware
 from inkhorn.inference.engine import load
 from inkhorn.model import GPT
 from inkhorn.training.callbacks import Observer
-from inkhorn.training.hardware_plan import training_flops_per_token
 from inkhorn.training.memory import memory_advice
 from inkhorn.training.parallel import runner
 from inkhorn.training.schedule import rate
@@ -80,7 +80,7 @@ class Trainer:
         self.tokens_per_step = train.batch_size * train.grad_accum * config.block_size
         self.interrupted: signal.Signals | None = None
         self._runner: tuple[GPT, Any] | None = None
-        self.flops_share = training_flops_per_token(config) / peak_flops
+        self.flops_share = training_flops(config) / peak_flops
 
     def run(self, *, resume: bool) -> TrainState:
         """Train to the last step, or until interrupted; returns the state, which is saved."""

@@ -11,11 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from inkhorn.config.model import ModelConfig
+from inkhorn.config.tensors import VOCAB_TENSORS
 from inkhorn.model import GPT
 from inkhorn.training.parallel import whole
-
-TABLES = ("wte.weight", "lm_head.weight")
-"""the parameters with a row for each token"""
 
 
 def padded(config: ModelConfig, multiple: int) -> ModelConfig:
@@ -31,7 +29,7 @@ def fill(model: GPT, weights: GPT) -> None:
     together take no more of the odds than their share of the vocabulary. A row of zeros could take nearly all.
     """
     state = weights.state_dict()
-    for name in TABLES:
+    for name in VOCAB_TENSORS:
         table: Tensor = state[name]
         missing = model.config.vocab_size - len(table)
         if missing:
@@ -52,7 +50,7 @@ def plain(model: GPT, config: ModelConfig) -> GPT:
         bare = GPT(config)
     for name, parameter in parameters.items():
         tensor = whole(parameter.detach())
-        if name in TABLES:
+        if name in VOCAB_TENSORS:
             tensor = tensor[: config.vocab_size]  # (V, C)
         owner, _, kind = name.rpartition(".")
         setattr(bare.get_submodule(owner), kind, nn.Parameter(tensor))

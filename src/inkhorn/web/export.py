@@ -173,13 +173,14 @@ def _added(spec: Mapping[str, Any]) -> set[str]:
 def site_tensors(config: ModelConfig, weights: Mapping[str, Array]) -> dict[str, Array]:
     """A model's tensors as gpt.js takes them: matrices [outputs, inputs] of 8 bits with scales, the rest as it was."""
     tensors: dict[str, Array] = {}
-    for name, array in weights.items():
+    for spec in config.tensor_specs():
+        array = weights[spec.name]
         if not np.isfinite(array).all():
-            raise CheckpointError(f"the model's weights are damaged: {name} holds values that are not finite")
-        if name.startswith("h.") and array.ndim == 2:
-            tensors |= _matrix(name.removesuffix(".weight"), array.T)
-        elif name != "lm_head.weight":
-            tensors[name] = np.ascontiguousarray(array, np.float32)
+            raise CheckpointError(f"the model's weights are damaged: {spec.name} holds values that are not finite")
+        if spec.is_linear:
+            tensors |= _matrix(spec.name.removesuffix(".weight"), array.T)
+        elif spec.role != "head":
+            tensors[spec.name] = np.ascontiguousarray(array, np.float32)
     head = weights["wte.weight" if config.tie_word_embeddings else "lm_head.weight"]
     return tensors | _matrix("head", head)
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkhorn.checkpoint.resolve import SHIPPED
-from inkhorn.checkpoint.weights import read_config, read_weights, tensor_shapes
+from inkhorn.checkpoint.weights import read_config, read_weights
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.quantization import PRECISIONS
 from inkhorn.config.sampling import SamplingParams
@@ -49,8 +49,7 @@ def path(request: pytest.FixtureRequest) -> Iterator[str]:
 def random_weights(config: ModelConfig, seed: int = 0, scale: float = 0.2) -> Weights:
     generator = np.random.default_rng(seed)
     weights = {
-        name: (scale * generator.standard_normal(shape)).astype(np.float32)
-        for name, shape in tensor_shapes(config).items()
+        spec.name: (scale * generator.standard_normal(spec.shape)).astype(np.float32) for spec in config.tensor_specs()
     }
     for name in weights:
         if ".ln_" in f".{name}" and name.endswith("weight"):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from inkhorn.checkpoint.weights import read_config, read_weights, tensor_shapes
+from inkhorn.checkpoint.weights import read_config, read_weights
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.quantization import DEFAULT, GROUPS, PRECISIONS
 from inkhorn.errors import CheckpointError, UsageError, nearest
@@ -93,7 +93,7 @@ def pack(config: ModelConfig, weights: Mapping[str, Array], quantize: str, group
     require_precision(quantize)
     group = GROUPS.get(quantize, 0) if group is None else group
     lib, shape = library(), shape_of(config, quantize, group)
-    tensors = [np.ascontiguousarray(weights[name], np.float32) for name in tensor_shapes(config)]
+    tensors = [np.ascontiguousarray(weights[spec.name], np.float32) for spec in config.tensor_specs()]
     pointers = np.array([tensor.ctypes.data for tensor in tensors], np.uintp)
     size = lib.ink_packed_size(shape)
     if not size:

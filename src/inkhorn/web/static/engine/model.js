@@ -1,4 +1,4 @@
-// The model's files, as `inkhorn page` wrote them, made into what writes.
+// The model's files, as `inkhorn export --web` wrote them, made into what writes.
 
 import { GPT } from "./gpt.js";
 import { plain } from "./kernels_scalar.js";
