@@ -160,7 +160,7 @@ def test_unknown_activation_of_gpt1_is_refused() -> None:
 
 
 def test_missing_keys_are_all_named() -> None:
-    with pytest.raises(CheckpointError, match="lacks n_embd, n_positions"):
+    with pytest.raises(CheckpointError, match="is missing n_embd, n_positions"):
         ModelConfig.from_hf({k: v for k, v in GPT2.items() if k not in ("n_embd", "n_positions")})
     with pytest.raises(CheckpointError, match="model_type is None"):
         ModelConfig.from_hf({})
