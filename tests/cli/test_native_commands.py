@@ -112,7 +112,7 @@ def test_bench_refuses(flags: list[str], message: str, capsys: pytest.CaptureFix
 def test_a_quantised_export_writes_the_same_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "small"
     assert run("export", "shakespeare", str(out), "--quantize", "int8") == 0
-    assert "9,967,360 parameters in int8, 10.2 MB" in capsys.readouterr().out
+    assert "9,967,360 parameters, int8, 10.2 MB" in capsys.readouterr().out
     assert not (out / "model.safetensors").exists()
     texts = []
     for model in ("shakespeare", str(out)):
