@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from inkhorn.errors import QueueFullError
 from inkhorn.inference.request import Request
 from inkhorn.inference.scheduler import Limits, Plan, Scheduler, Turn, common
-from inkhorn.inference.speculate import Lookup
 
 BLOCK = 24
 SMALL = Limits(prompt_tokens=16, prompt_tokens_beside=5, shared=3, steps=4)
@@ -355,30 +354,6 @@ def test_what_comes_of_a_turn_of_one_given_up_is_forgotten() -> None:
     scheduler.took(plan.turns[0], [5])
     assert each.ids == [1, 2]
     assert scheduler.plan() is None
-
-
-# Guesses
-
-
-def test_guesses_only_in_small_company_and_within_the_block() -> None:
-    def guessed(beside: int, tokens: int = 99, length: int = 10) -> int:
-        repeating = request([1, 2, 3, 4, 5, 6] * 4, tokens, lookup=Lookup())
-        del repeating.ids[length:]
-        repeating.prompt_length = length
-        limits = Limits(guesses=8, guessing=2, prompt_tokens=999)
-        model = machine(9, limits, repeating, *(request([n], 99) for n in range(beside)))
-        model.scheduler.plan()
-        repeating.filled = length - 1
-        plan = model.scheduler.plan()
-        assert plan is not None
-        assert plan.steps == 1 or not plan.turns[0].guesses
-        return plan.turns[0].guesses
-
-    assert guessed(0) == guessed(1) == 2
-    assert guessed(2) == 0
-    assert guessed(0, tokens=2) == 1, "the token after the guesses is the last"
-    assert guessed(0, tokens=1) == 0
-    assert [guessed(0, length=n) for n in (BLOCK - 2, BLOCK - 1, BLOCK)] == [2, 1, 0]
 
 
 @given(st.lists(st.integers(0, 1)), st.lists(st.integers(0, 1)))

@@ -28,7 +28,6 @@ from inkhorn.inference.request import Request
 from inkhorn.inference.sampling import Sampler
 from inkhorn.inference.scheduler import Limits, Scheduler
 from inkhorn.inference.sequence_state import Writing
-from inkhorn.inference.speculate import Lookup
 from inkhorn.inference.stopping import TextStream
 from inkhorn.inference.stream import Handle
 from inkhorn.inference.window import window_start
@@ -46,19 +45,17 @@ class Engine:
         backend: the model; closed with the engine.
         tokenizer: the model's own.
         max_queue: how many requests may wait for a slot.
-        speculate: how many tokens to guess per call where few texts are written and the guesses turn out right.
 
     """
 
-    def __init__(self, backend: Backend, tokenizer: Tokenizer, *, max_queue: int = 1024, speculate: int = 0) -> None:
+    def __init__(self, backend: Backend, tokenizer: Tokenizer, *, max_queue: int = 1024) -> None:
         require(max_queue >= 1, f"max_queue must be at least 1, not {max_queue}")
-        require(speculate >= 0, f"speculate must be 0 (off) or more, not {speculate}")
         self.backend, self.tokenizer, self.config = backend, tokenizer, backend.config
         check_vocab_size(tokenizer, self.config.vocab_size)
         self.eos = tokenizer.eos_id if self.config.eos_token_id is None else self.config.eos_token_id
         padding = range(tokenizer.vocab_size, self.config.vocab_size)
         self.never = frozenset(tokenizer.partial_ids) | frozenset(padding)
-        self.limits = Limits(max_queue=max_queue, guesses=speculate)
+        self.limits = Limits(max_queue=max_queue)
         self._loop = Loop(backend, Scheduler(backend.slots, self.limits))
         # The thread knows the loop only, so an engine that nobody holds any more takes its thread with it. At the exit
         # of the process too: a kernel must not be running while the libraries that it uses are taken down.
@@ -115,7 +112,6 @@ class Engine:
             params.max_tokens,
             plain=sampler.plain,
             scored=prompt_logprobs,
-            lookup=Lookup() if self.limits.guesses and sampler.plain else None,
         )
         stream = TextStream(params, self.tokenizer.token_bytes, prompt.text.rpartition(END_OF_TEXT)[2])
         handle = Handle(lambda: self._loop.abort(request))
@@ -233,15 +229,14 @@ def load(
     threads: int | None = None,
     slots: int = SLOTS,
     backend: str | None = None,
-    speculate: int = 0,
 ) -> Engine:
     """An engine for a shipped model by its name, a checkpoint folder, or the best checkpoint of a run's folder.
 
-    `loading.load_backend` says what the options mean and raise; `speculate` is the engine's own.
+    `select.load_backend` says what the options mean and raise.
     """
     folder = resolve_checkpoint(model)
     found = load_backend(folder, quantize=quantize, threads=threads, slots=slots, backend=backend)
-    return Engine(found, load_tokenizer(folder), speculate=speculate)
+    return Engine(found, load_tokenizer(folder))
 
 
 def generate(prompt: str = "", model: str | Path = "shakespeare", **params: Any) -> str:

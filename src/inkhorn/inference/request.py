@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from inkhorn.config.sampling import ContextOverflow
-from inkhorn.inference.speculate import Lookup
 from inkhorn.inference.window import window_start
 
 
@@ -19,7 +18,6 @@ class Request:
         max_tokens: draw no more than so many.
         plain: what is drawn does not depend on counts of what was drawn, so that many steps may be one call.
         scored: the logits of every token of the prompt are wanted.
-        lookup: guesses tokens, or None.
         start: the first token of the window that the slot holds.
         filled: how many tokens of the window are in the slot.
         slot: the slot's number, None while the request waits for one.
@@ -36,7 +34,6 @@ class Request:
     max_tokens: int | None = None
     plain: bool = True
     scored: bool = False
-    lookup: Lookup | None = None
     prompt_length: int = field(init=False)
     start: int = field(init=False)
     filled: int = 0

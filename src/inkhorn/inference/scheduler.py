@@ -35,10 +35,6 @@ class Limits:
     """how long a call of several steps should last at most"""
     shared: int = 16
     """shortest common beginning that is worth a copy"""
-    guesses: int = 0
-    """how many tokens to guess for each request and call; 0: none"""
-    guessing: int = 2
-    """guess only while no more requests than so many are running"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +44,8 @@ class Turn:
     Attributes:
         request: whose.
         position: where in the slot the ids begin.
-        ids: tokens to take in; the guesses are the last of them.
+        ids: tokens to take in.
         outputs: after how many of the last ids something is wanted.
-        guesses: how many of the ids are guesses.
         scores: the logits are wanted, of the prompt's own tokens; nothing is drawn.
 
     """
@@ -59,7 +54,6 @@ class Turn:
     position: int
     ids: Sequence[int]
     outputs: int
-    guesses: int = 0
     scores: bool = False
 
 
@@ -143,14 +137,14 @@ class Scheduler:
             request.move_window()
             if request.leader is None:
                 (ready if request.pending == 1 else reading).append(request)
-        plan.turns = [self._draw(request) for request in ready]
+        plan.turns = [Turn(request, request.filled, request.ids[-1:], 1) for request in ready]
         budget = self.limits.prompt_tokens_beside if ready else self.limits.prompt_tokens
         for request in sorted(reading, key=lambda request: (request.served, request.order)):
             if not budget:
                 break
             plan.turns.append(self._read(request, budget))
             budget -= len(plan.turns[-1].ids)
-        if ready and not reading and not any(turn.guesses for turn in plan.turns):
+        if ready and not reading:
             plan.steps = self._steps(ready)
         return plan if plan.turns else None
 
@@ -159,8 +153,6 @@ class Scheduler:
         request = turn.request
         if request.slot is None:  # given up during the call
             return
-        if request.lookup is not None and turn.guesses:
-            request.lookup.told(turn.guesses, len(tokens) - 1)
         if tokens:
             request.extend(tokens)
         else:
@@ -222,16 +214,6 @@ class Scheduler:
     def _beginning(request: Request) -> list[int]:
         """What of a request need not be computed if it is there already: the last token must, for the logits."""
         return [] if request.scored else request.ids[request.start : -1]
-
-    def _draw(self, request: Request) -> Turn:
-        ids, position = [request.ids[-1]], request.filled
-        room = min(self.limits.guesses, request.block_size - position - 1)
-        if request.remaining is not None:
-            room = min(room, request.remaining - 1)
-        guesses: Sequence[int] = ()
-        if request.lookup is not None and room > 0 and len(self.running) <= self.limits.guessing:
-            guesses = request.lookup.guess(request.ids, room)
-        return Turn(request, position, [*ids, *guesses], 1 + len(guesses), len(guesses))
 
     def _read(self, request: Request, budget: int) -> Turn:
         request.served = self._calls

@@ -11,7 +11,6 @@ from inkhorn.inference.outputs import Piece
 from inkhorn.inference.request import Request
 from inkhorn.inference.sampling import Sampler, log_probabilities
 from inkhorn.inference.scheduler import Turn
-from inkhorn.inference.speculate import standing
 from inkhorn.inference.stopping import TextStream
 from inkhorn.inference.stream import Handle
 
@@ -66,9 +65,6 @@ class Writing:
         if turn.scores or not turn.outputs:
             return []
         drawn, failed = result.tokens, result.error is not None
-        if turn.guesses:
-            count = standing(turn.ids[-turn.guesses :], drawn)
-            drawn, failed = drawn[:count], failed and count > len(drawn)
         for count, token in enumerate(drawn, start=1):
             self._push(token, result.logprobs[count - 1] if result.logprobs else None)
             if self.ended:

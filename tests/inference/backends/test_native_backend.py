@@ -237,7 +237,6 @@ def test_a_burst_ends_where_the_slot_is_full_and_at_the_end_token() -> None:
 
 
 def test_several_outputs_draw_at_each() -> None:
-    """What speculation rests on."""
     config = tiny()
     native = NativeBackend(pack(config, random_weights(config), "int8"))
     sampler = Sampler(SamplingParams(seed=4))

@@ -113,13 +113,13 @@ def test_steps_are_calls() -> None:
     same(one_by_one, draws)
 
 
-def test_several_outputs_are_calls_and_wrong_guesses_are_forgotten() -> None:
+def test_several_outputs_and_truncating_a_slot() -> None:
     expected, one_by_one = written(NumpyBackend(model()), TEXT[:10], 9)
     backend, draws = NumpyBackend(model()), sampler()
     tokens = backend.run([work(0, 0, TEXT[:10], draws)])[0].tokens
     wrong = (expected[3] + 1) % VOCAB
-    guesses = [*expected[1:3], wrong, wrong]
-    drawn = backend.run([work(0, 10, [*tokens, *guesses], draws, outputs=5, place=1)])[0].tokens
+    continuation = [*expected[1:3], wrong, wrong]
+    drawn = backend.run([work(0, 10, [*tokens, *continuation], draws, outputs=5, place=1)])[0].tokens
     assert drawn[:3] == expected[1:4]
     assert len(drawn) == 5
     del draws.drawn_from[4:]
