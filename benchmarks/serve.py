@@ -221,8 +221,8 @@ def main() -> None:
     args = tyro.cli(Args, description=__doc__)
     facts = {}
     with ExitStack() as running, tempfile.TemporaryDirectory() as work:
-        command = [sys.executable, "-m", "inkhorn", "serve", "--port", "0", "--max-queue", "1024", "-m", args.model]
-        ours, pid = running.enter_context(server([*command, "--slots", str(SLOTS)]))
+        command = [sys.executable, "-m", "inkhorn", "serve", "--port", "0", "--max-queued", "1024", "-m", args.model]
+        ours, pid = running.enter_context(server([*command, "--max-num-seqs", str(SLOTS)]))
         ports = {"inkhorn": ours}
         folder, port, gguf = resolve_checkpoint(args.model), free_port(), Path(work) / "model.gguf"
         if args.llama and (found := llama_command(gguf, read_config(folder).block_size, port)):

@@ -1,4 +1,4 @@
-"""A server in a process of its own, for tests."""
+"""A server in its own process."""
 
 import http.client
 import re
@@ -13,8 +13,8 @@ import openai
 import pytest
 
 
-class Running:
-    """A server that listens."""
+class ServerProcess:
+    """A server that listens on `port`."""
 
     def __init__(self, process: "subprocess.Popen[str]", url: str) -> None:
         self.process, self.url = process, url
@@ -34,7 +34,7 @@ class Running:
 
 
 @contextmanager
-def running(*flags: str) -> Iterator[Running]:
+def run_server(*flags: str) -> Iterator[ServerProcess]:
     command = [sys.executable, "-m", "inkhorn", "serve", "--port", "0", *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -45,7 +45,7 @@ def running(*flags: str) -> Iterator[Running]:
         pytest.fail(process.stderr.read())
     drain.start()
     try:
-        yield Running(process, re.search(r"http://\S+", line)[0])  # type: ignore[index]
+        yield ServerProcess(process, re.search(r"http://\S+", line)[0])  # type: ignore[index]
     finally:
         process.kill()
         process.wait()

@@ -1,4 +1,4 @@
-"""lm-eval's local-completions against a real server: its scores are those of the reference."""
+"""lm-eval's local-completions client against a server process: its scores equal the NumPy model's."""
 
 import json
 import math
@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.server import BLOCK, save_tiny
-from helpers.server_process import Running, running
+from helpers.server import BLOCK
+from helpers.server_process import ServerProcess, run_server
 
 from inkhorn.inference.numpy_model import Cache, ReferenceModel
 from inkhorn.tokenizer.load import load_tokenizer
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # lm-eval's own
+pytestmark = pytest.mark.filterwarnings("ignore")  # in lm-eval itself
 
 QUESTIONS = [
     {"question": "abc", "choices": [" def", " e", "\nABA"], "label": 1},
@@ -51,28 +51,23 @@ metric_list:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Running]:
-    with running("--model", str(folder), "--quantize", "fp32") as server:
+def server(folder: Path) -> Iterator[ServerProcess]:
+    with run_server("--model", str(folder), "--quantize", "fp32") as server:
         yield server
 
 
-def score(folder: Path, before: str, text: str) -> float:
-    """ln p(text | before), computed directly."""
+def score(folder: Path, context_text: str, text: str) -> float:
+    """ln p(text | context), computed directly."""
     tokenizer, model = load_tokenizer(folder), ReferenceModel.from_pretrained(folder)
-    context = tokenizer.encode(before).tolist() or [tokenizer.eos_id]
+    context = tokenizer.encode(context_text).tolist() or [tokenizer.eos_id]
     ids = [*context, *tokenizer.encode(text).tolist()]
     logits = model.forward(ids, Cache(model.config), every=True).astype(np.float64)
-    odds = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    return float(sum(odds[i - 1, ids[i]] for i in range(len(context), len(ids))))
+    logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    return float(sum(logprobs[i - 1, ids[i]] for i in range(len(context), len(ids))))
 
 
-def test_scores_are_the_reference_s(
-    server: Running, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_scores_equal_numpy_model(
+    server: ServerProcess, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
@@ -98,14 +93,14 @@ def test_scores_are_the_reference_s(
 
     for sample in found["samples"]["tiny_choice"]:
         doc = sample["doc"]
-        own = [score(folder, doc["question"], choice) for choice in doc["choices"]]
-        given = [response[0] for response in sample["filtered_resps"]]
-        assert [float(value) for value in given] == pytest.approx(own, abs=1e-4)
-    right = [
+        expected = [score(folder, doc["question"], choice) for choice in doc["choices"]]
+        scores = [response[0] for response in sample["filtered_resps"]]
+        assert [float(value) for value in scores] == pytest.approx(expected, abs=1e-4)
+    correct = [
         int(np.argmax([score(folder, q["question"], c) for c in q["choices"]])) == q["label"]  # type: ignore[attr-defined,arg-type]
         for q in QUESTIONS
     ]
-    assert found["results"]["tiny_choice"]["acc,none"] == pytest.approx(sum(right) / len(right))
+    assert found["results"]["tiny_choice"]["acc,none"] == pytest.approx(sum(correct) / len(correct))
 
     bits = -sum(score(folder, "", text) for text in TEXTS) / math.log(2)
     size = sum(len(text.encode()) for text in TEXTS)

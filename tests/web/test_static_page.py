@@ -493,7 +493,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
 
 def test_the_policy_is_the_server_s() -> None:
     border = pytest.importorskip("inkhorn.server.middleware")
-    theirs, ours = (policy.split("; ") for policy in (border.POLICY, export.POLICY))
+    theirs, ours = (policy.split("; ") for policy in (border.CONTENT_SECURITY_POLICY, export.POLICY))
     assert set(theirs) - set(ours) == {"script-src 'self'", "frame-ancestors 'none'"}
     assert set(ours) - set(theirs) == {"script-src 'self' 'wasm-unsafe-eval'"}
 

@@ -1,10 +1,10 @@
-"""`inkhorn serve`: OpenAI's API and the page, for one model or several."""
+"""`inkhorn serve`: the OpenAI-compatible server with its web UI."""
 
 import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -14,59 +14,76 @@ from inkhorn.server.settings import Limits, ServerConfig, Settings
 from inkhorn.tokenizer.normalize import UnknownPolicy
 
 Precision = Literal["fp32", "bf16", "int8", "int4"]
+API_KEY_VARIABLE = "INKHORN_API_KEY"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _arg(default: str, alias: str | None = None) -> Any:
+    """A flag whose default is described in words."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", aliases=None if alias is None else [alias])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitFlags(Limits):
+    """Limits of one request and of the queue. A request beyond them is rejected with an error that names the limit."""
+
+    rate_limit: Annotated[int | None, _arg("no limit")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeArgs:
-    """Serve OpenAI's API and a page to write on, at http://HOST:PORT."""
+    """Serve an OpenAI-compatible API and a web UI.
 
-    model: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-m"]), tyro.conf.UseAppendAction] = ()
-    """a shipped model's name, a checkpoint or a run's folder; may be given several times (default: shakespeare)"""
+    Example: inkhorn serve -m shakespeare -m runs/mine --port 8000
+    """
+
+    model: Annotated[tuple[str, ...], _arg("shakespeare; repeatable", "-m"), tyro.conf.UseAppendAction] = ()
+    """a shipped model, a checkpoint folder or a run folder"""
     host: str = "127.0.0.1"
-    """address to listen at; 0.0.0.0 for every network, and then with keys"""
+    """address to listen on; 0.0.0.0 for all interfaces"""
     port: int = 8000
-    """port to listen at; 0 takes a free one"""
-    quantize: Precision | None = None
-    """how the weights are kept: as for generate"""
-    threads: int | None = None
-    """use at most so many threads for each model"""
-    slots: int = 64
-    """how many texts each model writes at once; more wait"""
-    api_key: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """a key that clients must send; may be given several times; also from INKHORN_API_KEY, separated by commas"""
-    api_key_file: Path | None = None
-    """a file with a key on each line"""
-    cors_origin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """let pages of this origin ask, from a browser; may be given several times"""
-    page: bool = True
-    """serve the page beside the API"""
+    """port to listen on; 0 picks a free one"""
+    quantize: Annotated[Precision | None, _arg("int8; fp32 without the native kernel")] = None
+    """precision of the weights"""
+    threads: Annotated[int | None, _arg("one per core")] = None
+    """maximum number of threads per model"""
+    max_num_seqs: int = 64
+    """maximum number of sequences generated at once per model"""
+    api_key: Annotated[tuple[str, ...], _arg(f"${API_KEY_VARIABLE}; repeatable"), tyro.conf.UseAppendAction] = ()
+    """API key that clients must send"""
+    api_key_file: Annotated[Path | None, _arg("none")] = None
+    """file with one API key per line"""
+    cors_origin: Annotated[tuple[str, ...], _arg("none; repeatable"), tyro.conf.UseAppendAction] = ()
+    """origin whose pages may call the API from a browser"""
+    web_ui: bool = True
+    """serve the web UI"""
     on_unknown: UnknownPolicy = "replace"
-    """for characters outside the vocabulary: answer 400, drop them, or replace each by the closest match"""
+    """characters outside the vocabulary: reject, drop or replace them"""
     log_prompts: bool = False
-    """write prompts into the log"""
-    drain_seconds: int = 30
-    """how long to finish what runs when the server is told to stop"""
-    limits: Annotated[Limits, tyro.conf.OmitArgPrefixes] = field(default_factory=Limits)
+    """include prompts in the log"""
+    shutdown_timeout: int = 30
+    """seconds to finish running requests after SIGTERM"""
+    limits: Annotated[LimitFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=LimitFlags)
 
 
 def run(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
     args = parse(ServeArgs, argv, "inkhorn serve")
     config = ServerConfig(
-        models=args.model or ("shakespeare",),
+        models=args.model or ServerConfig.models,
         host=args.host,
         port=args.port,
         quantize=args.quantize,
         threads=args.threads,
-        slots=args.slots,
-        shutdown_timeout=args.drain_seconds,
+        max_num_seqs=args.max_num_seqs,
+        shutdown_timeout=args.shutdown_timeout,
         settings=Settings(
             limits=args.limits,
-            api_keys=_keys(args),
+            api_keys=_api_keys(args),
             cors_origins=args.cors_origin,
             on_unknown=args.on_unknown,
             log_prompts=args.log_prompts,
-            page=args.page,
+            web_ui=args.web_ui,
         ),
     )
     from inkhorn.server.run import serve
@@ -74,16 +91,17 @@ def run(argv: list[str]) -> int:
     return serve(config)
 
 
-def _keys(args: ServeArgs) -> tuple[str, ...]:
-    keys = [*args.api_key, *filter(None, os.environ.get("INKHORN_API_KEY", "").split(","))]
+def _api_keys(args: ServeArgs) -> tuple[str, ...]:
+    keys = [*args.api_key, *filter(None, os.environ.get(API_KEY_VARIABLE, "").split(","))]
     if args.api_key_file is not None:
         try:
             lines = args.api_key_file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read keys from {args.api_key_file}: {error}") from None
-        found = [line.strip() for line in lines if line.strip()]
-        require(bool(found), f"{args.api_key_file} holds no key")
-        keys += found
-    if args.host not in ("127.0.0.1", "localhost", "::1") and not keys:
-        print("inkhorn: open to the network without a key: --api-key asks for one", file=sys.stderr)  # noqa: T201
+            raise UsageError(f"cannot read API keys from {args.api_key_file}: {error}") from None
+        from_file = [line.strip() for line in lines if line.strip()]
+        require(bool(from_file), f"{args.api_key_file} contains no API key")
+        keys += from_file
+    if args.host not in LOOPBACK and not keys:
+        warning = "inkhorn: warning: the server is open to the network without an API key; set one with --api-key"
+        print(warning, file=sys.stderr)  # noqa: T201
     return tuple(key.strip() for key in keys)

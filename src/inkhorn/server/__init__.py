@@ -1,1 +1,5 @@
-"""The server: OpenAI's API over the engine, and the page. Needs the extra `serve`; nothing below imports from here."""
+"""The OpenAI-compatible HTTP server.
+
+A generation request goes from `routes` through `validation` (request to job) and `generation` (job to engine) to
+`streaming` (engine output to server-sent events).
+"""

@@ -1,4 +1,4 @@
-"""Errors in OpenAI's form: {"error": {"message", "type", "param", "code"}} with the status that its clients know."""
+"""Errors in OpenAI's format: {"error": {"message", "type", "param", "code"}}."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,12 +6,15 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from inkhorn.errors import InkhornError, QueueFullError, TokenizerError, UsageError
+from inkhorn.server.schemas.responses import ErrorResponse
 
-TYPES = {
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that disconnected before the response; appears in the log and metrics only"""
+
+ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
     404: "not_found_error",
@@ -23,32 +26,26 @@ TYPES = {
     503: "unavailable_error",
 }
 
-
-class ErrorDetail(BaseModel):
-    """What went wrong: for people, its kind, the field that was at fault, and a name for programs."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorBody(BaseModel):
-    """The body of every answer that is not a success."""
-
-    error: ErrorDetail
+_DESCRIPTIONS = {
+    400: "Bad request: a field is invalid or exceeds a limit.",
+    401: "The API key is missing or invalid.",
+    404: "The model does not exist.",
+    408: "The request timed out.",
+    413: "The request body is too large.",
+    429: "The queue is full, or the rate limit is exceeded.",
+    503: "The server is starting or shutting down, or the model failed.",
+}
 
 
 class ApiError(Exception):
-    """An error with its status.
+    """An error response.
 
     Args:
-        status: of HTTP.
-        message: for people: what was wrong, the limits, the way out.
-        param: the field at fault.
-        code: a name for programs.
-        headers: more headers.
-
+        status: HTTP status.
+        message: what was wrong, the limits, and what to do.
+        param: name of the invalid field.
+        code: machine-readable name of the error.
+        headers: additional response headers.
     """
 
     def __init__(
@@ -64,17 +61,22 @@ class ApiError(Exception):
         self.status, self.message, self.param, self.code, self.headers = status, message, param, code, headers
 
     def body(self) -> dict[str, Any]:
-        """In OpenAI's form."""
-        kind = TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+        """The error in OpenAI's format."""
+        kind = ERROR_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> JSONResponse:
-        """As an answer."""
+        """The HTTP response."""
         return JSONResponse(self.body(), self.status, headers=self.headers)
 
 
-def from_exception(error: BaseException) -> ApiError:
-    """What a client is told about an exception. A bug is not described: that is for the log."""
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` argument of a route that can fail with these statuses."""
+    return {status: {"model": ErrorResponse, "description": _DESCRIPTIONS[status]} for status in statuses}
+
+
+def to_api_error(error: BaseException) -> ApiError:
+    """The error response to an exception. Details of an unexpected exception go to the log only."""
     match error:
         case ApiError():
             return error
@@ -88,48 +90,35 @@ def from_exception(error: BaseException) -> ApiError:
             return ApiError(error.status_code, str(error.detail), headers=error.headers)
         case RequestValidationError():
             return _from_validation(error)
-    return ApiError(500, "the server failed at this request: its log says more")
+    return ApiError(500, "internal server error: see the server's log")
 
 
 def _from_validation(error: RequestValidationError) -> ApiError:
-    """The first field that was wrong. Where it may be of several kinds, each has its objection: told are those about
-    the value, if the kind was right, else which kinds there are."""
+    """The first invalid field. pydantic reports one error for each member of a union: those about the value are kept
+    if the type of any member matched, otherwise those about the type."""
     errors = list(error.errors())
     first = errors[0]
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
+    location = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     if first["type"] == "json_invalid":
-        return ApiError(400, f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}")
-    if not place:
-        return ApiError(400, f"the body: {_lower(first['msg'])}")
-    same = [e for e in errors if str(e["loc"][1]) == place[0]]
-    valued = [e for e in same if not e["type"].endswith("_type")] or same
-    told = " or ".join(dict.fromkeys(_lower(e["msg"]) for e in valued))
-    return ApiError(400, f"{place[0]}: {told}", param=place[0])
+        return ApiError(400, f"the request body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}")
+    if not location:
+        return ApiError(400, f"request body: {_lower_first(first['msg'])}")
+    field = location[0]
+    of_field = [e for e in errors if str(e["loc"][1]) == field]
+    about_value = [e for e in of_field if not e["type"].endswith("_type")] or of_field
+    message = " or ".join(dict.fromkeys(_lower_first(e["msg"]) for e in about_value))
+    return ApiError(400, f"{field}: {message}", param=field)
 
 
-def _lower(message: str) -> str:
+def _lower_first(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Every error leaves the app in this form."""
+def add_exception_handlers(app: FastAPI) -> None:
+    """Make every error response of an application use OpenAI's format."""
 
     async def handle(_: Request, error: Exception) -> JSONResponse:
-        return from_exception(error).response()
+        return to_api_error(error).response()
 
     for kind in (ApiError, InkhornError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, handle)
-
-
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody, "description": about}
-    for status, about in {
-        400: "The request cannot be meant: a field is wrong, or beyond a limit.",
-        401: "A key is needed, and none of the server's was given.",
-        404: "There is no such model or page.",
-        413: "The body is too long.",
-        429: "Too many texts wait, or too many requests came from you.",
-        503: "The server is stopping, or a model failed.",
-    }.items()
-}
-"""What every endpoint may answer beside its own."""

@@ -1,61 +1,72 @@
-"""The odds of tokens in OpenAI's two forms, that of completions and that of chat."""
+"""Log probabilities in the formats of OpenAI's completions and chat completions."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from inkhorn.inference.backends.base import TokenLogprobs
-from inkhorn.inference.outputs import Piece
+from inkhorn.inference.outputs import Piece, Prompt
 from inkhorn.server.model_registry import ServedModel
 
 
-class LogprobsWriter:
-    """Makes the object `logprobs` of a text, piece by piece: its offsets go on where they ended.
+class LogprobsFormatter:
+    """Makes the `logprobs` objects of one sequence, chunk by chunk, with continuous text offsets.
 
     Args:
-        model: whose tokens.
-        top: how many of the likeliest are told.
-        offset: where the text begins, in characters from the prompt's first.
-
+        model: the model.
+        prompt: the prompt of the sequence.
+        top: number of most likely tokens reported for each token; None: no log probabilities.
+        echo: the first object includes the prompt's tokens.
     """
 
-    def __init__(self, model: ServedModel, top: int, offset: int) -> None:
-        self._texts, self._top, self._offset = model.token_texts, top, offset
+    def __init__(self, model: ServedModel, prompt: Prompt, top: int | None, *, echo: bool) -> None:
+        self._texts, self._prompt, self._top = model.token_texts, prompt, top
+        self._echo_pending = echo and bool(prompt.text)
+        self._offset = 0 if echo else len(prompt.text)
 
-    def write(self, tokens: Sequence[int], odds: Sequence[TokenLogprobs | None]) -> dict[str, list[Any]]:
-        """The object for some tokens: None stands where nothing came before a token."""
+    def format(
+        self,
+        tokens: Sequence[int],
+        logprobs: Sequence[TokenLogprobs | None],
+        prompt_logprobs: Sequence[TokenLogprobs | None],
+    ) -> dict[str, Any] | None:
+        """The object of the next tokens of the sequence; None if no log probabilities were requested."""
+        if self._top is None:
+            return None
+        if self._echo_pending:
+            tokens, logprobs = (*self._prompt.ids, *tokens), (*prompt_logprobs, *logprobs)
+        self._echo_pending = False
         texts = [self._texts[token] for token in tokens]
         offsets = []
         for text in texts:
             offsets.append(self._offset)
             self._offset += len(text)
+        pairs = list(zip(texts, logprobs, strict=True))
         return {
             "tokens": texts,
-            "token_logprobs": [None if o is None else o.logprob for o in odds],
-            "top_logprobs": [
-                None if o is None else self._likeliest(text, o) for text, o in zip(texts, odds, strict=True)
-            ],
+            "token_logprobs": [None if entry is None else entry.logprob for entry in logprobs],
+            "top_logprobs": [None if entry is None else self._top_logprobs(text, entry) for text, entry in pairs],
             "text_offset": offsets,
         }
 
-    def _likeliest(self, text: str, odds: TokenLogprobs) -> dict[str, float]:
-        """The likeliest by their texts, and the token itself. Of two tokens with one text the likelier is told."""
+    def _top_logprobs(self, text: str, entry: TokenLogprobs) -> dict[str, float]:
+        """The most likely tokens by text, and the token itself. Of tokens with the same text the likeliest counts."""
         found: dict[str, float] = {}
-        for token, logprob in odds.top[: self._top]:
+        for token, logprob in entry.top[: self._top]:
             found.setdefault(self._texts[token], logprob)
-        found.setdefault(text, odds.logprob)
+        found.setdefault(text, entry.logprob)
         return found
 
 
 def chat_logprobs(model: ServedModel, pieces: Sequence[Piece]) -> dict[str, Any]:
-    """The odds of a message's tokens."""
-    texts, raw = model.token_texts, model.engine.tokenizer.token_bytes
+    """The `logprobs` object of chat completions for some tokens."""
+    texts, token_bytes = model.token_texts, model.engine.tokenizer.token_bytes
 
-    def told(token: int, logprob: float) -> dict[str, Any]:
-        return {"token": texts[token], "logprob": logprob, "bytes": list(raw[token])}
+    def entry(token: int, logprob: float) -> dict[str, Any]:
+        return {"token": texts[token], "logprob": logprob, "bytes": list(token_bytes[token])}
 
     content = []
     for piece in pieces:
         if piece.token is not None and piece.logprobs is not None:
-            likeliest = [told(token, logprob) for token, logprob in piece.logprobs.top]
-            content.append(told(piece.token, piece.logprobs.logprob) | {"top_logprobs": likeliest})
+            top = [entry(token, logprob) for token, logprob in piece.logprobs.top]
+            content.append(entry(piece.token, piece.logprobs.logprob) | {"top_logprobs": top})
     return {"content": content, "refusal": None}

@@ -1,7 +1,7 @@
-"""Numbers for Prometheus, named as vLLM does after a prefix of our own: its dashboards serve after one replace."""
+"""Prometheus metrics, named as vLLM's with the prefix `inkhorn:`. vLLM's dashboards work with it replaced."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,95 +16,113 @@ from prometheus_client.registry import Collector
 
 from inkhorn.inference.outputs import Piece
 from inkhorn.inference.stream import Handle
-from inkhorn.server.model_registry import Models
+from inkhorn.server.model_registry import ModelRegistry
 
-SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
-SHORT = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
-TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
-COUNTS = (1, 2, 5, 10, 20, 50, 100, 128)
+LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+TOKEN_LATENCY_BUCKETS = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
+TOKEN_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
+CHOICE_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 128)
+METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 
 
-class _Engines(Collector):
-    """What the engines are at, when somebody asks."""
+class _EngineCollector(Collector):
+    """Reads the load of the engines at the time of a scrape."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: ModelRegistry) -> None:
         self._models = models
 
     def collect(self) -> Iterable[Metric]:
-        running = GaugeMetricFamily("inkhorn:num_requests_running", "texts being written", labels=["model_name"])
-        waiting = GaugeMetricFamily("inkhorn:num_requests_waiting", "texts waiting for a slot", labels=["model_name"])
-        usage = GaugeMetricFamily(
-            "inkhorn:kv_cache_usage_perc", "share of the slots in use, 0 to 1", labels=["model_name"]
-        )
+        def gauge(name: str, documentation: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"inkhorn:{name}", documentation, labels=["model_name"])
+
+        running = gauge("num_requests_running", "Number of sequences being generated.")
+        waiting = gauge("num_requests_waiting", "Number of sequences waiting to be scheduled.")
+        usage = gauge("kv_cache_usage_perc", "Fraction of the KV cache slots in use (0 to 1).")
         for name, model in self._models.items():
-            busy, queued = model.engine.load
-            running.add_metric([name], busy)
-            waiting.add_metric([name], queued)
-            usage.add_metric([name], busy / model.engine.backend.slots)
+            num_running, num_waiting = model.engine.load
+            running.add_metric([name], num_running)
+            waiting.add_metric([name], num_waiting)
+            usage.add_metric([name], num_running / model.engine.backend.slots)
         return [running, waiting, usage]
 
 
 class Metrics:
-    """All numbers of one app.
+    """The metrics of one application.
 
     Args:
-        models: what is served.
-
+        models: the served models.
     """
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: ModelRegistry) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        self.registry.register(_Engines(models))
+        self.registry.register(_EngineCollector(models))
 
-        def counter(name: str, about: str, *labels: str) -> Counter:
-            return Counter(f"inkhorn:{name}", about, ["model_name", *labels], registry=self.registry)
+        def counter(name: str, documentation: str, *labels: str) -> Counter:
+            return Counter(f"inkhorn:{name}", documentation, ["model_name", *labels], registry=self.registry)
 
-        def histogram(name: str, about: str, buckets: Sequence[float]) -> Histogram:
-            return Histogram(f"inkhorn:{name}", about, ["model_name"], registry=self.registry, buckets=buckets)
+        def histogram(name: str, documentation: str, buckets: Sequence[float]) -> Histogram:
+            return Histogram(f"inkhorn:{name}", documentation, ["model_name"], registry=self.registry, buckets=buckets)
 
-        self.prompt_tokens = counter("prompt_tokens", "tokens of prompts")
-        self.generation_tokens = counter("generation_tokens", "tokens written")
-        self.success = counter("request_success", "texts that were finished", "finished_reason")
-        self.aborted = counter("request_aborted", "texts that were given up")
-        self.first = histogram("time_to_first_token_seconds", "from the request to a text's first token", SECONDS)
-        self.between = histogram("inter_token_latency_seconds", "mean time between a text's tokens", SHORT)
-        self.whole = histogram("e2e_request_latency_seconds", "from the request to a text's end", SECONDS)
-        self.prompt_size = histogram("request_prompt_tokens", "tokens of a prompt", TOKENS)
-        self.text_size = histogram("request_generation_tokens", "tokens of a text", TOKENS)
-        self.asked_texts = histogram("request_params_n", "texts asked for with a request", COUNTS)
-        self.asked_tokens = histogram("request_params_max_tokens", "tokens asked for with a request", TOKENS)
-        http = ["handler", "method", "status"]
-        self.http = Counter("http_requests", "requests by where they went", http, registry=self.registry)
-        self.http_seconds = Histogram(
+        self.prompt_tokens = counter("prompt_tokens", "Number of prompt tokens.")
+        self.generation_tokens = counter("generation_tokens", "Number of generated tokens.")
+        self.request_success = counter("request_success", "Number of finished sequences.", "finished_reason")
+        self.time_to_first_token = histogram(
+            "time_to_first_token_seconds", "Time from the request to the first token.", LATENCY_BUCKETS
+        )
+        self.inter_token_latency = histogram(
+            "inter_token_latency_seconds", "Mean time between the tokens of a sequence.", TOKEN_LATENCY_BUCKETS
+        )
+        self.e2e_latency = histogram(
+            "e2e_request_latency_seconds", "Time from the request to the end of a sequence.", LATENCY_BUCKETS
+        )
+        self.request_prompt_tokens = histogram("request_prompt_tokens", "Number of tokens of a prompt.", TOKEN_BUCKETS)
+        self.request_generation_tokens = histogram(
+            "request_generation_tokens", "Number of generated tokens of a sequence.", TOKEN_BUCKETS
+        )
+        self.request_params_n = histogram("request_params_n", "The parameter n of a request.", CHOICE_BUCKETS)
+        self.request_params_max_tokens = histogram(
+            "request_params_max_tokens", "The parameter max_tokens of a request.", TOKEN_BUCKETS
+        )
+        self.http_requests = Counter(
+            "http_requests",
+            "Number of HTTP requests by handler, method and status.",
+            ["handler", "method", "status"],
+            registry=self.registry,
+        )
+        self.http_duration = Histogram(
             "http_request_duration_seconds",
-            "how long a request took",
+            "Duration of HTTP requests by handler.",
             ["handler"],
             registry=self.registry,
-            buckets=SECONDS,
+            buckets=LATENCY_BUCKETS,
         )
 
-    def asked(self, model: str, prompts: Iterator[int], n: int, max_tokens: int) -> None:
-        """Note what a request asks for."""
-        for size in prompts:
+    def observe_request(self, model: str, prompt_sizes: Iterable[int], n: int, max_tokens: int) -> None:
+        """Count a generation request."""
+        for size in prompt_sizes:
             self.prompt_tokens.labels(model).inc(size)
-            self.prompt_size.labels(model).observe(size)
-        self.asked_texts.labels(model).observe(n)
-        self.asked_tokens.labels(model).observe(max_tokens)
+            self.request_prompt_tokens.labels(model).observe(size)
+        self.request_params_n.labels(model).observe(n)
+        self.request_params_max_tokens.labels(model).observe(max_tokens)
 
-    def page(self) -> bytes:
-        """The numbers as Prometheus reads them."""
+    def observe_http(self, handler: str, method: str, status: int, seconds: float) -> None:
+        """Count an HTTP request."""
+        self.http_requests.labels(handler, method if method in METHODS else "other", str(status)).inc()
+        self.http_duration.labels(handler).observe(seconds)
+
+    def render(self) -> bytes:
+        """The metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
-class TextMeter:
-    """Counts one text.
+class SequenceMeter:
+    """Records the metrics of one generated sequence.
 
     Args:
-        metrics: where it is told.
-        model: who writes.
-
+        metrics: where they are recorded.
+        model: name of the model.
     """
 
     def __init__(self, metrics: Metrics, model: str) -> None:
@@ -112,23 +130,22 @@ class TextMeter:
         self.tokens = 0
         self.finish_reason: str | None = None
 
-    def came(self, handle: Handle, pieces: Sequence[Piece]) -> None:
-        """Note pieces."""
+    def on_chunk(self, handle: Handle, pieces: Sequence[Piece]) -> None:
+        """Record generated tokens."""
         if not self.tokens:
-            self._metrics.first.labels(self._model).observe(handle.first - handle.submitted)
+            self._metrics.time_to_first_token.labels(self._model).observe(handle.first - handle.submitted)
         count = sum(piece.token is not None for piece in pieces)
         self.tokens += count
         self._metrics.generation_tokens.labels(self._model).inc(count)
         self.finish_reason = pieces[-1].finish_reason
 
-    def ended(self, handle: Handle) -> None:
-        """Note the end."""
+    def on_finish(self, handle: Handle) -> None:
+        """Record the end of the sequence; without a finish reason it was aborted."""
         metrics, model = self._metrics, self._model
+        metrics.request_success.labels(model, self.finish_reason or "abort").inc()
         if self.finish_reason is None:
-            metrics.aborted.labels(model).inc()
             return
-        metrics.success.labels(model, self.finish_reason).inc()
-        metrics.whole.labels(model).observe(time.perf_counter() - handle.submitted)
-        metrics.text_size.labels(model).observe(self.tokens)
+        metrics.e2e_latency.labels(model).observe(time.perf_counter() - handle.submitted)
+        metrics.request_generation_tokens.labels(model).observe(self.tokens)
         if self.tokens > 1:
-            metrics.between.labels(model).observe((handle.last - handle.first) / (self.tokens - 1))
+            metrics.inter_token_latency.labels(model).observe((handle.last - handle.first) / (self.tokens - 1))

@@ -1,24 +1,23 @@
-"""What every request passes on its way in and out: its name, keys, limits, headers, a line in the log, a count."""
+"""What must wrap every request: the request id, the body limit, security headers, the access log and HTTP metrics."""
 
 import json
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from inkhorn.server.auth import GUARDED, PUBLIC, Keys, RateLimit
-from inkhorn.server.errors import ApiError
+from inkhorn.server.errors import CLIENT_CLOSED_REQUEST, ApiError
 from inkhorn.server.metrics import Metrics
 from inkhorn.server.settings import Settings
 
 log = logging.getLogger("inkhorn.server")
 
-POLICY = "; ".join(
+CONTENT_SECURITY_POLICY = "; ".join(
     [
         "default-src 'none'",
         "script-src 'self'",
@@ -32,111 +31,103 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
-HEADERS = {
-    "content-security-policy": POLICY,
+SECURITY_HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
 }
+PROBES = ("/health", "/health/ready", "/metrics")
+"""paths that monitoring polls; their successful requests are logged at level DEBUG"""
 
 
-class Border:
-    """The app behind its border.
+class RequestMiddleware:
+    """ASGI middleware around the application.
 
     Args:
-        app: what answers.
-        settings: keys and limits.
+        app: the application.
+        settings: the application's settings.
         metrics: where requests are counted.
-
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
-        self._keys = Keys(settings.api_keys)
-        self._rates = RateLimit(settings.limits.rate_limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or one of the other things that a server tells."""
+        """Handle one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        crossing = _Crossing(scope, send, self._metrics)
+        context = RequestContext(scope, send, self._metrics)
         try:
-            self._check(scope, crossing.headers)
-            await self._app(scope, self._limited(receive), crossing.send)
-        except ApiError as error:  # refused here, before the app
-            await error.response()(scope, receive, crossing.send)
+            length = context.headers.get("content-length", "0")
+            if length.isdigit() and int(length) > self._settings.limits.max_body_bytes:
+                await ApiError(413, self._too_large).response()(scope, receive, context.send)
+            else:
+                await self._app(scope, self._limited(receive), context.send)
         finally:
-            crossing.close()
-
-    def _check(self, scope: Scope, headers: Headers) -> None:
-        path = scope["path"]
-        if scope["method"] != "OPTIONS":
-            self._keys.check(path, headers)
-        if path.startswith(GUARDED) and path not in PUBLIC and path != "/metrics":
-            key = headers.get("authorization") or headers.get("x-api-key")
-            address = (scope.get("client") or ("",))[0]
-            self._rates.check(key if key and self._settings.api_keys else address)
-        length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._settings.limits.max_body_bytes:
-            raise self._too_long(ApiError)
+            context.close()
 
     def _limited(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
-        """`receive`, up to the limit: a body need not say how long it is."""
-        taken = 0
+        """`receive` with the body limit, for requests without a Content-Length."""
+        size = 0
 
         async def limited() -> Message:
-            nonlocal taken
+            nonlocal size
             message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self._settings.limits.max_body_bytes:
-                raise self._too_long(HTTPException)
+            size += len(message.get("body", b""))
+            if size > self._settings.limits.max_body_bytes:
+                raise HTTPException(413, self._too_large)
             return message
 
         return limited
 
-    def _too_long(self, kind: Callable[[int, str], Exception]) -> Exception:
-        return kind(413, f"the body is longer than {self._settings.limits.max_body_bytes:,} bytes, this server's limit")
+    @property
+    def _too_large(self) -> str:
+        return f"the request body exceeds the server's limit of {self._settings.limits.max_body_bytes:,} bytes"
 
 
-class _Crossing:
-    """One request, from its arrival to its answer's last byte."""
+class RequestContext:
+    """The state of one request, from its arrival to the last byte of its response.
+
+    Args:
+        scope: ASGI scope of the request.
+        send: ASGI callable of the response.
+        metrics: where the request is counted.
+    """
 
     def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
         self.headers = Headers(scope=scope)
         self._scope, self._send, self._metrics = scope, send, metrics
         given = self.headers.get("x-request-id", "")
         self._id = given if 0 < len(given) <= 128 and given.isprintable() and given.isascii() else secrets.token_hex(8)
-        self._start, self._status = time.perf_counter(), 499  # if nothing is ever sent: the client was gone
-        facts: MutableMapping[str, Any] = {}
-        scope["inkhorn.facts"] = facts
-        self._facts = facts
+        self._start, self._status = time.perf_counter(), CLIENT_CLOSED_REQUEST  # until a response starts
+        self._log_fields: dict[str, Any] = {}
+        scope.setdefault("state", {})["log_fields"] = self._log_fields  # routes add to request.state.log_fields
 
     async def send(self, message: Message) -> None:
-        """Send on; the headers get ours."""
+        """Send a message; the response's start gets the request id and the security headers."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self._id
-            for name, value in HEADERS.items():
+            for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
         await self._send(message)
 
     def close(self) -> None:
-        """Count and log it."""
+        """Count and log the request."""
         seconds = time.perf_counter() - self._start
-        route = self._scope.get("route")
-        handler = getattr(route, "path", None) or "other"
-        method = self._scope["method"] if self._scope["method"] in ("GET", "POST", "HEAD", "OPTIONS") else "other"
-        self._metrics.http.labels(handler, method, str(self._status)).inc()
-        self._metrics.http_seconds.labels(handler).observe(seconds)
-        facts = {
+        method, path = self._scope["method"], self._scope["path"]
+        handler = getattr(self._scope.get("route"), "path", None) or "other"
+        self._metrics.observe_http(handler, method, self._status, seconds)
+        line = {
             "time": round(time.time(), 3),
             "id": self._id,
-            "method": self._scope["method"],
-            "path": self._scope["path"],
+            "method": method,
+            "path": path,
             "status": self._status,
             "seconds": round(seconds, 4),
         }
-        quiet = self._status < 400 and self._scope["path"] in ("/health", "/health/ready", "/metrics")
-        log.log(logging.DEBUG if quiet else logging.INFO, json.dumps(facts | dict(self._facts), ensure_ascii=False))
+        level = logging.DEBUG if self._status < 400 and path in PROBES else logging.INFO
+        log.log(level, json.dumps(line | self._log_fields, ensure_ascii=False))

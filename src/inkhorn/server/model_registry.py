@@ -1,4 +1,4 @@
-"""The models that are served."""
+"""The served models by name."""
 
 import hashlib
 import time
@@ -13,6 +13,7 @@ from inkhorn.errors import UsageError, nearest
 from inkhorn.inference.backends.select import load_backend
 from inkhorn.inference.engine import Engine
 from inkhorn.inference.numpy_model import ReferenceModel
+from inkhorn.server.errors import ApiError
 from inkhorn.tokenizer.load import load_tokenizer
 
 _WEIGHTS = ("model.safetensors", "packed.safetensors")
@@ -20,16 +21,15 @@ _WEIGHTS = ("model.safetensors", "packed.safetensors")
 
 @dataclass
 class ServedModel:
-    """A model under its name.
+    """A model with its engine.
 
     Attributes:
-        id: its name for clients.
-        folder: its checkpoint.
-        engine: writes.
-        created: when it was loaded, in seconds since 1970.
-        fingerprint: changes with the weights, the precision they are kept in, and the instructions in use: where it is
-            the same, so is the text of a seed.
-
+        id: its name in the API.
+        folder: its checkpoint folder.
+        engine: the engine that generates text.
+        created: Unix time at which it was loaded.
+        fingerprint: identifies weights, precision and instruction set: with the same fingerprint, a seed gives the
+            same text.
     """
 
     id: str
@@ -48,52 +48,51 @@ class ServedModel:
 
     @property
     def config(self) -> ModelConfig:
-        """Its shape."""
+        """The model's configuration."""
         return self.engine.config
 
     @cached_property
     def reference(self) -> ReferenceModel:
-        """Its forward pass with everything named, loaded when somebody first looks inside."""
+        """The NumPy model, whose intermediate values `explain` reads; loaded on first use."""
         return ReferenceModel.from_pretrained(self.folder)
 
     @cached_property
     def token_texts(self) -> list[str]:
-        """Each token as text; one that is part of a character is written as OpenAI does, bytes:\\xe2."""
-        return [_text_of(token) for token in self.engine.tokenizer.token_bytes]
+        """The text of each token; a partial UTF-8 sequence is written as OpenAI does, bytes:\\xe2."""
+        return [_token_text(token) for token in self.engine.tokenizer.token_bytes]
 
 
-def _text_of(token: bytes) -> str:
+def _token_text(token: bytes) -> str:
     try:
         return token.decode("utf-8")
     except UnicodeDecodeError:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token)
 
 
-class Models(Mapping[str, ServedModel]):
-    """The models by their names; the first is meant where a request names none.
+class ModelRegistry(Mapping[str, ServedModel]):
+    """The served models by name. The first is the default.
 
     Args:
-        served: at least one.
-
+        models: at least one.
     """
 
-    def __init__(self, *served: ServedModel) -> None:
-        self._models = {model.id: model for model in served}
-        if len(self._models) < len(served):
+    def __init__(self, *models: ServedModel) -> None:
+        self._models = {model.id: model for model in models}
+        if len(self._models) < len(models):
             raise UsageError("two models have the same name: rename a folder, or serve one of them")
 
     @classmethod
     def load(
-        cls, names: list[str], *, quantize: str | None, threads: int | None, slots: int, max_queue: int
-    ) -> "Models":
-        """Load shipped models by name and checkpoints by folder, each under the last part of its path."""
-        served = []
+        cls, names: list[str], *, quantize: str | None, threads: int | None, max_num_seqs: int, max_queued: int
+    ) -> "ModelRegistry":
+        """Load shipped models by name and checkpoints by folder, each named after the last part of its path."""
+        models = []
         for name in names:
             folder = resolve_checkpoint(name)
-            backend = load_backend(folder, quantize=quantize, threads=threads, slots=slots)
-            engine = Engine(backend, load_tokenizer(folder), max_queue=max_queue)
-            served.append(ServedModel(Path(name).name or folder.name, folder, engine))
-        return cls(*served)
+            backend = load_backend(folder, quantize=quantize, threads=threads, slots=max_num_seqs)
+            engine = Engine(backend, load_tokenizer(folder), max_queue=max_queued)
+            models.append(ServedModel(Path(name).name or folder.name, folder, engine))
+        return cls(*models)
 
     def __getitem__(self, name: str) -> ServedModel:
         return self._models[name]
@@ -104,15 +103,16 @@ class Models(Mapping[str, ServedModel]):
     def __len__(self) -> int:
         return len(self._models)
 
-    def find(self, name: str | None) -> ServedModel | None:
-        """A model by name, the first for None, or None if there is no such model."""
-        return next(iter(self.values())) if name is None else self.get(name)
-
-    def suggest(self, name: str) -> str:
-        """What to say about a name that is not there."""
-        return nearest(name, list(self))
+    def lookup(self, name: str | None) -> ServedModel:
+        """The model that a request names, the first if it names none; ApiError 404 if it does not exist."""
+        if name is None:
+            return next(iter(self.values()))
+        if name not in self:
+            message = f"the model {name!r} does not exist: {nearest(name, list(self))}"
+            raise ApiError(404, message, param="model", code="model_not_found")
+        return self[name]
 
     def close(self) -> None:
-        """Stop the engines; what they write gets an error."""
+        """Stop the engines; running requests fail."""
         for model in self.values():
             model.engine.close()

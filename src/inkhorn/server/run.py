@@ -1,4 +1,4 @@
-"""From a command line to a server that listens, and to its quiet end."""
+"""Running the server process: load the models, listen, shut down gracefully."""
 
 import logging
 import signal
@@ -9,12 +9,12 @@ import uvicorn
 
 from inkhorn.errors import InkhornError
 from inkhorn.server.app import create_app
-from inkhorn.server.model_registry import Models
+from inkhorn.server.model_registry import ModelRegistry
 from inkhorn.server.settings import ServerConfig
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens once it does, and that it is not ready once it is told to stop."""
+    """Prints the address once the server listens, and turns readiness off when shutdown begins."""
 
     def __init__(self, config: uvicorn.Config, address: str) -> None:
         super().__init__(config)
@@ -23,7 +23,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.should_exit:
-            print(f"Inkhorn writes at {self._address}", flush=True)  # noqa: T201
+            print(f"Inkhorn is listening on {self._address}", flush=True)  # noqa: T201
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.config.app.state.ready = False  # type: ignore[union-attr]
@@ -31,15 +31,15 @@ class _Server(uvicorn.Server):
 
 
 def serve(config: ServerConfig) -> int:
-    """Serve until told to stop; returns the exit code."""
-    listening = _listen(config.host, config.port)
-    host, port = listening.getsockname()[:2]
-    models = Models.load(
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    listener = _listen(config.host, config.port)
+    host, port = listener.getsockname()[:2]
+    models = ModelRegistry.load(
         list(config.models),
         quantize=config.quantize,
         threads=config.threads,
-        slots=config.slots,
-        max_queue=config.settings.limits.max_queue,
+        max_num_seqs=config.max_num_seqs,
+        max_queued=config.settings.limits.max_queued,
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -51,27 +51,25 @@ def serve(config: ServerConfig) -> int:
         timeout_graceful_shutdown=config.shutdown_timeout,
         timeout_keep_alive=30,
     )
-    for number in (
-        signal.SIGTERM,
-        signal.SIGINT,
-    ):  # uvicorn raises them again in the end: being told to stop is no failure
-        signal.signal(number, lambda *_: None)
-    named = f"[{host}]" if ":" in host else host
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn raises them again after shutdown; the exit code stays 0
+    url_host = f"[{host}]" if ":" in host else host
     try:
-        _Server(uvicorn_config, f"http://{named}:{port}").run([listening])
+        _Server(uvicorn_config, f"http://{url_host}:{port}").run([listener])
     finally:
         models.close()
     return 0
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket: taken before the models are loaded, so that a port in use is told at once."""
+    """A listening socket, opened before the models are loaded so that a port in use is reported at once."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(found[0], found[1])
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(found[4])
-        listening.listen(2048)
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
     except OSError as error:
-        raise InkhornError(f"cannot listen at {host}:{port}: {error.strerror or error}; --port takes another") from None
-    return listening
+        reason = error.strerror or error
+        raise InkhornError(f"cannot listen on {host}:{port}: {reason}; choose another port with --port") from None
+    return listener

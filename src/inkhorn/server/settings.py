@@ -1,4 +1,4 @@
-"""What the server may be told, and the limits that it keeps."""
+"""Configuration of the server and the limits it enforces."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -22,8 +22,8 @@ class Limits:
     """maximum size of a request body"""
     max_seconds: Annotated[float, Range(gt=0)] = 600.0
     """timeout of a request"""
-    max_queue: Annotated[int, Range(ge=1)] = 256
-    """maximum number of queued sequences; further requests get status 429"""
+    max_queued: Annotated[int, Range(ge=1)] = 256
+    """maximum number of waiting sequences per model; further requests get status 429"""
     rate_limit: Annotated[int | None, Range(ge=1)] = None
     """maximum requests per minute for each API key, or for each address without keys"""
 
@@ -33,18 +33,17 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All that an app is made with, beside its models.
+    """Settings of the application.
 
     Attributes:
-        limits: what a request may ask for.
-        api_keys: who may ask; empty: everybody.
-        cors_origins: pages of other origins that may ask, from a browser.
+        limits: limits of requests and of the queue.
+        api_keys: accepted API keys; empty: no key is required.
+        cors_origins: origins whose pages may call the API from a browser.
         on_unknown: what happens to characters outside the vocabulary.
-        log_prompts: write prompts and texts into the log too.
-        gather_seconds: what is written within so long goes out as one event.
-        ping_seconds: a stream on which nothing came for so long gets a comment, so that nobody takes it for dead.
-        page: serve the page too.
-
+        log_prompts: include prompts in the access log.
+        chunk_interval: a stream sends the text of this many seconds as one event.
+        keepalive_interval: a stream sends a comment after this many seconds without text.
+        web_ui: serve the web UI too.
     """
 
     limits: Limits = Limits()
@@ -52,39 +51,38 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     on_unknown: UnknownPolicy = "replace"
     log_prompts: bool = False
-    gather_seconds: float = 0.015
-    ping_seconds: float = 15.0
-    page: bool = True
+    chunk_interval: Annotated[float, Range(ge=0)] = 0.015
+    keepalive_interval: Annotated[float, Range(gt=0)] = 15.0
+    web_ui: bool = True
 
     def __post_init__(self) -> None:
+        validate(self)
         require(all(key.strip() for key in self.api_keys), "an API key must not be empty")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """How a server process runs.
+    """Configuration of a server process.
 
     Attributes:
         models: names of shipped models, checkpoint folders or run folders.
         host: address to listen on.
         port: port to listen on; 0 picks a free one.
-        quantize: how the weights are stored; None picks the default.
-        threads: most threads for each model; None picks them.
-        slots: sequences that each model generates at once.
+        quantize: precision of the weights; None picks the default.
+        threads: maximum number of threads per model; None picks it.
+        max_num_seqs: maximum number of sequences that each model generates at once.
         shutdown_timeout: seconds to finish running requests after SIGTERM.
-        settings: of the app.
-
+        settings: settings of the application.
     """
 
     models: tuple[str, ...] = ("shakespeare",)
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: Annotated[int, Range(ge=0, le=65_535)] = 8000
     quantize: str | None = None
-    threads: int | None = None
-    slots: int = 64
-    shutdown_timeout: int = 30
+    threads: Annotated[int | None, Range(ge=1)] = None
+    max_num_seqs: Annotated[int, Range(ge=1)] = 64
+    shutdown_timeout: Annotated[int, Range(ge=0)] = 30
     settings: Settings = Settings()
 
     def __post_init__(self) -> None:
-        require(0 <= self.port < 65_536, f"--port must be from 0 to 65535, not {self.port}")
-        require(self.shutdown_timeout >= 0, f"--drain-seconds must be 0 or more, not {self.shutdown_timeout}")
+        validate(self)

@@ -1,83 +1,138 @@
-"""Reading texts while they are written: gathered, within a time limit, and given up when the reader is gone."""
+"""Reading the engine's output: to its end, or as server-sent events while it is generated."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
-from contextlib import suppress
-from typing import TypeVar
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from typing import Any, TypeVar
 
 from fastapi import Request
 
 from inkhorn.inference.outputs import Completion, Piece
 from inkhorn.inference.stream import Handle
-from inkhorn.server.errors import ApiError
-from inkhorn.server.metrics import TextMeter
+from inkhorn.server.errors import ApiError, to_api_error
+from inkhorn.server.metrics import SequenceMeter
+from inkhorn.server.settings import Settings
 
 T = TypeVar("T")
-Batch = tuple[int, list[Piece]]
+IndexedChunk = tuple[int, list[Piece]]
+"""index of a sequence, and the tokens that it generated"""
+
+DONE = b"data: [DONE]\n\n"
+KEEPALIVE = b": ping\n\n"
 
 
-async def read(handle: Handle, seconds: float, meter: TextMeter) -> AsyncIterator[list[Piece]]:
-    """The pieces of a text: the first at once, then those of so many seconds together. However reading ends, the text
-    is given up."""
+def sse_event(data: dict[str, Any]) -> bytes:
+    """A server-sent event with a JSON object."""
+    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"
+
+
+async def event_stream(
+    handles: Sequence[Handle],
+    meters: Sequence[SequenceMeter],
+    settings: Settings,
+    format_chunk: Callable[[int, list[Piece]], dict[str, Any]],
+    format_usage: Callable[[], dict[str, Any]] | None,
+) -> AsyncGenerator[bytes, None]:
+    """The events of a streamed response: chunks, the usage, and [DONE]. A failure is sent as an event with `error`.
+
+    Closing the generator aborts the sequences that are not finished.
+
+    Args:
+        handles: the sequences.
+        meters: one for each sequence.
+        settings: chunk and keepalive intervals and the timeout.
+        format_chunk: makes the object of an event from the index of a sequence and its new tokens.
+        format_usage: makes the object of the usage event; None sends none.
+    """
+    timeout = settings.limits.max_seconds
+    deadline = asyncio.get_running_loop().time() + timeout
+    merged = merge_streams(handles, meters, settings.chunk_interval, settings.keepalive_interval)
     try:
-        wait = 0.0
-        while pieces := await handle.gather(wait):
-            wait = seconds
-            meter.came(handle, pieces)
-            yield pieces
-    finally:
-        handle.abort()
-        meter.ended(handle)
+        async with aclosing(merged) as chunks:
+            async for chunk in chunks:
+                yield KEEPALIVE if chunk is None else sse_event(format_chunk(*chunk))
+                if asyncio.get_running_loop().time() > deadline:
+                    raise timeout_error(timeout)
+    except Exception as error:
+        yield sse_event(to_api_error(error).body())
+    else:
+        if format_usage is not None:
+            yield sse_event(format_usage())
+    yield DONE
 
 
-async def read_whole(handles: Sequence[Handle], seconds: float, meters: Sequence[TextMeter]) -> list[Completion]:
-    """All texts, once all are finished."""
+async def collect(handles: Sequence[Handle], meters: Sequence[SequenceMeter], settings: Settings) -> list[Completion]:
+    """The completed sequences; ApiError 408 if they take too long. A failure or cancellation aborts them all."""
 
-    async def one(handle: Handle, meter: TextMeter) -> Completion:
-        pieces = [piece async for batch in read(handle, seconds, meter) for piece in batch]
+    async def collect_one(handle: Handle, meter: SequenceMeter) -> Completion:
+        pieces = [piece async for chunk in read_chunks(handle, meter, settings.chunk_interval) for piece in chunk]
         reason = pieces[-1].finish_reason
         assert reason is not None
         return Completion.of(pieces, reason, handle.prompt_logprobs)
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(*pair)) for pair in zip(handles, meters, strict=True)]
-    return [task.result() for task in tasks]
+    async def collect_all() -> list[Completion]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(collect_one(*pair)) for pair in zip(handles, meters, strict=True)]
+        return [task.result() for task in tasks]
+
+    try:
+        return await with_timeout(settings.limits.max_seconds, collect_all())
+    except* Exception as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        for handle in handles:
+            handle.abort()
 
 
-async def read_together(
-    handles: Sequence[Handle], seconds: float, meters: Sequence[TextMeter], patience: float
-) -> AsyncGenerator[Batch | None, None]:
-    """The pieces of several texts as they come, each batch with its text's number; None where nothing came for so long.
+async def read_chunks(handle: Handle, meter: SequenceMeter, interval: float) -> AsyncIterator[list[Piece]]:
+    """The tokens of a sequence: the first at once, then those of each interval together. The end aborts the sequence
+    if it is not finished."""
+    try:
+        wait = 0.0
+        while pieces := await handle.gather(wait):
+            wait = interval
+            meter.on_chunk(handle, pieces)
+            yield pieces
+    finally:
+        handle.abort()
+        meter.on_finish(handle)
 
-    The first failure ends them all. Closing the iterator gives up what is not finished.
+
+async def merge_streams(
+    handles: Sequence[Handle], meters: Sequence[SequenceMeter], interval: float, keepalive: float
+) -> AsyncGenerator[IndexedChunk | None, None]:
+    """The chunks of several sequences in order of arrival; None after `keepalive` seconds without one.
+
+    The first failure ends the stream. Closing the generator aborts the sequences that are not finished.
     """
-    arrived: asyncio.Queue[Batch | BaseException | None] = asyncio.Queue()
+    queue: asyncio.Queue[IndexedChunk | BaseException | None] = asyncio.Queue()
 
-    async def follow(number: int, handle: Handle, meter: TextMeter) -> None:
+    async def forward(index: int, handle: Handle, meter: SequenceMeter) -> None:
         try:
-            async for pieces in read(handle, seconds, meter):
-                await arrived.put((number, pieces))
+            async for pieces in read_chunks(handle, meter, interval):
+                await queue.put((index, pieces))
         except Exception as error:
-            await arrived.put(error)
+            await queue.put(error)
         else:
-            await arrived.put(None)
+            await queue.put(None)
 
     pairs = zip(handles, meters, strict=True)
-    tasks = [asyncio.create_task(follow(i, *pair)) for i, pair in enumerate(pairs)]
-    left = len(tasks)
+    tasks = [asyncio.create_task(forward(index, *pair)) for index, pair in enumerate(pairs)]
+    remaining = len(tasks)
     try:
-        while left:
+        while remaining:
             try:
-                found = await asyncio.wait_for(arrived.get(), patience)
+                item = await asyncio.wait_for(queue.get(), keepalive)
             except TimeoutError:
                 yield None
                 continue
-            if isinstance(found, BaseException):
-                raise found
-            if found is None:
-                left -= 1
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                remaining -= 1
             else:
-                yield found
+                yield item
     finally:
         for task in tasks:
             task.cancel()
@@ -85,33 +140,34 @@ async def read_together(
             handle.abort()
 
 
-async def within(seconds: float, awaited: Awaitable[T]) -> T:
-    """What is awaited, or ApiError 408 when it takes too long."""
+async def with_timeout(seconds: float, awaitable: Awaitable[T]) -> T:
+    """The result of an awaitable; ApiError 408 if it takes longer."""
     try:
         async with asyncio.timeout(seconds):
-            return await awaited
+            return await awaitable
     except TimeoutError:
-        raise too_long(seconds) from None
+        raise timeout_error(seconds) from None
 
 
-def too_long(seconds: float) -> ApiError:
-    """The error of a request that ran out of time."""
-    return ApiError(408, f"the request took longer than {seconds:g} seconds, this server's limit: ask for less text")
+def timeout_error(seconds: float) -> ApiError:
+    """The error of a request that timed out."""
+    message = f"the request exceeded the server's timeout of {seconds:g} seconds: request fewer tokens"
+    return ApiError(408, message)
 
 
-async def unless_gone(request: Request, awaited: Awaitable[T]) -> T | None:
-    """What is awaited, or None as soon as the client has gone away: then it is cancelled."""
+async def cancel_on_disconnect(request: Request, awaitable: Awaitable[T]) -> T | None:
+    """The result of an awaitable, or None if the client disconnects first: then the awaitable is cancelled."""
 
-    async def gone() -> None:
+    async def disconnected() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    work, leaving = asyncio.ensure_future(awaited), asyncio.create_task(gone())
+    work, disconnect = asyncio.ensure_future(awaitable), asyncio.create_task(disconnected())
     try:
-        await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         return work.result() if work.done() else None
     finally:
-        for task in (work, leaving):
+        for task in (work, disconnect):
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await task

@@ -1,4 +1,4 @@
-"""What clients get back: OpenAI's objects to the field."""
+"""Response bodies, with OpenAI's fields."""
 
 from typing import Any, Literal
 
@@ -6,9 +6,29 @@ from pydantic import BaseModel
 
 FinishReason = Literal["stop", "length"]
 
+EVENT_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+"""The `responses` entry of a route that can stream."""
+
+
+class ErrorDetail(BaseModel):
+    """An error: its message, kind, the invalid field, and a machine-readable code."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(BaseModel):
+    """The body of every error response."""
+
+    error: ErrorDetail
+
 
 class Usage(BaseModel):
-    """Tokens that were read and written."""
+    """Token counts of a request."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -16,7 +36,7 @@ class Usage(BaseModel):
 
 
 class Logprobs(BaseModel):
-    """The odds of each token, as natural logarithms of the model's own: before temperature and penalties."""
+    """Natural log probabilities of the model for each token, before temperature and penalties."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -25,7 +45,7 @@ class Logprobs(BaseModel):
 
 
 class Choice(BaseModel):
-    """One text."""
+    """One generated text."""
 
     index: int
     text: str
@@ -34,7 +54,7 @@ class Choice(BaseModel):
 
 
 class Completion(BaseModel):
-    """The answer to a completion request; in a stream, a piece of it."""
+    """The response to a completion request, or one chunk of it in a stream."""
 
     id: str
     object: Literal["text_completion"]
@@ -47,7 +67,7 @@ class Completion(BaseModel):
 
 
 class TokenLogprob(BaseModel):
-    """How likely a token was."""
+    """The log probability of a token."""
 
     token: str
     logprob: float
@@ -55,20 +75,20 @@ class TokenLogprob(BaseModel):
 
 
 class ChatTokenLogprob(TokenLogprob):
-    """How likely a token was, and what else might have stood there."""
+    """The log probability of a token and of the most likely tokens at its position."""
 
     top_logprobs: list[TokenLogprob]
 
 
 class ChatLogprobs(BaseModel):
-    """The odds of each token of a message."""
+    """The log probabilities of a message's tokens."""
 
     content: list[ChatTokenLogprob]
     refusal: None = None
 
 
 class Message(BaseModel):
-    """What the model wrote."""
+    """A generated message."""
 
     role: Literal["assistant"]
     content: str
@@ -76,7 +96,7 @@ class Message(BaseModel):
 
 
 class ChatChoice(BaseModel):
-    """One message."""
+    """One generated message with its metadata."""
 
     index: int
     message: Message
@@ -85,7 +105,7 @@ class ChatChoice(BaseModel):
 
 
 class ChatCompletion(BaseModel):
-    """The answer to a chat request."""
+    """The response to a chat completion request."""
 
     id: str
     object: Literal["chat.completion"]
@@ -98,7 +118,7 @@ class ChatCompletion(BaseModel):
 
 
 class ModelMeta(BaseModel):
-    """A model's shape, and what computes it."""
+    """A model's architecture and backend."""
 
     n_layer: int
     n_head: int
@@ -110,7 +130,7 @@ class ModelMeta(BaseModel):
 
 
 class Model(BaseModel):
-    """A model that is served."""
+    """A served model."""
 
     id: str
     object: Literal["model"]
@@ -122,20 +142,20 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """All that are served; the first is meant where a request names none."""
+    """The served models. The first is the default."""
 
     object: Literal["list"]
     data: list[Model]
 
 
 class PageSettings(BaseModel):
-    """Settings of the web page."""
+    """Settings of the web UI: a JSON Schema for each sampling parameter."""
 
     sampling: dict[str, dict[str, Any]]
 
 
 class Tokens(BaseModel):
-    """A text, taken apart."""
+    """A tokenized text."""
 
     count: int
     max_model_len: int
@@ -144,13 +164,13 @@ class Tokens(BaseModel):
 
 
 class Text(BaseModel):
-    """Tokens, put together."""
+    """A decoded text."""
 
     prompt: str
 
 
 class TokenizerInfo(BaseModel):
-    """What a client must know of a tokenizer to prepare token ids itself."""
+    """A description of a tokenizer."""
 
     tokenizer_class: str
     vocab_size: int
@@ -162,12 +182,12 @@ class TokenizerInfo(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether all is well."""
+    """The state of the server."""
 
     status: Literal["ok"]
 
 
 class Version(BaseModel):
-    """Which Inkhorn this is."""
+    """The version of Inkhorn."""
 
     version: str

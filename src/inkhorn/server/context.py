@@ -1,0 +1,33 @@
+"""What the routes share: the models, the settings, and the services of one application."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from inkhorn.server.explain_worker import ExplainWorker
+from inkhorn.server.metrics import Metrics
+from inkhorn.server.model_registry import ModelRegistry
+from inkhorn.server.rate_limit import RateLimiter
+from inkhorn.server.settings import Settings
+
+
+@dataclass(frozen=True)
+class AppContext:
+    """The shared objects of one application, stored in `app.state.context`."""
+
+    models: ModelRegistry
+    settings: Settings
+    metrics: Metrics
+    rate_limiter: RateLimiter
+    explain_worker: ExplainWorker
+
+
+async def get_context(request: Request) -> AppContext:
+    """The context of the application that handles a request."""
+    context: AppContext = request.app.state.context
+    return context
+
+
+Context = Annotated[AppContext, Depends(get_context)]
+"""Parameter of a route or dependency that takes the application's context."""

@@ -1,0 +1,70 @@
+"""Models, tokenizers, inspection, health, and the web UI."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from helpers.server import app_client, bad_request, complete, load_served, save_tiny
+
+from inkhorn.errors import UsageError
+from inkhorn.inference.explain import explain
+from inkhorn.server.model_registry import ModelRegistry, ServedModel
+from inkhorn.web.settings import page_settings
+
+
+def test_models(client: TestClient, model: ServedModel) -> None:
+    [listed] = client.get("/v1/models").json()["data"]
+    assert client.get("/v1/models/tiny").json() == listed
+    assert listed["meta"]["n_params"] == model.config.num_parameters
+
+
+def test_tokenize_and_detokenize(client: TestClient) -> None:
+    tokens = client.post("/tokenize", json={"prompt": "ab:é", "return_token_strs": True}).json()
+    assert tokens["token_strs"] == list("ab:é")
+    assert "token_strs" not in client.post("/tokenize", json={"prompt": "ab"}).json()
+    assert client.post("/detokenize", json={"tokens": tokens["tokens"]}).json() == {"prompt": "ab:é"}
+    assert "invalid token id 10000" in bad_request(client, "/detokenize", tokens=[10_000])["message"]
+    assert client.get("/tokenizer_info").json()["eos_token"] == "<|endoftext|>"
+
+
+def test_several_models(folder: Path, tmp_path: Path) -> None:
+    first, second = load_served(folder), load_served(save_tiny(tmp_path / "other", seed=1), name="other")
+    with app_client(first, second) as client:
+        assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["tiny", "other"]
+        assert first.fingerprint != second.fingerprint
+        bodies: list[dict[str, str]] = [{}, {"model": "tiny"}, {"model": "other"}]
+        responses = [complete(client, prompt="ab", seed=1, **body) for body in bodies]
+        assert responses[0]["choices"] == responses[1]["choices"] != responses[2]["choices"]
+        assert responses[2]["system_fingerprint"] == second.fingerprint
+    with pytest.raises(UsageError, match="same name"):
+        ModelRegistry(first, load_served(folder))
+
+
+def test_explain_equals_inference_explain(client: TestClient, model: ServedModel) -> None:
+    response = client.post("/api/explain", json={"text": "ab A:", "layer": 1}).json()
+    expected = explain(model.reference, model.engine.tokenizer, model.engine.prompt("ab A:").ids, 1).to_json()
+    assert response == {"model": "tiny"} | json.loads(json.dumps(expected))
+    assert "layer" in bad_request(client, "/api/explain", text="ab", layer=2)["message"]
+
+
+def test_health_and_version(client: TestClient) -> None:
+    assert client.get("/health").json() == client.get("/health/ready").json() == {"status": "ok"}
+    assert client.get("/version").json()["version"]
+
+
+def test_settings_equal_the_web_ui_s(client: TestClient) -> None:
+    sampling = client.get("/api/settings").json()["sampling"]
+    assert sampling == page_settings()["sampling"]
+    assert {"type": "number", "minimum": 0, "maximum": 2, "default": 0.8}.items() <= sampling["temperature"].items()
+
+
+def test_web_ui_and_security_headers(client: TestClient, model: ServedModel) -> None:
+    for path in ("/", "/docs", "/docs.js", "/style.css"):
+        response = client.get(path)
+        assert response.status_code == 200, path
+        assert "default-src 'none'" in response.headers["content-security-policy"]
+        assert response.headers["x-content-type-options"] == "nosniff"
+    assert client.get("/../settings.py").status_code == 404
+    with app_client(model, web_ui=False) as without:
+        assert without.get("/").status_code == without.get("/docs").status_code == 404
