@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The classic door to the server: `python3 server.py` serves the shipped model and the page at http://127.0.0.1:8000.
+"""Start the server: `python3 server.py` is the same as `inkhorn serve`, with the same flags.
 
-The same as `inkhorn serve`, flags and all.
+It serves the shipped model, an OpenAI-compatible API and the web UI at http://127.0.0.1:8000.
 """
 
 import sys
@@ -13,6 +13,5 @@ if __name__ == "__main__":
     try:
         from inkhorn.cli.main import main
     except ModuleNotFoundError as error:
-        told = f"The set-up is missing ({error.name}). Please run `make demo` in {HERE} once, then try again."
-        sys.exit(told)
+        sys.exit(f"{error.name} is not installed. Run `make demo` in {HERE} once, then try again.")
     sys.exit(main(["serve", *sys.argv[1:]]))

@@ -87,7 +87,7 @@ def test_field_specs() -> None:
     assert (specs["limit"].type, specs["limit"].optional, specs["limit"].range) == (int, True, Range(ge=0, le=9))
     assert specs["ratio"].help == "a fraction, on two lines"
     assert specs["scale"].help == ""
-    assert specs["mode"].choices == ("fast", "exact")
+    assert specs["mode"].type == Literal["fast", "exact"]
     assert field_specs(Flags)["size"].range == Range(ge=1)
 
 

@@ -19,7 +19,7 @@ import dataclasses
 import inspect
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -76,11 +76,6 @@ class FieldSpec:
     default: Any
     help: str
 
-    @property
-    def choices(self) -> tuple[Any, ...]:
-        """The values of a Literal; empty for other types."""
-        return get_args(self.type) if get_origin(self.type) is Literal else ()
-
 
 def validate(instance: Any) -> None:
     """Check every field of a dataclass instance against its annotation.
@@ -88,8 +83,8 @@ def validate(instance: Any) -> None:
     Raises:
         UsageError: names the first field that is wrong, its value and the limits.
     """
-    for name, annotation in _split_annotations(instance.__class__).items():
-        _check(name, getattr(instance, name), *annotation)
+    for name, check in _checks(instance.__class__):
+        check(name, getattr(instance, name))
 
 
 @cache
@@ -130,37 +125,68 @@ _NOUNS = {int: "an integer", float: "a number", bool: "true or false", str: "a s
 _JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 
 
-def _check(name: str, value: Any, kind: Any, optional: bool, bounds: Range | None) -> None:
-    if value is None and optional:
-        return
-    if kind in _NOUNS:
-        _check_scalar(name, value, kind, bounds)
-        return
-    origin, args = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        require(value in args, f"{name} must be one of {', '.join(map(str, args))}, not {value!r}")
-    elif origin is tuple and args[-1] is ...:
-        require(isinstance(value, tuple | list), f"{name} must be a tuple, not {value!r}")
-        for index, item in enumerate(value):
-            _check(f"{name}[{index}]", item, *_split(args[0]))
-    elif origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        require(isinstance(value, Mapping), f"{name} must be a mapping, not {value!r}")
-        for key, item in value.items():
-            _check(f"{name} key", key, *_split(args[0]))
-            _check(f"{name}[{key!r}]", item, *_split(args[1]))
-
-
-def _check_scalar(name: str, value: Any, kind: type, bounds: Range | None) -> None:
-    accepted = (int, float) if kind is float else (kind,)
-    if type(value) not in accepted:
-        raise UsageError(f"{name} must be {_NOUNS[kind]}, not {value!r}")
-    if kind is float and not math.isfinite(value):
-        raise UsageError(f"{name} must be {bounds or 'finite'}, not {value}")
-    if bounds is not None and value not in bounds:
-        raise UsageError(f"{name} must be {bounds}, not {value}")
+Check = Callable[[str, Any], None]
+"""Raises UsageError for a value, whose name is given for the message, that is not allowed."""
 
 
 @cache
+def _checks(cls: type) -> tuple[tuple[str, Check], ...]:
+    """The fields of a dataclass with their checks, made once because requests are validated in the serving path."""
+    return tuple((name, _check_of(*annotation)) for name, annotation in _split_annotations(cls).items())
+
+
+def _check_of(kind: Any, optional: bool, bounds: Range | None) -> Check:
+    check = _check_of_type(kind, bounds)
+    return (lambda name, value: None if value is None else check(name, value)) if optional else check
+
+
+def _check_of_type(kind: Any, bounds: Range | None) -> Check:
+    origin, args = get_origin(kind), get_args(kind)
+    if kind in _NOUNS:
+        return _scalar_check(kind, bounds)
+    if origin is Literal:
+        choices = ", ".join(map(str, args))
+        return lambda name, value: require(value in args, f"{name} must be one of {choices}, not {value!r}")
+    if origin is tuple and args[-1] is ...:
+        return _tuple_check(_check_of(*_split(args[0])))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping_check(_check_of(*_split(args[0])), _check_of(*_split(args[1])))
+    return lambda _, __: None  # another type, such as a nested dataclass, which checks itself
+
+
+def _scalar_check(kind: type, bounds: Range | None) -> Check:
+    accepted = (int, float) if kind is float else (kind,)
+
+    def check(name: str, value: Any) -> None:
+        if type(value) not in accepted:
+            raise UsageError(f"{name} must be {_NOUNS[kind]}, not {value!r}")
+        if kind is float and not math.isfinite(value):
+            raise UsageError(f"{name} must be {bounds or 'finite'}, not {value}")
+        if bounds is not None and value not in bounds:
+            raise UsageError(f"{name} must be {bounds}, not {value}")
+
+    return check
+
+
+def _tuple_check(check_item: Check) -> Check:
+    def check(name: str, value: Any) -> None:
+        require(isinstance(value, tuple | list), f"{name} must be a tuple, not {value!r}")
+        for index, item in enumerate(value):
+            check_item(f"{name}[{index}]", item)
+
+    return check
+
+
+def _mapping_check(check_key: Check, check_value: Check) -> Check:
+    def check(name: str, value: Any) -> None:
+        require(isinstance(value, Mapping), f"{name} must be a mapping, not {value!r}")
+        for key, item in value.items():
+            check_key(f"{name} key", key)
+            check_value(f"{name}[{key!r}]", item)
+
+    return check
+
+
 def _split(annotation: Any) -> tuple[Any, bool, Range | None]:
     """An annotation as (type, whether None is allowed, bounds)."""
     bounds = None
