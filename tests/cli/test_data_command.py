@@ -58,7 +58,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_train_on_fineweb_edu(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = ["train", "test", "--out", str(repository / "run"), "--device", "cpu", "--sample-chars", "0"]
+    run = ["train", "test", "--out", str(repository / "run"), "--device", "cpu", "--sample-tokens", "0"]
     more = ["--corpus", "fineweb-edu-1m", "--tokenizer", str(repository), "--steps", "10", "--batch-size", "2"]
     assert main([*run, *more]) == 0
     assert json.loads((repository / "run" / "run.json").read_text())["corpus"] == "fineweb-edu-1m"

@@ -231,10 +231,10 @@ def test_configs_are_frozen_and_keyword_only(value: Any) -> None:
         *[({n: bad}, (n, str(bad))) for n in ("lr", "muon_lr") for bad in (0, -0.1, 10, math.nan)],
         *[({n: 1.0}, (n, "1.0")) for n in ("dropout", "attn_dropout", "beta1", "beta2", "momentum", "ema_decay")],
         *[({n: -0.5}, (n, "-0.5")) for n in ("dropout", "attn_dropout", "beta1", "beta2", "momentum", "ema_decay")],
-        *[({n: 1.5}, (n, "1.5")) for n in ("decay_fraction", "min_lr_ratio")],
+        *[({n: 1.5}, (n, "1.5")) for n in ("cooldown_frac", "final_lr_frac")],
         *[
             ({n: -1}, (n, "-1"))
-            for n in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_chars")
+            for n in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_tokens")
         ],
         ({"seed": -7}, ("seed", "-7")),
         ({"optimizer": "sgd"}, ("optimizer", "'sgd'", "muon, adamw")),

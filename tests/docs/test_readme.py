@@ -36,7 +36,7 @@ FAR = re.compile(r"models/|fineweb|import |serve")  # the web and the models tha
 INKHORN = [c for c in dict.fromkeys(FOUND) if not FAR.search(c)]
 
 # Real training takes hours and a corpus takes a network: the same commands on a short text, for one step.
-BRIEFLY = ["--text", "my.txt", "--steps", "1", "--batch-size", "1", "--sample-chars", "0"]
+BRIEFLY = ["--text", "my.txt", "--steps", "1", "--batch-size", "1", "--sample-tokens", "0"]
 
 
 @pytest.fixture(scope="module")

@@ -81,9 +81,9 @@ def run(argv: list[str]) -> int:
 
 def _session(args: EvalArgs) -> "Session":
     from inkhorn.evaluation.tasks.session import Session
-    from inkhorn.hardware.device import choose_hardware
+    from inkhorn.hardware.device import select_device
 
-    hardware = choose_hardware(TrainConfig(device=args.device, dtype=args.dtype))
+    hardware = select_device(TrainConfig(device=args.device, dtype=args.dtype))
     return Session(resolve_checkpoint(args.model), hardware, out=args.out, batch_size=args.batch_size)
 
 

@@ -192,7 +192,7 @@ def verdict(run: Run) -> str:
     gap = losses[last] - now
     lies = f"it lies {abs(gap):.3f} {'above' if gap >= 0 else 'below'} the training loss of {now:.3f}"
     train = run.part("train")
-    late = _number(train, "dropout_from") * _number(train, "steps")  # nan where it is not known
+    late = _number(train, "dropout_start") * _number(train, "steps")  # nan where it is not known
     if gap < 0 and _number(train, "dropout") > 0 and not steps[last] <= late:
         lies += ", which is measured with dropout on"
     lies = "the training loss was not recorded" if math.isnan(gap) else lies
@@ -271,7 +271,7 @@ def _compose(run: Run, chart: Chart, folder: str) -> str:
     same = paragraph("One prompt, an empty one, and one seed: nothing changes from text to text but the model.")
     sides = [side_chart(run, "train/lr", "Learning rate"), side_chart(run, "train/grad_norm", "Length of the gradient")]
     sizes = {key: said(_number(run.info, key), "{:,.0f}".format) for key in ("train_tokens", "val_tokens")}
-    model = str(run.info.get("begin_from") or "")
+    model = str(run.info.get("init_from") or "")
     begun = {"weights begun from": spoken_name(model)} if model else {}
     commands = [f'inkhorn generate --model {shlex.quote(folder)} "{"ROMEO:" if "shakespeare" in corpus else "The"}"']
     if _number(train, "steps") > run.last["step"]:
