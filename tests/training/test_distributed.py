@@ -212,7 +212,7 @@ def test_fsdp_is_for_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not chosen(whole / 9, replace(train, lora_rank=4))[0]
     assert chosen(1.0, hardware=ALONE_CPU) == (False, "")
     assert "there is one process" in chosen(1.0, replace(train, parallel="fsdp"), ALONE_CPU)[1]
-    with pytest.raises(UsageError, match="cannot share out equally"):
+    with pytest.raises(UsageError, match="cannot be split over 2 processes"):
         chosen(whole, TrainConfig(batch_size=3))
     with pytest.raises(UsageError, match="LoRA"):
         TrainConfig(lora_rank=4, parallel="fsdp")
