@@ -188,8 +188,8 @@ def test_the_kernel_takes_just_these_bytes(
     config = replace(config, n_inner=inner, model_type=kind)
     for quantize in PRECISIONS:
         as_it_is = shape_of(config, quantize, GROUPS.get(quantize, 0))
-        assert packed_bytes(config, quantize) == native_bindings.library().ink_packed_size(as_it_is)
-        assert slot_bytes(config, quantize) == native_bindings.library().ink_slot_bytes(as_it_is)
+        assert packed_bytes(config, quantize) == native_bindings.library().ink_model_packed_size(as_it_is)
+        assert slot_bytes(config, quantize) == native_bindings.library().ink_session_slot_size(as_it_is)
 
 
 @needs_kernel
