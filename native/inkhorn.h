@@ -85,7 +85,8 @@ INK_API int ink_isa_select(const char *name);
 
 /* Size of a packed model in bytes; 0 if the configuration is invalid. */
 INK_API size_t ink_model_packed_size(const ink_config *config);
-/* Pack float32 tensors, in the order of ModelConfig.tensor_specs, matrices as [in, out]. `packed` must be aligned to 64 bytes. */
+/* Pack float32 tensors, in the order of ModelConfig.tensor_specs, matrices as [in, out]. `packed` must be aligned to 64
+ * bytes. */
 INK_API int ink_model_pack(const ink_config *config, const float *const *tensors, int32_t n_tensors, void *packed);
 /* Open a packed model. `packed` must stay valid until the model is closed. */
 INK_API int ink_model_open(const ink_config *config, const void *packed, size_t bytes, ink_model **model);

@@ -170,7 +170,7 @@ int pack_model(const ink_config &c, const float *const *tensors, uint8_t *packed
   const auto finite = [](const float *tensor, size_t count, const char *name) {
     return all_finite(tensor, count) || (fail(INK_NOT_FINITE, "%s contains NaN or infinite values", name), false);
   };
-  const float *const *next = tensors;  // in checkpoint order
+  const float *const *next = tensors;  // in the order of ModelConfig.tensor_specs
   const float *wte = *next++, *wpe = *next++;
   if (!finite(wte, c.vocab_size * n_embd, "wte") || !finite(wpe, c.block_size * n_embd, "wpe")) return INK_NOT_FINITE;
   pack_embedding(c, m.wte, wte, c.vocab_size * n_embd);
