@@ -1,8 +1,8 @@
 """ctypes bindings for the kernel's C API, `native/inkhorn.h`.
 
 The library is built when the package is installed. If there was no compiler it is missing, `why_not` returns the
-reason, and the NumPy backend is used instead. INKHORN_ISA selects an instruction set (avx512, avx2, portable) other than
-the best.
+reason, and the NumPy backend is used instead. INKHORN_ISA selects an instruction set (avx512, avx2, portable) other
+than the best.
 """
 
 import ctypes
