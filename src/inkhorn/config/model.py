@@ -5,11 +5,11 @@ disk it is the `config.json` of Hugging Face transformers (`ModelConfig.from_hf`
 help texts of the command-line flags.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
+from inkhorn.config.bounds import Range, validate
 from inkhorn.config.tensors import TensorSpec, tensor_specs
 from inkhorn.errors import CheckpointError, UsageError, require
 
@@ -33,15 +33,15 @@ _HF_END_OF_TEXT = 50256
 class Architecture:
     """The architecture of a model; the size of its vocabulary comes from the tokenizer."""
 
-    n_layer: int = 8
+    n_layer: Annotated[int, Range(ge=1)] = 8
     """number of transformer blocks"""
-    n_head: int = 5
+    n_head: Annotated[int, Range(ge=1)] = 5
     """attention heads per block"""
-    n_embd: int = 320
+    n_embd: Annotated[int, Range(ge=1)] = 320
     """width of the residual stream"""
-    n_inner: int | None = None
+    n_inner: Annotated[int | None, Range(ge=1)] = None
     """width of the MLP's hidden layer; 4 * n_embd when absent"""
-    block_size: int = 256
+    block_size: Annotated[int, Range(ge=1)] = 256
     """context length in tokens"""
     model_type: ModelType = "gpt2"
     """gpt2: pre-norm and ln_f; openai-gpt (GPT-1): post-norm, no ln_f"""
@@ -49,25 +49,15 @@ class Architecture:
     """gelu_new: tanh approximation, as OpenAI's; gelu: exact, as nanoGPT's; relu"""
     tie_word_embeddings: bool = True
     """share wte's matrix with the output head"""
-    layer_norm_epsilon: float = 1e-5
+    layer_norm_epsilon: Annotated[float, Range(gt=0)] = 1e-5
     """added to the variance inside each LayerNorm"""
 
     def __post_init__(self) -> None:
-        for name in ("block_size", "n_layer", "n_head", "n_embd"):
-            _require_positive(name, getattr(self, name))
+        validate(self)
         require(
             self.n_embd % self.n_head == 0,
             f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head}): each head is n_embd / n_head wide",
         )
-        inner = self.n_inner
-        require(inner is None or (type(inner) is int and inner >= 1), f"n_inner must be at least 1, not {inner!r}")
-        for name, kind in (("model_type", ModelType), ("activation_function", Activation)):
-            value, valid = getattr(self, name), get_args(kind)
-            require(value in valid, f"{name} must be one of {', '.join(valid)}, not {value!r}")
-        epsilon = self.layer_norm_epsilon
-        require(0 < epsilon < math.inf, f"layer_norm_epsilon must be above 0 and finite, not {epsilon}")
-        tied = self.tie_word_embeddings
-        require(isinstance(tied, bool), f"tie_word_embeddings must be true or false, not {tied!r}")
 
     @classmethod
     def of(cls, config: "Architecture") -> "Architecture":
@@ -103,30 +93,25 @@ class ModelConfig(Architecture):
     before each sub-layer and one more at the end).
     """
 
-    vocab_size: int
+    vocab_size: Annotated[int, Range(ge=1)]
     """number of tokens"""
-    embd_pdrop: float = 0.0
+    embd_pdrop: Annotated[float, Range(ge=0, lt=1)] = 0.0
     """dropout on the embeddings"""
-    attn_pdrop: float = 0.0
+    attn_pdrop: Annotated[float, Range(ge=0, lt=1)] = 0.0
     """dropout on the attention weights"""
-    resid_pdrop: float = 0.0
+    resid_pdrop: Annotated[float, Range(ge=0, lt=1)] = 0.0
     """dropout on each sub-layer's output"""
-    bos_token_id: int | None = None
+    bos_token_id: Annotated[int | None, Range(ge=0)] = None
     """token that an empty prompt starts with"""
-    eos_token_id: int | None = None
+    eos_token_id: Annotated[int | None, Range(ge=0)] = None
     """token that ends a text"""
 
     def __post_init__(self) -> None:
-        _require_positive("vocab_size", self.vocab_size)
         super().__post_init__()
-        for name in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
-            require(0.0 <= getattr(self, name) < 1.0, f"{name} must be in [0, 1), not {getattr(self, name)}")
         for name in ("bos_token_id", "eos_token_id"):
-            value = getattr(self, name)
-            require(
-                value is None or (type(value) is int and 0 <= value < self.vocab_size),
-                f"{name} is {value!r}, outside the vocabulary of {self.vocab_size} tokens (0 to {self.vocab_size - 1})",
-            )
+            value, size = getattr(self, name), self.vocab_size
+            fits = value is None or value < size
+            require(fits, f"{name} is {value}, outside the vocabulary of {size} tokens (0 to {size - 1})")
 
     @property
     def head_dim(self) -> int:
@@ -226,7 +211,3 @@ class ModelConfig(Architecture):
                 f"activation_function is {self.activation_function!r}, the MLP width {self.inner}"
             )
         return config | {"afn": {"gelu_new": "gelu"}.get(self.activation_function, self.activation_function)}
-
-
-def _require_positive(name: str, value: object) -> None:
-    require(type(value) is int and value >= 1, f"{name} must be an integer of at least 1, not {value!r}")
