@@ -7,7 +7,7 @@ NOT_IN_TEST := slow or ray or notebook or fuzz or qemu
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lint format test test-all sanitize train clean
+.PHONY: help demo lint lint-js format test test-all sanitize train clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -37,6 +37,14 @@ lint: .venv/dev  ## check style, types and spelling
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 	$(BIN)/codespell
 
+node_modules/.installed: package.json package-lock.json
+	npm ci --silent --no-audit --no-fund
+	@touch $@
+
+lint-js: node_modules/.installed  ## check the web page's JavaScript: types and style; needs Node
+	node_modules/.bin/tsc --project jsconfig.json
+	node_modules/.bin/biome check --error-on-warnings
+
 format: .venv/dev  ## format the Python and C++ sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -54,7 +62,7 @@ sanitize: $(BIN)/python  ## run the kernel under the address, undefined-behaviou
 	@for kind in address,undefined thread; do \
 	  $(BIN)/cmake -S . -B build/sanitize-$$kind -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
 	    -DCMAKE_BUILD_TYPE=Debug -DINK_SANITIZE=$$kind > /dev/null && \
-	  $(BIN)/cmake --build build/sanitize-$$kind && build/sanitize-$$kind/fuzz 300 || exit 1; \
+	  $(BIN)/cmake --build build/sanitize-$$kind && build/sanitize-$$kind/driver 300 || exit 1; \
 	done
 
 train: .venv/dev  ## train a small model in half a minute

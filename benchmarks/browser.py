@@ -1,11 +1,11 @@
-"""The page without a server, in headless Chromium: characters a second, as a reader's browser writes them.
+"""Throughput of the static page in headless Chromium, in characters per second.
 
     python benchmarks/browser.py [--characters 2000] [--rounds 5] [--chromium /usr/bin/chromium]
 
-The page is written into a temporary folder, served on loopback and opened through Playwright (pip install playwright).
-A rate is the characters of a text over the time from asking for it to its end, seen by the page: messages between the
-page and its worker, sampling and log-probabilities are in it. A text of 250 characters fits the shipped model's block;
-beyond it half a window is encoded again every 128 characters. `plain` runs without kernels_wasm.js and must agree.
+The page is exported to a temporary folder, served on loopback and opened with Playwright (pip install playwright). The
+time runs from the page's request to the end of the text; it includes sampling, log-probabilities and the messages
+between page and worker. 250 characters fit the shipped model's context; in a longer text half a context is encoded
+again every 128 characters. `scalar` runs without engine/kernels_wasm.js and must generate the same text.
 """
 
 import functools
@@ -41,7 +41,7 @@ WRITE = """async ({ characters, seed }) => {
     const ask = (max_tokens) => {
         let text = "";
         const request = { model: model.id, prompt: "ROMEO:", max_tokens, temperature: 0.8, seed, logprobs: 5 };
-        return client.complete(request, { onPiece: (piece) => (text += piece.text) }).then(() => text);
+        return client.complete(request, { onChunk: (chunk) => (text += chunk.text) }).then(() => text);
     };
     await ask(40);
     const begun = performance.now();
@@ -52,7 +52,7 @@ LOAD = """async () => {
     const begun = performance.now();
     const client = (await import("./api/worker_client.js")).makeClient();
     const [model] = await client.models();
-    await client.complete({ model: model.id, prompt: "ROMEO:", max_tokens: 1, temperature: 0 }, { onPiece() {} });
+    await client.complete({ model: model.id, prompt: "ROMEO:", max_tokens: 1, temperature: 0 }, { onChunk() {} });
     return performance.now() - begun;
 }"""
 
@@ -70,15 +70,15 @@ class Args:
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a word."""
+    """Serves files without logging."""
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The folder on loopback; gives its address."""
+    """Serve the folder on loopback; gives its URL."""
     handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -87,11 +87,11 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def write_pages(model: str, folder: Path) -> int:
-    """The page, and one without kernels_wasm.js; returns the first one's size."""
+    """Export the page, and a copy without SIMD kernels; return the size of the former."""
     size = write_site(resolve_checkpoint(model), model, folder / "page")
-    shutil.copytree(folder / "page", folder / "plain")
-    simd = folder / "plain" / "engine" / "kernels_wasm.js"
-    simd.write_text('export function simd() { throw new Error("not here"); }\n', encoding="utf-8")
+    shutil.copytree(folder / "page", folder / "scalar")
+    kernels = folder / "scalar" / "engine" / "kernels_wasm.js"
+    kernels.write_text('export function wasmKernels() { throw new Error("left out"); }\n', encoding="utf-8")
     return size
 
 
@@ -130,20 +130,20 @@ def main() -> None:
                 page.close()
                 return milliseconds
 
-            page, plain = opened("page"), opened("plain")
+            page, scalar = opened("page"), opened("scalar")
             series = interleave(
                 args.rounds,
                 {
-                    "within the block (250 characters)": rate(page, 250),
+                    "250 characters (one context)": rate(page, 250),
                     f"{args.characters:,} characters": rate(page, args.characters),
-                    "plain, within the block": rate(plain, 250),
+                    "scalar kernels, 250 characters": rate(scalar, 250),
                 },
                 "chars/s",
             )
-            series += interleave(args.rounds, {"from the page to the first character": load}, "ms")
+            series += interleave(args.rounds, {"from opening the page to the first character": load}, "ms")
             facts = {"chromium": browser.version, "page, MB": round(size / 1e6, 2)}
             browser.close()
-    report("The page without a server, in Chromium", series, facts)
+    report("The static page in Chromium", series, facts)
 
 
 if __name__ == "__main__":

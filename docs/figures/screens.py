@@ -26,8 +26,8 @@ def keep(page: Page, name: str) -> None:
     print(f"{name}.png: {(IMAGES / f'{name}.png').stat().st_size:,} bytes")  # noqa: T201
 
 
-def write(page: Page, url: str, takes: int) -> None:
-    """Have a text written, shaded by surprise."""
+def write(page: Page, url: str, samples: int) -> None:
+    """Have a text written with surprisal highlighted."""
     page.goto(url)
     page.locator("#sampling").evaluate("it => it.open = true")
     page.fill("[name=seed]", SEED)
@@ -35,13 +35,13 @@ def write(page: Page, url: str, takes: int) -> None:
     page.fill("[name=words]", WORDS)
     page.fill("[name=prompt]", PROMPT)
     page.check("[name=shade]")
-    page.locator(f"[name=takes][value='{takes}']").check(force=True)
+    page.locator(f"[name=samples][value='{samples}']").check(force=True)
     page.locator("button.main").first.click()
-    page.locator(".details", has_text="seed").nth(takes - 1).wait_for()
+    page.locator(".details", has_text="seed").nth(samples - 1).wait_for()
     page.wait_for_timeout(500)
 
 
-def take(url: str, browser: Any) -> None:
+def shoot(url: str, browser: Any) -> None:
     """All the pictures."""
     desktop = {"width": 1280, "height": 900}
     light = browser.new_page(viewport=desktop, color_scheme="light")
@@ -69,7 +69,7 @@ def main(chromium: str = shutil.which("chromium") or "chromium") -> None:
             url = server.stdout.readline().split()[-1]
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-                take(url, browser)
+                shoot(url, browser)
                 browser.close()
         finally:
             server.terminate()

@@ -8,7 +8,7 @@ from inkhorn.cli.main import main
 if __name__ == "__main__":
     code = main()
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        from inkhorn.hardware.distributed import hard_exit
+        from inkhorn.hardware.distributed import leave
 
-        hard_exit(code)
+        leave(code)
     sys.exit(code)

@@ -1,7 +1,7 @@
-"""Encode texts with several processes, keeping their order.
+"""Texts to ids by several processes at once, in the order of the texts.
 
-Processes are faster than threads here: threads share the tokenizer library's word cache, and the conversion of its
-results to arrays holds Python's lock.
+Threads would do, for the library that encodes lets Python go; but they share its cache of words, and what it returns
+becomes an array only under Python's lock. A process has its own of both.
 """
 
 import multiprocessing
@@ -22,17 +22,17 @@ from inkhorn.tokenizer.base import Ids, Tokenizer
 T = TypeVar("T")
 
 _tokenizer: list[Tokenizer] = []
-"""The tokenizer of a worker process."""
+"""of a process that works for another"""
 
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """A batch of encoded texts.
+    """Some texts as ids.
 
     Attributes:
-        ids: token ids of each text.
+        ids: of each text, without anything between them.
         n_bytes: length of each text in UTF-8.
-        replaced: number of characters outside the vocabulary.
+        replaced: characters that the vocabulary lacked.
 
     """
 
@@ -42,33 +42,32 @@ class EncodedBatch:
 
 
 def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> EncodedBatch:
-    """Encode texts; characters outside the vocabulary are replaced or dropped."""
+    """Encode each of some texts, made to fit the vocabulary."""
     ids, n_bytes, replaced = [], [], 0
     for text in texts:
-        normalized, unknown = tokenizer.normalize(text)
+        fitted, unknown = tokenizer.normalize(text)
         replaced += sum(u.count for u in unknown)
-        ids.append(tokenizer.encode(normalized))
-        n_bytes.append(len(normalized.encode()))
+        ids.append(tokenizer.encode(fitted))
+        n_bytes.append(len(fitted.encode()))
     return EncodedBatch(ids, n_bytes, replaced)
 
 
 def available_cores() -> int:
-    """Number of CPU cores that this process may use."""
+    """How many processes may work at once here."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def encode_batches(
     tokenizer: Tokenizer, batches: Iterable[tuple[T, list[str]]], processes: int | None = None
 ) -> Generator[tuple[T, EncodedBatch], None, None]:
-    """Encode labelled batches of texts. The result does not depend on `processes`.
+    """Encode batches of texts, each with something that goes along; what comes out does not depend on `processes`.
 
     Args:
-        tokenizer: sent to each process once.
-        batches: (label, texts) pairs; at most 2 * processes are read ahead, so memory use is bounded.
-        processes: number of worker processes, by default one per core; 1 encodes in this process.
+        tokenizer: is sent to each process once.
+        batches: are taken a few in advance, so that memory stays bounded.
+        processes: one of them is none but this; as many as there are cores when absent.
 
-    Raises:
-        CorpusError: a worker died, for example because memory ran out.
+    Raises CorpusError if a process dies, as for want of memory.
 
     """
     count = available_cores() if processes is None else processes
@@ -76,40 +75,40 @@ def encode_batches(
         for label, texts in batches:
             yield label, encode_texts(tokenizer, texts)
         return
-    # Spawn, not fork: a forked process would inherit locks held by other threads, such as torch's.
+    # Fresh processes: a copy of this one would inherit locks that its threads hold, torch's among them.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_init_worker, initargs=(tokenizer,))
-    pending: deque[tuple[T, Future[EncodedBatch]]] = deque()
+    waiting: deque[tuple[T, Future[EncodedBatch]]] = deque()
     source = iter(batches)
     try:
         while True:
-            for label, texts in islice(source, 2 * count - len(pending)):
-                pending.append((label, pool.submit(_encode, texts)))
-            if not pending:
+            for label, texts in islice(source, 2 * count - len(waiting)):
+                waiting.append((label, pool.submit(_work, texts)))
+            if not waiting:
                 return
-            label, future = pending.popleft()
+            label, future = waiting.popleft()
             yield label, future.result()
     except BrokenProcessPool:
         raise CorpusError(
-            "a worker process died while encoding, perhaps because memory ran out; finished shards are kept"
+            "a process that encoded text was ended, perhaps for want of memory; what is done is kept"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _init_worker(tokenizer: Tokenizer) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and shuts the pool down
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its pool
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _tokenizer.append(tokenizer)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _exit_with_parent() -> None:
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # the parent was killed
+        os._exit(1)  # it was killed: nobody waits for the rest
 
 
-def _encode(texts: list[str]) -> EncodedBatch:
+def _work(texts: list[str]) -> EncodedBatch:
     return encode_texts(_tokenizer[0], texts)

@@ -1,8 +1,10 @@
-"""A folder of files that is the page and a model: the browser itself computes. Needs none of the server's extras."""
+"""Static export of the web page: a folder with the page and a model that runs in the browser.
+
+Any static host can serve it. Needs none of the server's packages.
+"""
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -28,11 +30,11 @@ Array = np.ndarray[Any, Any]
 
 
 SERVER_ONLY = ("docs.html", "docs.css", "docs.js")
-"""files about the server's API"""
-POLICY = "; ".join(
+"""Files about the server's API, which are not exported."""
+CONTENT_SECURITY_POLICY = "; ".join(
     [
         "default-src 'none'",
-        "script-src 'self' 'wasm-unsafe-eval'",  # kernels_wasm.js makes its few instructions itself
+        "script-src 'self' 'wasm-unsafe-eval'",  # engine/kernels_wasm.js assembles a WebAssembly module
         "style-src 'self'",
         "img-src 'self' data:",
         "connect-src 'self'",
@@ -42,27 +44,30 @@ POLICY = "; ".join(
         "form-action 'none'",
     ]
 )
-"""The server's, which a static host does not send: it stands in the page, where frame-ancestors has no effect."""
+"""The Content-Security-Policy of the server, as a meta element, because a static host does not send it as a header.
+frame-ancestors has no effect there and is left out."""
 
 
 def write_site(folder: Path, name: str, out: Path) -> int:
-    """Write a checkpoint and the page into a folder, whole or not at all; returns its size in bytes.
+    """Write the page and a checkpoint into a folder, completely or not at all.
 
     Args:
         folder: the checkpoint.
-        name: of the model, for readers.
-        out: the folder to write; an earlier site in it is replaced.
+        name: the model's name on the page.
+        out: the folder to write; an earlier export in it is replaced.
+
+    Returns:
+        The folder's size in bytes.
 
     Raises:
-        UsageError: there is something else in the folder, or the page cannot run this model.
-        CheckpointError: what is wrong with the checkpoint.
-
+        UsageError: the folder holds something else, or the page cannot run this model.
+        CheckpointError: the checkpoint is invalid.
     """
     out = out.resolve()
-    _require_ours(out)
+    _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
-        new, old = Path(beside, "new"), Path(beside, "old")
+    with TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+        new, old = Path(temporary, "new"), Path(temporary, "old")
         (new / "model").mkdir(parents=True)
         _write_page(new)
         _write_model(folder, name, new / "model")
@@ -78,13 +83,13 @@ def write_site(folder: Path, name: str, out: Path) -> int:
     return size
 
 
-def _require_ours(out: Path) -> None:
+def _check_replaceable(out: Path) -> None:
     if out == Path.cwd():
-        raise UsageError(f"{out} is where you are, and is replaced as a whole: give another folder, such as site")
+        raise UsageError(f"{out} is the current directory, which cannot be replaced: give another folder, such as site")
     if out.is_dir() and not any(out.iterdir()):
         return
     if out.exists() and not (out / "model" / "model.json").is_file():
-        raise UsageError(f"{out} is there already and is no page of inkhorn's: give a new or an empty folder")
+        raise UsageError(f"{out} exists and is not an exported page: give a new or an empty folder")
 
 
 def _write_page(out: Path) -> None:
@@ -92,12 +97,14 @@ def _write_page(out: Path) -> None:
         STATIC_DIR, out, ignore=shutil.ignore_patterns(*SERVER_ONLY), copy_function=shutil.copyfile, dirs_exist_ok=True
     )
     page = (out / "index.html").read_text(encoding="utf-8")
-    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    changed, count = re.subn('<meta name="inkhorn" content="server">', '<meta name="inkhorn" content="static">', page)
-    changed = changed.replace('<meta charset="utf-8">', f'<meta charset="utf-8">\n{policy}', 1)
-    assert count == 1, "index.html says once who computes"
-    assert policy in changed
-    (out / "index.html").write_text(changed, encoding="utf-8")
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">'
+    for before, after in (
+        ('<meta name="inkhorn" content="server">', '<meta name="inkhorn" content="static">'),
+        ('<meta charset="utf-8">', f'<meta charset="utf-8">\n{policy}'),
+    ):
+        assert page.count(before) == 1, f"index.html must contain {before} once"
+        page = page.replace(before, after)
+    (out / "index.html").write_text(page, encoding="utf-8")
 
 
 def _write_model(folder: Path, name: str, out: Path) -> None:
@@ -105,95 +112,91 @@ def _write_model(folder: Path, name: str, out: Path) -> None:
     check_vocab_size(tokenizer, config.vocab_size)
     spec = read_json(folder / "tokenizer.json")
     if isinstance(tokenizer, BPETokenizer):
-        _require_plain(spec, folder)
-    tensors = site_tensors(config, read_weights(folder, config))
+        _check_bpe(spec, folder)
     file = out / "weights.safetensors"
-    save_file(tensors, file)
-    file.chmod(0o644)  # the library makes it readable by its owner only
+    save_file(quantized_tensors(config, read_weights(folder, config)), file)
+    file.chmod(0o644)  # safetensors makes it readable by its owner only
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    facts = {
+    metadata = {
         "id": name,
         "fingerprint": f"fp_{digest[:8]}_int8_browser",
         "parameters": config.num_parameters,
         "bytes": file.stat().st_size,
         "config": asdict(config) | {"inner": config.inner, "pre_norm": config.pre_norm},
-        "tokens": _tokens(config, tokenizer),
+        "tokens": _token_options(config, tokenizer),
         "settings": page_settings(),
     }
-    for path, content in (("model.json", facts), ("tokenizer.json", spec)):
+    for path, content in (("model.json", metadata), ("tokenizer.json", spec)):
         (out / path).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _tokens(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
-    """What tokenizer.json does not say."""
-    end = tokenizer.eos_id if config.eos_token_id is None else config.eos_token_id
+def _token_options(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What the page needs besides tokenizer.json."""
+    eos = tokenizer.eos_id if config.eos_token_id is None else config.eos_token_id
     return {
-        "end": end,
-        "start": end if config.bos_token_id is None else config.bos_token_id,
-        "never": [*sorted(tokenizer.partial_ids), *range(tokenizer.vocab_size, config.vocab_size)],
-        "nearest": _nearest(tokenizer) if isinstance(tokenizer, CharTokenizer) else None,
+        "bos_id": eos if config.bos_token_id is None else config.bos_token_id,
+        "eos_id": eos,
+        "banned_ids": [*sorted(tokenizer.partial_ids), *range(tokenizer.vocab_size, config.vocab_size)],
+        "replacements": _replacements(tokenizer) if isinstance(tokenizer, CharTokenizer) else None,
     }
 
 
-def _nearest(tokenizer: CharTokenizer) -> dict[str, str]:
-    """What stands for each character: itself, or what a typist would write. All others are left out of a prompt."""
+def _replacements(tokenizer: CharTokenizer) -> dict[str, str]:
+    """Each character of the vocabulary, and the closest match of others. Characters without one are dropped."""
     every = [chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000]
     found = {unknown.character: unknown.replacement for unknown in tokenizer.normalize("".join(every))[1]}
-    return {c: c for c in tokenizer.characters} | {c: form for c, form in found.items() if form}
+    return {c: c for c in tokenizer.characters} | {c: closest for c, closest in found.items() if closest}
 
 
-def _require_plain(spec: Mapping[str, Any], folder: Path) -> None:
-    """UsageError unless tokenizer.json is a byte-level BPE as GPT-2's, which tokenizer.js does."""
-    model, cut, symbols = spec.get("model") or {}, spec.get("pre_tokenizer") or {}, set(bytes_to_unicode())
-    odd = {
-        "another kind than byte-level BPE": model.get("type") != "BPE"
-        or cut.get("type") != "ByteLevel"
+def _check_bpe(spec: Mapping[str, Any], folder: Path) -> None:
+    """Raise UsageError unless tokenizer.json is a byte-level BPE like GPT-2's, which engine/tokenizer.js implements."""
+    model, pre_tokenizer, symbols = spec.get("model") or {}, spec.get("pre_tokenizer") or {}, set(bytes_to_unicode())
+    added = {token["content"] for token in spec.get("added_tokens", ())}
+    unsupported = {
+        "a model other than byte-level BPE": model.get("type") != "BPE"
+        or pre_tokenizer.get("type") != "ByteLevel"
         or (spec.get("decoder") or {}).get("type") != "ByteLevel"
-        or not all(symbols.issuperset(token) for token in model["vocab"] if token not in _added(spec)),
+        or not all(symbols.issuperset(token) for token in model["vocab"] if token not in added),
         "a normalizer": bool(spec.get("normalizer")),
-        "a prefix space": bool(cut.get("add_prefix_space")),
-        "options of BPE that GPT-2 has not": any(
+        "a prefix space": bool(pre_tokenizer.get("add_prefix_space")),
+        "BPE options that GPT-2 does not use": any(
             model.get(key)
             for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "ignore_merges")
         ),
-        "added tokens that take spaces in": any(t["lstrip"] or t["rstrip"] for t in spec.get("added_tokens", ())),
+        "added tokens that strip spaces": any(t["lstrip"] or t["rstrip"] for t in spec.get("added_tokens", ())),
     }
-    found = [what for what, is_so in odd.items() if is_so]
+    found = [feature for feature, present in unsupported.items() if present]
     if found:
         raise UsageError(
             f"the page cannot run {folder}: its tokenizer.json has {', '.join(found)}. "
-            "It takes character vocabularies and the byte-level BPE of GPT-2; inkhorn serve takes all"
+            "The page supports character vocabularies and GPT-2's byte-level BPE; inkhorn serve supports all"
         )
 
 
-def _added(spec: Mapping[str, Any]) -> set[str]:
-    return {token["content"] for token in spec.get("added_tokens", ())}
-
-
-def site_tensors(config: ModelConfig, weights: Mapping[str, Array]) -> dict[str, Array]:
-    """A model's tensors as gpt.js takes them: matrices [outputs, inputs] of 8 bits with scales, the rest as it was."""
+def quantized_tensors(config: ModelConfig, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """The tensors that engine/gpt.js reads: matrices as int8 [out, in] with scales, the others in float32."""
     tensors: dict[str, Array] = {}
     for spec in config.tensor_specs():
         array = weights[spec.name]
         if not np.isfinite(array).all():
-            raise CheckpointError(f"the model's weights are damaged: {spec.name} holds values that are not finite")
+            raise CheckpointError(f"the model's weights are damaged: {spec.name} contains NaN or infinity")
         if spec.is_linear:
-            tensors |= _matrix(spec.name.removesuffix(".weight"), array.T)
+            tensors |= _quantize(spec.name.removesuffix(".weight"), array.T)
         elif spec.role != "head":
             tensors[spec.name] = np.ascontiguousarray(array, np.float32)
     head = weights["wte.weight" if config.tie_word_embeddings else "lm_head.weight"]
-    return tensors | _matrix("head", head)
+    return tensors | _quantize("head", head)
 
 
-def _matrix(name: str, rows: Array) -> dict[str, Array]:
-    """Each row as whole numbers within +-127 and a scale, a bfloat16 as in native/pack.cpp: the same numbers result."""
+def _quantize(name: str, rows: Array) -> dict[str, Array]:
+    """Quantize each row to int8 within +-127 with a bfloat16 scale, as native/pack.cpp does, to the same values."""
     scale = np.abs(rows).max(1).astype(np.float32) / np.float32(127)
     bits = scale.view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
-    rounded += np.uint32(0x10000) * (rounded.view(np.float32) < scale)  # or the largest would not fit
+    rounded += np.uint32(0x10000) * (rounded.view(np.float32) < scale)  # round up, or the largest value would overflow
     scale = rounded.view(np.float32)
     with np.errstate(divide="ignore", over="ignore"):
         inverse = np.where(scale > 0, np.float32(1) / scale, np.float32(0))
     inverse[~np.isfinite(inverse)] = 0
-    whole = np.clip(np.rint(rows * inverse[:, None]), -127, 127).astype(np.int8)
-    return {f"{name}.weight": np.ascontiguousarray(whole), f"{name}.scale": scale}
+    quantized = np.clip(np.rint(rows * inverse[:, None]), -127, 127).astype(np.int8)
+    return {f"{name}.weight": np.ascontiguousarray(quantized), f"{name}.scale": scale}

@@ -1,5 +1,16 @@
-// The API's description, made readable: every path, its fields, and a call to try.
+// @ts-check
+// The API reference, from openapi.json: every path, its parameters, and a command to try it.
 
+/**
+ * @typedef {Record<string, any>} Schema
+ * @typedef {Record<string, Schema>} Schemas
+ */
+
+/**
+ * @param {string} name
+ * @param {string} text
+ * @param {...Node} children
+ */
 function element(name, text, ...children) {
   const made = document.createElement(name);
   if (text) made.textContent = text;
@@ -7,6 +18,7 @@ function element(name, text, ...children) {
   return made;
 }
 
+/** @type {Record<string, object>} */
 const EXAMPLES = {
   "/v1/completions": { prompt: "ROMEO:", max_words: 40, temperature: 0.8, seed: 7 },
   "/v1/chat/completions": { messages: [{ role: "user", content: "ROMEO:" }], max_tokens: 200, seed: 7 },
@@ -15,50 +27,65 @@ const EXAMPLES = {
   "/api/explain": { text: "ROMEO:", layer: 0 },
 };
 
+/** @type {(field: Schema, schemas: Schemas) => Schema} */
+const resolve = (field, schemas) => (field.$ref ? schemas[field.$ref.split("/").pop()] : field);
+
+/** @type {(field: Schema, schemas: Schemas) => string} */
 function typeOf(field, schemas) {
-  if (field.$ref) return typeOf(schemas[field.$ref.split("/").pop()], schemas);
-  if (field.anyOf) return [...new Set(field.anyOf.map((one) => typeOf(one, schemas)))].join(" or ");
+  if (field.$ref) return typeOf(resolve(field, schemas), schemas);
+  if (field.anyOf) return [...new Set(field.anyOf.map((/** @type {Schema} */ one) => typeOf(one, schemas)))].join(" or ");
   if (field.const !== undefined) return JSON.stringify(field.const);
-  if (field.type === "array") return `list of ${typeOf(field.items ?? {}, schemas)}`;
+  if (field.enum) return field.enum.map((/** @type {unknown} */ value) => JSON.stringify(value)).join(" or ");
+  if (field.type === "array") return `array of ${typeOf(field.items ?? {}, schemas)}`;
   const low = field.minimum ?? field.exclusiveMinimum;
   const high = field.maximum ?? field.exclusiveMaximum;
-  const range = low === undefined ? "" : high === undefined ? `, from ${low}` : `, ${low} to ${high}`;
-  return (field.type ?? "anything") + range;
+  const range = low === undefined ? "" : high === undefined ? `, at least ${low}` : `, ${low} to ${high}`;
+  return (field.type ?? "any") + range;
 }
 
-function fieldsOf(schema, schemas) {
-  const list = element("dl");
+/** @type {(schema: Schema, schemas: Schemas) => HTMLElement} */
+function parametersOf(schema, schemas) {
+  const list = element("dl", "");
   for (const [name, field] of Object.entries(schema.properties ?? {})) {
-    const kind = typeOf(field, schemas);
-    const usual = field.default === undefined || field.default === null ? "" : `; ${JSON.stringify(field.default)} by default`;
-    const needed = schema.required?.includes(name) ? "; needed" : "";
-    list.append(element("dt", `${name} `, element("small", kind + usual + needed)), element("dd", field.description ?? ""));
+    const standard = field.default === undefined || field.default === null ? "" : `, default ${JSON.stringify(field.default)}`;
+    const required = schema.required?.includes(name) ? ", required" : "";
+    const about = element("small", typeOf(field, schemas) + standard + required);
+    list.append(element("dt", `${name} `, about), element("dd", field.description ?? ""));
   }
   return list;
 }
 
-function pathOf(path, method, what, schemas, base) {
-  const title = element("summary", "", element("code", `${method.toUpperCase()} ${path} `), element("span", what.description ?? ""));
+/** @type {(path: string, method: string, operation: Schema, schemas: Schemas) => HTMLElement} */
+function operationOf(path, method, operation, schemas) {
+  const title = element("summary", "", element("code", `${method.toUpperCase()} ${path} `), element("span", operation.description ?? ""));
   const details = element("details", "", title);
-  const body = what.requestBody?.content["application/json"].schema;
+  const body = operation.requestBody?.content["application/json"].schema;
   const url = new URL(path.slice(1), base);
   if (body) {
-    details.append(fieldsOf(schemas[body.$ref.split("/").pop()], schemas));
+    details.append(parametersOf(resolve(body, schemas), schemas));
     const data = JSON.stringify(EXAMPLES[path] ?? {}).replaceAll("'", "'\\''");
     details.append(element("pre", `curl ${url} -H 'Content-Type: application/json' -d '${data}'`));
   } else details.append(element("pre", `curl ${url}`));
   return details;
 }
 
+/**
+ * @param {string} selector
+ * @param {string | Node} content
+ */
+const add = (selector, content) => document.querySelector(selector)?.append(content);
+
+export {}; // a module, for the await below
+
 const base = new URL("./", location.href);
-document.querySelector("#base").textContent = new URL("v1", base).href;
+add("#base", new URL("v1", base).href);
 try {
-  const answer = await fetch("openapi.json");
-  if (!answer.ok) throw new Error(`openapi.json: ${answer.status}`);
-  const description = await answer.json();
-  const entries = Object.entries(description.paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, what]) => pathOf(path, method, what, description.components.schemas, base)));
-  document.querySelector("#paths").append(...entries);
+  const response = await fetch("openapi.json");
+  if (!response.ok) throw new Error(`status ${response.status}`);
+  const api = await response.json();
+  for (const [path, operations] of Object.entries(api.paths)) {
+    for (const [method, operation] of Object.entries(operations)) add("#paths", operationOf(path, method, operation, api.components.schemas));
+  }
 } catch (error) {
-  document.querySelector("#paths").append(element("p", `The description cannot be read: ${error.message}`));
+  add("#paths", element("p", `openapi.json could not be loaded: ${error.message}`));
 }

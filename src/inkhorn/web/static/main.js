@@ -1,177 +1,211 @@
-// The page: puts its parts together and hears what is pressed.
+// @ts-check
+// The page: connects its parts and handles its events.
+
+/** @import { Client, ModelInfo } from "./api/client.js" */
+/** @import { Inspector } from "./views/inspector.js" */
+/** @import { Callbacks } from "./views/sample_panel.js" */
+/** @import { SharedText } from "./views/share_link.js" */
+/** @import { Tour } from "./views/tour.js" */
 
 import { makeClient } from "./api/client.js";
-import { count, find, make } from "./views/dom.js";
-import { stayHere } from "./views/autoscroll.js";
+import { resetAutoscroll } from "./views/autoscroll.js";
+import { button, find, formatCount, make } from "./views/dom.js";
+import { SamplePanel } from "./views/sample_panel.js";
+import { randomSeed, Settings } from "./views/settings.js";
 import { fromFragment } from "./views/share_link.js";
-import { newSeed, Settings } from "./views/settings.js";
-import { Take } from "./views/sample_panel.js";
-import { startTheme } from "./views/theme.js";
+import { initTheme } from "./views/theme.js";
 
-startTheme();
-const settings = new Settings(find("#form"));
-const sheet = find("#takes");
-const stop = find("#stop");
+initTheme();
+/** @type {HTMLFormElement} */
+const form = find("#form");
+const settings = new Settings(form);
+const sampleGrid = find("#samples");
+const stopButton = find("#stop");
+/** @type {HTMLDialogElement} */
+const dialog = find("#inspector");
+/** @type {Client | undefined} */
 let client;
+/** @type {ModelInfo[]} */
 let models = [];
-let takes = [];
-let inside; // made when first needed
+/** @type {SamplePanel[]} */
+let samples = [];
+/** @type {Inspector | undefined} */
+let inspector; // made when first needed
+/** @type {Tour | undefined} */
 let tour;
 
-const modelCalled = (id) => models.find((model) => model.id === id) ?? models[0];
+const findModel = (/** @type {string} */ id) => models.find((model) => model.id === id) ?? models[0];
 
-const wishes = {
+/** @type {Callbacks} */
+const callbacks = {
   settings: () => settings.read(),
-  model: modelCalled,
-  onInside: async (take, end) => {
-    inside ??= new (await import("./views/inspector.js")).Inside(find("#inside"), client);
-    inside.open({ model: modelCalled(take.modelId), play: take.play, end });
+  model: findModel,
+  onInspect: async (sample, end) => {
+    if (!client) return;
+    inspector ??= new (await import("./views/inspector.js")).Inspector(dialog, client);
+    inspector.open({ model: findModel(sample.modelId), view: sample.view, end });
   },
-  onChange: () => stop.setAttribute("aria-disabled", String(!takes.some((take) => take.writing))),
-  onFault: (error) => {
+  onChange: () => stopButton.setAttribute("aria-disabled", String(!samples.some((sample) => sample.running))),
+  onError: (error) => {
     if (error.needsKey) askForKey();
   },
 };
 
-/** Empty takes, one beside the other. */
-function setTakes(number) {
+/**
+ * Replace the samples by empty ones.
+ * @param {Client} client
+ * @param {number} count
+ */
+function setSamples(client, count) {
   stopAll();
-  takes = Array.from({ length: number }, (_, i) => new Take(i + 1, { ...wishes, client }));
-  sheet.dataset.count = number;
-  sheet.replaceChildren(...takes.map((take) => take.root));
-  stayHere();
-  shade();
+  samples = Array.from({ length: count }, (_, i) => new SamplePanel(i + 1, client, callbacks));
+  sampleGrid.dataset.count = String(count);
+  sampleGrid.replaceChildren(...samples.map((sample) => sample.root));
+  resetAutoscroll();
+  updateShading();
 }
 
-function write() {
-  const form = find("#form");
-  if (!form.reportValidity()) {
-    find("#sampling").open = true;
-    form.reportValidity();
-    return;
-  }
-  const { prompt, takes: number, model, seed, words, temperature, top_k, top_p, min_p } = settings.read();
-  const first = seed ?? newSeed();
-  note("");
-  if (fromFragment(location.hash)) history.replaceState(null, "", "#write");
-  withModels(() => {
-    setTakes(number);
-    takes.forEach((take, i) => {
-      take.write(prompt, modelCalled(model).id, [{ words, temperature, top_k, top_p, min_p, seed: first + i, tokens: null }]);
+function generate() {
+  withModels((client) => {
+    if (!form.checkValidity()) {
+      find("#sampling").setAttribute("open", "");
+      form.reportValidity();
+      return;
+    }
+    const { prompt, samples: count, model, seed, words, temperature, top_k, top_p, min_p } = settings.read();
+    const first = seed ?? randomSeed();
+    showNote("");
+    if (fromFragment(location.hash)) history.replaceState(null, "", "#playground");
+    setSamples(client, count);
+    samples.forEach((sample, i) => {
+      sample.generate(prompt, findModel(model).id, [{ words, temperature, top_k, top_p, min_p, seed: first + i, tokens: null }]);
     });
-    if (sheet.getBoundingClientRect().top > innerHeight * 0.6) find("#sheet").scrollIntoView({ block: "start" });
+    if (sampleGrid.getBoundingClientRect().top > innerHeight * 0.6) find("#output").scrollIntoView({ block: "start" });
   });
 }
 
 function stopAll() {
-  for (const take of takes) take.stop();
+  for (const sample of samples) sample.stop();
 }
 
-/** Fill in everything that a link says, and write its text again. */
+/**
+ * Generate the text of a link again, and fill in its settings.
+ * @param {SharedText} link
+ */
 function openLink(link) {
-  const [first] = link.parts;
-  settings.fill({ ...first, prompt: link.prompt, takes: 1 });
-  withModels(() => {
-    const model = modelCalled(link.model);
-    settings.fill({ model: model.id });
-    const where = `The link was made with ${link.model} (${link.fingerprint}); here it is ${model.id} (${model.fingerprint}).`;
-    note(model.fingerprint === link.fingerprint ? "" : `Other weights, or other arithmetic: the text may differ from what was shared. ${where}`);
-    setTakes(1);
-    takes[0].write(link.prompt, model.id, link.parts);
+  withModels((client) => {
+    const model = findModel(link.model);
+    const { words, temperature, top_k, top_p, min_p, seed } = link.segments[0];
+    settings.fill({ words, temperature, top_k, top_p, min_p, seed, prompt: link.prompt, samples: 1, model: model.id });
+    const details = `The link was made with ${link.model} (${link.fingerprint}); this is ${model.id} (${model.fingerprint}).`;
+    showNote(model.fingerprint === link.fingerprint ? "" : `Different weights or precision: the text may differ from the shared one. ${details}`);
+    setSamples(client, 1);
+    samples[0].generate(link.prompt, model.id, link.segments);
   });
 }
 
-function note(text) {
+/** @param {string} text */
+function showNote(text) {
   find("#note").textContent = text;
   find("#note").hidden = text === "";
 }
 
-/** Do something that needs to know the models; if they cannot be had, say so, with the way out. */
-async function withModels(act) {
+/**
+ * Run something that needs the client and its models; if they are not available, show the error and a button to retry.
+ * @param {(client: Client) => void} run
+ */
+async function withModels(run) {
+  sampleGrid.querySelector(":scope > .error")?.remove();
   try {
     client ??= await makeClient();
-    if (models.length === 0) await learnModels();
+    if (models.length === 0) await loadModels(client);
   } catch (error) {
     if (error.needsKey) askForKey();
-    const retry = make("button", { type: "button", onclick: () => withModels(act) }, "Try again");
-    const fault = make("p.fault", { role: "alert" }, `${error.message} `, retry);
-    sheet.querySelector(":scope > .fault")?.remove();
-    sheet.prepend(fault);
+    sampleGrid.querySelector(":scope > .error")?.remove();
+    sampleGrid.prepend(make("p.error", { role: "alert" }, `${error.message} `, button("Try again", () => withModels(run))));
     return;
   }
-  sheet.querySelector(":scope > .fault")?.remove();
-  act();
+  run(client);
 }
 
-async function learnModels() {
-  models = await client.models();
-  settings.offer(models);
-  about();
+/** @param {Client} client */
+async function loadModels(client) {
+  const [declared, available] = await Promise.all([client.settings(), client.models()]);
+  models = available;
+  settings.declare(declared);
+  settings.setModels(models);
+  showModel();
 }
 
-function about() {
-  const model = modelCalled(settings.read().model);
+function showModel() {
+  const model = findModel(settings.read().model);
   if (!model) return;
-  find("#about").textContent = `${model.id}: ${count(model.parameters)} parameters in ${model.n_layer} layers of ${model.n_head} heads, `
-    + `${model.n_embd} wide; sees ${model.block_size} tokens of ${model.vocab_size} kinds. Runs ${model.backend === "browser" ? "in this browser" : `on ${model.backend}`}.`;
+  const { id, parameters, n_layer, n_head, n_embd, block_size, vocab_size, backend } = model;
+  find("#about").textContent = `${id}: ${formatCount(parameters)} parameters, ${n_layer} layers, ${n_head} heads, embedding size ${n_embd}, `
+    + `context of ${formatCount(block_size)} tokens, vocabulary of ${formatCount(vocab_size)}. `
+    + (backend === "browser" ? "Runs in this browser." : `Backend: ${backend}.`);
 }
 
-async function askForKey() {
+function askForKey() {
   find("#key-field").hidden = false;
   find("#key").focus();
 }
 
-function shade() {
-  const on = settings.read().shade;
-  find("#sheet").classList.toggle("shaded", on);
-  find("#legend").hidden = !on;
+function updateShading() {
+  const { shade } = settings.read();
+  find("#output").classList.toggle("shaded", shade);
+  find("#legend").hidden = !shade;
 }
 
-/** The fragment says which part of the page is seen, or holds a link to a text. */
+/** Show the view that the fragment names, or the text that it links to. */
 async function route() {
   if (location.hash === "#content") return; // the skip link
   const link = fromFragment(location.hash);
-  const view = location.hash === "#tour" ? "tour" : "write";
-  find("#write").hidden = view !== "write";
+  const view = location.hash === "#tour" ? "tour" : "playground";
+  find("#playground").hidden = view !== "playground";
   find("#tour").hidden = view !== "tour";
-  for (const one of document.querySelectorAll("[data-view]")) {
-    if (one.dataset.view === view) one.setAttribute("aria-current", "page");
-    else one.removeAttribute("aria-current");
+  for (const item of document.querySelectorAll("[data-view]")) {
+    if (item.getAttribute("data-view") === view) item.setAttribute("aria-current", "page");
+    else item.removeAttribute("aria-current");
   }
-  document.title = view === "tour" ? "How this works: Inkhorn" : "Inkhorn";
+  document.title = view === "tour" ? "How it works: Inkhorn" : "Inkhorn";
   if (link) openLink(link);
   if (view !== "tour") return;
   scrollTo(0, 0);
   tour ??= new (await import("./views/tour.js")).Tour(find("#tour"), () => client);
-  const written = takes.find((take) => take.play.tokens.length > 0);
-  tour.open(written && { model: modelCalled(written.modelId), text: written.play.text, temperature: written.wanted[0].temperature });
+  const sample = samples.find(({ view }) => view.tokens.length > 0);
+  tour.open(sample && { model: findModel(sample.modelId), text: sample.view.text, temperature: sample.sharedSegments[0].temperature });
 }
 
-find("#form").addEventListener("submit", (event) => {
+form.addEventListener("submit", (event) => {
   event.preventDefault();
-  write();
+  generate();
 });
-find("#form").addEventListener("change", () => {
-  shade();
-  about();
+form.addEventListener("change", () => {
+  updateShading();
+  showModel();
 });
-stop.addEventListener("click", stopAll);
-find("#key").addEventListener("change", async ({ target }) => (await import("./api/http.js")).useKey(target.value));
-find("#openings").addEventListener("click", ({ target }) => {
-  if (!target.dataset.prompt) return;
-  settings.fill({ prompt: target.dataset.prompt });
-  write();
+stopButton.addEventListener("click", stopAll);
+find("#key").addEventListener("change", async ({ target }) => {
+  (await import("./api/http.js")).setKey(/** @type {HTMLInputElement} */ (target).value);
+});
+find("#examples").addEventListener("click", ({ target }) => {
+  const { prompt } = /** @type {HTMLElement} */ (target).dataset;
+  if (!prompt) return;
+  settings.fill({ prompt });
+  generate();
 });
 addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !find("#write").hidden) write();
-  else if (event.key === "Escape" && !find("#inside").open) stopAll();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !find("#playground").hidden) generate();
+  else if (event.key === "Escape" && !dialog.open) stopAll();
 });
 addEventListener("hashchange", route);
-addEventListener("inkhorn-progress", ({ detail: { came, all } }) => { // without a server: the weights, on their way
-  if (came < all) find("#about").textContent = `The model is being loaded: ${Math.round((100 * came) / all)} %`;
-  else about();
+addEventListener("inkhorn-progress", (event) => { // the static page: the weights are being loaded
+  const { loaded, total } = /** @type {CustomEvent<{ loaded: number, total: number }>} */ (event).detail;
+  if (loaded < total) find("#about").textContent = `Loading the model: ${Math.round((100 * loaded) / total)} %`;
+  else showModel();
 });
 
-shade();
+updateShading();
 if (!fromFragment(location.hash)) withModels(() => {});
 route();

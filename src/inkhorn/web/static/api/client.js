@@ -1,7 +1,82 @@
-// Who does the writing: a server, or the browser itself. index.html says which, and both are asked in the same way.
+// @ts-check
+// The interface of a client, and the choice between the two: a server over HTTP, or a model in a worker of this browser.
 
+/**
+ * @typedef {object} ModelInfo
+ * @property {string} id
+ * @property {string} fingerprint of the weights and their precision
+ * @property {number} block_size context length in tokens
+ * @property {number} n_layer
+ * @property {number} n_head
+ * @property {number} n_embd
+ * @property {number} vocab_size
+ * @property {number} parameters
+ * @property {string} backend
+ *
+ * @typedef {object} Schema a JSON Schema property of a sampling parameter
+ * @property {string} type
+ * @property {string} description
+ * @property {number} [minimum]
+ * @property {number} [exclusiveMinimum]
+ * @property {number} [maximum]
+ * @property {any} [default]
+ *
+ * @typedef {{ sampling: Record<string, Schema> }} PageSettings
+ *
+ * @typedef {object} CompletionRequest
+ * @property {string} model
+ * @property {string} prompt
+ * @property {number} max_tokens Infinity for as many as allowed
+ * @property {number | null} [max_words]
+ * @property {number} [temperature]
+ * @property {number} [top_k]
+ * @property {number} [top_p]
+ * @property {number} [min_p]
+ * @property {number | null} [seed]
+ * @property {string | string[]} [stop]
+ * @property {number} [logprobs] alternatives returned for each token
+ *
+ * @typedef {object} Token a generated token
+ * @property {string} text
+ * @property {number} logprob natural logarithm of its probability, before temperature
+ * @property {[string, number][]} top the most likely tokens and their log-probabilities
+ *
+ * @typedef {{ text: string, tokens: Token[] }} Chunk
+ * @typedef {(chunk: Chunk) => void} OnChunk
+ * @typedef {"stop" | "length" | "abort"} FinishReason
+ * @typedef {{ finish_reason: FinishReason, fingerprint: string }} CompletionResult
+ *
+ * @typedef {{ model: string, text: string, layer: number }} ExplainRequest
+ * @typedef {{ scale: number, data: string }} QuantizedVector base64 of int8 values, to be multiplied by the scale
+ *
+ * @typedef {object} ExplainResponse see src/inkhorn/inference/explain.py
+ * @property {string} model
+ * @property {string[]} tokens
+ * @property {number} start
+ * @property {number} n_layer
+ * @property {number} n_head
+ * @property {number} layer
+ * @property {string} attention
+ * @property {(number | null)[]} surprise
+ * @property {[string, number][]} next
+ * @property {{ tokens: string[][], probs: string, actual: string }} lens
+ * @property {number[][]} residual
+ * @property {{ attn: number[], mlp: number[] }} added
+ * @property {Record<"wte" | "wpe" | "mlp", QuantizedVector>} last
+ *
+ * @typedef {object} Client
+ * @property {() => Promise<ModelInfo[]>} models
+ * @property {() => Promise<PageSettings>} settings
+ * @property {(request: CompletionRequest, options: { onChunk: OnChunk, signal?: AbortSignal }) => Promise<CompletionResult>} complete
+ * @property {(request: ExplainRequest) => Promise<ExplainResponse>} explain
+ */
+
+/**
+ * The client that index.html asks for: "server" or "static".
+ * @returns {Promise<Client>}
+ */
 export async function makeClient() {
-  const where = document.querySelector('meta[name="inkhorn"]').content;
-  const { makeClient: make } = await import(where === "static" ? "./worker_client.js" : "./http.js");
-  return make();
+  const mode = document.querySelector('meta[name="inkhorn"]')?.getAttribute("content");
+  const module = await (mode === "static" ? import("./worker_client.js") : import("./http.js"));
+  return module.makeClient();
 }

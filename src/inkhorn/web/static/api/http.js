@@ -1,19 +1,29 @@
-// The client of the server: OpenAI's completions as a stream, and the explanations of the inside view.
+// @ts-check
+// The client of the server: OpenAI's completions API as a stream, and the explain API of the inspector.
+
+/** @import { Chunk, Client, CompletionRequest, CompletionResult, ExplainRequest, FinishReason, ModelInfo, OnChunk } from "./client.js" */
 
 const KEY = "inkhorn-key";
 
-/** An error to be shown: the message is for people, needsKey says that the server asked for a key. */
+/** An error whose message is shown to the user; needsKey says that the server requires an API key. */
 class ServerError extends Error {
+  /** @param {string} message */
   constructor(message, needsKey = false) {
     super(message);
     this.needsKey = needsKey;
   }
 }
 
-const GONE = "The server does not answer. Start it again (inkhorn serve), then try again.";
-const BROKEN = "The connection broke off before the text was finished. What stands here is kept; Continue goes on from it.";
+const UNREACHABLE = "The server is not responding. Start it with inkhorn serve, then try again.";
+const DISCONNECTED = "The connection was lost before the text was finished. The text so far is kept; Continue resumes from it.";
 
-async function ask(path, body, signal) {
+/**
+ * @param {string} path
+ * @param {object} [body]
+ * @param {AbortSignal} [signal]
+ */
+async function request(path, body, signal) {
+  /** @type {Record<string, string>} */
   const headers = {};
   const key = sessionStorage.getItem(KEY);
   if (key) headers.Authorization = `Bearer ${key}`;
@@ -23,83 +33,105 @@ async function ask(path, body, signal) {
     response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ServerError(GONE);
+    throw new ServerError(UNREACHABLE);
   }
-  if (!response.ok) throw await refusal(response);
+  if (!response.ok) throw await errorOf(response);
   return response;
 }
 
-async function refusal(response) {
-  let told = "";
+/** @param {Response} response */
+async function errorOf(response) {
+  let message = "";
   try {
-    told = (await response.json()).error.message;
+    message = (await response.json()).error.message;
   } catch {
-    // not of our server: a proxy, perhaps
+    // not an answer of this server: perhaps a proxy's
   }
   const wait = Number(response.headers.get("Retry-After"));
-  if (response.status === 401) return new ServerError("This server wants a key. Give it under the settings and try again.", true);
+  if (response.status === 401) return new ServerError("This server requires an API key. Enter it and try again.", true);
   if (response.status === 429) {
     const when = wait > 0 ? `in ${wait} second${wait === 1 ? "" : "s"}` : "in a moment";
-    return new ServerError(`The server is busy: others are waiting to write. Try again ${when}.`);
+    return new ServerError(`The server is busy. Try again ${when}.`);
   }
-  if (response.status >= 500) return new ServerError(`The server could not do it${told ? `: ${told}` : ""}. Try again in a moment.`);
-  return new ServerError(told ? `The server refused this: ${told}` : `The server refused this (status ${response.status}).`);
+  if (response.status >= 500) return new ServerError(`Server error${message ? `: ${message}` : ""}. Try again in a moment.`);
+  return new ServerError(message ? `The server rejected the request: ${message}` : `The server rejected the request (status ${response.status}).`);
 }
 
-/** The data of each server-sent event, as it comes. */
+/**
+ * The data of each server-sent event.
+ * @param {Response} response
+ */
 async function* events(response) {
+  if (!response.body) return;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
     const lines = (rest + value).split("\n");
-    rest = lines.pop();
+    rest = lines.pop() ?? "";
     for (const line of lines) {
       if (line.startsWith("data: ")) yield line.slice(6).trimEnd();
     }
   }
 }
 
-/** Text and tokens of a chunk. The token that showed that the last word was complete is not of the text, and left out. */
-function piece({ text, logprobs: told }) {
+/**
+ * Text and tokens of a choice. With max_words the last token, which only shows that the word before it is complete, is
+ * not part of the text; it is dropped.
+ * @param {{ text: string, logprobs: { tokens: string[], token_logprobs: number[], top_logprobs: Record<string, number>[] } | null }} choice
+ * @returns {Chunk}
+ */
+function toChunk({ text, logprobs }) {
   let length = 0;
-  const all = (told?.tokens ?? []).map((token, i) => ({
+  const tokens = (logprobs?.tokens ?? []).map((token, i) => ({
     text: token,
-    logprob: told.token_logprobs[i],
-    top: Object.entries(told.top_logprobs[i]).sort((a, b) => b[1] - a[1]),
+    logprob: logprobs?.token_logprobs[i] ?? 0,
+    top: Object.entries(logprobs?.top_logprobs[i] ?? {}).sort((a, b) => b[1] - a[1]),
   }));
-  return { text, tokens: all.filter((token) => (length += token.text.length) <= text.length) };
+  return {
+    text,
+    tokens: tokens.filter((token) => {
+      length += token.text.length;
+      return length <= text.length;
+    }),
+  };
 }
 
-async function complete(request, { onPiece, signal }) {
+/**
+ * @param {CompletionRequest} body
+ * @param {{ onChunk: OnChunk, signal?: AbortSignal }} options
+ * @returns {Promise<CompletionResult>}
+ */
+async function complete(body, { onChunk, signal }) {
   let fingerprint = "";
+  /** @type {FinishReason | null} */
   let reason = null;
   try {
-    // max_tokens may be Infinity, which JSON writes as null: as many as the server allows.
-    const body = { ...request, stream: true, stream_options: { include_usage: true } };
-    const response = await ask("v1/completions", body, signal);
+    // JSON writes a max_tokens of Infinity as null: as many as the server allows.
+    const response = await request("v1/completions", { ...body, stream: true, stream_options: { include_usage: true } }, signal);
     for await (const data of events(response)) {
       if (data === "[DONE]") break;
       const chunk = JSON.parse(data);
       if (chunk.error) throw new ServerError(`The server stopped: ${chunk.error.message}`);
       fingerprint = chunk.system_fingerprint ?? fingerprint;
       for (const choice of chunk.choices) {
-        if (choice.text || choice.logprobs) onPiece(piece(choice));
+        if (choice.text || choice.logprobs) onChunk(toChunk(choice));
         reason = choice.finish_reason ?? reason;
       }
     }
   } catch (error) {
     if (signal?.aborted) return { finish_reason: "abort", fingerprint };
-    throw error instanceof ServerError ? error : new ServerError(BROKEN);
+    throw error instanceof ServerError ? error : new ServerError(DISCONNECTED);
   }
-  if (reason === null) throw new ServerError(BROKEN);
+  if (reason === null) throw new ServerError(DISCONNECTED);
   return { finish_reason: reason, fingerprint };
 }
 
+/** @returns {Promise<ModelInfo[]>} */
 async function models() {
-  const { data } = await (await ask("v1/models")).json();
-  return data.map(({ id, fingerprint, max_model_len: block_size, meta }) => ({
+  const { data } = await (await request("v1/models")).json();
+  return data.map((/** @type {any} */ { id, fingerprint, max_model_len: block_size, meta }) => ({
     id,
     fingerprint,
     block_size,
@@ -112,9 +144,15 @@ async function models() {
   }));
 }
 
-const explain = async (question) => (await ask("api/explain", question)).json();
+const settings = async () => (await request("api/settings")).json();
 
-/** The key is kept until the tab is closed, and nowhere else. */
-export const useKey = (key) => sessionStorage.setItem(KEY, key);
+const explain = async (/** @type {ExplainRequest} */ body) => (await request("api/explain", body)).json();
 
-export const makeClient = () => ({ models, complete, explain });
+/**
+ * Keep the API key until the tab is closed, in this browser only.
+ * @param {string} key
+ */
+export const setKey = (key) => sessionStorage.setItem(KEY, key);
+
+/** @returns {Client} */
+export const makeClient = () => ({ models, settings, complete, explain });

@@ -1,45 +1,65 @@
-// The client of the page without a server: the same three questions as http.js, answered by worker.js in this browser.
+// @ts-check
+// The client of the static page: the same interface as http.js, answered by engine/worker.js in this browser.
 
-const STOPPED = "The model stopped working in this browser. Load the page again; a newer browser may help.";
+/** @import { Client, OnChunk } from "./client.js" */
 
-/** onProgress(bytes so far, all) is called while the model's weights are loaded; a window's event tells it too. */
-export function makeLocalClient({ onProgress = tell } = {}) {
+const CRASHED = "The model stopped working in this browser. Reload the page; a newer browser may help.";
+
+/**
+ * @param {object} [options]
+ * @param {(loaded: number, total: number) => void} [options.onProgress] called with bytes as the weights arrive; by
+ *   default the window gets an event "inkhorn-progress"
+ * @returns {Client}
+ */
+export function makeClient({ onProgress = dispatchProgress } = {}) {
   const worker = new Worker(new URL("../engine/worker.js", import.meta.url), { type: "module" });
-  const open = new Map(); // questions without an answer, by id
+  /** @type {Map<number, { resolve: (result: any) => void, reject: (error: Error) => void, onChunk: OnChunk }>} */
+  const pending = new Map();
   let count = 0;
-  let broken = false;
+  let crashed = false;
 
-  worker.onmessage = ({ data: { id, piece, result, error, progress } }) => {
-    if (progress) return onProgress(...progress);
-    const question = open.get(id);
-    if (piece) return question?.onPiece(piece);
-    open.delete(id);
-    if (error === undefined) question?.resolve(result);
-    else question?.reject(new Error(error));
+  worker.onmessage = ({ data: { id, chunk, result, error, progress } }) => {
+    if (progress) return onProgress(progress.loaded, progress.total);
+    const call = pending.get(id);
+    if (chunk) return call?.onChunk(chunk);
+    pending.delete(id);
+    if (error === undefined) call?.resolve(result);
+    else call?.reject(new Error(error));
   };
   worker.onerror = () => {
-    broken = true;
-    for (const { reject } of open.values()) reject(new Error(STOPPED));
-    open.clear();
+    crashed = true;
+    for (const { reject } of pending.values()) reject(new Error(CRASHED));
+    pending.clear();
   };
 
-  const ask = (name, request, { onPiece = () => {}, signal } = {}) => new Promise((resolve, reject) => {
-    if (broken) throw new Error(STOPPED);
+  /**
+   * @param {"models" | "settings" | "complete" | "explain"} method
+   * @param {object} [request]
+   * @param {{ onChunk?: OnChunk, signal?: AbortSignal }} [options]
+   * @returns {Promise<any>}
+   */
+  const call = (method, request, { onChunk = () => {}, signal } = {}) => new Promise((resolve, reject) => {
+    if (crashed) throw new Error(CRASHED);
     const id = count++;
-    open.set(id, { resolve, reject, onPiece });
-    worker.postMessage({ id, ask: name, request });
-    const abort = () => worker.postMessage({ id, ask: "abort" });
+    pending.set(id, { resolve, reject, onChunk });
+    worker.postMessage({ id, method, request });
+    const abort = () => worker.postMessage({ id, method: "abort" });
     if (signal?.aborted) abort();
     signal?.addEventListener("abort", abort, { once: true });
   });
 
   return {
-    models: () => ask("models"),
-    complete: (request, options) => ask("complete", request, options),
-    explain: (question) => ask("explain", question),
+    models: () => call("models"),
+    settings: () => call("settings"),
+    complete: (request, options) => call("complete", request, options),
+    explain: (request) => call("explain", request),
   };
 }
 
-const tell = (came, all) => dispatchEvent(new CustomEvent("inkhorn-progress", { detail: { came, all } }));
-
-export const makeClient = makeLocalClient;
+/**
+ * @param {number} loaded
+ * @param {number} total
+ */
+function dispatchProgress(loaded, total) {
+  dispatchEvent(new CustomEvent("inkhorn-progress", { detail: { loaded, total } }));
+}

@@ -1,86 +1,94 @@
-// A GPT-1 or GPT-2 in plain JavaScript: the whole forward pass, one token at a time. sampling.js draws the next one.
+// @ts-check
+// A GPT-1 or GPT-2 in plain JavaScript: the forward pass, one token at a time. sampling.js draws the next token.
 //
-// A matrix is kept as whole numbers of 8 bits with a scale for each output, and what goes into it is rounded to 16 bits.
-// So the sums are exact in any order: plain.js makes them, simd.js the same ones much faster, and a text is the same in
-// every browser. The model in NumPy, which this is tested against, is runtime/reference.py.
-// C = n_embd, D = C / n_head, I = hidden units of the MLP, S = tokens so far with this one, V = size of the vocabulary.
+// A matrix is kept as int8 with a scale for each output, and its input is rounded to 16 bits. The sums are therefore exact
+// in any order: kernels_scalar.js and kernels_wasm.js agree, and a seed gives the same text in every browser. It is tested
+// against the NumPy model, inference/numpy_model.py.
+// C = n_embd, D = C / n_head, I = hidden units of the MLP, S = tokens so far including this one, V = vocab_size.
 
-import { NEAREST, exp } from "./exp.js";
-import { plain } from "./kernels_scalar.js";
+/** @import { Cache } from "./cache.js" */
 
-function erf(x) { // Abramowitz and Stegun 1964, 7.1.26
-  const t = 1 / (1 + 0.3275911 * Math.abs(x));
-  const p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
-  return Math.sign(x) * (1 - p * exp(-x * x));
-}
+import { ACTIVATIONS } from "./activations.js";
+import { roundUp } from "./cache.js";
+import { exp, ROUNDING } from "./exp.js";
+import { scalarKernels } from "./kernels_scalar.js";
 
-function geluNew(x) { // 0.5 x (1 + tanh(z / 2)) with z / 2 = sqrt(2 / pi) (x + 0.044715 x**3), which is x / (1 + e**-z)
-  const z = x * (1.5957691216057308 + 0.07135481627260025 * x * x);
-  const e = exp(-Math.abs(z));
-  return (x * (z < 0 ? e : 1)) / (1 + e);
-}
+/**
+ * @typedef {object} Config
+ * @property {number} n_layer
+ * @property {number} n_head
+ * @property {number} n_embd
+ * @property {number} block_size
+ * @property {number} vocab_size
+ * @property {number} inner hidden units of the MLP
+ * @property {boolean} pre_norm GPT-2; GPT-1 normalises after attention and MLP
+ * @property {keyof typeof ACTIVATIONS} activation_function
+ * @property {number} layer_norm_epsilon
+ *
+ * @typedef {{ shape: number[], data: Int8Array | Float32Array }} Tensor
+ * @typedef {{ at: number, inputs: number, outputs: number, pairs: number, groups: number, scale: Float32Array, bias: Float32Array, limit: number }} Matrix
+ * @typedef {(bytes: number) => ReturnType<typeof scalarKernels>} KernelFactory
+ * @typedef {(name: "resid" | "attn" | "mlp" | "attention" | "hidden", layer: number, values: Float64Array | Float32Array) => void} Trace
+ */
 
-const ACTIVATIONS = { relu: (x) => Math.max(x, 0), gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)), gelu_new: geluNew };
-
-const padded = (n, to) => Math.ceil(n / to) * to;
-
-/** The keys and values of the tokens that a text has so far, and room for one token's attention, in a memory of its own. */
-export class Cache {
-  constructor({ config: { n_layer, block_size, n_embd: C }, memory }) {
-    this.block = padded(block_size, 16);
-    this.size = this.block * C; // of a table: a layer's keys are (C, block), its values (block, C)
-    this.query = 2 * n_layer * this.size + 16; // these are places, counted in floats; the first table is at 0
-    this.mixed = this.query + C; // all heads' values, and 16 more as all that is written in groups of 16
-    this.scores = padded(this.mixed + C + 16, 16);
-    const { buffer, weigh } = memory(4 * (this.scores + this.block));
-    Object.assign(this, { floats: new Float32Array(buffer), weigh, length: 0 });
-  }
-}
-
-/** Do something with an empty cache. They are kept and lent again: browsers are slow to take such memories back. */
-export async function withCache(gpt, act) {
-  const cache = gpt.spare.pop() ?? new Cache(gpt);
-  cache.length = 0;
-  try {
-    return await act(cache);
-  } finally {
-    gpt.spare.push(cache);
-  }
-}
-
-/** e**(x / divisor), made to sum to 1. */
+/** softmax(x / divisor) in place. @type {(x: Float32Array, divisor: number) => void} */
 function softmax(x, divisor) {
-  let largest = -Infinity, sum = 0;
+  let largest = -Infinity;
+  let sum = 0;
   for (let i = 0; i < x.length; i++) largest = Math.max(largest, x[i]);
   for (let i = 0; i < x.length; i++) sum += x[i] = exp((x[i] - largest) / divisor);
   for (let i = 0; i < x.length; i++) x[i] /= sum;
 }
 
-/** config: of model.json. tensors: by name, {shape, data}; data of matrices is an Int8Array. */
 export class GPT {
-  constructor(config, tensors, memory = plain) { // or `simd`
+  /**
+   * @param {Config} config
+   * @param {Record<string, Tensor>} tensors by name; matrices are int8
+   * @param {KernelFactory} kernels
+   */
+  constructor(config, tensors, kernels = scalarKernels) {
     const { n_embd: C, inner: I, vocab_size: V } = config;
-    const matrices = Object.keys(tensors).filter((name) => tensors[name].data instanceof Int8Array);
-    const size = (name) => padded(tensors[name].shape[0], 16) * padded(tensors[name].shape[1], 2);
-    this.sums = padded(2 * Math.max(C, I), 64); // where the sums lie; the rounded input lies at 0
-    let end = this.sums + 4 * padded(Math.max(V, 3 * C, I), 16);
-    const { buffer, multiply } = memory(matrices.reduce((bytes, name) => bytes + size(name), end));
-    Object.assign(this, { config, memory, multiply, shorts: new Int16Array(buffer), longs: new Int32Array(buffer), weights: {} });
-    for (const name of Object.keys(tensors)) this.weights[name] = tensors[name].data;
-    for (const name of matrices) {
-      this.weights[name] = this.pack(name, tensors[name], new Int8Array(buffer, end, size(name)));
+    const int8 = Object.keys(tensors).filter((name) => tensors[name].data instanceof Int8Array);
+    /** @param {string} name */
+    const size = (name) => roundUp(tensors[name].shape[0], 16) * roundUp(tensors[name].shape[1], 2);
+    this.sums = roundUp(2 * Math.max(C, I), 64); // address of the sums; the rounded input is at 0
+    let end = this.sums + 4 * roundUp(Math.max(V, 3 * C, I), 16);
+    const { buffer, matvec } = kernels(int8.reduce((bytes, name) => bytes + size(name), end));
+    this.config = config;
+    this.kernels = kernels;
+    this.matvec = matvec;
+    this.int16 = new Int16Array(buffer);
+    this.int32 = new Int32Array(buffer);
+    /** @type {Record<string, Float32Array>} */
+    this.weights = {};
+    for (const [name, { data }] of Object.entries(tensors)) if (data instanceof Float32Array) this.weights[name] = data;
+    /** @type {Record<string, Matrix>} */
+    this.matrices = {};
+    for (const name of int8) {
+      this.matrices[name] = this.pack(name, tensors[name], new Int8Array(buffer, end, size(name)));
       end += size(name);
     }
-    const row = (length) => new Float64Array(length);
-    Object.assign(this, { x: row(C), a: row(C), out: row(C), qkv: row(3 * C), hidden: row(I), logits: row(V) });
-    this.spare = []; // caches
+    this.x = new Float64Array(C);
+    this.a = new Float64Array(C);
+    this.out = new Float64Array(C);
+    this.qkv = new Float64Array(3 * C);
+    this.hidden = new Float64Array(I);
+    this.logits = new Float64Array(V);
+    this.spareCaches = /** @type {Cache[]} */ ([]);
   }
 
+  /**
+   * @param {string} name
+   * @param {Tensor} tensor
+   * @param {Int8Array} packed
+   * @returns {Matrix}
+   */
   pack(name, { shape: [outputs, inputs], data }, packed) {
-    const pairs = Math.ceil(inputs / 2), groups = Math.ceil(outputs / 16);
+    const pairs = Math.ceil(inputs / 2);
+    const groups = Math.ceil(outputs / 16);
     const scale = this.weights[name.replace(/weight$/, "scale")];
     const bias = this.weights[name.replace(/weight$/, "bias")] ?? new Float32Array(outputs);
-    let heaviest = 1; // the largest sum of a row's weights, signs apart: the input is kept so small that no sum overflows
+    let largest = 1; // the largest sum of a row's absolute weights, which limits the input so that no sum overflows
     for (let o = 0; o < outputs; o++) {
       let sum = 0;
       for (let i = 0; i < inputs; i++) {
@@ -88,86 +96,104 @@ export class GPT {
         packed[(((o >> 4) * pairs + (i >> 1)) * 16 + (o & 15)) * 2 + (i & 1)] = weight;
         sum += Math.abs(weight);
       }
-      heaviest = Math.max(heaviest, sum);
+      largest = Math.max(largest, sum);
     }
-    const limit = Math.min(32767, Math.floor(2147483647 / heaviest));
+    const limit = Math.min(32767, Math.floor(2147483647 / largest));
     return { at: packed.byteOffset, inputs, outputs, pairs, groups, scale, bias, limit };
   }
 
-  /** y = W x + bias: (inputs) to (outputs). */
+  /** y = W x + bias: (inputs) to (outputs). @type {(name: string, x: Float64Array, y: Float64Array) => void} */
   linear(name, x, y) {
-    const { at, inputs, outputs, pairs, groups, scale, bias, limit } = this.weights[name];
-    const { shorts, longs } = this, sums = this.sums / 4;
+    const { at, inputs, outputs, pairs, groups, scale, bias, limit } = this.matrices[name];
+    const { int16, int32 } = this;
+    const sums = this.sums / 4;
     let largest = 1e-30;
     for (let i = 0; i < inputs; i++) largest = Math.max(largest, Math.abs(x[i]));
     const steps = limit / largest;
-    for (let i = 0; i < inputs; i++) shorts[i] = x[i] * steps + NEAREST - NEAREST;
-    if (inputs & 1) shorts[inputs] = 0;
-    this.multiply(at, 0, this.sums, pairs, groups);
-    for (let o = 0; o < outputs; o++) y[o] = (longs[sums + o] * scale[o]) / steps + bias[o];
+    for (let i = 0; i < inputs; i++) int16[i] = x[i] * steps + ROUNDING - ROUNDING;
+    if (inputs & 1) int16[inputs] = 0;
+    this.matvec(at, 0, this.sums, pairs, groups);
+    for (let o = 0; o < outputs; o++) y[o] = (int32[sums + o] * scale[o]) / steps + bias[o];
   }
 
-  /** y = x at mean 0 and variance 1, then gain and bias: (C) to (C). */
+  /** LayerNorm: (C) to (C). @type {(name: string, x: Float64Array, y: Float64Array) => void} */
   norm(name, x, y) {
-    const gain = this.weights[`${name}.weight`], bias = this.weights[`${name}.bias`], C = x.length;
-    let mean = 0, variance = this.config.layer_norm_epsilon;
+    const gain = this.weights[`${name}.weight`];
+    const bias = this.weights[`${name}.bias`];
+    const C = x.length;
+    let mean = 0;
+    let variance = this.config.layer_norm_epsilon;
     for (let i = 0; i < C; i++) mean += x[i] / C;
     for (let i = 0; i < C; i++) variance += (x[i] - mean) ** 2 / C;
     const scale = 1 / Math.sqrt(variance);
     for (let i = 0; i < C; i++) y[i] = (x[i] - mean) * scale * gain[i] + bias[i];
   }
 
-  /** Take in a token after those in the cache; gives the logits of the next (V) unless `reading`. `see(name, layer, numbers)`
-   * is called with what is computed on the way; the numbers are overwritten by what follows. */
-  forward(token, cache, see = null, reading = false) {
+  /**
+   * Append a token to the cache.
+   * @param {number} token
+   * @param {Cache} cache
+   * @param {Trace | null} trace called with the activations; the arrays are overwritten by later steps
+   * @param {boolean} wantLogits
+   * @returns {Float64Array | null} (V) logits of the next token
+   */
+  forward(token, cache, trace = null, wantLogits = true) {
     const { config: { n_embd: C, n_layer, pre_norm }, weights, x, a, out } = this;
-    for (let i = 0; i < C; i++) x[i] = weights["wte.weight"][token * C + i] + weights["wpe.weight"][cache.length * C + i]; // (C)
-    see?.("resid", -1, x);
+    for (let i = 0; i < C; i++) x[i] = weights["wte.weight"][token * C + i] + weights["wpe.weight"][cache.length * C + i];
+    trace?.("resid", -1, x);
     for (let layer = 0; layer < n_layer; layer++) {
-      for (const [part, ln] of [["attn", "ln_1"], ["mlp", "ln_2"]]) {
-        const name = `h.${layer}.${ln}`;
-        if (pre_norm) this.norm(name, x, a); else a.set(x); // GPT-2 norms what a part reads, GPT-1 what it leaves
-        this[part](layer, cache, see); // (C) from a to out
-        see?.(part, layer, out);
+      for (const part of /** @type {const} */ (["attn", "mlp"])) {
+        const norm = `h.${layer}.${part === "attn" ? "ln_1" : "ln_2"}`;
+        if (pre_norm) this.norm(norm, x, a);
+        else a.set(x);
+        this[part](layer, cache, trace); // (C), from a to out
+        trace?.(part, layer, out);
         for (let i = 0; i < C; i++) x[i] += out[i];
-        if (!pre_norm) this.norm(name, x, x);
+        if (!pre_norm) this.norm(norm, x, x);
       }
-      see?.("resid", layer, x);
+      trace?.("resid", layer, x);
     }
     cache.length++;
-    return reading ? null : this.head(x);
+    return wantLogits ? this.head(x) : null;
   }
 
-  /** What the residual stream says comes next: (C) to (V). */
+  /** Final norm and output projection: (C) to (V). @type {(x: Float64Array) => Float64Array} */
   head(x) {
     if (this.config.pre_norm) this.norm("ln_f", x, this.a);
     this.linear("head.weight", this.config.pre_norm ? this.a : x, this.logits);
     return this.logits;
   }
 
-  attn(layer, cache, see) {
-    const { config: { n_embd: C, n_head }, qkv } = this, { floats, block, query, scores, mixed } = cache;
-    const keys = 2 * layer * cache.size, values = keys + cache.size, D = C / n_head, S = cache.length + 1;
-    this.linear(`h.${layer}.attn.c_attn.weight`, this.a, qkv); // (3C): the heads' queries, keys, values
+  /** @type {(layer: number, cache: Cache, trace: Trace | null) => void} */
+  attn(layer, cache, trace) {
+    const { config: { n_embd: C, n_head }, qkv } = this;
+    const { floats, block, query, scores, mixed } = cache;
+    const keys = 2 * layer * cache.size;
+    const values = keys + cache.size;
+    const D = C / n_head;
+    const S = cache.length + 1;
+    this.linear(`h.${layer}.attn.c_attn.weight`, this.a, qkv); // (3C): queries, keys and values of all heads
     floats.set(qkv.subarray(0, C), query); // (C)
     for (let i = 0; i < C; i++) floats[keys + i * block + S - 1] = qkv[C + i]; // (C, S)
     floats.set(qkv.subarray(2 * C), values + (S - 1) * C); // (S, C)
-    const shares = floats.subarray(scores, scores + S);
-    for (let i = 0; i < C; i += D) { // the columns of a head; what is written beyond them, the next head writes anew
-      cache.weigh(4 * (keys + i * block), 4 * (query + i), 4 * scores, D, Math.ceil(S / 16), 4 * block); // (D) to (S)
-      softmax(shares, Math.sqrt(D));
-      see?.("attention", layer, shares);
-      cache.weigh(4 * (values + i), 4 * scores, 4 * (mixed + i), S, Math.ceil(D / 16), 4 * C); // (S) to (D)
+    const weights = floats.subarray(scores, scores + S);
+    for (let i = 0; i < C; i += D) { // the columns of a head; whatever is written past them, the next head overwrites
+      cache.weightedSum(4 * (keys + i * block), 4 * (query + i), 4 * scores, D, Math.ceil(S / 16), 4 * block); // (D) to (S)
+      softmax(weights, Math.sqrt(D));
+      trace?.("attention", layer, weights);
+      cache.weightedSum(4 * (values + i), 4 * scores, 4 * (mixed + i), S, Math.ceil(D / 16), 4 * C); // (S) to (D)
     }
     this.a.set(floats.subarray(mixed, mixed + C)); // (C)
     this.linear(`h.${layer}.attn.c_proj.weight`, this.a, this.out); // (C) to (C)
   }
 
-  mlp(layer, cache, see) {
-    const { hidden } = this, activation = ACTIVATIONS[this.config.activation_function];
+  /** @type {(layer: number, cache: Cache, trace: Trace | null) => void} */
+  mlp(layer, _cache, trace) {
+    const { hidden } = this;
+    const activation = ACTIVATIONS[this.config.activation_function];
     this.linear(`h.${layer}.mlp.c_fc.weight`, this.a, hidden); // (C) to (I)
     for (let i = 0; i < hidden.length; i++) hidden[i] = activation(hidden[i]);
-    see?.("hidden", layer, hidden);
+    trace?.("hidden", layer, hidden);
     this.linear(`h.${layer}.mlp.c_proj.weight`, hidden, this.out); // (I) to (C)
   }
 }

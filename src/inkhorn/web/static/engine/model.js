@@ -1,61 +1,97 @@
-// The model's files, as `inkhorn export --web` wrote them, made into what writes.
+// @ts-check
+// Loading the model that `inkhorn export --web` wrote beside the page.
+
+/** @import { PageSettings } from "../api/client.js" */
+/** @import { Config, KernelFactory, Tensor } from "./gpt.js" */
+/** @import { TokenizerOptions, TokenizerSpec } from "./tokenizer.js" */
 
 import { GPT } from "./gpt.js";
-import { plain } from "./kernels_scalar.js";
-import { simd } from "./kernels_wasm.js";
+import { scalarKernels } from "./kernels_scalar.js";
+import { wasmKernels } from "./kernels_wasm.js";
 import { Tokenizer } from "./tokenizer.js";
 
-const KINDS = { F32: Float32Array, I8: Int8Array };
+/**
+ * @typedef {object} Metadata the content of model.json
+ * @property {string} id
+ * @property {string} fingerprint
+ * @property {number} parameters
+ * @property {number} bytes size of weights.safetensors
+ * @property {Config} config
+ * @property {TokenizerOptions} tokens
+ * @property {PageSettings} settings
+ *
+ * @typedef {{ metadata: Metadata, gpt: GPT, tokenizer: Tokenizer }} Model
+ */
 
-/** The tensors of a safetensors file: the length of a header, the header in JSON, and the numbers. */
-export function parse(buffer) {
+/**
+ * The tensors of a safetensors file: the length of a header, the header in JSON, and the data.
+ * @param {ArrayBuffer} buffer
+ */
+export function parseSafetensors(buffer) {
   const length = Number(new DataView(buffer).getBigUint64(0, true));
   const { __metadata__, ...header } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
+  /** @type {Record<string, Tensor>} */
   const tensors = {};
   for (const [name, { dtype, shape, data_offsets: [begin, end] }] of Object.entries(header)) {
-    tensors[name] = { shape, data: new KINDS[dtype](buffer.slice(8 + length + begin, 8 + length + end)) };
+    const data = buffer.slice(8 + length + begin, 8 + length + end);
+    tensors[name] = { shape, data: dtype === "I8" ? new Int8Array(data) : new Float32Array(data) };
   }
   return tensors;
 }
 
-/** The fastest memory that there is: both kinds give the same numbers. */
-function fastest(bytes) {
+/**
+ * The fastest kernels of this browser; both kinds compute the same numbers.
+ * @type {KernelFactory}
+ */
+function fastestKernels(bytes) {
   try {
-    return simd(bytes);
+    return wasmKernels(bytes);
   } catch {
-    return plain(bytes);
+    return scalarKernels(bytes);
   }
 }
 
-/** facts: model.json, spec: tokenizer.json, weights: the bytes of weights.safetensors. */
-export function makeModel(facts, spec, weights, memory = fastest) {
-  const gpt = new GPT(facts.config, parse(weights), memory);
-  return { facts, gpt, tokenizer: new Tokenizer(spec, facts.tokens, facts.config.vocab_size) };
+/**
+ * @param {Metadata} metadata
+ * @param {TokenizerSpec} spec tokenizer.json
+ * @param {ArrayBuffer} weights the bytes of weights.safetensors
+ * @returns {Model}
+ */
+export function makeModel(metadata, spec, weights, kernels = fastestKernels) {
+  const gpt = new GPT(metadata.config, parseSafetensors(weights), kernels);
+  return { metadata, gpt, tokenizer: new Tokenizer(spec, metadata.tokens, metadata.config.vocab_size) };
 }
 
-/** What the page needs to know of the model before its weights are there. */
-export const loadFacts = async () => (await ask("model.json")).json();
+/**
+ * What the page needs to know of the model before the weights are loaded.
+ * @returns {Promise<Metadata>}
+ */
+export const loadMetadata = async () => (await fetchFile("model.json")).json();
 
-/** Load the files that lie beside the page; `onProgress(bytes so far, all)` is called as the weights come. */
-export async function loadModel(facts, onProgress) {
-  const [tokens, file] = await Promise.all([ask("tokenizer.json"), ask("weights.safetensors")]);
-  const spec = await tokens.json();
-  const reader = file.body.getReader();
-  const weights = new Uint8Array(facts.bytes);
-  let came = 0;
+/**
+ * @param {Metadata} metadata
+ * @param {(loaded: number, total: number) => void} onProgress called with bytes as the weights arrive
+ */
+export async function loadModel(metadata, onProgress) {
+  const [tokenizer, file] = await Promise.all([fetchFile("tokenizer.json"), fetchFile("weights.safetensors")]);
+  const spec = await tokenizer.json();
+  const weights = new Uint8Array(metadata.bytes);
+  let loaded = 0;
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (file.body).getReader();
   for (;;) {
     const { value, done } = await reader.read();
     if (done) break;
-    if (came + value.length <= weights.length) weights.set(value, came);
-    came += value.length;
-    onProgress(came, facts.bytes);
+    if (loaded + value.length <= weights.length) weights.set(value, loaded);
+    loaded += value.length;
+    onProgress(loaded, metadata.bytes);
   }
-  if (came !== facts.bytes) throw new Error("The model's weights are not whole. Load the page again.");
-  return makeModel(facts, spec, weights.buffer);
+  if (loaded !== metadata.bytes) throw new Error("The model's weights are incomplete. Reload the page.");
+  return makeModel(metadata, spec, weights.buffer);
 }
 
-async function ask(name) {
+/** @param {string} name */
+async function fetchFile(name) {
   const response = await fetch(new URL(`../model/${name}`, import.meta.url)).catch(() => null);
-  if (!response?.ok) throw new Error(`The model's file ${name} cannot be loaded. Load the page again.`);
+  if (!response?.ok) throw new Error(`The model file ${name} could not be loaded. Reload the page.`);
   return response;
 }

@@ -1,28 +1,39 @@
-// From tokens to text that may be shown, and when a text is finished, as runtime/stopping.py says.
+// @ts-check
+// From tokens to text that may be shown, and the stopping conditions, as inference/stopping.py defines them.
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: U+001C to U+001F are white space in Python
 const SPACE = /^(?!\ufeff)[\s\x1c-\x1f\x85]$/; // Python's str.isspace
 
 export class TextStream {
-  /** limits: {max_tokens, max_words, stop}. bytes: each token's text in UTF-8. prompt: the text before. */
+  /**
+   * @param {{ max_tokens?: number, max_words?: number | null, stop?: string | string[] }} limits
+   * @param {Uint8Array[]} bytes the UTF-8 text of each token
+   * @param {string} prompt
+   */
   constructor({ max_tokens, max_words, stop }, bytes, prompt) {
     this.maxTokens = max_tokens ?? Infinity;
     this.maxWords = max_words ?? null;
     this.stop = [stop ?? []].flat();
     this.bytes = bytes;
-    this.reason = null; // "stop" or "length" once the text is finished
-    this.tokens = this.words = 0;
+    /** @type {"stop" | "length" | null} */
+    this.reason = null; // why the text ended
+    this.tokens = 0;
+    this.words = 0;
     this.decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     this.held = ""; // may be the beginning of a stop string
-    this.inWord = prompt !== "" && !SPACE.test(prompt.at(-1));
+    this.inWord = prompt !== "" && !SPACE.test(prompt.slice(-1));
   }
 
-  /** Take in a token: {text, shown}, what it says, and what may now be shown of this and earlier ones. */
+  /**
+   * Append a token. Returns its text, and the text that may now be shown of this and earlier tokens.
+   * @param {number} token
+   */
   push(token) {
     this.tokens += 1;
     const text = this.decoder.decode(this.bytes[token], { stream: true });
     let shown = "";
     for (const character of text) {
-      if (this.endsWith(character)) break;
+      if (this.reachesMaxWords(character)) break;
       this.held += character;
       const stop = this.stop.filter((one) => this.held.endsWith(one)).sort((a, b) => b.length - a.length)[0];
       if (stop) {
@@ -30,7 +41,7 @@ export class TextStream {
         this.reason = "stop";
         break;
       }
-      const certain = this.held.length - this.waiting();
+      const certain = this.held.length - this.partialStopLength();
       shown += this.held.slice(0, certain);
       this.held = this.held.slice(certain);
     }
@@ -38,13 +49,16 @@ export class TextStream {
     return { text, shown: this.reason === null ? shown : shown + this.held };
   }
 
-  /** End the text from outside. */
+  /** @param {"stop" | "length"} reason */
   finish(reason) {
     this.reason = reason;
   }
 
-  /** Count words; true if the text ends before this character. */
-  endsWith(character) {
+  /**
+   * Count words; true if the text ends before this character.
+   * @param {string} character
+   */
+  reachesMaxWords(character) {
     if (!SPACE.test(character)) {
       if (!this.inWord) this.words += 1;
       this.inWord = true;
@@ -56,8 +70,8 @@ export class TextStream {
     return enough;
   }
 
-  /** Length of the longest end of the held text that a stop string begins with. */
-  waiting() {
+  /** Length of the longest suffix of the held text that is a prefix of a stop string. */
+  partialStopLength() {
     for (let length = this.held.length; length > 0; length--) {
       const end = this.held.slice(-length);
       if (this.stop.some((stop) => stop.length > length && stop.startsWith(end))) return length;
@@ -66,7 +80,12 @@ export class TextStream {
   }
 }
 
-/** The first token that the model sees of so many: the window moves in strides of half a block (runtime/window.py). */
+/**
+ * The first token in the context of a text of so many tokens. When the context is full it shifts by half a block
+ * (inference/window.py, context_overflow "shift").
+ * @param {number} length
+ * @param {number} blockSize
+ */
 export function windowStart(length, blockSize) {
   const stride = Math.max(1, Math.floor(blockSize / 2));
   return length <= blockSize ? 0 : Math.ceil((length - blockSize) / stride) * stride;

@@ -1,64 +1,103 @@
-// Text to token ids and back: a character vocabulary, or the byte-level BPE of GPT-2, both from tokenizer.json.
+// @ts-check
+// Text to token ids and back, from tokenizer.json: a character vocabulary, or the byte-level BPE of GPT-2.
 
 const WORDS = /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-/** GPT-2's printable stand-in for each byte: itself where it is printable Latin-1, else the next from U+0100 on. */
+/**
+ * @typedef {object} TokenizerSpec the parts of tokenizer.json that are used
+ * @property {{ vocab: Record<string, number>, merges: (string | [string, string])[] }} model
+ * @property {{ use_regex?: boolean }} pre_tokenizer
+ * @property {{ content: string, id: number }[]} added_tokens
+ *
+ * @typedef {object} TokenizerOptions the "tokens" of model.json
+ * @property {number | null} bos_id starts an empty prompt
+ * @property {number | null} eos_id ends a text
+ * @property {number[]} banned_ids never sampled
+ * @property {Record<string, string> | null} replacements of a character vocabulary: what stands for each character
+ */
+
+/** GPT-2's printable symbol for each byte: itself where it is printable Latin-1, else the next from U+0100 on. */
 function byteSymbols() {
   let next = 256;
-  const printable = (byte) => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
+  const printable = (/** @type {number} */ byte) => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
   return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
 }
 
 export class Tokenizer {
-  /** spec: tokenizer.json. facts: the tokens of model.json. size: of the vocabulary. */
-  constructor(spec, { start, end, never, nearest }, size) {
-    Object.assign(this, { start, end, never, nearest: nearest && new Map(Object.entries(nearest)) });
+  /**
+   * @param {TokenizerSpec} spec
+   * @param {TokenizerOptions} options
+   * @param {number} vocabSize
+   */
+  constructor(spec, { bos_id, eos_id, banned_ids, replacements }, vocabSize) {
+    this.bosId = bos_id;
+    this.eosId = eos_id;
+    this.bannedIds = banned_ids;
+    this.replacements = replacements && new Map(Object.entries(replacements));
     this.symbols = byteSymbols();
     this.ids = new Map(Object.entries(spec.model.vocab));
     this.ranks = new Map(spec.model.merges.map((merge, rank) => [typeof merge === "string" ? merge : merge.join(" "), rank]));
-    this.words = spec.pre_tokenizer.use_regex === false ? /[^]+/gu : WORDS;
+    this.words = spec.pre_tokenizer.use_regex === false ? /.+/gsu : WORDS;
     this.special = new Map(spec.added_tokens.map(({ content, id }) => [content, id]));
     const byteOf = new Map(this.symbols.map((symbol, byte) => [symbol, byte]));
-    /** Each token's text in UTF-8; a token may hold part of a character. */
-    this.bytes = Array.from({ length: size }, () => new Uint8Array());
-    for (const [token, id] of this.ids) this.bytes[id] = Uint8Array.from(token, (symbol) => byteOf.get(symbol));
+    /** Each token in UTF-8; a token may hold part of a character. */
+    this.bytes = Array.from({ length: vocabSize }, () => new Uint8Array());
+    for (const [token, id] of this.ids) this.bytes[id] = Uint8Array.from(token, (symbol) => byteOf.get(symbol) ?? 0);
     for (const [token, id] of this.special) this.bytes[id] = new TextEncoder().encode(token);
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     this.texts = this.bytes.map((bytes) => decoder.decode(bytes));
+    const banned = new Set(banned_ids);
+    /** The token of each character of a character vocabulary. */
+    this.characters = new Map(this.texts.map((text, id) => /** @type {const} */ ([text, id])).filter(([, id]) => !banned.has(id)));
   }
 
-  /** Ids of a text. Characters that a character vocabulary lacks become the nearest that it has, or are left out. */
+  /**
+   * Ids of a text. Characters outside a character vocabulary are replaced by the closest match or dropped.
+   * @param {string} text
+   * @returns {number[]}
+   */
   encode(text) {
+    /** @type {number[]} */
     const ids = [];
-    for (const part of this.parts(text.toWellFormed?.() ?? text)) {
-      if (this.special.has(part)) ids.push(this.special.get(part));
-      else for (const [word] of this.fitted(part).matchAll(this.words)) ids.push(...this.encodeWord(word));
+    for (const part of this.splitSpecial(text.toWellFormed?.() ?? text)) {
+      const special = this.special.get(part);
+      if (special !== undefined) ids.push(special);
+      else for (const [word] of this.normalize(part).matchAll(this.words)) ids.push(...this.encodeWord(word));
     }
     if (ids.length) return ids;
-    if (this.start === null) throw new Error("This model names no token to start from: give at least one character.");
-    return [this.start];
+    if (this.bosId === null) throw new Error("This model has no start token: enter at least one character.");
+    return [this.bosId];
   }
 
-  fitted(text) {
-    if (!this.nearest) return text;
-    const lines = this.nearest.get("\r") === "\n" ? text.replaceAll("\r\n", "\n") : text;
-    return Array.from(lines, (character) => this.nearest.get(character) ?? "").join("");
+  /** @param {string} text */
+  normalize(text) {
+    const { replacements } = this;
+    if (!replacements) return text;
+    const lines = replacements.get("\r") === "\n" ? text.replaceAll("\r\n", "\n") : text;
+    return Array.from(lines, (character) => replacements.get(character) ?? "").join("");
   }
 
-  /** The text between special tokens, and these. */
-  parts(text) {
+  /**
+   * Split a text at special tokens, which are kept.
+   * @param {string} text
+   */
+  splitSpecial(text) {
     const escaped = [...this.special.keys()].map((token) => token.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
     return escaped.length ? text.split(new RegExp(`(${escaped.join("|")})`, "u")) : [text];
   }
 
-  /** Byte-pair encoding: again and again the pair that was merged first in training, until no pair is known. */
+  /**
+   * Byte-pair encoding: apply the merge of the lowest rank until none applies.
+   * @param {string} word
+   * @returns {number[]}
+   */
   encodeWord(word) {
-    if (this.nearest) return this.characterIds(word);
+    if (this.replacements) return Array.from(word, (character) => idOf(this.characters, character));
     let tokens = Array.from(new TextEncoder().encode(word), (byte) => this.symbols[byte]);
     for (;;) {
       let best = Infinity;
       for (let i = 1; i < tokens.length; i++) best = Math.min(best, this.ranks.get(`${tokens[i - 1]} ${tokens[i]}`) ?? Infinity);
-      if (best === Infinity) return tokens.map((token) => this.ids.get(token));
+      if (best === Infinity) return tokens.map((token) => idOf(this.ids, token));
       const merged = [];
       for (let i = 0; i < tokens.length; i++) {
         const joins = this.ranks.get(`${tokens[i]} ${tokens[i + 1]}`) === best;
@@ -67,9 +106,14 @@ export class Tokenizer {
       tokens = merged;
     }
   }
+}
 
-  characterIds(text) {
-    this.characters ??= new Map(this.texts.map((one, id) => [one, id]).filter(([, id]) => !this.never.includes(id)));
-    return Array.from(text, (character) => this.characters.get(character));
-  }
+/**
+ * @param {Map<string, number>} ids
+ * @param {string} token
+ */
+function idOf(ids, token) {
+  const id = ids.get(token);
+  if (id === undefined) throw new Error(`The vocabulary has no token for ${JSON.stringify(token)}.`);
+  return id;
 }

@@ -1,59 +1,89 @@
-// The worker of the page without a server: it holds the model. Texts that are written at the same time take turns.
+// @ts-check
+// The worker of the static page. It holds the model; texts generated at the same time take turns.
 //
-// It is sent {id, ask: "models" | "complete" | "explain" | "abort", request}, and sends {id, piece}, in the end {id, result}
-// or {id, error}, and while the weights are loaded {progress: [bytes so far, all]}.
+// It receives {id, method: "models" | "settings" | "complete" | "explain" | "abort", request} and sends {id, chunk}, then
+// {id, result} or {id, error}; while the weights are loaded, {progress: {loaded, total}} in bytes.
+
+/** @import { Chunk, CompletionRequest, CompletionResult, ExplainRequest, ModelInfo } from "../api/client.js" */
 
 import { explain } from "./explain.js";
-import { loadFacts, loadModel } from "./model.js";
-import { write } from "./generate.js";
+import { generate } from "./generate.js";
+import { loadMetadata, loadModel } from "./model.js";
 
+/** @type {(() => void)[]} */
 const waiting = [];
-const turns = new MessageChannel();
-turns.port1.onmessage = () => waiting.shift()();
+const channel = new MessageChannel();
+channel.port1.onmessage = () => waiting.shift()?.();
 
-/** Let the others have their turn, and messages come in. A timer would wait for 4 ms each time. */
-const turn = () => new Promise((resolve) => {
+/**
+ * Let other texts run and messages arrive. A timer would wait for 4 ms each time.
+ * @type {() => Promise<void>}
+ */
+const yieldToEvents = () => new Promise((resolve) => {
   waiting.push(resolve);
-  turns.port2.postMessage(null);
+  channel.port2.postMessage(null);
 });
 
-/** A promise that is made again when it is asked for after it failed. */
+/**
+ * A cached promise; if it fails, the next call tries again.
+ * @template T
+ * @param {() => Promise<T>} make
+ * @returns {() => Promise<T>}
+ */
 function once(make) {
+  /** @type {Promise<T> | null} */
   let made = null;
-  return () => (made ??= make().catch((error) => {
-    made = null;
-    throw error;
-  }));
+  return () => {
+    made ??= make().catch((error) => {
+      made = null;
+      throw error;
+    });
+    return made;
+  };
 }
 
-const facts = once(loadFacts);
-const model = once(async () => loadModel(await facts(), (...progress) => postMessage({ progress })));
-model().catch(() => {}); // begun at once; whoever asks is told
+const metadata = once(loadMetadata);
+const model = once(async () => loadModel(await metadata(), (loaded, total) => postMessage({ progress: { loaded, total } })));
+model().catch(() => {}); // start loading now; whoever needs the model gets the error
 
 const aborted = new Set();
 
-const answers = {
+/** @type {Record<string, (request: any, id: number) => Promise<any>>} */
+const methods = {
+  /** @returns {Promise<ModelInfo[]>} */
   async models() {
-    const { id, fingerprint, parameters, config } = await facts();
+    const { id, fingerprint, parameters, config } = await metadata();
     const { n_layer, n_head, n_embd, block_size, vocab_size } = config;
     return [{ id, fingerprint, n_layer, n_head, n_embd, block_size, vocab_size, parameters, backend: "browser" }];
   },
-  async complete(request, id) {
-    const onPiece = (piece) => postMessage({ id, piece });
-    const finish_reason = await write(await model(), request, { onPiece, turn, aborted: () => aborted.has(id) });
-    return { finish_reason, fingerprint: (await facts()).fingerprint };
+  async settings() {
+    return (await metadata()).settings;
   },
+  /**
+   * @param {CompletionRequest} request
+   * @param {number} id
+   * @returns {Promise<CompletionResult>}
+   */
+  async complete(request, id) {
+    const onChunk = (/** @type {Chunk} */ chunk) => postMessage({ id, chunk });
+    const finish_reason = await generate(await model(), request, { onChunk, yieldToEvents, isAborted: () => aborted.has(id) });
+    return { finish_reason, fingerprint: (await metadata()).fingerprint };
+  },
+  /** @param {ExplainRequest} request */
   async explain(request) {
-    return explain(await model(), request, turn);
+    return explain(await model(), request, yieldToEvents);
   },
 };
 
-onmessage = async ({ data: { id, ask, request } }) => {
-  if (ask === "abort") return void aborted.add(id);
+addEventListener("message", async ({ data: { id, method, request } }) => {
+  if (method === "abort") {
+    aborted.add(id);
+    return;
+  }
   try {
-    postMessage({ id, result: await answers[ask](request, id) });
+    postMessage({ id, result: await methods[method](request, id) });
   } catch (error) {
     postMessage({ id, error: error.message });
   }
   aborted.delete(id);
-};
+});

@@ -1,23 +1,24 @@
-// Staying at the end of a text while it grows: only for those who have scrolled there themselves.
+// @ts-check
+// Keep the end of a growing text in view, but only if the user has scrolled there.
 
 let following = false;
-let touched = 0;
+let lastInput = 0;
 
 const page = document.documentElement;
 const atEnd = () => scrollY > 0 && innerHeight + scrollY > page.scrollHeight - 24;
 
 for (const name of ["wheel", "touchmove", "pointerdown", "keydown"]) {
-  addEventListener(name, () => (touched = performance.now()), { passive: true });
+  addEventListener(name, () => { lastInput = performance.now(); }, { passive: true });
 }
 addEventListener("scroll", () => {
-  if (performance.now() - touched < 800) following = atEnd();
+  if (performance.now() - lastInput < 800) following = atEnd();
 }, { passive: true });
 
-export function follow() {
+export function autoscroll() {
   if (following) page.scrollTop = page.scrollHeight;
 }
 
-export function stayHere() {
+export function resetAutoscroll() {
   following = false;
-  touched = 0;
+  lastInput = 0;
 }

@@ -1,12 +1,43 @@
-// Small helpers for making elements and for saying numbers and characters in words.
+// @ts-check
+// Helpers for making elements and for showing numbers and tokens as text.
 
-export const find = (selector, root = document) => root.querySelector(selector);
+/**
+ * The tag of "tag.class".
+ * @template {string} S
+ * @typedef {S extends `${infer Tag}.${string}` ? Tag : S} TagOf
+ */
 
-/** An element: make("p.class", {properties, aria-*, on*}, ...children); the properties may be left out. */
-export function make(kind, ...children) {
-  const [name, className] = kind.split(".");
-  const element = document.createElement(name);
-  const properties = children[0]?.constructor === Object ? children.shift() : {};
+/**
+ * @template {string} S
+ * @typedef {TagOf<S> extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[TagOf<S>] : HTMLElement} ElementOf
+ */
+
+/** @typedef {Node | string | number} Child */
+/** @typedef {Record<string, any>} Properties element properties, attributes such as aria-*, listeners as on* */
+
+/**
+ * The one element that matches; the page always has it.
+ * @template {HTMLElement} [T=HTMLElement]
+ * @param {string} selector
+ * @param {ParentNode} root
+ */
+export function find(selector, root = document) {
+  const element = root.querySelector(selector);
+  if (!element) throw new Error(`The page has no ${selector}.`);
+  return /** @type {T} */ (element);
+}
+
+/**
+ * An element: make("p.class", {properties}, ...children). The properties may be left out.
+ * @template {string} S
+ * @param {S} tag
+ * @param {...(Child | Properties)} content
+ * @returns {ElementOf<S>}
+ */
+export function make(tag, ...content) {
+  const [name, className] = tag.split(".");
+  const element = /** @type {any} */ (document.createElement(name));
+  const properties = content[0]?.constructor === Object ? /** @type {Properties} */ (content.shift()) : {};
   if (className) element.className = className;
   for (const [key, value] of Object.entries(properties)) {
     if (value === undefined || value === null || value === false) continue;
@@ -14,31 +45,56 @@ export function make(kind, ...children) {
     else if (key in element) element[key] = value;
     else element.setAttribute(key, value === true ? "" : value);
   }
-  element.append(...children);
+  element.append(...content);
   return element;
 }
 
-/** An SVG element. */
-export function draw(name, attributes = {}, ...children) {
+/**
+ * An SVG element.
+ * @template {keyof SVGElementTagNameMap} S
+ * @param {S} name
+ * @param {Record<string, string | number>} attributes
+ * @param {...Child} children
+ * @returns {SVGElementTagNameMap[S]}
+ */
+export function svg(name, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
+  element.append(...children.map((child) => (typeof child === "number" ? String(child) : child)));
   return element;
 }
 
-/** A token as it can be seen: white space has signs of its own. */
+/**
+ * A button.
+ * @param {string} label
+ * @param {() => void} onclick
+ * @param {Properties} properties
+ */
+export const button = (label, onclick, properties = {}) => make("button", { type: "button", onclick, ...properties }, label);
+
+/**
+ * A token with its white space made visible.
+ * @param {string} token
+ */
 export function visible(token) {
   if (token === "") return "…"; // part of a character
   if (/^<\|.*\|>$/.test(token)) return "∎"; // the end of the text
   return token.replaceAll("\n", "↵").replaceAll(" ", "␣").replaceAll("\t", "⇥");
 }
 
-const NAMES = { "\n": "line break", " ": "space", "\t": "tab", ",": "comma", ".": "full stop", "'": "apostrophe",
-  "": "part of a character", ":": "colon", ";": "semicolon", "!": "exclamation mark", "?": "question mark", "-": "hyphen", "<|endoftext|>": "end of the text" };
+/** @type {Record<string, string>} */
+const NAMES = {
+  "\n": "line break", " ": "space", "\t": "tab", ",": "comma", ".": "full stop", "'": "apostrophe", ":": "colon", ";": "semicolon",
+  "!": "exclamation mark", "?": "question mark", "-": "hyphen", "": "part of a character", "<|endoftext|>": "end of text",
+};
 
-/** A token as it can be read aloud. */
+/**
+ * A token in words, for screen readers.
+ * @param {string} token
+ */
 export const spoken = (token) => NAMES[token] ?? token;
 
+/** @param {number} probability */
 export function percent(probability) {
   if (probability >= 0.9995) return "100 %";
   if (probability >= 0.0995) return `${Math.round(probability * 100)} %`;
@@ -46,19 +102,26 @@ export function percent(probability) {
   return "< 0.1 %";
 }
 
-export const count = (number) => Math.round(number).toLocaleString("en");
+/** @param {number} number */
+export const formatCount = (number) => Math.round(number).toLocaleString("en");
 
-/** Say something to those who cannot see the page change. */
-export function say(text) {
+/**
+ * Announce a change to screen readers.
+ * @param {string} text
+ */
+export function announce(text) {
   find("#status").textContent = text;
 }
 
-/** Copy to the clipboard, on pages without https too. */
-export async function copy(text) {
+/**
+ * Copy to the clipboard, also on pages without https.
+ * @param {string} text
+ */
+export async function copyToClipboard(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    const area = make("textarea", { value: text, class: "unseen" });
+    const area = make("textarea", { value: text, className: "visually-hidden" });
     document.body.append(area);
     area.select();
     document.execCommand("copy");

@@ -1,30 +1,39 @@
-// What the client tells of one text and one layer, unpacked.
+// @ts-check
+// The activations of one text and one layer, decoded from the client's answer.
 
-function bytes(text) {
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+/** @import { Client, ExplainRequest, ExplainResponse, QuantizedVector } from "../api/client.js" */
+
+/** @param {string} base64 */
+function decode(base64) {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
-/** {scale, data} to numbers. */
-function vector({ scale, data }) {
-  return Float32Array.from(new Int8Array(bytes(data).buffer), (value) => value * scale);
+/** @param {QuantizedVector} vector */
+function dequantize({ scale, data }) {
+  return Float32Array.from(new Int8Array(decode(data).buffer), (value) => value * scale);
 }
 
 export class Explanation {
-  constructor(told) {
-    this.told = told;
-    this.tokens = told.tokens;
-    this.size = told.tokens.length;
-    this.layer = told.layer;
-    this.layers = told.n_layer;
-    this.heads = told.n_head;
-    this.next = told.next;
-    this.added = told.added;
-    this.packed = bytes(told.attention);
-    this.probs = bytes(told.lens.probs);
-    this.actual = bytes(told.lens.actual);
+  /** @param {ExplainResponse} response */
+  constructor(response) {
+    this.response = response;
+    this.tokens = response.tokens;
+    this.size = response.tokens.length;
+    this.layer = response.layer;
+    this.layers = response.n_layer;
+    this.heads = response.n_head;
+    this.next = response.next;
+    this.added = response.added;
+    this.packed = decode(response.attention);
+    this.probs = decode(response.lens.probs);
+    this.actual = decode(response.lens.actual);
   }
 
-  /** How much head `head` looks from token t at each token up to t; the weights sum to 1. */
+  /**
+   * The attention weights of token t over the tokens up to t; they sum to 1.
+   * @param {number} head
+   * @param {number} t
+   */
   attention(head, t) {
     const start = (head * this.size * (this.size + 1)) / 2 + (t * (t + 1)) / 2;
     const row = this.packed.subarray(start, start + t + 1);
@@ -32,40 +41,56 @@ export class Explanation {
     return Float32Array.from(row, (value) => value / sum);
   }
 
-  /** What the model would say after token t, had it only `depth` blocks; actual: the odds of what does follow. */
+  /**
+   * The prediction for the token after t from the residual stream after `depth` blocks; actual: the probability of the
+   * token that does follow.
+   * @param {number} depth
+   * @param {number} t
+   */
   lens(depth, t) {
     const at = depth * this.size + t;
-    return { token: this.told.lens.tokens[depth][t], probability: this.probs[at] / 255, actual: this.actual[at] / 255 };
+    return { token: this.response.lens.tokens[depth][t], probability: this.probs[at] / 255, actual: this.actual[at] / 255 };
   }
 
-  /** Root mean square of the residual stream at token t, before the first block and after each. */
+  /**
+   * Root mean square of the residual stream at token t, before the first block and after each.
+   * @param {number} t
+   */
   residual(t) {
-    return this.told.residual.map((row) => row[t]);
+    return this.response.residual.map((row) => row[t]);
   }
 
-  /** Of the last token: its row of wte or wpe, or the hidden layer of the MLP in this block. */
+  /**
+   * Of the last token: its row of wte or wpe, or the hidden layer of this block's MLP.
+   * @param {"wte" | "wpe" | "mlp"} name
+   */
   last(name) {
-    return vector(this.told.last[name]);
+    return dequantize(this.response.last[name]);
   }
 }
 
-/** Asks once for each text and layer. */
+/** Asks the client once for each text and layer. */
 export class Explainer {
+  /** @param {Client} client */
   constructor(client) {
     this.client = client;
-    this.known = new Map();
+    /** @type {Map<string, Promise<Explanation>>} */
+    this.cache = new Map();
   }
 
-  /** Of the text's end; the model sees no more than its block, so the rest stays here. */
+  /**
+   * Explain the end of a text. Only the end is sent, because the model sees no more than its context.
+   * @param {ExplainRequest} request
+   */
   explain({ model, text, layer }) {
     const end = text.slice(-4096);
-    const name = JSON.stringify([model, layer, end]);
-    if (!this.known.has(name)) {
-      if (this.known.size > 40) this.known.clear();
-      const answer = this.client.explain({ model, text: end, layer }).then((told) => new Explanation(told));
-      answer.catch(() => this.known.delete(name)); // to be asked again
-      this.known.set(name, answer);
-    }
-    return this.known.get(name);
+    const key = JSON.stringify([model, layer, end]);
+    const cached = this.cache.get(key);
+    if (cached) return cached;
+    if (this.cache.size > 40) this.cache.clear();
+    const answer = this.client.explain({ model, text: end, layer }).then((response) => new Explanation(response));
+    answer.catch(() => this.cache.delete(key)); // so that it can be tried again
+    this.cache.set(key, answer);
+    return answer;
   }
 }

@@ -1,175 +1,240 @@
-// One take: a text that is being written or has been, with what can be done with it.
+// @ts-check
+// A sample: a text that is being generated or is finished, and its buttons.
 
+/** @import { Chunk, Client, CompletionRequest, FinishReason, ModelInfo } from "../api/client.js" */
+/** @import { Values } from "./settings.js" */
+/** @import { Segment } from "./share_link.js" */
+
+import { autoscroll } from "./autoscroll.js";
+import { announce, button, copyToClipboard, formatCount, make } from "./dom.js";
+import { randomSeed } from "./settings.js";
 import { toFragment } from "./share_link.js";
-import { copy, count, make, say } from "./dom.js";
-import { follow } from "./autoscroll.js";
-import { hide, watch } from "./token_tooltip.js";
-import { Play } from "./text_view.js";
-import { newSeed } from "./settings.js";
+import { TextView } from "./text_view.js";
+import { attachTooltip, hideTooltip } from "./token_tooltip.js";
 
-const SEEN = 8; // characters that go with a Continue for each token of the model's block: what is before, it cannot see
+const CHARACTERS_PER_TOKEN = 8; // of the text sent with Continue, per token of the context; the model sees no more
 
-export class Take {
-  /** `wishes`: client, model(), settings(), onInside(take, end), onChange(), onFault(error) */
-  constructor(number, wishes) {
-    Object.assign(this, wishes);
+/**
+ * @typedef {object} Callbacks
+ * @property {() => Values} settings
+ * @property {(id: string) => ModelInfo} model
+ * @property {(sample: SamplePanel, end: number) => void} onInspect
+ * @property {() => void} onChange called when generation starts or ends
+ * @property {(error: Error & { needsKey?: boolean }) => void} onError
+ */
+
+export class SamplePanel {
+  /**
+   * @param {number} number
+   * @param {Client} client
+   * @param {Callbacks} callbacks
+   */
+  constructor(number, client, callbacks) {
     this.number = number;
-    this.writing = null; // an AbortController, while it writes
+    this.client = client;
+    this.callbacks = callbacks;
+    /** @type {AbortController | null} */
+    this.running = null;
+    /** @type {Segment[]} */
+    this.planned = [];
+    /** @type {Segment[]} */
+    this.segments = []; // that were generated
+    this.prompt = "";
+    this.modelId = "";
+    this.fingerprint = "";
     this.details = make("span.details");
-    this.fault = make("p.fault", { role: "alert", hidden: true });
-    const button = (name, act, title) => make("button", { type: "button", title, onclick: () => this.writing || act() }, name);
-    this.tools = make("div.tools", { role: "group", "aria-label": `Take ${number}` },
-      button("Continue", () => this.goOn(), "Go on from what stands here"),
-      button("Regenerate", () => this.regenerate(), "The same beginning and settings with a new seed"),
-      button("Copy", () => this.copyText(), "Copy the text"),
-      button("Save", () => this.download(), "Download the text as a file"),
-      button("Share", () => this.share(), "Copy a link that writes this text again"));
-    this.page = make("div.page");
-    this.root = make("article.take", { "aria-label": `Take ${number}` },
-      make("header", make("h2", `Take ${number}`), this.details), this.page, this.fault, this.tools);
-    this.clear("");
+    this.error = make("p.error", { role: "alert", hidden: true });
+    const tool = (/** @type {string} */ label, /** @type {() => void} */ act, /** @type {string} */ title) =>
+      button(label, () => this.running || act(), { title });
+    this.tools = make("div.tools", { role: "group", "aria-label": `Sample ${number}` },
+      tool("Continue", () => this.resume(), "Generate more text after this one"),
+      tool("Regenerate", () => this.regenerate(), "Same prompt and settings, new seed"),
+      tool("Copy", () => this.copyText(), "Copy the text"),
+      tool("Save", () => this.download(), "Download the text as a file"),
+      tool("Share", () => this.share(), "Copy a link that generates this text again"));
+    this.body = make("div.sample-body");
+    this.root = make("article.sample", { "aria-label": `Sample ${number}` },
+      make("header", make("h2", `Sample ${number}`), this.details), this.body, this.error, this.tools);
+    this.view = this.clear("");
   }
 
+  /**
+   * Show only a prompt.
+   * @param {string} prompt
+   * @returns {TextView}
+   */
   clear(prompt) {
     this.prompt = prompt;
-    this.parts = [];
+    this.segments = [];
     this.fingerprint = "";
-    const root = make("div.play", { tabIndex: 0, role: "group",
-      "aria-label": `Text of take ${this.number}. The arrow keys go over the characters and tell how likely each was, Enter looks inside.` });
-    hide();
-    this.page.replaceChildren(root);
-    this.play = new Play(root);
-    this.play.give(prompt);
-    watch(this.play, (end) => this.onInside(this, end));
+    const root = make("div.text-view", {
+      tabIndex: 0,
+      role: "group",
+      "aria-label": `Text of sample ${this.number}. Arrow keys move between tokens and read their probabilities; Enter inspects a token.`,
+    });
+    hideTooltip();
+    this.body.replaceChildren(root);
+    this.view = new TextView(root);
+    this.view.setPrompt(prompt);
+    attachTooltip(this.view, (end) => this.callbacks.onInspect(this, end));
+    return this.view;
   }
 
-  /** Write a prompt and its parts from the beginning. */
-  async write(prompt, model, parts) {
+  /**
+   * Generate a text from its prompt on.
+   * @param {string} prompt
+   * @param {string} model
+   * @param {Segment[]} segments
+   */
+  async generate(prompt, model, segments) {
     this.stop();
     this.clear(prompt);
     this.modelId = model;
-    this.plan = parts;
-    for (const part of parts) {
-      if (!(await this.writePart(part))) return;
+    this.planned = segments;
+    for (const segment of segments) {
+      if (!(await this.generateSegment(segment))) return;
     }
   }
 
   regenerate() {
-    const seed = newSeed();
-    this.write(this.prompt, this.modelId, this.wanted.map((part, i) => ({ ...part, seed: seed + i, tokens: null })));
+    const seed = randomSeed();
+    this.generate(this.prompt, this.modelId, this.sharedSegments.map((segment, i) => ({ ...segment, seed: seed + i, tokens: null })));
   }
 
-  /** Go on from what stands there, as the form says now. */
-  goOn() {
-    const { words, temperature, top_k, top_p, min_p } = this.settings();
-    const seed = (this.parts[0]?.seed ?? newSeed()) + this.parts.length;
-    return this.writePart({ words, temperature, top_k, top_p, min_p, seed, tokens: null });
+  /** Continue after the text, with the current settings. */
+  resume() {
+    const { words, temperature, top_k, top_p, min_p } = this.callbacks.settings();
+    const seed = (this.segments[0]?.seed ?? randomSeed()) + this.segments.length;
+    const segment = { words, temperature, top_k, top_p, min_p, seed, tokens: null };
+    if (this.segments.length === 0) this.planned = [segment];
+    return this.generateSegment(segment);
   }
 
-  get wanted() {
-    return this.parts.length ? this.parts : [this.part];
+  /** What a link to this text contains. */
+  get sharedSegments() {
+    return this.segments.length ? this.segments : this.planned.slice(0, 1);
   }
 
-  /** Write one part; true if it came to its end. */
-  async writePart(part) {
-    const control = new AbortController();
-    const { play } = this;
-    const model = this.model(this.modelId);
-    const begun = performance.now();
-    const length = play.text.length;
-    const pieces = [];
-    let came = 0;
+  /**
+   * Generate one segment; true if it was not stopped.
+   * @param {Segment} segment
+   */
+  async generateSegment(segment) {
+    const controller = new AbortController();
+    const { view } = this;
+    const model = this.callbacks.model(this.modelId);
+    const started = performance.now();
+    const length = view.text.length;
+    /** @type {Chunk[]} */
+    const chunks = [];
+    let received = 0;
     let frame = 0;
     const show = () => {
       frame = 0;
-      for (const { tokens } of pieces.splice(0)) play.append(tokens);
-      follow();
+      for (const { tokens } of chunks.splice(0)) view.append(tokens);
+      autoscroll();
     };
-    const onPiece = (piece) => {
-      if (this.writing !== control) return; // stopped: what is still under way does not count
-      came += piece.tokens.length;
-      pieces.push(piece);
+    const onChunk = (/** @type {Chunk} */ chunk) => {
+      if (this.running !== controller) return; // stopped: drop what was still on its way
+      received += chunk.tokens.length;
+      chunks.push(chunk);
       frame ||= requestAnimationFrame(show);
     };
-    this.part = part;
-    this.writing = control;
+    this.running = controller;
     this.setBusy(true);
-    let end;
+    let result;
     try {
-      end = await this.client.complete(this.request(part, model), { onPiece, signal: control.signal });
-      this.fingerprint = end.fingerprint || this.fingerprint || model.fingerprint;
+      result = await this.client.complete(this.request(segment, model), { onChunk, signal: controller.signal });
+      this.fingerprint = result.fingerprint || this.fingerprint || model.fingerprint;
     } catch (error) {
-      if (this.play === play) this.showFault(error, came === 0);
+      if (this.view === view) this.showError(error, received === 0);
     }
-    if (this.play !== play) return false; // written anew in the meantime
+    if (this.view !== view) return false; // replaced by another text in the meantime
     cancelAnimationFrame(frame);
     show();
-    const whole = end !== undefined && end.finish_reason !== "abort";
-    if (came) this.parts.push(whole ? part : { ...part, tokens: came });
-    if (this.writing === control) this.writing = null;
+    const complete = result !== undefined && result.finish_reason !== "abort";
+    if (received) this.segments.push(complete ? segment : { ...segment, tokens: received });
+    if (this.running === controller) this.running = null;
     this.setBusy(false);
-    this.tell(play.text.length - length, performance.now() - begun, end?.finish_reason);
-    return whole;
+    this.showDetails(view.text.length - length, performance.now() - started, result?.finish_reason);
+    return complete;
   }
 
+  /**
+   * @param {Segment} segment
+   * @param {ModelInfo} model
+   * @returns {CompletionRequest}
+   */
   request({ words, tokens, temperature, top_k, top_p, min_p, seed }, model) {
-    const { text } = this.play;
-    const prompt = text.length === this.prompt.length ? text : text.slice(-Math.max(SEEN * model.block_size, 1));
+    const { text } = this.view;
+    const prompt = text.length === this.prompt.length ? text : text.slice(-Math.max(CHARACTERS_PER_TOKEN * model.block_size, 1));
     const max_tokens = tokens ?? Infinity;
     return { model: model.id, prompt, max_tokens, max_words: words, temperature, top_k, top_p, min_p, seed, logprobs: 5 };
   }
 
   stop() {
-    this.writing?.abort();
+    this.running?.abort();
   }
 
+  /** @param {boolean} busy */
   setBusy(busy) {
-    if (busy) this.fault.hidden = true;
-    this.root.classList.toggle("writing", busy);
-    this.page.setAttribute("aria-busy", String(busy));
-    for (const tool of this.tools.children) tool.setAttribute("aria-disabled", String(busy)); // disabled would lose the focus
-    if (busy) this.details.textContent = "writing …";
-    this.onChange();
+    if (busy) this.error.hidden = true;
+    this.root.classList.toggle("running", busy);
+    this.body.setAttribute("aria-busy", String(busy));
+    for (const tool of this.tools.children) tool.setAttribute("aria-disabled", String(busy)); // `disabled` would lose the focus
+    if (busy) this.details.textContent = "generating …";
+    this.callbacks.onChange();
   }
 
-  tell(characters, milliseconds, reason) {
-    const { seed } = this.wanted[0];
-    const rate = characters > 20 && milliseconds > 0 ? ` at ${count((characters / milliseconds) * 1000)} a second` : "";
-    this.details.textContent = `seed ${seed}, ${count(this.play.text.length)} characters${rate}`;
-    const how = { abort: "stopped", stop: "came to an end of its own" }[reason] ?? "finished";
-    if (reason) say(`Take ${this.number} ${how}: ${count(characters)} characters written.`);
+  /**
+   * @param {number} characters
+   * @param {number} milliseconds
+   * @param {FinishReason} [reason]
+   */
+  showDetails(characters, milliseconds, reason) {
+    const speed = characters > 20 && milliseconds > 0 ? ` · ${formatCount((characters / milliseconds) * 1000)} characters/s` : "";
+    this.details.textContent = `seed ${this.sharedSegments[0]?.seed} · ${formatCount(this.view.text.length)} characters${speed}`;
+    if (!reason) return;
+    const outcome = { abort: "stopped", stop: "reached the end of the text", length: "finished" }[reason];
+    announce(`Sample ${this.number} ${outcome}: ${formatCount(characters)} characters generated.`);
   }
 
-  showFault(error, nothing) {
-    const retry = () => (nothing && this.parts.length === 0 ? this.write(this.prompt, this.modelId, this.plan) : this.goOn());
-    this.fault.replaceChildren(`${error.message} `, make("button", { type: "button", onclick: retry }, nothing ? "Try again" : "Continue"));
-    this.fault.hidden = false;
-    this.onFault(error);
+  /**
+   * @param {Error} error
+   * @param {boolean} nothing whether no token was received
+   */
+  showError(error, nothing) {
+    const restart = nothing && this.segments.length === 0;
+    const retry = () => { restart ? this.generate(this.prompt, this.modelId, this.planned) : this.resume(); };
+    this.error.replaceChildren(`${error.message} `, button(nothing ? "Try again" : "Continue", retry));
+    this.error.hidden = false;
+    this.callbacks.onError(error);
   }
 
   async copyText() {
-    await copy(this.play.text);
-    this.done("Copied.");
+    await copyToClipboard(this.view.text);
+    this.confirm("Copied.");
   }
 
   download() {
-    const url = URL.createObjectURL(new Blob([`${this.play.text}\n`], { type: "text/plain;charset=utf-8" }));
-    const name = this.play.text.slice(0, 40).toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
+    const url = URL.createObjectURL(new Blob([`${this.view.text}\n`], { type: "text/plain;charset=utf-8" }));
+    const name = this.view.text.slice(0, 40).toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
     make("a", { href: url, download: `${name || "inkhorn"}.txt` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   }
 
   async share() {
-    const fragment = toFragment({ prompt: this.prompt, model: this.modelId, fingerprint: this.fingerprint, parts: this.wanted });
-    history.replaceState(null, "", fragment);
-    await copy(location.href);
-    this.done("The link is copied: it writes this text again.");
+    const { prompt, modelId: model, fingerprint, sharedSegments: segments } = this;
+    history.replaceState(null, "", toFragment({ prompt, model, fingerprint, segments }));
+    await copyToClipboard(location.href);
+    this.confirm("Link copied.");
   }
 
-  done(text) {
+  /** @param {string} text */
+  confirm(text) {
     const before = this.details.textContent;
     this.details.textContent = text;
-    say(text);
+    announce(text);
     setTimeout(() => {
       if (this.details.textContent === text) this.details.textContent = before;
     }, 2500);

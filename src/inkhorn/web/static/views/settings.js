@@ -1,94 +1,164 @@
-// What the form says: presets, reading, filling, and remembering for the next visit.
+// @ts-check
+// The settings form: presets, bounds, reading, filling, and remembering values for the next visit.
+
+/** @import { ModelInfo, PageSettings } from "../api/client.js" */
 
 import { find } from "./dom.js";
 
 const STORE = "inkhorn-settings";
-const NUMBERS = ["words", "temperature", "top_k", "top_p", "min_p"];
+
+/** The numeric fields and the sampling parameter whose bounds, default and help each takes from the server. */
+const PARAMETERS = /** @type {const} */ ({
+  words: "max_words", temperature: "temperature", top_k: "top_k", top_p: "top_p", min_p: "min_p",
+});
+const SAMPLING = /** @type {const} */ (["temperature", "top_k", "top_p", "min_p"]);
+
+/** @typedef {"words" | typeof SAMPLING[number]} NumberField */
+/** @typedef {Record<NumberField, number>} Numbers */
+
+/**
+ * What differs from the defaults.
+ * @type {Record<string, Partial<Numbers>>}
+ */
 const PRESETS = {
-  careful: { temperature: 0.5, top_k: 0, top_p: 0.9, min_p: 0 },
-  balanced: { temperature: 0.8, top_k: 0, top_p: 1, min_p: 0 },
-  wild: { temperature: 1.15, top_k: 0, top_p: 1, min_p: 0.02 },
+  precise: { temperature: 0.5, top_p: 0.9 },
+  balanced: {},
+  creative: { temperature: 1.15, min_p: 0.02 },
 };
 
-/** The seed of a text for which none was asked. Six digits can be read out to somebody. */
-export const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % 1000000;
+/**
+ * @typedef {object} OtherFields
+ * @property {HTMLTextAreaElement} prompt
+ * @property {HTMLInputElement} seed
+ * @property {RadioNodeList} samples
+ * @property {RadioNodeList} preset
+ * @property {HTMLSelectElement} model
+ * @property {HTMLInputElement} shade
+ *
+ * @typedef {Numbers & { prompt: string, seed: number | null, samples: number, model: string, shade: boolean }} Values
+ */
+
+/** A random seed for a text without a given one. Six digits are easy to read out. */
+export const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % 1000000;
 
 export class Settings {
+  /** @param {HTMLFormElement} form */
   constructor(form) {
     this.form = form;
-    this.field = form.elements;
+    this.fields = /** @type {OtherFields & Record<NumberField, HTMLInputElement>} */ (/** @type {unknown} */ (form.elements));
+    /** @type {Partial<Numbers>} */
+    this.defaults = {};
+    this.edited = new Set(Object.keys(this.remembered()));
     this.fill(this.remembered());
-    form.addEventListener("input", (event) => this.changed(event.target));
+    form.addEventListener("input", ({ target }) => this.changed(/** @type {HTMLInputElement} */ (target)));
     form.addEventListener("click", ({ target }) => {
-      if (target.dataset?.words) this.fill({ words: target.dataset.words });
+      const { words } = /** @type {HTMLElement} */ (target).dataset;
+      if (words) this.fill({ words: Number(words) });
     });
   }
 
-  /** {prompt, words, temperature, top_k, top_p, min_p, seed (null: a new one), takes, model, shade} */
+  /**
+   * Take bounds, defaults and help from the server's declaration of the sampling parameters.
+   * @param {PageSettings} settings
+   */
+  declare({ sampling }) {
+    for (const [name, parameter] of Object.entries(PARAMETERS)) {
+      const field = this.fields[/** @type {NumberField} */ (name)];
+      const { minimum, exclusiveMinimum, maximum, default: standard, description } = sampling[parameter];
+      const lowest = exclusiveMinimum === undefined ? minimum : exclusiveMinimum + Number(field.step);
+      if (lowest !== undefined) field.min = String(lowest);
+      if (maximum !== undefined) field.max = String(maximum);
+      if (typeof standard === "number") this.defaults[/** @type {NumberField} */ (name)] = standard;
+      const help = this.form.querySelector(`#${name}-help`);
+      if (help) help.textContent = `${description[0].toUpperCase()}${description.slice(1)}.`;
+    }
+    const unset = Object.entries(this.defaults).filter(([name]) => !this.edited.has(name));
+    this.fill(Object.fromEntries(unset));
+  }
+
+  /** @returns {Values} */
   read() {
-    const values = Object.fromEntries(NUMBERS.map((name) => [name, Number(this.field[name].value)]));
-    const seed = this.field.seed.value.trim();
+    const { words, temperature, top_k, top_p, min_p, prompt, seed, samples, model, shade } = this.fields;
     return {
-      ...values,
-      prompt: this.field.prompt.value,
-      seed: seed === "" ? null : Number(seed),
-      takes: Number(this.field.takes.value),
-      model: this.field.model.value,
-      shade: this.field.shade.checked,
+      words: Number(words.value),
+      temperature: Number(temperature.value),
+      top_k: Number(top_k.value),
+      top_p: Number(top_p.value),
+      min_p: Number(min_p.value),
+      prompt: prompt.value,
+      seed: seed.value.trim() === "" ? null : Number(seed.value),
+      samples: Number(samples.value),
+      model: model.value,
+      shade: shade.checked,
     };
   }
 
+  /** @param {Partial<Values>} values */
   fill(values) {
+    const fields = /** @type {Record<string, HTMLInputElement>} */ (/** @type {unknown} */ (this.fields));
     for (const [name, value] of Object.entries(values)) {
-      const field = this.field[name];
+      const field = fields[name];
       if (!field) continue;
-      if (name === "shade") field.checked = value;
-      else field.value = value ?? "";
+      if (name === "shade") field.checked = Boolean(value);
+      else field.value = String(value ?? "");
     }
     this.show();
     this.remember();
   }
 
+  /** @param {HTMLInputElement} target */
   changed(target) {
-    if (target.name === "preset" && target.value === "own") {
-      find("#sampling").open = true;
+    this.edited.add(target.name);
+    if (target.name === "preset" && target.value === "custom") {
+      find("#sampling").setAttribute("open", "");
       return;
     }
-    if (target.name === "preset") this.fill(PRESETS[target.value]);
+    if (target.name === "preset") this.fill({ ...this.samplingDefaults, ...PRESETS[target.value] });
     this.show();
     this.remember();
   }
 
-  /** The numbers beside the sliders, the preset that they are, the length that it is. */
+  get samplingDefaults() {
+    return Object.fromEntries(SAMPLING.map((name) => [name, this.defaults[name]]));
+  }
+
+  /** Update what follows from the values: the numbers beside the sliders, the preset, the length. */
   show() {
-    for (const output of this.form.querySelectorAll("output")) output.value = this.field[output.htmlFor[0]].value;
-    const now = this.read();
-    const same = ([, preset]) => Object.entries(preset).every(([name, value]) => now[name] === value);
-    this.field.preset.value = Object.entries(PRESETS).find(same)?.[0] ?? "own";
+    for (const output of this.form.querySelectorAll("output")) {
+      output.value = this.fields[/** @type {NumberField} */ (output.htmlFor[0])].value;
+    }
+    const values = this.read();
+    const preset = Object.entries(PRESETS).find(([, changes]) =>
+      Object.entries({ ...this.samplingDefaults, ...changes }).every(([name, value]) => values[/** @type {NumberField} */ (name)] === value));
+    if (this.defaults.temperature !== undefined) this.fields.preset.value = preset?.[0] ?? "custom";
     for (const chip of this.form.querySelectorAll("[data-words]")) {
-      chip.setAttribute("aria-pressed", String(Number(chip.dataset.words) === now.words));
+      chip.setAttribute("aria-pressed", String(Number(chip.getAttribute("data-words")) === values.words));
     }
   }
 
-  /** Fill the model selector, which is there only if there is something to select. */
-  offer(models) {
-    const wanted = this.field.model.value || this.remembered().model;
-    this.field.model.replaceChildren(...models.map(({ id }) => new Option(id, id)));
-    if (models.some(({ id }) => id === wanted)) this.field.model.value = wanted;
+  /**
+   * Fill the model selector, which is shown if there is a choice.
+   * @param {ModelInfo[]} models
+   */
+  setModels(models) {
+    const selected = this.fields.model.value || this.remembered().model;
+    this.fields.model.replaceChildren(...models.map(({ id }) => new Option(id, id)));
+    if (models.some(({ id }) => id === selected)) this.fields.model.value = selected;
     find("#model-field").hidden = models.length < 2;
   }
 
   remember() {
+    if (this.defaults.temperature === undefined) return; // the form is not complete yet
     try {
-      localStorage.setItem(STORE, JSON.stringify({ ...this.read(), seed: null })); // the next visit brings a new text
+      localStorage.setItem(STORE, JSON.stringify({ ...this.read(), seed: null })); // the next visit gets a new text
     } catch {
-      // a browser that keeps nothing: the settings last as long as the page
+      // storage is blocked: the settings last until the page is closed
     }
   }
 
   remembered() {
     try {
-      return JSON.parse(localStorage.getItem(STORE)) ?? {};
+      return JSON.parse(localStorage.getItem(STORE) ?? "{}");
     } catch {
       return {};
     }

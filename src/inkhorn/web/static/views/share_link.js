@@ -1,26 +1,49 @@
-// A link that writes the same text again. A text is a prompt and one or more parts, each drawn with settings of its own:
-// the first, and one for each Continue. All of it stands in the fragment, so no server sees it.
+// @ts-check
+// A link that generates the same text again. A text is a prompt and one or more segments, each with its own sampling
+// settings: the first one, and one for each Continue. Everything is in the fragment, so no server sees it.
 
-const FIELDS = ["words", "temperature", "top_k", "top_p", "min_p", "seed", "tokens"];
+/**
+ * @typedef {object} Segment
+ * @property {number} words maximum number of words
+ * @property {number} temperature
+ * @property {number} top_k
+ * @property {number} top_p
+ * @property {number} min_p
+ * @property {number} seed
+ * @property {number | null} tokens number of tokens, if generation was stopped early
+ *
+ * @typedef {object} SharedText
+ * @property {string} prompt
+ * @property {string} model
+ * @property {string} fingerprint
+ * @property {Segment[]} segments
+ */
 
-/** {prompt, model, fingerprint, parts: [{words, temperature, top_k, top_p, min_p, seed, tokens}]} to "#..." */
-export function toFragment({ prompt, model, fingerprint, parts }) {
+const FIELDS = /** @type {const} */ (["words", "temperature", "top_k", "top_p", "min_p", "seed", "tokens"]);
+
+/** @param {SharedText} text */
+export function toFragment({ prompt, model, fingerprint, segments }) {
   const fields = new URLSearchParams({ prompt, model, weights: fingerprint });
-  for (const part of parts) {
-    const numbers = FIELDS.map((name) => part[name]).filter((value) => value !== null && value !== undefined);
+  for (const segment of segments) {
+    const numbers = FIELDS.map((name) => segment[name]).filter((value) => value !== null && value !== undefined);
     fields.append("part", numbers.join("_"));
   }
   return `#${fields}`;
 }
 
-/** The reverse; null if the fragment is no link to a text. */
+/**
+ * The reverse of toFragment; null if the fragment is not a link to a text.
+ * @param {string} fragment
+ * @returns {SharedText | null}
+ */
 export function fromFragment(fragment) {
   const fields = new URLSearchParams(fragment.replace(/^#/, ""));
-  const parts = fields.getAll("part").map((part) => {
-    const numbers = part.split("_").map(Number);
-    return { tokens: null, ...Object.fromEntries(numbers.map((number, i) => [FIELDS[i], number])) };
+  const prompt = fields.get("prompt");
+  const segments = fields.getAll("part").map((part) => {
+    const values = part.split("_").map(Number);
+    return /** @type {Segment} */ ({ tokens: null, ...Object.fromEntries(values.map((value, i) => [FIELDS[i], value])) });
   });
-  const whole = parts.every((part) => FIELDS.every((name) => part[name] === null || Number.isFinite(part[name])));
-  if (!fields.has("prompt") || parts.length === 0 || !whole) return null;
-  return { prompt: fields.get("prompt"), model: fields.get("model"), fingerprint: fields.get("weights"), parts };
+  const complete = segments.every((segment) => FIELDS.every((name) => segment[name] === null || Number.isFinite(segment[name])));
+  if (prompt === null || segments.length === 0 || !complete) return null;
+  return { prompt, model: fields.get("model") ?? "", fingerprint: fields.get("weights") ?? "", segments };
 }

@@ -1,136 +1,191 @@
-// The text, set as a page of a play. It grows token by token: a speech is a <p>, a line of it a <span class="line">, and
-// in a line stand runs of characters that are equally surprising. A run is a text node or a <span class="s1".."s5">:
-// one element for each character would be several times as many. Which character the pointer is at, the browser knows.
+// @ts-check
+// The text, typeset as a play. It grows token by token: a speech is a <p>, a line of it a <span class="line">, and in a
+// line there are runs of characters of the same surprisal. A run is a text node or a <span class="s1".."s5">; one element
+// for each character would be several times as many. The browser finds the character under the pointer.
+
+/** @import { Token } from "../api/client.js" */
 
 import { make } from "./dom.js";
 
-const LEVELS = [0.5, 0.25, 0.1, 0.033, 0.01].map((probability) => -Math.log(probability)); // in nats
-const LONGEST_SPEECH = 40; // lines; the browser lays out and paints one <p> at a time
+const LEVELS = [0.5, 0.25, 0.1, 0.03, 0.01]; // probabilities
+const MAX_LINES = 40; // in a <p>, which the browser lays out and paints as one
 
-/** 0 (half or likelier) to 5 (rarer than 1 in 100). */
-export const level = (nats) => LEVELS.filter((bound) => nats > bound).length;
+/** @typedef {{ element: HTMLElement, start: number, text: string }} Line */
 
-/** What a line is, by how it looks: the name of who speaks, a direction, a heading, or verse. */
-function kind(line, first) {
+/**
+ * Surprisal level: 0 (probability of at least 50 %) to 5 (below 1 %).
+ * @param {number} logprob
+ */
+export const surprisalLevel = (logprob) => LEVELS.filter((probability) => logprob < Math.log(probability)).length;
+
+/**
+ * The classes of a line: a speaker's name, a stage direction, or verse.
+ * @param {string} line
+ * @param {boolean} first whether it is the first of a speech
+ */
+function lineClass(line, first) {
   if (first && /^[A-Z][A-Za-z',. -]{0,40}:$/.test(line)) return "line speaker";
-  if (first && /^[A-Z]{2}[A-Z',. -]*$/.test(line)) return "line speaker"; // the colon will come
+  if (first && /^[A-Z]{2}[A-Z',. -]*$/.test(line)) return "line speaker"; // before the colon is there
   if (/^[[(].*[\])]$/.test(line) || (first && /^(Enter|Exit|Exeunt|Re-enter)\b/.test(line))) return "line direction";
   return "line";
 }
 
-export class Play {
+/**
+ * The last of some sorted numbers that is not above a value, by its index; -1 if there is none.
+ * @template T
+ * @param {T[]} items
+ * @param {(item: T) => number} key
+ * @param {number} value
+ */
+function lastIndexUpTo(items, key, value) {
+  let low = 0;
+  let high = items.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (key(items[middle]) <= value) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+export class TextView {
+  /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
     this.text = "";
-    this.starts = []; // where each token of the model begins in the text
+    /** @type {number[]} */
+    this.starts = []; // offset of each generated token in the text
+    /** @type {Token[]} */
     this.tokens = [];
-    this.lines = []; // {element, start, text}
-    this.lineOf = new Map(); // element to index
-    this.startSpeech();
+    /** @type {Line[]} */
+    this.lines = [];
+    /** @type {Map<Element, number>} */
+    this.lineOf = new Map();
+    this.startsSpeech = true;
+    this.speech = this.startSpeech(true);
   }
 
-  /** The prompt, which the model did not write. */
-  give(text) {
-    this.pieces(text, "given");
+  /** @param {string} text */
+  setPrompt(text) {
+    this.appendText(text, "prompt");
   }
 
+  /** @param {Token[]} tokens */
   append(tokens) {
     for (const token of tokens) {
       this.starts.push(this.text.length);
       this.tokens.push(token);
-      const surprise = level(-token.logprob);
-      this.pieces(token.text, surprise ? `s${surprise}` : "");
+      const level = surprisalLevel(token.logprob);
+      this.appendText(token.text, level ? `s${level}` : "");
     }
   }
 
-  pieces(text, style) {
+  /**
+   * @param {string} text
+   * @param {string} style
+   */
+  appendText(text, style) {
     text.split("\n").forEach((piece, i) => {
       if (i) this.breakLine(style);
-      if (piece) this.run(piece, style);
+      if (piece) this.appendRun(piece, style);
     });
   }
 
-  run(text, style) {
+  get line() {
+    return this.lines[this.lines.length - 1];
+  }
+
+  /**
+   * @param {string} text
+   * @param {string} style
+   */
+  appendRun(text, style) {
     const line = this.line.element;
     const last = line.lastChild;
-    if (last && (last.className ?? "") === style) (last.firstChild ?? last).appendData(text);
+    if (last && (last instanceof Element ? last.className : "") === style) /** @type {Text} */ (last.firstChild ?? last).appendData(text);
     else line.append(style ? make("span", { className: style }, text) : text);
     this.text += text;
     this.line.text += text;
-    const now = kind(this.line.text, this.firstLine);
-    if (line.className !== now) line.className = now;
+    const className = lineClass(this.line.text, line === this.speech.firstChild && this.startsSpeech);
+    if (line.className !== className) line.className = className;
   }
 
+  /** @param {string} style */
   breakLine(style) {
-    if (style && style !== "given") this.line.element.append(make("i", { className: `end ${style}` }));
+    if (style && style !== "prompt") this.line.element.append(make("i", { className: `end ${style}` }));
     this.text += "\n";
     const empty = this.line.text === "";
     if (empty) this.line.element.className = "line empty";
-    if (empty || this.speech.childElementCount >= LONGEST_SPEECH) this.startSpeech(empty);
-    else this.startLine(false);
+    if (empty || this.speech.childElementCount >= MAX_LINES) this.startSpeech(empty);
+    else this.startLine();
   }
 
-  startSpeech(first = true) {
+  /**
+   * @param {boolean} startsSpeech false for a <p> that only continues a long speech
+   * @returns {HTMLElement}
+   */
+  startSpeech(startsSpeech) {
+    this.startsSpeech = startsSpeech;
     this.speech = make("p");
     this.root.append(this.speech);
-    this.startLine(first);
+    this.startLine();
+    return this.speech;
   }
 
-  startLine(first) {
-    this.firstLine = first;
-    this.line = { element: make("span.line"), start: this.text.length, text: "" };
-    this.lineOf.set(this.line.element, this.lines.length);
-    this.lines.push(this.line);
-    this.speech.append(this.line.element);
+  startLine() {
+    const line = { element: make("span.line"), start: this.text.length, text: "" };
+    this.lineOf.set(line.element, this.lines.length);
+    this.lines.push(line);
+    this.speech.append(line.element);
   }
 
-  /** Which token a character of the text belongs to; -1 for the prompt. */
+  /**
+   * The token at an offset of the text; -1 for the prompt.
+   * @param {number} offset
+   */
   tokenAt(offset) {
-    let low = 0;
-    let high = this.starts.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.starts[middle] <= offset) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
+    return lastIndexUpTo(this.starts, (start) => start, offset);
   }
 
-  /** Where a token ends. */
-  endOf(token) {
+  /**
+   * The offset after a token.
+   * @param {number} token
+   */
+  tokenEnd(token) {
     return this.starts[token] + this.tokens[token].text.length;
   }
 
+  /** @param {number} offset */
   lineAt(offset) {
-    let low = 0;
-    let high = this.lines.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.lines[middle].start <= offset) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
+    return lastIndexUpTo(this.lines, (line) => line.start, offset);
   }
 
-  /** The character of the text under a point of the window, the line break beyond a line's end; -1 for none. */
+  /**
+   * The offset of the character at a point of the window; right of a line, of its line break; -1 for none.
+   * @param {number} x
+   * @param {number} y
+   */
   characterAt(x, y) {
     const element = document.elementFromPoint(x, y)?.closest(".line");
-    const line = this.lineOf.get(element);
-    if (line === undefined) return -1;
+    const line = element ? this.lineOf.get(element) : undefined;
+    if (!element || line === undefined) return -1;
     const { start } = this.lines[line];
     const end = line + 1 < this.lines.length ? this.lines[line + 1].start : this.text.length;
-    const place = caret(x, y);
-    if (!place || !element.contains(place.node)) return -1;
-    const offset = start + before(element, place.node) + place.offset;
+    const caret = caretAt(x, y);
+    if (!caret || !element.contains(caret.node)) return -1;
+    const offset = start + lengthBefore(element, caret.node) + caret.offset;
     for (const one of [offset, offset - 1]) {
-      const box = one >= start && one < end && this.box(one);
+      const box = one >= start && one < end ? this.characterRect(one) : null;
       if (box && x >= box.left - 1 && x <= box.right + 1) return one;
     }
-    return this.text[end - 1] === "\n" && x > (this.box(end - 1)?.left ?? Infinity) ? end - 1 : -1;
+    return this.text[end - 1] === "\n" && x > (this.characterRect(end - 1)?.left ?? Infinity) ? end - 1 : -1;
   }
 
-  /** Where a character is in the window; a line break is as wide as a space. */
-  box(offset) {
+  /**
+   * The rectangle of a character in the window; a line break is as wide as a space.
+   * @param {number} offset
+   */
+  characterRect(offset) {
     const { element, start } = this.lines[this.lineAt(offset)];
     const range = document.createRange();
     if (this.text[offset] === "\n") {
@@ -140,31 +195,40 @@ export class Play {
       return new DOMRect(boxes.length ? last.right : last.left, last.top, 8, last.height || 16);
     }
     let rest = offset - start;
-    const walk = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
-    while (walk.nextNode()) {
-      if (rest < walk.currentNode.length) {
-        range.setStart(walk.currentNode, rest);
-        range.setEnd(walk.currentNode, rest + 1);
+    const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      const node = /** @type {Text} */ (walker.currentNode);
+      if (rest < node.length) {
+        range.setStart(node, rest);
+        range.setEnd(node, rest + 1);
         return range.getBoundingClientRect();
       }
-      rest -= walk.currentNode.length;
+      rest -= node.length;
     }
     return null;
   }
 }
 
-/** The place between two characters that is nearest to a point. */
-function caret(x, y) {
+/**
+ * The caret position nearest to a point.
+ * @param {number} x
+ * @param {number} y
+ */
+function caretAt(x, y) {
   if (document.caretPositionFromPoint) {
-    const place = document.caretPositionFromPoint(x, y);
-    return place && { node: place.offsetNode, offset: place.offset };
+    const position = document.caretPositionFromPoint(x, y);
+    return position && { node: position.offsetNode, offset: position.offset };
   }
   const range = document.caretRangeFromPoint(x, y);
   return range && { node: range.startContainer, offset: range.startOffset };
 }
 
-/** How many characters of a line stand before a node. */
-function before(line, node) {
+/**
+ * The number of characters of a line before a node.
+ * @param {Node} line
+ * @param {Node} node
+ */
+function lengthBefore(line, node) {
   const range = document.createRange();
   range.setStart(line, 0);
   range.setEnd(node, 0);

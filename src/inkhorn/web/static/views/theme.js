@@ -1,30 +1,32 @@
-// Light, dark, or as the system has it.
+// @ts-check
+// The colour theme: light, dark, or the system's.
 
 import { find } from "./dom.js";
 
 const STORE = "inkhorn-theme";
+/** @type {Record<string, string>} */
 const NEXT = { system: "light", light: "dark", dark: "system" };
 
-export function startTheme() {
-  const button = find("#theme");
+export function initTheme() {
+  const toggle = find("#theme");
   let theme = "system";
   try {
     theme = localStorage.getItem(STORE) ?? theme;
   } catch {
-    // nothing is kept here
+    // storage is blocked
   }
   const show = () => {
     document.documentElement.dataset.theme = theme;
-    button.textContent = `Theme: ${theme}`;
+    toggle.textContent = `Theme: ${theme}`;
   };
-  button.addEventListener("click", () => {
+  toggle.addEventListener("click", () => {
     theme = NEXT[theme] ?? "system";
     show();
-    dispatchEvent(new Event("themechange")); // pictures on canvas are painted anew
+    dispatchEvent(new Event("themechange")); // canvases are repainted
     try {
       localStorage.setItem(STORE, theme);
     } catch {
-      // then it lasts as long as the page
+      // the theme lasts until the page is closed
     }
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("themechange")));

@@ -1,165 +1,210 @@
-// How this works, step by step in the order of the forward pass, on the numbers of the text that stands on the page; on
-// those of an example as long as there is none.
+// @ts-check
+// The tour: the forward pass step by step, with the activations of the generated text, or of an example.
 
-import { Arcs } from "./attention.js";
-import { choice } from "./radio_group.js";
-import { odds, roll } from "./draw.js";
-import { find, make, percent, visible } from "./dom.js";
+/** @import { Client, ExplainResponse, ModelInfo } from "../api/client.js" */
+/** @import { Child } from "./dom.js" */
+
+import { AttentionArcs } from "./attention.js";
+import { button, find, make, percent, visible } from "./dom.js";
+import { draw, rescale } from "./draw.js";
 import { Explainer, Explanation } from "./explanation.js";
-import { bars, lensTable } from "./logit_lens.js";
+import { logitLensTable, probabilityBars } from "./logit_lens.js";
 import { panel } from "./panels.js";
-import { cells, residualChart } from "./residual.js";
+import { radioGroup } from "./radio_group.js";
+import { heatMap, residualChart } from "./residual.js";
 
-const STEPS = ["embedding", "attention", "mlp", "residual", "head", "sampling"];
-const NAMES = ["Embedding", "Attention", "MLP", "Residual stream", "Head", "Sampling"];
+/**
+ * @typedef {{ model: ModelInfo, text: string, temperature: number }} GeneratedText
+ * @typedef {{ text: string, request: { temperature: number }, explanations: ExplainResponse[] }} Example
+ */
 
 export class Tour {
+  /**
+   * @param {HTMLElement} root
+   * @param {() => Client | undefined} client
+   */
   constructor(root, client) {
     this.client = client;
-    this.at = this.layer = this.head = 0;
+    this.index = 0;
+    this.layer = 0;
+    this.head = 0;
+    /** @type {GeneratedText | undefined} */
+    this.generated = undefined;
+    /** @type {Explainer | undefined} */
+    this.explainer = undefined;
+    /** @type {Example | undefined} */
+    this.example = undefined;
+    /** @type {AttentionArcs | null} */
+    this.arcs = null;
+    this.steps = /** @type {const} */ ([
+      { name: "embedding", title: "Embedding", content: this.embedding },
+      { name: "attention", title: "Attention", content: this.attention },
+      { name: "mlp", title: "MLP", content: this.mlp },
+      { name: "residual", title: "Residual stream", content: this.residual },
+      { name: "head", title: "Output head", content: this.outputHead },
+      { name: "sampling", title: "Sampling", content: this.sampling },
+    ]);
     this.source = make("p.source");
     this.body = make("div.step", { tabIndex: -1, "aria-live": "off" });
-    this.back = make("button", { type: "button", onclick: () => this.go(this.at - 1) }, "‹ Back");
-    this.forth = make("button", { type: "button", className: "main", onclick: () => this.next() }, "Next ›");
-    this.steps = NAMES.map((name, i) => make("button", { type: "button", onclick: () => this.go(i) }, `${i + 1}. ${name}`));
+    this.back = button("‹ Back", () => this.go(this.index - 1));
+    this.forward = button("Next ›", () => this.next(), { className: "main" });
+    this.links = this.steps.map(({ title }, i) => button(`${i + 1}. ${title}`, () => this.go(i)));
     root.append(
-      make("header", make("h2", "How this works"),
-        make("p", "A GPT reads a text and tells which token may come next. That is all it does; here is how, in six steps, for the last token of a text."),
+      make("header", make("h2", "How it works"),
+        make("p", "A GPT predicts the next token of a text. These six steps follow the last token of a text through the model."),
         this.source),
-      make("nav", { "aria-label": "Steps" }, make("ol.steps", ...this.steps.map((step) => make("li", step)))),
+      make("nav", { "aria-label": "Steps" }, make("ol.steps", ...this.links.map((link) => make("li", link)))),
       this.body,
-      make("p.acts", this.back, this.forth));
+      make("p.actions", this.back, this.forward));
   }
 
-  /** `live` is {model, text, temperature}, or nothing. */
-  async open(live) {
-    this.live = live;
-    this.explainer = live && new Explainer(this.client());
-    this.known ??= live ? null : await this.example();
-    const whose = live ? "your text, at its end" : "an example; write something, and they will be those of your text";
-    const text = (live ?? this.known).text ?? "";
-    this.layer = (live ? live.model.n_layer : this.known.explanations?.length) >> 1; // in the middle heads do most
+  /** @param {GeneratedText} [generated] */
+  async open(generated) {
+    const client = this.client();
+    this.generated = generated;
+    this.explainer = generated && client && new Explainer(client);
+    if (!generated) this.example ??= await loadExample();
+    const layers = generated?.model.n_layer ?? this.example?.explanations.length ?? 0;
+    this.layer = layers >> 1; // a middle layer, where the heads are most varied
     this.head = 0;
-    this.source.replaceChildren(`The numbers are those of ${whose}: `, make("q", `…${text.slice(-48).replaceAll("\n", " / ")}`));
+    const text = (generated ?? this.example)?.text ?? "";
+    this.source.replaceChildren(
+      generated ? "These are the activations for your text: " : "These are the activations for an example. Generate a text to see your own: ",
+      make("q", `…${text.slice(-48).replaceAll("\n", " / ")}`));
     await this.show();
   }
 
-  async example() {
-    try {
-      return await (await fetch("example.json")).json();
-    } catch {
-      return {}; // told where it is needed
-    }
-  }
-
-  /** What the model did at the end of the text, in one layer. */
+  /**
+   * The activations at the end of the text, in one layer.
+   * @param {number} layer
+   */
   async explain(layer) {
-    if (this.live) return this.explainer.explain({ model: this.live.model.id, text: this.live.text, layer });
-    if (!this.known.explanations) throw new Error("The example is not there. Write something first, then come back.");
-    const [first, ...others] = this.known.explanations;
-    const other = others[layer - 1] ?? {}; // says only in what it differs from the first
+    if (this.generated && this.explainer) return this.explainer.explain({ model: this.generated.model.id, text: this.generated.text, layer });
+    if (!this.example) throw new Error("The example could not be loaded. Generate a text first, then return here.");
+    const [first, ...others] = this.example.explanations;
+    const other = others[layer - 1] ?? {}; // contains only what differs from the first
     return new Explanation({ ...first, ...other, last: { ...first.last, ...other.last } });
   }
 
   next() {
-    if (this.at < STEPS.length - 1) this.go(this.at + 1);
-    else location.hash = "#write";
+    if (this.index < this.steps.length - 1) this.go(this.index + 1);
+    else location.hash = "#playground";
   }
 
-  async go(at) {
-    this.at = Math.max(0, Math.min(STEPS.length - 1, at));
+  /** @param {number} index */
+  async go(index) {
+    this.index = Math.max(0, Math.min(this.steps.length - 1, index));
     await this.show();
     this.body.focus({ preventScroll: true });
     if (this.body.getBoundingClientRect().top < 0) this.body.scrollIntoView();
   }
 
   async show() {
-    this.steps.forEach((step, i) => (i === this.at ? step.setAttribute("aria-current", "step") : step.removeAttribute("aria-current")));
-    this.back.setAttribute("aria-disabled", String(this.at === 0));
-    this.forth.textContent = this.at < STEPS.length - 1 ? "Next ›" : "To the writing ›";
-    const name = STEPS[this.at];
+    this.links.forEach((link, i) => { i === this.index ? link.setAttribute("aria-current", "step") : link.removeAttribute("aria-current"); });
+    this.back.setAttribute("aria-disabled", String(this.index === 0));
+    this.forward.textContent = this.index < this.steps.length - 1 ? "Next ›" : "To the playground ›";
+    const step = this.steps[this.index];
     try {
       const explanation = await this.explain(this.layer);
-      if (STEPS[this.at] !== name) return;
+      if (this.steps[this.index] !== step) return;
       this.arcs = null;
-      this.body.replaceChildren(panel(name, "h3", ...this[`draw${name[0].toUpperCase()}${name.slice(1)}`](explanation)));
-      this.arcs?.set(explanation, this.head);
+      this.body.replaceChildren(panel(step.name, "h3", ...step.content.call(this, explanation)));
+      // The arcs are measured, so they are drawn when they are in the page.
+      /** @type {AttentionArcs | null} */ (this.arcs)?.set(explanation, this.head);
     } catch (error) {
-      this.body.replaceChildren(make("p.fault", { role: "alert" }, `${error.message} `,
-        make("button", { type: "button", onclick: () => this.show() }, "Try again")));
+      this.body.replaceChildren(make("p.error", { role: "alert" }, `${error.message} `, button("Try again", () => this.show())));
     }
   }
 
-  /** Picks "layer" or "head": shown anew, with the focus where it was. */
-  picker(what, number) {
-    const group = choice(what === "layer" ? "Layer" : "Head", number, this[what], async (value) => {
-      this[what] = value;
+  /**
+   * A selector that shows the step again and keeps the focus.
+   * @param {"layer" | "head"} name
+   * @param {number} count
+   */
+  selector(name, count) {
+    const group = radioGroup(name === "layer" ? "Layer" : "Head", count, this[name], async (value) => {
+      this[name] = value;
       await this.show();
-      find(`.choice.${what} :checked`, this.body)?.focus();
+      find(`.radio-group.${name} :checked`, this.body).focus();
     });
-    group.classList.add(what);
+    group.classList.add(name);
     return group;
   }
 
-  drawEmbedding(explanation) {
-    const token = explanation.tokens.at(-1);
-    const place = explanation.size;
+  /** @type {(explanation: Explanation) => Child[]} */
+  embedding(explanation) {
+    const token = explanation.tokens[explanation.size - 1];
     return [
-      make("p.strip", ...explanation.tokens.slice(-60).map((one) => make("span", visible(one)))),
+      make("p.tokens", ...explanation.tokens.slice(-60).map((one) => make("span", visible(one)))),
       make("div.side",
-        cells(`what it is: the row of ${visible(token)} in wte`, explanation.last("wte")),
+        heatMap(`token embedding: the row of ${visible(token)} in wte`, explanation.last("wte")),
         make("span.plus", { "aria-hidden": "true" }, "+"),
-        cells(`where it is: row ${place} of wpe`, explanation.last("wpe"))),
+        heatMap(`position embedding: row ${explanation.size - 1} of wpe`, explanation.last("wpe"))),
     ];
   }
 
-  drawAttention(explanation) {
-    this.arcs = new Arcs(() => {});
-    return [make("div.picks", this.picker("layer", explanation.layers), this.picker("head", explanation.heads)), this.arcs.root];
+  /** @type {(explanation: Explanation) => Child[]} */
+  attention(explanation) {
+    this.arcs = new AttentionArcs(() => {});
+    return [make("div.selectors", this.selector("layer", explanation.layers), this.selector("head", explanation.heads)), this.arcs.root];
   }
 
-  drawMlp(explanation) {
+  /** @type {(explanation: Explanation) => Child[]} */
+  mlp(explanation) {
     const hidden = explanation.last("mlp");
-    const most = Math.max(...hidden);
-    const awake = hidden.filter((value) => value > 0.1 * most).length;
-    return [make("div.picks", this.picker("layer", explanation.layers)),
-      cells(`the hidden layer at ${visible(explanation.tokens.at(-1))}`, hidden),
-      make("p.reading", `${awake} of ${hidden.length} cells say more than a tenth of what the loudest one says.`)];
+    const largest = Math.max(...hidden);
+    const active = hidden.filter((value) => value > 0.1 * largest).length;
+    return [make("div.selectors", this.selector("layer", explanation.layers)),
+      heatMap(`hidden units at ${visible(explanation.tokens[explanation.size - 1])}, after the activation function`, hidden),
+      make("p.caption", `${active} of ${hidden.length} hidden units exceed a tenth of the largest activation.`)];
   }
 
-  drawResidual(explanation) {
+  /** @type {(explanation: Explanation) => Child[]} */
+  residual(explanation) {
     return [residualChart(explanation)];
   }
 
-  drawHead(explanation) {
+  /** @type {(explanation: Explanation) => Child[]} */
+  outputHead(explanation) {
     const t = explanation.size - 1;
     return [make("div.side",
-      make("div", make("h4", "What it would say after each block"), lensTable(explanation, Math.max(0, t - 1))),
-      make("div", make("h4", `What may follow ${visible(explanation.tokens[t])}`), bars(explanation.next)))];
+      make("div", make("h4", "Logit lens after each block"), logitLensTable(explanation, Math.max(0, t - 1))),
+      make("div", make("h4", "Next token after ", make("b", visible(explanation.tokens[t]))), probabilityBars(explanation.next)))];
   }
 
-  drawSampling(explanation) {
-    const temperature = make("input", { type: "range", id: "tour-temperature", min: 0.1, max: 2, step: 0.05, value: this.live?.temperature || this.known?.request.temperature || 0.8 });
+  /** @type {(explanation: Explanation) => Child[]} */
+  sampling(explanation) {
+    const start = this.generated?.temperature || this.example?.request.temperature || 1;
+    const temperature = make("input", { type: "range", id: "tour-temperature", min: 0.1, max: 2, step: 0.05, value: start });
     const top_k = make("input", { type: "range", id: "tour-top-k", min: 1, max: explanation.next.length, step: 1, value: explanation.next.length });
-    const said = make("p.reading", { role: "status" });
+    const result = make("p.caption", { role: "status" });
     const list = make("div");
-    const name = make("label", { htmlFor: temperature.id });
-    const cut = make("label", { htmlFor: top_k.id });
-    let now;
-    const show = (drawn) => {
-      now = odds(explanation.next, Number(temperature.value), Number(top_k.value));
-      name.textContent = `Temperature ${temperature.value}`;
-      cut.textContent = `Top-k ${top_k.value}`;
-      list.replaceChildren(bars(now, drawn));
+    const temperatureLabel = make("label", { htmlFor: temperature.id });
+    const topKLabel = make("label", { htmlFor: top_k.id });
+    let probabilities = explanation.next;
+    const show = (/** @type {string | undefined} */ drawn) => {
+      probabilities = rescale(explanation.next, Number(temperature.value), Number(top_k.value));
+      temperatureLabel.textContent = `Temperature ${temperature.value}`;
+      topKLabel.textContent = `Top-k ${top_k.value}`;
+      list.replaceChildren(probabilityBars(probabilities, drawn));
     };
-    for (const slider of [temperature, top_k]) slider.addEventListener("input", () => show());
-    const button = make("button", { type: "button", onclick: () => {
-      const [token, probability] = roll(now, Math.random());
+    for (const slider of [temperature, top_k]) slider.addEventListener("input", () => show(undefined));
+    const drawButton = button("Draw a token", () => {
+      const [token, probability] = draw(probabilities, Math.random());
       show(token);
-      said.textContent = `Drawn: ${visible(token)}, which had ${percent(probability)}.`;
-    } }, "Draw one");
-    show();
-    return [make("div.side", make("div.field", name, temperature, cut, top_k, button, said),
-      make("div", make("h4", "The ten likeliest, among themselves"), list))];
+      result.textContent = `Drawn: ${visible(token)}, with probability ${percent(probability)}.`;
+    });
+    show(undefined);
+    return [make("div.side", make("div.field", temperatureLabel, temperature, topKLabel, top_k, drawButton, result),
+      make("div", make("h4", "Probabilities among the ten most likely tokens"), list))];
+  }
+}
+
+/** @returns {Promise<Example | undefined>} */
+async function loadExample() {
+  try {
+    return await (await fetch("example.json")).json();
+  } catch {
+    return undefined; // reported where it is needed
   }
 }

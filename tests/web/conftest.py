@@ -1,0 +1,77 @@
+"""Fixtures for tests of the web page."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers.server_process import run_server
+from helpers.web import CHROMIUM, CHROMIUM_FLAGS, SHIPPED, export_tiny
+
+from inkhorn.web.export import write_site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+TIMEOUT = 20_000  # milliseconds, enough for a busy machine
+REQUEST_FAILED = "Failed to load resource"  # Chromium's message about a failed request, which some tests provoke
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (apt install chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """URL of a server with the shipped model."""
+    with run_server() as process:
+        yield process.url
+
+
+@pytest.fixture
+def open_page(browser: "Browser", server: str) -> Iterator[Callable[..., "Page"]]:
+    """Opens the page as on a first visit; fails the test if the console shows an error or a warning."""
+    contexts: list[BrowserContext] = []
+    messages: list[str] = []
+
+    def open_page(fragment: str = "", *, requests_fail: bool = False, wait: bool = True, **settings: Any) -> "Page":
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(TIMEOUT)
+        page.on("pageerror", lambda error: messages.append(str(error)))
+
+        def record(kind: str, text: str) -> None:
+            if kind in ("error", "warning") and not (requests_fail and REQUEST_FAILED in text):
+                messages.append(text)
+
+        page.on("console", lambda message: record(message.type, message.text))
+        page.goto(f"{server}/{fragment}")
+        if wait:
+            page.locator("#about", has_text="parameters").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert messages == []
+
+
+@pytest.fixture(scope="module")
+def shipped_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported page with the shipped model."""
+    out = tmp_path_factory.mktemp("shipped") / "site"
+    write_site(SHIPPED, "shakespeare", out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def tiny_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported page with a small model, whose checkpoint is in the folder checkpoint beside it."""
+    return export_tiny(tmp_path_factory.mktemp("tiny"))
