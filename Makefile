@@ -62,7 +62,7 @@ sanitize: $(BIN)/python  ## run the kernel under the address, undefined-behaviou
 	@for kind in address,undefined thread; do \
 	  $(BIN)/cmake -S . -B build/sanitize-$$kind -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
 	    -DCMAKE_BUILD_TYPE=Debug -DINK_SANITIZE=$$kind > /dev/null && \
-	  $(BIN)/cmake --build build/sanitize-$$kind && build/sanitize-$$kind/driver 300 || exit 1; \
+	  $(BIN)/cmake --build build/sanitize-$$kind && build/sanitize-$$kind/fuzz 300 || exit 1; \
 	done
 
 train: .venv/dev  ## train a small model in half a minute

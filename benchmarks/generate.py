@@ -110,7 +110,7 @@ def busy_core() -> Iterator[None]:
 
 
 def _read_speed(size: int, threads: int) -> float:
-    return float(native_bindings.library().ink_read_speed(size, threads, 10) / 1e9)
+    return float(native_bindings.library().ink_memory_bandwidth(size, threads, 10) / 1e9)
 
 
 def run(args: Args, name: str) -> list[Series]:

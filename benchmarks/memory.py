@@ -18,7 +18,7 @@ from common import Series, report
 COMMANDS = {
     "generate": ["generate", "ROMEO:", "--words", "200"],
     "train small": ["train", "small", "--steps", "20"],
-    "train tiny-shakespeare": ["train", "tiny-shakespeare", "--steps", "4", "--dropout-from", "0"],
+    "train tiny-shakespeare": ["train", "tiny-shakespeare", "--steps", "4", "--dropout-start", "0"],
     "train shakespeare": ["train", "shakespeare", "--steps", "4"],
 }
 

@@ -25,9 +25,10 @@ import tyro
 from common import Series, report
 
 from inkhorn.data import shakespeare
-from inkhorn.data.corpora import CORPORA, fetch, from_path
-from inkhorn.data.text import END_OF_TEXT
+from inkhorn.data.corpora import CORPORA, TextCorpus, load_text_corpus
+from inkhorn.data.text import from_path
 from inkhorn.errors import require
+from inkhorn.tokenizer.base import END_OF_TEXT
 
 SPEAKER = re.compile(r"(?:\A|(?<=\n\n))[A-Z][A-Za-z'-]*(?:,? (?:[A-Z][A-Za-z'-]*|and|of|the))*:$", re.M)
 
@@ -122,11 +123,13 @@ def main() -> None:
     args = tyro.cli(Args, description=__doc__)
     titles: dict[str, str] = {}
     if "shakespeare" in (args.corpus, args.held_out):
-        titles = {text: slug for slug, text in shakespeare.works(CORPORA["shakespeare"].get()).items()}
-    source = fetch(args.corpus)
+        corpus = CORPORA["shakespeare"]
+        assert isinstance(corpus, TextCorpus)
+        titles = {text: slug for slug, text in shakespeare.works(corpus.download()).items()}
+    source = load_text_corpus(args.corpus)
     other = args.held_out or args.corpus
     named = other in CORPORA
-    held_out_text = "".join(fetch(other).val_chunks() if named else from_path(Path(other)).pieces())
+    held_out_text = "".join(load_text_corpus(other).val_chunks() if named else from_path(Path(other)).pieces())
     held_out = works(held_out_text, other if named else Path(other).name, titles)
     listed = passages(held_out, works("".join(source.train_chunks()), source.name, titles), args.run)
     for passage in listed:

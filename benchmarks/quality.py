@@ -16,8 +16,8 @@ import tyro
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.checkpoint.weights import read_config, read_weights
 from inkhorn.config.quantization import GROUPS
-from inkhorn.data import corpora
 from inkhorn.data.batches import evaluation_windows
+from inkhorn.data.corpora import load_text_corpus
 from inkhorn.inference.backends.base import Work
 from inkhorn.inference.backends.native_backend import NativeBackend
 from inkhorn.inference.backends.packed_weights import pack
@@ -60,7 +60,7 @@ def main() -> None:
     if args.text:
         text = args.text.read_text(encoding="utf-8")
     else:
-        text = "".join(corpora.fetch(args.corpus).val_chunks())
+        text = "".join(load_text_corpus(args.corpus).val_chunks())
     ids = tokenizer.encode(tokenizer.normalize(text)[0])
     print(f"{len(ids):,} tokens\nweights   group      MB       loss   perplexity")
     rows: list[dict[str, object]] = []

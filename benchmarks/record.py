@@ -9,7 +9,7 @@ Its authors publish 1.4697, the best of its estimates by random batches: the goa
 
 - Loss: the whole validation split of nanoGPT's split (the last tenth), in non-overlapping windows of the block size, in
   float32, of each side by the same function, at twenty points of its run (each 100 of our 2,000 steps and each 250 of
-  nanoGPT's 5,000). The flags can change how many: eval_every and eval_interval, --keep (our milestones are points too)
+  nanoGPT's 5,000). The flags can change how many: eval_every and eval_interval, --keep (eval_at_loss adds points)
   and --minutes-per-run (the last one is where the time was up). The report says how many there were.
 - Tuning: our recipe was tuned on this very validation split (docs/log.md), for tiny Shakespeare has no third one.
 - Precision: each side trains in its own. On a CPU that is float32 for nanoGPT, and for ours bfloat16 where the CPU
@@ -70,7 +70,7 @@ from inkhorn.config.recipes import RECIPES, Recipe
 from inkhorn.data.dataset import Array, tokenize_to_disk
 from inkhorn.data.text import from_path
 from inkhorn.errors import nearest
-from inkhorn.hardware.device import choose_hardware
+from inkhorn.hardware.device import select_device
 from inkhorn.model import GPT
 from inkhorn.training.trainer import Trainer
 
@@ -128,7 +128,7 @@ def value_of(word: str) -> Any:
 
 
 class Watch:
-    """An observer that takes the loss of each checkpoint, and ends the run by a signal when its time is up."""
+    """Callbacks that takes the loss of each checkpoint, and ends the run by a signal when its time is up."""
 
     def __init__(self, out: Path, ids: Array, device: str, minutes: float | None) -> None:
         self.folder, self.ids, self.device = RunFolder(out), ids, device
@@ -177,7 +177,7 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
         recipe = changed(recipe, [f"eval_every={max(1, recipe.train.steps // POINTS)}"])
     train = replace(recipe.train, seed=seed, device=args.device, save_every=recipe.train.steps, log_every=1)
     if args.keep is None:
-        train = replace(train, sample_chars=0, milestones=())  # measured at each eval_every only
+        train = replace(train, sample_tokens=0, eval_at_loss=())  # measured at each eval_every only
     config = recipe.architecture.to_model_config(
         data.tokenizer.vocab_size,
         dropout=train.dropout,
@@ -187,7 +187,7 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
     )
     assert config.num_parameters < 10_000_000
     assert config.model_type == "gpt2"
-    hardware = choose_hardware(train)
+    hardware = select_device(train)
     out = run_folder(args.keep or folder, seed)
     watch = Watch(out, data.val, hardware.device.type, args.minutes_per_run)
     trainer = Trainer(config, train, data, out, hardware, 1e12, watch)

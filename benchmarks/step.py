@@ -16,9 +16,9 @@ from common import Series, report
 
 from inkhorn.config.recipes import RECIPES
 from inkhorn.costs.model import training_flops, training_memory
-from inkhorn.hardware.device import choose_hardware, measure_peak
+from inkhorn.hardware.device import measure_peak, select_device
 from inkhorn.model import writes_out_attention
-from inkhorn.training.throughput import measure_pace
+from inkhorn.training.throughput import benchmark_step
 
 
 @dataclass
@@ -45,12 +45,12 @@ def main() -> None:
     config = recipe.architecture.to_model_config(args.vocab_size, dropout=recipe.train.dropout)
     passes = recipe.train.batch_size * recipe.train.grad_accum // args.rows
     train = replace(recipe.train, batch_size=args.rows, grad_accum=passes)
-    hardware = choose_hardware(train)
+    hardware = select_device(train)
     bf16 = hardware.dtype == torch.bfloat16
     stores = writes_out_attention(hardware.device, hardware.dtype, config.block_size)
     told = sum(training_memory(config, train, bf16=bf16, stores_attention=stores).values()) / 1e9
     before, peak = peak_memory(), measure_peak(hardware)
-    pace = measure_pace(config, train, hardware, args.rounds)
+    pace = benchmark_step(config, train, hardware, args.rounds)
     peak = max(peak, measure_peak(hardware))  # the better of two: another process may have slowed one
     tokens = config.block_size * args.rows
     speeds = tuple(pace.tokens / seconds for seconds in pace.steps)

@@ -39,7 +39,7 @@ from inkhorn.config.recipes import RECIPES
 from inkhorn.config.train import TrainConfig
 from inkhorn.data.dataset import Dataset, tokenize_to_disk
 from inkhorn.data.text import from_path
-from inkhorn.hardware.device import choose_hardware
+from inkhorn.hardware.device import select_device
 from inkhorn.training.state import new_state
 from inkhorn.training.step import train_step
 from inkhorn.training.trainer import Trainer
@@ -67,7 +67,7 @@ class Args:
 
 
 class Quiet:
-    """An observer that keeps the evaluations."""
+    """Callbacks that keeps the evaluations."""
 
     def __init__(self) -> None:
         self.losses: list[tuple[float, float]] = []
@@ -95,16 +95,19 @@ def run_nanogpt(args: Args, seed: int, folder: Path) -> tuple[float, float]:
 def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tuple[float, float]]:
     """(seconds of training, whole-split loss) every 20 steps of `inkhorn train small --steps N`."""
     recipe = RECIPES["small"]()
-    train = replace(recipe.train, steps=steps, seed=seed, eval_every=20, save_every=steps, sample_chars=0)
-    train = replace(train, milestones=())  # no evaluations between
+    train = replace(recipe.train, steps=steps, seed=seed, eval_every=20, save_every=steps, sample_tokens=0)
+    train = replace(train, eval_at_loss=())  # no evaluations between
     config = recipe.architecture.to_model_config(
         data.tokenizer.vocab_size, bos_token_id=data.bos_token_id, eos_token_id=data.tokenizer.eos_id
     )
-    observer = Quiet()
-    trainer = Trainer(config, train, data, folder / f"inkhorn-{seed}", choose_hardware(train), 1e12, observer)
+    callbacks = Quiet()
+    trainer = Trainer(config, train, data, folder / f"inkhorn-{seed}", select_device(train), 1e12, callbacks)
     state = trainer.run(resume=False)
     # On the way the loss is taken in training's own precision; the last one in float32, as nanoGPT's is.
-    return [*observer.losses[:-1], (state.seconds, whole_split(state.shipped.eval(), data.val, config.block_size))]
+    return [
+        *callbacks.losses[:-1],
+        (state.seconds, whole_split(state.export_model().eval(), data.val, config.block_size)),
+    ]
 
 
 def step_at_10m(args: Args, shape: Architecture) -> dict[str, Callable[[], float]]:
@@ -114,7 +117,7 @@ def step_at_10m(args: Args, shape: Architecture) -> dict[str, Callable[[], float
 
     def ours(dropout: float) -> Callable[[], float]:
         train = TrainConfig(batch_size=args.rows, dropout=dropout)
-        hardware = choose_hardware(train)
+        hardware = select_device(train)
         state = new_state(shape.to_model_config(66, dropout=dropout), train, hardware)
 
         def measure() -> float:

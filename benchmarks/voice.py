@@ -19,7 +19,7 @@ import tyro
 from common import Series, report
 
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.data.corpora import fetch
+from inkhorn.data.corpora import load_text_corpus
 from inkhorn.inference.engine import load
 
 RUN = 50  # characters
@@ -54,7 +54,7 @@ def recited(text: str, known: frozenset[int]) -> float:
 
 def main() -> None:
     args = tyro.cli(Args, description=__doc__)
-    source = fetch(args.corpus)
+    source = load_text_corpus(args.corpus)
     train, val = "".join(source.train_chunks()), "".join(source.val_chunks())
     known = frozenset(hash(run) for run in runs(train))
     vocabulary = {word.lower() for word in WORD.findall(train + val)}

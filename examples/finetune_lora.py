@@ -16,7 +16,7 @@ import inkhorn
 from inkhorn.checkpoint.resolve import SHIPPED
 from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.cli.main import main as command
-from inkhorn.training.lora import load_adapter, merged
+from inkhorn.training.lora import load_adapter, merge_lora
 
 GUIDES = Path(__file__).parents[1] / "docs"
 
@@ -33,7 +33,7 @@ def main(text: str = "", steps: str = "60", out: str = "") -> None:
     folder = Path(out or tempfile.mkdtemp(prefix="inkhorn-"))
     run, text = folder / "lora", text or str(guides(folder))
     flags = ["--lora-rank", "8", "--lr", "0.003", "--batch-size", "4", "--eval-every", "20", "--steps", steps]
-    failed = command(["train", "--from", "shakespeare", "--text", text, "--out", str(run), *flags])
+    failed = command(["train", "--init-from", "shakespeare", "--text", text, "--out", str(run), *flags])
     if failed:
         sys.exit(failed)
 
@@ -48,7 +48,7 @@ def main(text: str = "", steps: str = "60", out: str = "") -> None:
         print(f"{name}: The model{written}\n")
 
     # By hand: the base, the change on top of it, and the two made one. peft reads the same folder.
-    changed = merged(load_adapter(inkhorn.GPT.from_pretrained(SHIPPED["shakespeare"]), adapter)).eval()
+    changed = merge_lora(load_adapter(inkhorn.GPT.from_pretrained(SHIPPED["shakespeare"]), adapter)).eval()
     saved, ids = inkhorn.GPT.from_pretrained(best), torch.arange(60)[None]
     with torch.no_grad():
         print("largest difference of a logit:", (changed(ids)[0] - saved(ids)[0]).abs().max().item())

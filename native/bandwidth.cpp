@@ -1,57 +1,53 @@
-// How fast this machine reads memory: what bounds a model that is read from end to end for every token.
+#include "bandwidth.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <system_error>
 #include <vector>
 
-#include "clones.hpp"
-#include "model.hpp"
-#include "team.hpp"
+#include "target_clones.hpp"
+#include "thread_team.hpp"
+
+namespace ink {
 
 namespace {
 
-typedef uint64_t Longs __attribute__((vector_size(64)));
+typedef uint64_t u64x8 __attribute__((vector_size(64)));
 
-// Everything is read, and the sum keeps the compiler from leaving it out.
-INK_CLONES uint64_t read_all(const uint8_t *from, size_t bytes) {
-  Longs sums[4] = {};
+// Reads the whole block. The sum is returned so that the compiler cannot remove the loads.
+INK_TARGET_CLONES uint64_t sum_block(const uint8_t *from, size_t bytes) {
+  u64x8 sums[4] = {};
   for (size_t i = 0; i + sizeof sums <= bytes; i += sizeof sums)
     for (int j = 0; j < 4; j++) {
-      Longs value;
+      u64x8 value;
       std::memcpy(&value, from + i + (size_t)j * sizeof value, sizeof value);
       sums[j] += value;
     }
-  const Longs total = sums[0] + sums[1] + sums[2] + sums[3];
+  const u64x8 total = sums[0] + sums[1] + sums[2] + sums[3];
   return total[0] + total[1] + total[2] + total[3] + total[4] + total[5] + total[6] + total[7];
 }
 
 }  // namespace
 
-extern "C" double ink_read_speed(size_t bytes, int32_t threads, int32_t rounds) {
-  if (bytes < 4096 || threads < 1 || rounds < 1) return 0.0;
-  try {
-    std::vector<uint8_t> block(bytes, 1);
-    ink::Team team(std::min((int)threads, ink::cores()));
-    const size_t members = (size_t)team.most(), part = bytes / members / 256 * 256;
-    const size_t passes = ((size_t)256 << 20) / bytes + 1;  // long enough that starting the team is nothing beside it
-    std::vector<uint64_t> sums(members * 8);
-    double best = 0.0;
-    for (int32_t round = 0; round <= rounds; round++) {  // the first one warms up
-      const auto start = std::chrono::steady_clock::now();
-      team.run([&](int id) {
-        const size_t share = part * members / (size_t)team.size() / 256 * 256;
-        for (size_t pass = 0; pass < passes; pass++)
-          sums[(size_t)id * 8] += read_all(block.data() + (size_t)id * share, share);
-      });
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      const double speed = (double)bytes * (double)passes / seconds.count();
-      if (round > 0 && sums[0] != 1 && speed > best) best = speed;
-    }
-    return best;
-  } catch (const std::bad_alloc &) {
-    return 0.0;
-  } catch (const std::system_error &) {
-    return 0.0;
+double memory_bandwidth(size_t bytes, int threads, int32_t rounds) {
+  std::vector<uint8_t> block(bytes, 1);
+  ThreadTeam team(threads);
+  const size_t max_size = (size_t)team.max_size(), part = bytes / max_size / 256 * 256;
+  const size_t passes = ((size_t)256 << 20) / bytes + 1;  // enough that the start of the team takes negligible time
+  std::vector<uint64_t> sums(max_size * 8);
+  double best = 0.0;
+  for (int32_t round = 0; round <= rounds; round++) {  // the first round is a warm-up
+    const auto start = std::chrono::steady_clock::now();
+    team.run([&](int id) {
+      const size_t share = part * max_size / (size_t)team.size() / 256 * 256;
+      for (size_t pass = 0; pass < passes; pass++)
+        sums[(size_t)id * 8] += sum_block(block.data() + (size_t)id * share, share);
+    });
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    const double bandwidth = (double)bytes * (double)passes / seconds.count();
+    if (round > 0 && sums[0] != 1 && bandwidth > best) best = bandwidth;
   }
+  return best;
 }
+
+}  // namespace ink

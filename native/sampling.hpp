@@ -1,4 +1,5 @@
-// From logits to a token: runtime/sampling.py is the definition, and this gives the same tokens.
+// Samples tokens from logits. The sampling module of the Python package is the specification: for the same logits and
+// the same random number, this code returns the same token.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,27 +9,28 @@
 
 namespace ink {
 
-// Buffers that are kept from one token to the next.
-struct Scratch {
+// Buffers of the sampler, reused for every token.
+struct SamplingBuffers {
   void reserve(int32_t vocab_size) {
     if (weights.size() >= (size_t)vocab_size) return;
     weights.resize((size_t)vocab_size);
-    sums.resize((size_t)vocab_size);
+    prefix_sums.resize((size_t)vocab_size);
     keys.resize((size_t)vocab_size);
   }
-  std::vector<double> weights;  // of every token; 0 for those that are not drawn
-  std::vector<double> sums;     // of the weights before each block of ids
-  std::vector<uint64_t> keys;   // of candidates that are put into order
+  std::vector<double> weights;      // per token; 0 for tokens that are not candidates
+  std::vector<double> prefix_sums;  // the sum of the weights before each block of ids
+  std::vector<uint64_t> keys;       // sort keys of the candidates
 };
 
-// The random double in [0, 1) for a place in a text: Philox4x64-10.
-double uniform(uint64_t seed, uint64_t choice, int64_t place);
+// A random double in [0, 1) from the counter-based generator Philox4x64-10.
+double uniform(uint64_t seed, uint64_t sample_index, int64_t position);
 
-// Steps 2 to 8: the token that `u` picks, or -1 if none can be drawn.
-int32_t sample(const float *logits, int32_t vocab_size, const ink_sampling &params, double u, Scratch &scratch);
+// The token that the random number `u` selects, or -1 if no token can be sampled.
+int32_t sample(const float *logits, int32_t vocab_size, const ink_sampling_params &params, double u,
+               SamplingBuffers &buffers);
 
-// ln softmax(logits) of a token, then of the `top` likeliest, with their ids.
+// ln softmax(logits) of a token, then of the `top` likeliest tokens, and the ids of those.
 void log_probabilities(const float *logits, int32_t vocab_size, int32_t token, int32_t top, float *logprobs,
-                       int32_t *top_ids, Scratch &scratch);
+                       int32_t *top_ids, SamplingBuffers &buffers);
 
 }  // namespace ink

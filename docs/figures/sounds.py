@@ -21,9 +21,10 @@ import tyro
 from sheet import SERIF, box, path, phrase, save, sheet, style, text, visible
 
 from inkhorn.errors import UsageError
-from inkhorn.training.report.build import LARGEST_CHARACTER_VOCABULARY
-from inkhorn.training.report.chart import Floats, smoothed, thinned, ticks
-from inkhorn.training.report.sounds import telling
+from inkhorn.training.report.build import MAX_CHARACTER_VOCABULARY
+from inkhorn.training.report.chart import downsample
+from inkhorn.training.report.run_log import Floats, smooth
+from inkhorn.training.report.samples import representative_samples
 from inkhorn.utils.records import read_lines
 
 ROWS, MEASURE = 7, 29.5  # of a sample, and a row's width in ems
@@ -64,6 +65,16 @@ class Curve:
     losses: Floats
 
 
+def ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
+    """Round numbers from `low` to `high` with labels: 1, 2 or 5 times a power of ten apart, `most` + 1 at most."""
+    wanted = max((high - low) / most, 1e-12)
+    power = 10.0 ** math.floor(math.log10(wanted))
+    step = next(times * power for times in (1, 2, 5, 10) if times * power >= wanted * (1 - 1e-9))
+    places = max(0, -math.floor(math.log10(step) + 1e-9))
+    numbers = [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return [(number, f"{number:,.{places}f}") for number in numbers]
+
+
 def read_samples(run: Path) -> list[Sample]:
     """The samples of a run that have a text and a loss, by step; of two at a step the later."""
     found = {}
@@ -94,7 +105,10 @@ def finite(line: dict[str, Any], key: str) -> float | None:
 def choose(samples: Sequence[Sample]) -> list[Sample]:
     """Those that tell the story, as the run's report has them."""
     by_step = {sample.step: sample for sample in samples}
-    return [by_step[line["step"]] for line in telling([{"step": s.step, "val/loss": s.loss} for s in samples])]
+    return [
+        by_step[line["step"]]
+        for line in representative_samples([{"step": s.step, "val/loss": s.loss} for s in samples])
+    ]
 
 
 def set_in_rows(words: str, rows: int = ROWS) -> list[tuple[str, str]]:
@@ -162,7 +176,7 @@ def draw(samples: Sequence[Sample], training: Curve, validation: Curve, info: di
     height = round(y - AFTER + FOOT)
     model = info.get("model")
     vocabulary = model.get("vocab_size") if isinstance(model, dict) else None
-    of_characters = not isinstance(vocabulary, int) or vocabulary <= LARGEST_CHARACTER_VOCABULARY
+    of_characters = not isinstance(vocabulary, int) or vocabulary <= MAX_CHARACTER_VOCABULARY
     token = "character" if of_characters else "token"
     parts = [
         box(0, 0, WIDTH, height, "paper", 10),
@@ -195,13 +209,13 @@ def chart(chosen: Sequence[Sample], tops: Sequence[float], training: Curve, vali
 
     The steps are on a logarithmic scale, for the first hundred change more than the last thousand.
     """
-    smooth = Curve(training.steps, smoothed(training.losses))
+    smoothed = Curve(training.steps, smooth(training.losses))
     steps = [*training.steps, *validation.steps, *(sample.step for sample in chosen)]
     last = max(2.0, *steps)
     first = min(max(1.0, min(steps)), last / 2)
     high = max(sample.loss for sample in chosen)
     best = min(sample.loss for sample in chosen)
-    low = max(min([*smooth.losses, *validation.losses, best]), best - 0.6 * (high - best))
+    low = max(min([*smoothed.losses, *validation.losses, best]), best - 0.6 * (high - best))
     high = max(high, low + 0.1)
     head, foot = tops[0] - 2, max(tops[-1], tops[0] + 260) + 8
 
@@ -223,13 +237,13 @@ def chart(chosen: Sequence[Sample], tops: Sequence[float], training: Curve, vali
     # A nested svg cuts off what leaves the frame.
     frame = f'x="0" y="{head - 8:g}" width="{RIGHT + 8:g}" height="{foot - head + 22:g}"'
     parts.append(f'<svg {frame} viewBox="0 {head - 8:g} {RIGHT + 8:g} {foot - head + 22:g}">')
-    for curve, kind in ((smooth, "training"), (validation, "validation")):
+    for curve, kind in ((smoothed, "training"), (validation, "validation")):
         if len(curve.steps) > 1:
-            across, down = thinned(curve.steps, curve.losses, 240)
+            across, down = downsample(curve.steps, curve.losses, 240)
             points = "L".join(f"{at_x(a):.1f} {at_y(b):.1f}" for a, b in zip(across, down, strict=True))
             parts.append(path(f"M{points}", kind))
     parts.append("</svg>")
-    for row, (curve, kind) in enumerate(((smooth, "training"), (validation, "validation"))):
+    for row, (curve, kind) in enumerate(((smoothed, "training"), (validation, "validation"))):
         if len(curve.steps) > 1:
             y = foot + 88 + 24 * row
             parts += [path(f"M{LEFT:g} {y - 5:g}h26", kind), text(LEFT + 36, y, kind, "about")]

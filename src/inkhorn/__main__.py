@@ -8,7 +8,7 @@ from inkhorn.cli.main import main
 if __name__ == "__main__":
     code = main()
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        from inkhorn.hardware.distributed import leave
+        from inkhorn.hardware.distributed import hard_exit
 
-        leave(code)
+        hard_exit(code)
     sys.exit(code)

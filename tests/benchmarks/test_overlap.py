@@ -11,7 +11,8 @@ from helpers.paths import ROOT
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inkhorn.data.text import END_OF_TEXT, TextSource
+from inkhorn.data.text import TextSource
+from inkhorn.tokenizer.base import END_OF_TEXT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))  # scripts, not a package: they import one another so
 overlap = importlib.import_module("overlap")
@@ -123,7 +124,7 @@ def test_the_report(
     file = tmp_path / "mine.txt"
     file.write_text(PLAY + "\nQUILL:\nBut what is this?\n", encoding="utf-8")
     source = TextSource(name="tiny-shakespeare", pieces=lambda: [PLAY], val_pieces=lambda: ["Nothing of it.\n"])
-    monkeypatch.setattr(overlap, "fetch", lambda name: source)
+    monkeypatch.setattr(overlap, "load_text_corpus", lambda name: source)
     flags = ["--corpus", "tiny-shakespeare", "--run", "12", *(["--fail-above", str(most)] if most else [])]
 
     def report(*more: str) -> tuple[int, str]:

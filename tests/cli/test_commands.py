@@ -27,7 +27,7 @@ TINY = [
     "16",
     "--block-size",
     "16",
-    "--sample-chars",
+    "--sample-tokens",
     "10",
 ]
 
@@ -78,7 +78,7 @@ def test_train_goes_on_from_given_weights(capsys: pytest.CaptureFixture[str]) ->
     assert run("train", "test", "--text", "mine.txt", "--out", "run", *TINY) == 0
     Path("other.txt").write_text(TEXT.upper() + "\u2603" + TEXT)
     capsys.readouterr()
-    words = ["train", "test", "--from", "run", "--text", "other.txt", "--out", "next"]
+    words = ["train", "test", "--init-from", "run", "--text", "other.txt", "--out", "next"]
     assert (
         run(*words, "--steps", "4", "--eval-every", "4", "--batch-size", "2", "--lr", "1e-9", "--muon-lr", "1e-9") == 0
     )
@@ -89,23 +89,25 @@ def test_train_goes_on_from_given_weights(capsys: pytest.CaptureFixture[str]) ->
     assert new.config.n_embd == old.config.n_embd == 16, "the shape came with the weights"
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(old.parameters(), new.parameters(), strict=True))
     assert "begun from" in (resolve_checkpoint("next") / "README.md").read_text()
-    assert json.loads(Path("next", "run.json").read_text())["begin_from"] == str(resolve_checkpoint("run").resolve())
+    assert json.loads(Path("next", "run.json").read_text())["init_from"] == str(resolve_checkpoint("run").resolve())
     shutil.rmtree("run")  # from now on the run has all that it needs
     assert run("train", "--out", "next", "--resume", "--steps", "6") == 0
     assert "Going on from step 4" in capsys.readouterr().err
-    assert run(*words[:-1], "third", "--from", "next", "--n-embd", "32", "--n-layer", "3") == 2
+    assert run(*words[:-1], "third", "--init-from", "next", "--n-embd", "32", "--n-layer", "3") == 2
     assert "leave out --n-layer, --n-embd" in capsys.readouterr().err
-    assert run("train", "--out", "next", "--resume", "--from", "shakespeare") == 2
+    assert run("train", "--out", "next", "--resume", "--init-from", "shakespeare") == 2
     assert "from other weights" in capsys.readouterr().err
-    assert run("train", "test", "--from", "next", "--out", str(resolve_checkpoint("next")), "--text", "mine.txt") == 2
+    assert (
+        run("train", "test", "--init-from", "next", "--out", str(resolve_checkpoint("next")), "--text", "mine.txt") == 2
+    )
     assert "already holds a model" in capsys.readouterr().err
     Path("chinese.txt").write_text("\u5b50\u66f0" * 500)
-    assert run("train", "test", "--from", "next", "--out", "fifth", "--text", "chinese.txt") == 1
+    assert run("train", "test", "--init-from", "next", "--out", "fifth", "--text", "chinese.txt") == 1
     assert "none of the characters of chinese" in capsys.readouterr().err
     Path("short.txt").write_text(TEXT[:100])
-    assert run("train", "test", "--from", "next", "--out", "fifth", "--text", "short.txt") == 1
+    assert run("train", "test", "--init-from", "next", "--out", "fifth", "--text", "short.txt") == 1
     assert "block-size" not in capsys.readouterr().err, "the block comes with the weights"
-    assert run("train", "test", "--from", "nowhere", "--text", "mine.txt", "--out", "fourth") == 1
+    assert run("train", "test", "--init-from", "nowhere", "--text", "mine.txt", "--out", "fourth") == 1
     assert "nowhere does not exist" in capsys.readouterr().err
     assert not Path("third").exists()
 

@@ -1,6 +1,7 @@
-"""The commands on documents and named corpora: FineWeb-Edu by a stand-in of its form, files of one's own."""
+"""Commands on documents and named corpora, with a local folder in the layout of FineWeb-Edu."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -9,8 +10,8 @@ import pytest
 from inkhorn.cli.data_source import DataSource
 from inkhorn.cli.main import main
 from inkhorn.cli.progress import filling
-from inkhorn.data import documents, fineweb, shard_writer
-from inkhorn.data.fineweb import is_fineweb
+from inkhorn.data import corpora, documents, shard_writer
+from inkhorn.data.corpora import CORPORA, DocumentCorpus
 from inkhorn.data.shards import ShardedIds
 from inkhorn.errors import CorpusError, UsageError
 from inkhorn.tokenizer.bpe import train_bpe
@@ -30,7 +31,7 @@ PAGES = [f"Page {i} tells of {'bees and ' * (i % 40)}honey.\n" for i in range(40
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that `datasets` reads as it reads FineWeb-Edu's repository: a card with samples, files with columns."""
+    """A local folder in the layout of FineWeb-Edu's repository."""
     folder = tmp_path / "hub" / "fineweb-edu"
     for place, pages in (("sample/10BT", PAGES), ("sample/100BT", PAGES[:100]), ("data/CC-MAIN-2024-10", PAGES[:9])):
         (folder / place).mkdir(parents=True)
@@ -42,9 +43,11 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             path = folder / place / f"{number:03}_00000.parquet"
             datasets.Dataset.from_list(rows).to_parquet(path)
     (folder / "README.md").write_text(CARD)
-    monkeypatch.setattr(fineweb, "REPOSITORY", str(folder))
+    fineweb = CORPORA["fineweb-edu"]
+    assert isinstance(fineweb, DocumentCorpus)
+    monkeypatch.setitem(CORPORA, "fineweb-edu", replace(fineweb, repository=str(folder)))
     monkeypatch.setenv("INKHORN_CACHE", str(tmp_path / "cache"))
-    for module in (fineweb, shard_writer):
+    for module in (corpora, shard_writer):
         monkeypatch.setattr(module, "SHARD_TOKENS", 1_000_000)
     monkeypatch.setattr(documents, "_BATCH_CHARS", 4000)
     monkeypatch.setattr(
@@ -54,31 +57,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_corpus_s_name_says_how_much(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    assert [fineweb.fineweb(name)[1] for name in fineweb.NAMES] == [1, 10, 100, 1000]
-    assert fineweb.fineweb("fineweb-edu-2500m")[1] == 25
-    assert [fineweb.fineweb(f"fineweb-edu-{size}b")[0].facts["part"] for size in (10, 11, 350)] == [
-        "sample-10BT",
-        "sample-100BT",
-        "sample-350BT",
-    ]
-    for wrong in (
-        "fineweb-edu",
-        "fineweb-edu-150m",
-        "fineweb-edu-0b",
-        "fineweb-edu-400b",
-        "fineweb-1b",
-        "finweb-edu-1b",
-    ):
-        assert is_fineweb(wrong)
-        with pytest.raises(UsageError, match=r"fineweb-edu-10b.*multiple of 100m up to 350b"):
-            fineweb.fineweb(wrong)
-    assert not any(map(is_fineweb, ("shakespeare", "tiny-shakespeare", "fine", "")))
-
-
-def test_training_on_fineweb_edu(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = ["train", "test", "--out", str(repository / "run"), "--device", "cpu", "--sample-chars", "0"]
+def test_train_on_fineweb_edu(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["train", "test", "--out", str(repository / "run"), "--device", "cpu", "--sample-tokens", "0"]
     more = ["--corpus", "fineweb-edu-1m", "--tokenizer", str(repository), "--steps", "10", "--batch-size", "2"]
     assert main([*run, *more]) == 0
     assert json.loads((repository / "run" / "run.json").read_text())["corpus"] == "fineweb-edu-1m"
@@ -88,7 +68,7 @@ def test_training_on_fineweb_edu(repository: Path, capsys: pytest.CaptureFixture
     assert "Going on from step 10" in told
 
 
-def test_data_looks_whether_the_disk_kept_the_shards(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_verifies_shards(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["data", "fineweb-edu-1m", "--tokenizer", str(repository)]
     assert main(command) == 0
     first = capsys.readouterr().out
@@ -98,18 +78,18 @@ def test_data_looks_whether_the_disk_kept_the_shards(repository: Path, capsys: p
     assert main(command) == 0
     again = capsys.readouterr()
     assert again.out == first
-    assert "shard 0 of fineweb-edu is damaged: it is built again" in again.err
+    assert "shard 0 of fineweb-edu is damaged: rebuilding it" in again.err
     assert main(["data"]) == 0
     assert "fineweb-edu-SIZE" in capsys.readouterr().out
 
 
-def test_without_a_connection_the_way_out_is_told(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fineweb, "REPOSITORY", "HuggingFaceFW/fineweb-edu")
+def test_error_without_connection(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CORPORA, "fineweb-edu", next(c for c in corpora._ENTRIES if c.name == "fineweb-edu"))
     with pytest.raises(CorpusError, match=r"(?s)cannot read fineweb-edu: .*hf download .* 'sample/10BT/\*'.*--text"):
         DataSource(corpus="fineweb-edu-1m", vocabulary=str(repository)).tokenize()
 
 
-def test_files_of_one_s_own(repository: Path) -> None:
+def test_own_document_files(repository: Path) -> None:
     path = repository / "pages.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in PAGES), encoding="utf-8")
     one = DataSource(path=path, corpus="shakespeare", vocabulary="bpe", vocab_size=280).tokenize()
@@ -124,15 +104,13 @@ def test_files_of_one_s_own(repository: Path) -> None:
     assert DataSource(path=folder, vocabulary=str(repository)).tokenize().sha256 == many.sha256
     with pytest.raises(UsageError, match="leave out --val-text"):
         DataSource(path=path, vocabulary="bpe", val_path=path).tokenize()
-    with pytest.raises(CorpusError, match="too many for one token each: add --tokenizer gpt2"):
+    with pytest.raises(CorpusError, match=r"too many different characters.*add --tokenizer gpt2"):
         DataSource(path=path).tokenize()
-    with pytest.raises(UsageError, match="holds documents to train on"):
-        DataSource(path=path).source()
+    with pytest.raises(UsageError, match="has documents, which only training reads"):
+        DataSource(path=path).text_source()
 
 
-def test_progress_says_how_far_how_fast_and_how_long(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inkhorn.cli.progress._SECONDS", 0.5)
     clock = iter([0.0, 0.0, 10.0, 20.0])
     monkeypatch.setattr("inkhorn.cli.progress.time.monotonic", lambda: next(clock))

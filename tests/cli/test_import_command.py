@@ -81,8 +81,8 @@ def test_an_imported_folder_does_everything(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.startswith("To be")
     assert run("eval", "--model", "models/theirs", "--text", "mine.txt", "--json") == 0
     assert 5 < json.loads(capsys.readouterr().out)["loss"] < 6.5  # ln 300 is 5.7
-    flags = ("--steps", "2", "--batch-size", "2", "--sample-chars", "0")
-    assert run("train", "--from", "models/theirs", "--text", "mine.txt", "--out", "run", *flags) == 0
+    flags = ("--steps", "2", "--batch-size", "2", "--sample-tokens", "0")
+    assert run("train", "--init-from", "models/theirs", "--text", "mine.txt", "--out", "run", *flags) == 0
     assert read_config(next(Path("run").glob("step-*"))).vocab_size == 300
 
     assert run("export", "models/theirs", "back", "--dtype", "float32") == 0

@@ -42,7 +42,7 @@ from inkhorn.model import GPT, writes_out_attention
 from inkhorn.training import throughput
 from inkhorn.training.state import new_state
 from inkhorn.training.step import train_step
-from inkhorn.training.throughput import measure_pace
+from inkhorn.training.throughput import benchmark_step
 
 CPU = torch.device("cpu")
 needs_kernel = pytest.mark.skipif(native_bindings.why_not() is not None, reason="the kernel is not built")
@@ -188,8 +188,8 @@ def test_the_kernel_takes_just_these_bytes(
     config = replace(config, n_inner=inner, model_type=kind)
     for quantize in PRECISIONS:
         as_it_is = shape_of(config, quantize, GROUPS.get(quantize, 0))
-        assert packed_bytes(config, quantize) == native_bindings.library().ink_packed_size(as_it_is)
-        assert slot_bytes(config, quantize) == native_bindings.library().ink_slot_bytes(as_it_is)
+        assert packed_bytes(config, quantize) == native_bindings.library().ink_model_packed_size(as_it_is)
+        assert slot_bytes(config, quantize) == native_bindings.library().ink_session_slot_size(as_it_is)
 
 
 @needs_kernel
@@ -353,11 +353,11 @@ def test_a_step_of_many_passes_is_told_from_one(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(throughput, "train_step", step)
     monkeypatch.setattr("inkhorn.training.throughput.time.perf_counter", lambda: clock[0])
     hardware = Hardware(CPU, torch.float32, False, ())
-    found = measure_pace(tiny_config(), TrainConfig(batch_size=2, grad_accum=5), hardware)
+    found = benchmark_step(tiny_config(), TrainConfig(batch_size=2, grad_accum=5), hardware)
     assert found.passes == (2.0, 2.0)
     assert found.steps == (11.0, 11.0)
     assert found.tokens_per_second == pytest.approx(2 * 12 * 5 / 11)
-    assert measure_pace(tiny_config(), TrainConfig(batch_size=2), hardware).steps == (3.0, 3.0)
+    assert benchmark_step(tiny_config(), TrainConfig(batch_size=2), hardware).steps == (3.0, 3.0)
 
 
 def test_measuring_what_does_not_fit_is_refused(

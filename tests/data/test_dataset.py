@@ -1,5 +1,7 @@
-"""Ids on disk, and an order of batches that depends on nothing but seed and step."""
+"""Tokenized datasets on disk, and the order of batches."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ def source(train: str, val: str, name: str = "play") -> TextSource:
     return TextSource(name=name, pieces=lambda: (train,), val_pieces=lambda: (val,))
 
 
-def test_the_ids_are_the_text(tmp_path: Path) -> None:
+def test_ids_decode_to_text(tmp_path: Path) -> None:
     train, val = "Who's there? <|endoftext|>Nay — answer me.\n" * 20, "Long live the king!\n"
     data = tokenize_to_disk(source(train, val), tmp_path)
     assert data.tokenizer.decode(data.train[:].tolist()) == train
@@ -26,14 +28,14 @@ def test_the_ids_are_the_text(tmp_path: Path) -> None:
     assert data.train.dtype == np.uint8
 
 
-def test_many_characters_take_wider_ids(tmp_path: Path) -> None:
+def test_dtype_grows_with_vocabulary(tmp_path: Path) -> None:
     text = "".join(chr(code) for code in range(0x4E00, 0x4E00 + 400))
     data = tokenize_to_disk(source(text, text), tmp_path)
     assert data.train.dtype == np.uint16
     assert data.tokenizer.decode(data.train[:].tolist()) == text
 
 
-def test_a_text_is_tokenised_once(tmp_path: Path) -> None:
+def test_tokenized_text_is_cached(tmp_path: Path) -> None:
     text = "abc" * 100
     first = tokenize_to_disk(source(text, "abc"), tmp_path)
     done: list[int] = []
@@ -42,10 +44,31 @@ def test_a_text_is_tokenised_once(tmp_path: Path) -> None:
     assert done == []
     other = tokenize_to_disk(source(text + "!", "abc"), tmp_path, done.append)
     assert other.sha256 != first.sha256
-    assert sum(done) == 2 * (len(text) + 1 + 3)
+    assert sum(done) == len(text) + 1 + 3
 
 
-def test_a_half_built_folder_is_built_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bpe_size", "reads"), [(None, 2), (260, 3)])
+@pytest.mark.parametrize("own_val", [False, True])
+def test_number_of_reads(tmp_path: Path, bpe_size: int | None, reads: int, own_val: bool) -> None:
+    """A first run reads a text twice, or three times to train a BPE tokenizer; a later run reads it once."""
+    count = {"text": 0, "val": 0}
+
+    def pieces(name: str) -> Iterator[str]:
+        count[name] += 1
+        yield from ["The quick brown fox.\n"] * 40
+
+    def tokenize() -> list[int]:
+        count.update(text=0, val=0)
+        val = partial(pieces, "val") if own_val else None
+        text = TextSource(name="fox", pieces=partial(pieces, "text"), val_pieces=val)
+        tokenize_to_disk(text, tmp_path, bpe_size=bpe_size)
+        return list(count.values())
+
+    assert tokenize() == [reads, 2 if own_val else 0]
+    assert tokenize() == [1, 1 if own_val else 0]
+
+
+def test_incomplete_folder_is_rebuilt(tmp_path: Path) -> None:
     first = tokenize_to_disk(source("abc" * 100, "abc"), tmp_path)
     folder = next((tmp_path / "datasets").iterdir())
     (folder / "dataset.json").unlink()
@@ -56,7 +79,7 @@ def test_a_half_built_folder_is_built_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["train.bin", "val.bin", "dataset.json", "tokenizer.json"])
 @pytest.mark.parametrize("damage", ["gone", "cut", "empty", "other"])
-def test_a_damaged_folder_is_built_again(tmp_path: Path, name: str, damage: str) -> None:
+def test_damaged_folder_is_rebuilt(tmp_path: Path, name: str, damage: str) -> None:
     text = "abc\n" * 100
     first = tokenize_to_disk(source(text, "cab"), tmp_path)
     path = next((tmp_path / "datasets").iterdir()) / name
@@ -70,22 +93,22 @@ def test_a_damaged_folder_is_built_again(tmp_path: Path, name: str, damage: str)
     assert path.read_bytes() == whole
 
 
-def test_two_at_once_share_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "abc\n" * 100
     real = Path.rename
 
-    def overtaken(self: Path, target: Path) -> Path:
+    def rename(self: Path, target: Path) -> Path:
         monkeypatch.setattr(Path, "rename", real)
-        tokenize_to_disk(source(text, "cab"), tmp_path)  # another process is done a moment before
+        tokenize_to_disk(source(text, "cab"), tmp_path)  # another process finishes first
         return real(self, target)
 
-    monkeypatch.setattr(Path, "rename", overtaken)
+    monkeypatch.setattr(Path, "rename", rename)
     data = tokenize_to_disk(source(text, "cab"), tmp_path)
     assert data.tokenizer.decode(data.train[:].tolist()) == text
     assert len(list((tmp_path / "datasets").iterdir())) == 1
 
 
-def test_failure_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_error_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -95,14 +118,14 @@ def test_failure_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     assert list((tmp_path / "datasets").iterdir()) == []
 
 
-def test_too_short_for_the_block(tmp_path: Path) -> None:
+def test_check_block_size(tmp_path: Path) -> None:
     data = tokenize_to_disk(source("a" * 40, "a" * 10), tmp_path)
     data.check_block_size(9)
-    with pytest.raises(CorpusError, match=r"validation part of play has 10 tokens.*at least 33"):
+    with pytest.raises(CorpusError, match=r"validation split of play has 10 tokens.*at least 33"):
         data.check_block_size(32)
 
 
-def test_where_an_empty_prompt_starts(tmp_path: Path) -> None:
+def test_bos_token_id(tmp_path: Path) -> None:
     separated = tokenize_to_disk(source("one\n<|endoftext|>two\n", "x"), tmp_path)
     assert separated.bos_token_id == separated.tokenizer.eos_id
     rare = tokenize_to_disk(source("one\n<|endoftext|>" + "two\n" * 10_000, "x"), tmp_path)
@@ -113,33 +136,33 @@ def test_where_an_empty_prompt_starts(tmp_path: Path) -> None:
 
 
 @given(st.integers(10, 400), st.integers(1, 40), st.integers(1, 9), st.integers(0, 3))
-def test_an_epoch_meets_every_window_once(n: int, block: int, batch: int, seed: int) -> None:
+def test_epoch_covers_every_window_once(n: int, block: int, batch: int, seed: int) -> None:
     if n <= block:
         return
-    order = BatchSampler(np.arange(n), batch, block, seed)
-    rows = np.concatenate([order.batch(step) for step in range(-(-order.windows // batch) + 1)])[: order.windows]
-    assert rows.shape == (order.windows, block + 1)
+    sampler = BatchSampler(np.arange(n), batch, block, seed)
+    rows = np.concatenate([sampler.batch(step) for step in range(-(-sampler.windows // batch) + 1)])[: sampler.windows]
+    assert rows.shape == (sampler.windows, block + 1)
     assert (np.diff(rows, axis=1) == 1).all(), "a row is consecutive ids"
     starts = np.sort(rows[:, 0])
-    assert (np.diff(starts) == block).all(), "windows tile the text from the epoch's offset, none twice"
+    assert (np.diff(starts) == block).all(), "windows tile the text from the epoch's offset"
     assert starts[0] >= 0
     assert rows.max() < n
-    assert n - order.windows * block <= 2 * block + 1, "hardly anything is left out"
+    assert n - sampler.windows * block <= 2 * block + 1, "few tokens are skipped"
 
 
-def test_order_is_a_function_of_seed_and_step() -> None:
+def test_batches_depend_on_seed_and_step_only() -> None:
     ids = np.arange(5000)
-    order, again, other = (BatchSampler(ids, 4, 16, seed) for seed in (1, 1, 2))
-    forward = [order.batch(step).tolist() for step in range(200)]
+    sampler, again, other = (BatchSampler(ids, 4, 16, seed) for seed in (1, 1, 2))
+    forward = [sampler.batch(step).tolist() for step in range(200)]
     backward = [again.batch(step).tolist() for step in reversed(range(200))]
     assert forward == backward[::-1]
     assert forward != [other.batch(step).tolist() for step in range(200)]
-    epoch = -(-order.windows // 4)
+    epoch = -(-sampler.windows // 4)
     assert forward[:epoch] != forward[epoch : 2 * epoch]
 
 
 @given(st.integers(2, 300), st.integers(1, 40), st.integers(1, 5))
-def test_evaluation_predicts_every_token_but_the_first_once(n: int, block: int, batch: int) -> None:
+def test_evaluation_windows_cover_every_target_once(n: int, block: int, batch: int) -> None:
     ids = np.arange(n)
     rows = list(evaluation_windows(ids, block, batch))
     targets = np.concatenate([window[:, 1:].ravel() for window in rows])

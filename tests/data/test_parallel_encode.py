@@ -1,4 +1,4 @@
-"""Texts to ids by several processes: in order, a few in advance, and told when one dies."""
+"""Encoding with several processes."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ TOKENIZER = CharTokenizer("abc\n")
 
 
 class Dying(CharTokenizer):
-    """Ends the process that it works in, unless that is the first."""
+    """Kills the worker process that uses it."""
 
     def encode(self, text: str) -> Ids:
         if multiprocessing.parent_process() is not None:
@@ -24,7 +24,7 @@ class Dying(CharTokenizer):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_batches_come_in_their_order_with_what_goes_along(processes: int) -> None:
+def test_encode_batches_keeps_order_and_labels(processes: int) -> None:
     taken: list[int] = []
 
     def batches() -> Iterator[tuple[int, list[str]]]:
@@ -40,12 +40,12 @@ def test_batches_come_in_their_order_with_what_goes_along(processes: int) -> Non
         assert encoded.replaced == 1
 
 
-def test_a_process_that_dies_is_told() -> None:
+def test_dead_worker_is_reported() -> None:
     batches = [(i, ["abc"]) for i in range(4)]
     assert len(list(encode_batches(Dying("abc"), batches, 1))) == 4
-    with pytest.raises(CorpusError, match="perhaps for want of memory"):
+    with pytest.raises(CorpusError, match="perhaps because memory ran out"):
         list(encode_batches(Dying("abc"), batches, 2))
 
 
-def test_there_is_at_least_one_core() -> None:
+def test_available_cores() -> None:
     assert 1 <= available_cores() <= (os.cpu_count() or 1)

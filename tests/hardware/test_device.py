@@ -16,9 +16,9 @@ from inkhorn.config.recipes import RECIPES
 from inkhorn.config.train import TrainConfig
 from inkhorn.errors import TrainingError, UsageError
 from inkhorn.hardware import device as module
-from inkhorn.hardware.device import Hardware, choose_hardware, has_bf16_cpu, is_out_of_memory, measure_peak
+from inkhorn.hardware.device import Hardware, has_bf16_cpu, is_out_of_memory, measure_peak, select_device
 from inkhorn.hardware.memory import free_bytes
-from inkhorn.training.memory import advice_on_memory, memory_advice, memory_needed
+from inkhorn.training.memory import memory_needed, oom_hint, suggest_fit
 
 CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
 CONFIG = tiny_config()
@@ -46,7 +46,7 @@ def test_auto_takes_the_fastest_device_there_is(machine: Callable[..., None]) ->
     chosen = []
     for there in ({"cuda": True, "mps": True}, {"mps": True}, {}):
         machine(**there)
-        chosen.append(choose_hardware(TrainConfig()))
+        chosen.append(select_device(TrainConfig()))
     assert [h.device.type for h in chosen] == ["cuda", "mps", "cpu"]
     assert [h.compile for h in chosen] == [True, False, False]
     threads = torch.get_num_threads()
@@ -59,7 +59,7 @@ def test_auto_takes_the_fastest_device_there_is(machine: Callable[..., None]) ->
 
 def test_a_device_that_was_asked_for(machine: Callable[..., None]) -> None:
     machine(cuda=True)
-    chosen = choose_hardware(TrainConfig(device="cpu"))
+    chosen = select_device(TrainConfig(device="cpu"))
     assert chosen.device.type == "cpu"
     assert chosen.reasons[0].endswith("as asked")
 
@@ -67,10 +67,10 @@ def test_a_device_that_was_asked_for(machine: Callable[..., None]) -> None:
 def test_a_device_that_is_not_there(machine: Callable[..., None]) -> None:
     machine(mps=True)
     with pytest.raises(UsageError, match="--device cuda: torch finds no such device here, only cpu, mps"):
-        choose_hardware(TrainConfig(device="cuda"))
+        select_device(TrainConfig(device="cuda"))
     machine()
     with pytest.raises(UsageError, match=r"--device mps: torch finds no such device here, only cpu$"):
-        choose_hardware(TrainConfig(device="mps"))
+        select_device(TrainConfig(device="mps"))
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_a_device_that_is_not_there(machine: Callable[..., None]) -> None:
 )
 def test_dtype_and_its_reason(machine: Callable[..., None], there: Any, dtype: torch.dtype, reason: str) -> None:
     machine(**there)
-    chosen = choose_hardware(TrainConfig())
+    chosen = select_device(TrainConfig())
     assert (chosen.dtype, chosen.reasons[1]) == (dtype, reason)
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 def test_a_dtype_that_was_asked_for(machine: Callable[..., None], name: Any) -> None:
     machine(bf16=name == "float32")  # against what auto would take
-    chosen = choose_hardware(TrainConfig(dtype=name))
+    chosen = select_device(TrainConfig(dtype=name))
     assert (chosen.dtype, chosen.reasons[1]) == (getattr(torch, name), f"dtype {name}: as asked")
     x = torch.ones(2, 2)
     with chosen.autocast():
@@ -101,11 +101,11 @@ def test_a_dtype_that_was_asked_for(machine: Callable[..., None], name: Any) -> 
 
 def test_compile_and_its_reason(machine: Callable[..., None]) -> None:
     machine(cuda=True)
-    assert choose_hardware(TrainConfig()).reasons[2] == "compile on: it pays on CUDA"
-    assert choose_hardware(TrainConfig(compile="off")).reasons[2] == "compile off: as asked"
+    assert select_device(TrainConfig()).reasons[2] == "compile on: it pays on CUDA"
+    assert select_device(TrainConfig(compile="off")).reasons[2] == "compile off: as asked"
     machine()
-    assert choose_hardware(TrainConfig()).reasons[2].startswith("compile off: on a CPU")
-    on = choose_hardware(TrainConfig(compile="on"))
+    assert select_device(TrainConfig()).reasons[2].startswith("compile off: on a CPU")
+    on = select_device(TrainConfig(compile="on"))
     assert (on.compile, on.reasons[2]) == (True, "compile on: as asked")
 
 
@@ -287,7 +287,7 @@ def test_the_advice_keeps_the_rows_of_a_step(monkeypatch: pytest.MonkeyPatch, gr
     for batch_size in range(2, 70):
         free = 1.3 * needed(max(1, batch_size // 3))
         monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device, free=free: free)
-        rows, passes = advised(advice_on_memory(CONFIG, TrainConfig(batch_size=batch_size, grad_accum=grad_accum), CPU))
+        rows, passes = advised(suggest_fit(CONFIG, TrainConfig(batch_size=batch_size, grad_accum=grad_accum), CPU))
         assert rows * passes == batch_size * grad_accum
         assert rows <= batch_size // 2
         assert needed(rows) < 0.8 * free
@@ -297,7 +297,7 @@ def test_the_advice_keeps_the_rows_of_a_step(monkeypatch: pytest.MonkeyPatch, gr
 
 def test_the_advice_where_free_memory_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device: float("inf"))
-    text = advice_on_memory(CONFIG, TrainConfig(batch_size=33), CPU)
+    text = suggest_fit(CONFIG, TrainConfig(batch_size=33), CPU)
     assert advised(text) == (11, 3)
     assert "free" not in text
 
@@ -305,7 +305,7 @@ def test_the_advice_where_free_memory_is_unknown(monkeypatch: pytest.MonkeyPatch
 def test_the_advice_where_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device: 2e9)
     xl = RECIPES["gpt2-xl"]()
-    text = advice_on_memory(xl.architecture.to_model_config(50_257), xl.train, CPU)
+    text = suggest_fit(xl.architecture.to_model_config(50_257), xl.train, CPU)
     assert re.match(r"8 rows of 1024 tokens need about \d+\.\d GB; 2\.0 GB are free\. Not even one row would fit", text)
 
 
@@ -327,7 +327,7 @@ def test_which_errors_mean_that_memory_ran_out(error: BaseException, out: bool) 
     assert is_out_of_memory(error) is out
     with (
         pytest.raises(TrainingError if out else type(error)) as raised,
-        memory_advice(CONFIG, TrainConfig(batch_size=33), CPU),
+        oom_hint(CONFIG, TrainConfig(batch_size=33), CPU),
     ):
         raise error
     if out:
@@ -343,5 +343,5 @@ def test_torchs_own_error_is_known() -> None:
 
 
 def test_without_an_error_nothing_happens() -> None:
-    with memory_advice(CONFIG, TrainConfig(), CPU):
+    with oom_hint(CONFIG, TrainConfig(), CPU):
         pass

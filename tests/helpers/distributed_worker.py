@@ -21,8 +21,8 @@ from inkhorn.config.train import Optimizer, Parallel, TrainConfig
 from inkhorn.data.dataset import Dataset, tokenize_to_disk
 from inkhorn.data.text import TextSource
 from inkhorn.hardware.device import Hardware
-from inkhorn.hardware.distributed import ALONE, Ranks, joined, leave
-from inkhorn.training.callbacks import Silence
+from inkhorn.hardware.distributed import SINGLE_PROCESS, DistributedContext, hard_exit, process_group
+from inkhorn.training.callbacks import NullCallbacks
 from inkhorn.training.state import TrainState
 from inkhorn.training.trainer import Trainer
 
@@ -37,15 +37,15 @@ BASE = TrainConfig(
     eval_every=4,
     save_every=4,
     log_every=1,
-    sample_chars=5,
-    pad_vocab=8,
+    sample_tokens=5,
+    pad_vocab_to=8,
     ema_decay=0.9,
     dtype="float32",
-    milestones=(),
+    eval_at_loss=(),
 )
 COMMAND = [
     *("train", "test", "--text", "words.txt", "--steps", "8", "--save-every", "4", "--eval-every", "4"),
-    *("--dropout", "0.1", "--dropout-from", "0", "--log-every", "1", "--sample-chars", "5", "--dtype", "float32"),
+    *("--dropout", "0.1", "--dropout-start", "0", "--log-every", "1", "--sample-tokens", "5", "--dtype", "float32"),
 ]
 loop: Any = inkhorn.training.trainer
 STOP = 5
@@ -57,13 +57,13 @@ def text(folder: Path) -> Dataset:
     return tokenize_to_disk(source, folder / "cache")
 
 
-def trainer(data: Dataset, out: Path, train: TrainConfig, ranks: Ranks = ALONE) -> Trainer:
+def trainer(data: Dataset, out: Path, train: TrainConfig, distributed: DistributedContext = SINGLE_PROCESS) -> Trainer:
     config = ARCHITECTURE.to_model_config(
         data.tokenizer.vocab_size, bos_token_id=data.bos_token_id, eos_token_id=data.tokenizer.eos_id
     )
-    sharded = train.parallel == "fsdp" and ranks.count > 1
-    hardware = Hardware(torch.device("cpu"), torch.float32, False, (), ranks, sharded)
-    return Trainer(config, train, data, out, hardware, 1e12, Silence())
+    sharded = train.parallel == "fsdp" and distributed.world_size > 1
+    hardware = Hardware(torch.device("cpu"), torch.float32, False, (), distributed, sharded)
+    return Trainer(config, train, data, out, hardware, 1e12, NullCallbacks())
 
 
 def signals_at(step: int, rank: int, number: signal.Signals) -> None:
@@ -81,28 +81,28 @@ def signals_at(step: int, rank: int, number: signal.Signals) -> None:
 
 def together(folder: Path) -> None:
     """All that test_distributed.py compares with one process."""
-    with joined(cuda=False) as ranks:
-        data = ranks.in_turn(lambda: text(folder))
+    with process_group(cuda=False) as distributed:
+        data = distributed.main_process_first(lambda: text(folder))
         kinds: tuple[Parallel, ...] = ("ddp", "fsdp")
         optimizers: tuple[Optimizer, ...] = ("adamw", "muon")
         for optimizer in optimizers:
             for parallel in kinds:
                 train = replace(BASE, optimizer=optimizer, parallel=parallel)
-                trainer(data, folder / f"{parallel}-{optimizer}", train, ranks).run(resume=False)
+                trainer(data, folder / f"{parallel}-{optimizer}", train, distributed).run(resume=False)
         usual = loop.train_step
         ways: tuple[tuple[Parallel, Parallel | None], ...] = (("fsdp", "ddp"), ("ddp", "fsdp"), ("fsdp", None))
         for first, then in ways:
             out = folder / f"{first}-then-{then or 'one'}"
             signals_at(STOP, 1, signal.SIGTERM)
-            stopped = trainer(data, out, replace(BASE, parallel=first), ranks)
+            stopped = trainer(data, out, replace(BASE, parallel=first), distributed)
             state = stopped.run(resume=False)
             assert (state.step, stopped.interrupted) == (STOP, signal.SIGTERM), "both stop, whoever got the signal"
             loop.train_step = usual
             if then:
-                trainer(data, out, replace(BASE, parallel=then), ranks).run(resume=True)
+                trainer(data, out, replace(BASE, parallel=then), distributed).run(resume=True)
         os.chdir(folder)
         joining: Any = inkhorn.hardware.distributed
-        joining.joined = lambda cuda: contextlib.nullcontext(ranks)  # they are together already
+        joining.process_group = lambda cuda: contextlib.nullcontext(distributed)  # they are together already
         assert main([*COMMAND, "--out", "whole"]) == 0
 
 
@@ -110,9 +110,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1] == "together":
         together(Path(sys.argv[2]))
-        leave(0)
+        hard_exit(0)
     else:
         os.chdir(sys.argv[2])
         if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
             signals_at(STOP, 1, signal.SIGKILL)
-        leave(main([*COMMAND, "--out", "killed"]))
+        hard_exit(main([*COMMAND, "--out", "killed"]))

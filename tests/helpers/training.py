@@ -27,11 +27,11 @@ BASE = TrainConfig(
     save_every=3,
     log_every=1,
     dropout=0.1,
-    dropout_from=0.4,
+    dropout_start=0.4,
     ema_decay=0.9,
-    sample_chars=20,
+    sample_tokens=20,
     dtype="float32",
-    milestones=(2.85, 2.6),
+    eval_at_loss=(2.85, 2.6),
 )
 
 
@@ -62,5 +62,5 @@ def trainer(data: Dataset, out: Path, train: TrainConfig = BASE, listener: Liste
 
 def same_weights(state: TrainState, other: TrainState) -> bool:
     pairs = zip(state.model.parameters(), other.model.parameters(), strict=True)
-    shipped = zip(state.shipped.parameters(), other.shipped.parameters(), strict=True)
+    shipped = zip(state.export_model().parameters(), other.export_model().parameters(), strict=True)
     return all(torch.equal(a, b) for a, b in (*pairs, *shipped))

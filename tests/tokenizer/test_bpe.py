@@ -133,7 +133,7 @@ def test_training_on_learnt_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert engine.config.vocab_size == 290
         assert engine.complete("the cat", SamplingParams(seed=1, max_tokens=20)).tokens
     assert main(["train", "test", "--out", str(tmp_path / "other"), "--tokenizer", "nothing"]) == 2
-    assert main(["train", "test", "--out", str(tmp_path / "other"), *more, "--from", "shakespeare"]) == 2
+    assert main(["train", "test", "--out", str(tmp_path / "other"), *more, "--init-from", "shakespeare"]) == 2
 
 
 @pytest.fixture

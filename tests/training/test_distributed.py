@@ -18,8 +18,8 @@ from inkhorn.config.train import TrainConfig
 from inkhorn.data.batches import BatchSampler
 from inkhorn.data.dataset import Dataset
 from inkhorn.errors import TrainingError, UsageError
-from inkhorn.hardware.device import Hardware, choose_hardware
-from inkhorn.hardware.distributed import Ranks, joined, launched, noticing_loss
+from inkhorn.hardware.device import Hardware, select_device
+from inkhorn.hardware.distributed import DistributedContext, is_torchrun, process_group, translate_peer_failure
 from inkhorn.model import GPT
 from inkhorn.training.memory import memory_needed
 from inkhorn.training.parallel import choose_parallel
@@ -154,19 +154,21 @@ def test_a_step_has_the_same_rows_however_many_take_them(
         expected = [row for i in range(grad_accum) for row in one.batch(step * grad_accum + i)]
         taken = []
         for rank in range(count):
-            assert Ranks(rank, count).share(batch_size, grad_accum) == share
+            assert DistributedContext(rank, count).split_batch(batch_size, grad_accum) == share
             taken += [row for i in range(passes) for row in order.batch((step * count + rank) * passes + i)]
         np.testing.assert_array_equal(taken, expected)
 
 
 def test_rows_that_cannot_be_shared_out() -> None:
-    with pytest.raises(UsageError, match="--batch-size 8 times --grad-accum 2 = 16 rows, which 3 processes"):
-        Ranks(0, 3).share(8, 2)
+    with pytest.raises(
+        UsageError, match="--batch-size 8 times --grad-accum 2 = 16 rows per step cannot be split over 3 processes"
+    ):
+        DistributedContext(0, 3).split_batch(8, 2)
 
 
 def test_dropout_differs_from_process_to_process_and_comes_again() -> None:
     def drawn(rank: int, step: int, count: int = 2) -> list[float]:
-        Ranks(rank, count).draw(7, step)
+        DistributedContext(rank, count).seed_rng(7, step)
         return torch.rand(3).tolist()
 
     several = [drawn(0, 0), drawn(1, 0), drawn(0, 1), drawn(1, 1)]
@@ -174,26 +176,26 @@ def test_dropout_differs_from_process_to_process_and_comes_again() -> None:
     assert [drawn(0, 0), drawn(1, 0), drawn(0, 1), drawn(1, 1)] == several
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    Ranks().draw(7, 0)
+    DistributedContext().seed_rng(7, 0)
     assert torch.equal(torch.get_rng_state(), before), "one process has numbers of its own, which are kept"
 
 
 # What is chosen, and what it takes
 
 BIG = ModelConfig(vocab_size=50_257, block_size=1024, n_layer=12, n_head=12, n_embd=768)
-TWO = Ranks(0, 2, local_count=2)
+TWO = DistributedContext(0, 2, local_world_size=2)
 ALONE_CPU = Hardware(torch.device("cpu"), torch.bfloat16, False, ())
 
 
-class Agreeing(Ranks):
+class Agreeing(DistributedContext):
     """Two processes that always say the same: nothing is sent."""
 
-    def largest(self, value: int) -> int:
+    def all_reduce_max(self, value: int) -> int:
         return value
 
 
 def test_fsdp_is_for_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    pair = replace(ALONE_CPU, ranks=Agreeing(0, 2, local_count=2))
+    pair = replace(ALONE_CPU, distributed=Agreeing(0, 2, local_world_size=2))
     train = TrainConfig(batch_size=2)
     whole = sum(memory_needed(BIG, 1, pair, train).values())
 
@@ -210,7 +212,7 @@ def test_fsdp_is_for_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not chosen(whole / 9, replace(train, lora_rank=4))[0]
     assert chosen(1.0, hardware=ALONE_CPU) == (False, "")
     assert "there is one process" in chosen(1.0, replace(train, parallel="fsdp"), ALONE_CPU)[1]
-    with pytest.raises(UsageError, match="cannot share out equally"):
+    with pytest.raises(UsageError, match="cannot be split over 2 processes"):
         chosen(whole, TrainConfig(batch_size=3))
     with pytest.raises(UsageError, match="LoRA"):
         TrainConfig(lora_rank=4, parallel="fsdp")
@@ -219,7 +221,7 @@ def test_fsdp_is_for_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_share_of_the_model_takes() -> None:
     train = TrainConfig(optimizer="adamw")
     one, two, eight = (
-        memory_needed(BIG, 1, replace(ALONE_CPU, ranks=Ranks(0, count), sharded=count > 1), train)
+        memory_needed(BIG, 1, replace(ALONE_CPU, distributed=DistributedContext(0, count), sharded=count > 1), train)
         for count in (1, 2, 8)
     )
     parameters = 4 * BIG.num_parameters
@@ -247,7 +249,7 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
     with pytest.raises(UsageError, match="2 processes were started here, on a machine with 1 GPUs"):
-        choose_hardware(TrainConfig(), TWO)
+        select_device(TrainConfig(), TWO)
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +259,7 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
-    assert choose_hardware(TrainConfig(), Ranks(3, 4, 1, 2)).device == torch.device("cuda", 1)
+    assert select_device(TrainConfig(), DistributedContext(3, 4, 1, 2)).device == torch.device("cuda", 1)
     assert taken == [1]
 
 
@@ -267,25 +269,31 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
 def test_without_torchrun_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    assert not launched()
-    with joined(cuda=False) as ranks:
-        assert (ranks.count, ranks.leads, ranks.any(True), ranks.any(False), ranks.largest(3)) == (
+    assert not is_torchrun()
+    with process_group(cuda=False) as distributed:
+        assert (
+            distributed.world_size,
+            distributed.is_main_process,
+            distributed.any(True),
+            distributed.any(False),
+            distributed.all_reduce_max(3),
+        ) == (
             1,
             True,
             True,
             False,
             3,
         )
-        assert ranks.in_turn(lambda: 5) == 5
+        assert distributed.main_process_first(lambda: 5) == 5
         values = torch.rand(2)
-        assert ranks.sums(values) is values
+        assert distributed.all_reduce_sum(values) is values
 
 
 def test_losing_another_process_is_told_and_other_errors_are_left_alone() -> None:
     lost = RuntimeError("[third_party/gloo/pair.cc:553] Connection closed by peer [127.0.0.1]:1")
-    with pytest.raises(TrainingError, match="another of the 2 processes has ended"), noticing_loss(2):
+    with pytest.raises(TrainingError, match="another of the 2 processes ended"), translate_peer_failure(2):
         raise lost
     for count, error in ((1, lost), (2, RuntimeError("mat1 and mat2 cannot be multiplied"))):
-        with pytest.raises(RuntimeError) as raised, noticing_loss(count):
+        with pytest.raises(RuntimeError) as raised, translate_peer_failure(count):
             raise error
         assert raised.value is error

@@ -10,7 +10,7 @@ from helpers.models import tiny_config, tiny_model
 from inkhorn.config.train import LORA_TARGETS as TARGETS
 from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.model import GPT
-from inkhorn.training.lora import add_adapters, changes, load_adapter, merged, save_adapter
+from inkhorn.training.lora import add_adapters, load_adapter, lora_modules, merge_lora, save_adapter
 
 IDS = torch.arange(10)[None] % 17
 
@@ -20,7 +20,7 @@ def changed(model: GPT, targets: tuple[str, ...] = TARGETS, rank: int = 3) -> GP
     generator = torch.Generator().manual_seed(1)
     add_adapters(model, rank, 6.0, targets)
     with torch.no_grad():
-        for change in changes(model).values():
+        for change in lora_modules(model).values():
             change.b.copy_(0.2 * torch.randn(change.b.shape, generator=generator))
     return model
 
@@ -37,7 +37,7 @@ def test_the_change_alone_is_trained(targets: tuple[str, ...]) -> None:
     model = add_adapters(tiny_model(tiny_config()), 2, 4.0, targets)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     each = {"c_attn": 1, "c_proj": 2, "c_fc": 1}
-    assert len(changes(model)) == model.config.n_layer * sum(each[target] for target in targets)
+    assert len(lora_modules(model)) == model.config.n_layer * sum(each[target] for target in targets)
     model(IDS[:, :-1], IDS[:, 1:])[1].backward()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -49,11 +49,11 @@ def test_the_change_alone_is_trained(targets: tuple[str, ...]) -> None:
 
 def test_merged_is_the_same_function() -> None:
     model = changed(tiny_model(tiny_config()))
-    plain = merged(model)
-    assert not changes(plain)
+    plain = merge_lora(model)
+    assert not lora_modules(plain)
     torch.testing.assert_close(plain(IDS)[0], model(IDS)[0], rtol=1e-5, atol=1e-5)
     untouched = tiny_model(tiny_config())
-    assert merged(untouched) is untouched
+    assert merge_lora(untouched) is untouched
 
 
 def test_it_is_kept_and_comes_back(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The report of a run: both files whole, every number right, nothing from a run's text taken for markup."""
+"""The report of a run: complete files, correct numbers, and text of a run is always escaped."""
 
 import json
 import math
@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from inkhorn.errors import InkhornError
 from inkhorn.training.report import build
-from inkhorn.training.report.build import Run, loss_chart, read_run, verdict, write_report
-from inkhorn.training.report.chart import apart, short, smoothed, thinned, ticks
-from inkhorn.training.report.html import duration
-from inkhorn.training.report.sounds import telling
+from inkhorn.training.report.build import write_report
+from inkhorn.training.report.chart import downsample, loss_chart, to_svg
+from inkhorn.training.report.diagnose import diagnose
+from inkhorn.training.report.formatting import format_count, format_duration
+from inkhorn.training.report.run_log import RunLog, read_run, smooth
+from inkhorn.training.report.samples import representative_samples
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 INFO: dict[str, Any] = {
@@ -103,28 +105,28 @@ def folder(path: Path, metrics: list[dict[str, Any]], samples: list[dict[str, An
 
 def written(out: Path) -> tuple[str, Page]:
     write_report(out)
-    assert_whole_png(out / "loss.png")
+    assert_complete_png(out / "loss.png")
     assert not list(out.glob("*.tmp"))
     markup = (out / "report.html").read_text(encoding="utf-8")
     assert markup.rstrip().endswith("</html>")
     return markup, Page(markup)
 
 
-def assert_whole_png(path: Path) -> None:
+def assert_complete_png(path: Path) -> None:
     data = path.read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
     assert data.endswith(b"IEND\xaeB`\x82")
     assert struct.unpack(">II", data[16:24]) == (1600, 900)
 
 
-def test_headline_names_the_best_evaluation_and_the_run(tmp_path: Path) -> None:
+def test_summary_numbers(tmp_path: Path) -> None:
     _, page = written(folder(tmp_path, overfitted()))
     words = " ".join(page.words)
     names, values = page.words[page.words.index("best validation loss, nats per token") :][:16:2], []
     for name in names:
         values.append(page.words[page.words.index(name) + 1])
     assert values == ["1.500", "2.164", "400", "3 min", "102k", "512", "41 %", "9.98M"]
-    assert names[1:5] == ["bits per character", "steps", "of training", "tokens, 2.6 × the text"]
+    assert names[1:5] == ["bits per character", "steps", "training time", "tokens, 2.6 epochs"]
     assert "A model of 9,977,600 parameters, trained on tiny-shakespeare" in words
     for said in (
         "2.13.0",
@@ -137,35 +139,48 @@ def test_headline_names_the_best_evaluation_and_the_run(tmp_path: Path) -> None:
         assert said in words
 
 
-def test_the_best_evaluation_is_the_marked_one(tmp_path: Path) -> None:
-    _, page = written(folder(tmp_path, overfitted()))
-    rings, dots = page.all("circle", "ring"), page.all("circle", "validation")
-    assert len(rings) == 2  # one chart for a desk, one for a phone
-    assert len(dots) == 8
-    for ring, four in zip(rings, (dots[:4], dots[4:]), strict=True):
-        assert (ring["cx"], ring["cy"]) == (four[1]["cx"], four[1]["cy"])
-        assert float(ring["cy"] or 0) == max(float(dot["cy"] or 0) for dot in four)  # y grows downwards
+def test_best_evaluation_is_marked(tmp_path: Path) -> None:
+    markup, page = written(folder(tmp_path, overfitted()))
+    assert markup.count('class="best"') == 2  # one chart for wide screens, one for phones
     assert page.words.count("best validation 1.500") == page.words.count("at step 200") == 2
+    assert loss_chart(read_run(tmp_path)).best == (200, 1.5)
 
 
-def test_a_vocabulary_of_more_than_characters_has_bits_per_token(tmp_path: Path) -> None:
+def test_report_is_deterministic(tmp_path: Path) -> None:
+    out = folder(tmp_path, overfitted())
+    first, image = written(out)[0], (out / "loss.png").read_bytes()
+    assert written(out)[0] == first
+    assert (out / "loss.png").read_bytes() == image
+    ids = re.findall(r'id="([^"]+)"', to_svg(loss_chart(read_run(out)), 684, 400))
+    assert len(ids) == len(set(ids))
+
+
+def test_svg_colours_follow_the_theme(tmp_path: Path) -> None:
+    markup, _ = written(folder(tmp_path, overfitted()))
+    charts = "".join(re.findall(r"<svg.*?</svg>", markup, re.DOTALL))
+    assert {"var(--blue)", "var(--accent)", "var(--muted)"} <= set(re.findall(r"var\(--\w+\)", charts))
+    assert not re.search(r"#[0-9a-f]{6};", charts)
+
+
+def test_bits_per_token_for_a_large_vocabulary(tmp_path: Path) -> None:
     _, page = written(folder(tmp_path, overfitted(), model={"vocab_size": 50257}))
     assert "bits per token" in page.words
 
 
-def test_nothing_comes_from_outside(tmp_path: Path) -> None:
+def test_page_is_self_contained(tmp_path: Path) -> None:
     markup, page = written(folder(tmp_path, overfitted(), [{"step": 100, "val/loss": 1.8, "text": "A rose"}]))
-    assert not re.search(r"https?:|//[a-z]|@import|url\(", markup)
+    assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", markup)
     names = {tag for tag, _ in page.seen}
-    assert not names & {"script", "link", "img", "iframe", "object", "image", "use", "base"}
-    assert not [attrs for _, attrs in page.seen if {"href", "src", "xlink:href", "srcset"} & set(attrs)]
+    assert not names & {"script", "link", "img", "iframe", "object", "image", "base"}
+    assert not [attrs for _, attrs in page.seen if {"href", "src", "srcset"} & set(attrs)]
+    assert all(str(attrs.get("xlink:href", "#")).startswith("#") for _, attrs in page.seen)
     policy = next(attrs["content"] for _, attrs in page.seen if attrs.get("http-equiv"))
     assert policy == "default-src 'none'; style-src 'unsafe-inline'"
     assert "prefers-color-scheme: dark" in markup
     assert "@media print" in markup
 
 
-def test_text_of_a_run_is_never_markup(tmp_path: Path) -> None:
+def test_text_is_escaped(tmp_path: Path) -> None:
     nasty = "<script>alert('x')</script></pre>\n\n  \"quoted\" & é \N{PILE OF POO}\0\x1b"
     lines = [*overfitted(), {"step": 400, "event": "<b>loss</b> & more"}]
     samples = [{"step": 100, "val/loss": 1.8, "text": nasty}]
@@ -180,7 +195,7 @@ def test_text_of_a_run_is_never_markup(tmp_path: Path) -> None:
     assert "</title><script>" in page.words
 
 
-def test_lone_surrogates_can_be_written(tmp_path: Path) -> None:
+def test_lone_surrogates_are_replaced(tmp_path: Path) -> None:
     out = folder(tmp_path, overfitted(), name="half \ud83d pair")
     (out / "samples.jsonl").write_text('{"step": 100, "text": "a \\ud83d b"}\n')
     _, page = written(out)
@@ -193,7 +208,7 @@ def test_samples_are_in_order(tmp_path: Path) -> None:
     assert page.samples[:5] == [f"\nline {step}\n  next" for step in range(100, 600, 100)]
 
 
-def test_half_written_last_lines_are_ignored(tmp_path: Path) -> None:
+def test_truncated_last_lines_are_ignored(tmp_path: Path) -> None:
     out = folder(tmp_path, overfitted(), [{"step": 100, "val/loss": 1.8, "text": "whole"}])
     before = written(out)[0]
     with (out / "metrics.jsonl").open("ab") as file:
@@ -213,17 +228,19 @@ def test_any_file_may_be_missing_or_empty(tmp_path: Path, name: str) -> None:
     assert "mine" in page.words
 
 
-def test_the_telling_samples_are_the_nearest_to_each_loss_and_the_last() -> None:
+def test_representative_samples() -> None:
     losses = [4.1, 3.25, 2.9, 2.45, 2.1, 1.98, 1.72, 1.69, 1.66, 1.62]
     lines = [{"step": i, "val/loss": loss, "text": ""} for i, loss in enumerate(losses)]
-    assert [line["val/loss"] for line in telling(lines)] == [3.25, 2.45, 1.98, 1.69, 1.62]
-    assert telling(lines[:1]) == lines[:1]
-    assert telling([{"step": 1, "text": "no loss"}, {"step": 2, "val/loss": math.nan, "text": ""}]) == []
+    assert [line["val/loss"] for line in representative_samples(lines)] == [3.25, 2.45, 1.98, 1.69, 1.62]
+    assert representative_samples(lines[:1]) == lines[:1]
+    assert representative_samples([{"step": 1, "text": "no loss"}, {"step": 2, "val/loss": math.nan, "text": ""}]) == []
     over = [{"step": i, "val/loss": loss, "text": ""} for i, loss in enumerate([2.0, 1.5, 1.7])]
-    assert [line["val/loss"] for line in telling(over)] == [2.0, 1.7], "losses below the last are no part of its story"
+    assert [line["val/loss"] for line in representative_samples(over)] == [2.0, 1.7], (
+        "losses below the last are no part of its story"
+    )
 
 
-def test_samples_that_tell_are_open(tmp_path: Path) -> None:
+def test_representative_samples_are_open(tmp_path: Path) -> None:
     losses = [3.3, 2.5, 2.4, 1.2]
     samples = [{"step": i + 1, "val/loss": loss, "text": f"text {i}"} for i, loss in enumerate(losses)]
     _, page = written(folder(tmp_path, overfitted(), samples))
@@ -231,30 +248,30 @@ def test_samples_that_tell_are_open(tmp_path: Path) -> None:
     assert "loss 2.500" in page.words
 
 
-def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
+def test_run_without_metrics(tmp_path: Path) -> None:
     _, page = written(folder(tmp_path, []))
     words = " ".join(page.words)
-    assert "Nothing has been measured yet." in words
-    assert "There has been no evaluation yet" in words
+    assert "No metrics yet." in words
+    assert "No evaluation yet" in words
     assert "–" in page.words
-    assert "What each loss sounds like" not in words
+    assert "Samples by loss" not in words
     assert "Events" not in words
 
 
-def test_no_evaluation_yet(tmp_path: Path) -> None:
+def test_run_without_evaluation(tmp_path: Path) -> None:
     _, page = written(folder(tmp_path, [training(10, 4.0), training(20, 3.5)]))
-    assert page.all("circle", "ring") == []
-    assert "There has been no evaluation yet" in " ".join(page.words)
+    assert page.all("g", "best") == []
+    assert "No evaluation yet" in " ".join(page.words)
     assert "steps of 400" in page.words
 
 
-def test_one_point_is_drawn_as_a_dot(tmp_path: Path) -> None:
+def test_single_point_has_a_marker(tmp_path: Path) -> None:
     _, page = written(folder(tmp_path, [training(1, 4.0), evaluation(1, 4.1)]))
-    assert len(page.all("circle", "training")) >= 2
-    assert "One evaluation so far: at step 1 the validation loss is 4.100; it lies 0.100 above" in " ".join(page.words)
+    assert [line.has_markers for line in loss_chart(read_run(tmp_path)).lines] == [True, True, True]
+    assert "One evaluation so far: at step 1 the validation loss is 4.100, 0.100 above" in " ".join(page.words)
 
 
-def test_values_that_are_no_number_are_left_out(tmp_path: Path) -> None:
+def test_non_finite_values_are_ignored(tmp_path: Path) -> None:
     broken = [training(410, None), training(420, math.nan), training(430, math.inf), evaluation(440, None)]
     run = read_run(folder(tmp_path, overfitted() + broken))
     assert run.training[-1]["step"] == 400
@@ -263,7 +280,7 @@ def test_values_that_are_no_number_are_left_out(tmp_path: Path) -> None:
     assert "nan" not in " ".join(page.words)
 
 
-def test_events_are_listed_and_marked(tmp_path: Path) -> None:
+def test_events(tmp_path: Path) -> None:
     event = {"step": 200, "event": "loss 9.3 at step 250: back to step 200, learning rates times 0.5"}
     _, page = written(folder(tmp_path, [*overfitted(), event]))
     assert "† step 200" in page.words
@@ -271,13 +288,13 @@ def test_events_are_listed_and_marked(tmp_path: Path) -> None:
     assert page.words.count("†") == 2  # one in each of the two charts
 
 
-def test_of_two_lines_at_a_step_the_later_counts(tmp_path: Path) -> None:
+def test_later_line_of_a_step_wins(tmp_path: Path) -> None:
     run = read_run(folder(tmp_path, [training(10, 4.0), training(20, 9.0), training(10, 3.9), training(20, 3.0)]))
     assert [(line["step"], line["train/loss"]) for line in run.training] == [(10, 3.9), (20, 3.0)]
 
 
 @pytest.mark.parametrize(("steps", "resumes"), [(400, False), (1000, True)])
-def test_commands_repeat_a_relative_folder(
+def test_commands_use_relative_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, resumes: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -290,20 +307,20 @@ def test_commands_repeat_a_relative_folder(
     assert str(tmp_path) not in markup
 
 
-def run_of(losses: dict[int, float], *, training_end: float | None = 1.0, dropout: float = 0.0) -> Run:
+def run_of(losses: dict[int, float], *, training_end: float | None = 1.0, dropout: float = 0.0) -> RunLog:
     """Validation losses by step; the training loss falls from 2 at step 0 in a straight line to step 400."""
     lines = []
     if training_end is not None:
         lines = [training(step, 2.0 + (training_end - 2.0) * step / 400) for step in range(0, 401, 10)]
     evaluations = [evaluation(step, loss) for step, loss in losses.items()]
-    return Run({"train": {"dropout": dropout}}, lines, evaluations, [], [])
+    return RunLog({"train": {"dropout": dropout}}, lines, evaluations, [], [])
 
 
-def test_verdict_of_over_fitting_has_the_right_numbers() -> None:
-    said = verdict(run_of({100: 1.8, 200: 1.55, 300: 1.6, 400: 1.75}))
+def test_diagnose_overfitting_numbers() -> None:
+    said = diagnose(run_of({100: 1.8, 200: 1.55, 300: 1.6, 400: 1.75}))
     numbers = [float(number) for number in re.findall(r"\d+\.\d+", said)]
     assert said.startswith(
-        "Over-fitting since step 200: validation rose by 0.200 (from 1.550 to 1.750) while training fell"
+        "Overfitting since step 200: validation loss rose by 0.200 (from 1.550 to 1.750) while training loss fell"
     )
     assert numbers[3] == pytest.approx(0.5, abs=0.02)  # the last of the smoothed line lags by half a window
     assert numbers[4:6] == pytest.approx([1.5, 1.0], abs=0.02)
@@ -314,57 +331,57 @@ def test_verdict_of_over_fitting_has_the_right_numbers() -> None:
 @pytest.mark.parametrize(
     ("run", "said"),
     [
-        (run_of({}), "There has been no evaluation yet"),
-        (run_of({400: 1.2}), "One evaluation so far: at step 400 the validation loss is 1.200; it lies 0."),
+        (run_of({}), "No evaluation yet"),
+        (run_of({400: 1.2}), "One evaluation so far: at step 400 the validation loss is 1.200, 0.181 above"),
         (
             run_of({200: 1.6, 400: 1.25}),
-            "No over-fitting up to step 400: the validation loss of 1.250 is the lowest, 0.350",
+            "No overfitting up to step 400: the validation loss of 1.250 is the lowest so far, 0.350",
         ),
         (
             run_of({200: 1.25, 400: 1.252}),
-            "A plateau since step 200: validation rose by only 0.002 (from 1.250 to 1.252)",
+            "Plateau since step 200: validation loss rose by only 0.002 (from 1.250 to 1.252) while training loss fell",
         ),
-        (run_of({200: 1.2, 400: 1.4}, training_end=3.0), "Worse since step 200, though not from over-fitting"),
+        (run_of({200: 1.2, 400: 1.4}, training_end=3.0), "Worse since step 200, but not overfitting"),
         (
             run_of({200: 1.2, 400: 1.4}, training_end=None),
-            "Since step 200 validation rose by 0.200 (from 1.200 to 1.400)",
+            "Validation loss has risen by 0.200 (from 1.200 to 1.400) since step 200",
         ),
     ],
 )
-def test_verdicts(run: Run, said: str) -> None:
-    assert verdict(run).startswith(said)
+def test_diagnose(run: RunLog, said: str) -> None:
+    assert diagnose(run).startswith(said)
 
 
-def test_verdict_explains_a_validation_loss_below_the_training_loss() -> None:
-    assert "below the training loss" in verdict(run_of({400: 0.5}))
-    assert "dropout" not in verdict(run_of({400: 0.5}))
-    assert verdict(run_of({400: 0.5}, dropout=0.2)).endswith("which is measured with dropout on.")
+def test_diagnose_mentions_dropout() -> None:
+    assert "below the training loss" in diagnose(run_of({400: 0.5}))
+    assert "dropout" not in diagnose(run_of({400: 0.5}))
+    assert diagnose(run_of({400: 0.5}, dropout=0.2)).endswith("which is measured with dropout.")
 
 
-def test_huge_first_losses_do_not_flatten_the_rest() -> None:
+def test_y_limits_cut_off_first_losses() -> None:
     lines = [training(step, 1.2 + 80 * math.exp(-step / 5)) for step in range(1, 1001)]
-    chart = loss_chart(Run({}, lines, [evaluation(1000, 1.3)], [], []))
+    chart = loss_chart(RunLog({}, lines, [evaluation(1000, 1.3)], [], []))
     assert chart.high < 2
     assert chart.low < 1.2
-    gentle = loss_chart(Run({}, [training(step, 2 - step / 1000) for step in range(1, 1001)], [], [], []))
+    gentle = loss_chart(RunLog({}, [training(step, 2 - step / 1000) for step in range(1, 1001)], [], [], []))
     assert gentle.high > 1.999  # a curve that fits is shown whole
 
 
-def test_a_long_run_makes_a_small_page_and_keeps_its_spikes(tmp_path: Path) -> None:
+def test_long_run_is_downsampled(tmp_path: Path) -> None:
     lines = [training(step, 7.0 if step == 7770 else 1.5 + 0.1 * math.sin(step)) for step in range(10, 100_010, 10)]
     markup, _ = written(folder(tmp_path, lines))
     assert len(markup) < 120_000
     assert 7.0 in loss_chart(read_run(tmp_path)).lines[0].y
 
 
-def test_a_failure_is_ours_and_leaves_the_last_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_keeps_the_previous_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = folder(tmp_path / "run", overfitted())
     before = written(out)[0]
 
     def fail(*_: object) -> None:
         raise MemoryError("no room for a picture")
 
-    monkeypatch.setattr(build, "draw", fail)
+    monkeypatch.setattr(build, "save_png", fail)
     with pytest.raises(InkhornError, match="no room for a picture"):
         write_report(out)
     assert (out / "report.html").read_text(encoding="utf-8") == before
@@ -386,13 +403,13 @@ LINES = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     metrics=st.lists(LINES, max_size=6),
     samples=st.lists(LINES, max_size=3),
     info=st.dictionaries(st.sampled_from([*INFO]), JSON, max_size=6),
 )
-def test_whatever_was_written_down_there_is_a_report(
+def test_any_records_give_a_report(
     tmp_path: Path, metrics: list[dict[str, Any]], samples: list[dict[str, Any]], info: dict[str, Any]
 ) -> None:
     out = folder(tmp_path, metrics)
@@ -402,53 +419,33 @@ def test_whatever_was_written_down_there_is_a_report(
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=400))
-def test_smoothed_stays_within_its_values(values: list[float]) -> None:
-    smooth = smoothed(np.array(values))
-    assert len(smooth) == len(values)
-    assert smooth.min() >= min(values) - 1e-3
-    assert smooth.max() <= max(values) + 1e-3
-    assert smooth[0] == pytest.approx(values[0], abs=1e-3)
+def test_smooth_stays_within_range(values: list[float]) -> None:
+    result = smooth(np.array(values))
+    assert len(result) == len(values)
+    assert result.min() >= min(values) - 1e-3
+    assert result.max() <= max(values) + 1e-3
+    assert result[0] == pytest.approx(values[0], abs=1e-3)
 
 
-def test_smoothed_leaves_a_straight_line_alone_but_for_its_end() -> None:
+def test_smooth_keeps_a_straight_line() -> None:
     line = np.linspace(3.0, 1.0, 200)
-    np.testing.assert_allclose(smoothed(line)[:190], line[:190], atol=1e-12)
+    np.testing.assert_allclose(smooth(line)[:190], line[:190], atol=1e-12)
 
 
-def test_thinned_keeps_ends_and_extremes() -> None:
+def test_downsample_keeps_ends_and_extremes() -> None:
     x = np.arange(10_000.0)
     y = np.sin(x)
     y[1234], y[4321] = 9.0, -9.0
-    thin_x, thin_y = thinned(x, y, 600)
+    thin_x, thin_y = downsample(x, y, 600)
     assert len(thin_x) <= 600
     assert (thin_x[0], thin_x[-1], thin_y.max(), thin_y.min()) == (0, 9999, 9.0, -9.0)
     assert (np.diff(thin_x) > 0).all()
 
 
-@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(1, 10))
-def test_ticks_are_few_round_and_inside(low: float, span: float, most: int) -> None:
-    values = [value for value, _ in ticks(low, low + span, most)]
-    assert len(values) <= most + 1
-    assert all(low - 1e-6 * span <= value <= low + span * (1 + 1e-6) for value in values)
-
-
-def test_ticks_have_as_many_decimals_as_they_need() -> None:
-    assert [label for _, label in ticks(0.93, 2.3, 8)] == ["1.0", "1.2", "1.4", "1.6", "1.8", "2.0", "2.2"]
-    assert [label for _, label in ticks(0, 2000, 4, 1)] == ["0", "500", "1,000", "1,500", "2,000"]
-    assert [label for _, label in ticks(0, 1, 8, 1)] == ["0", "1"]
-    assert [label for _, label in ticks(0, 2.5e-4, 4)] == ["0", "0.0001", "0.0002"]
-
-
-def test_labels_move_apart_evenly() -> None:
-    assert apart([10.0, 12.0], 18) == [2.0, 20.0]
-    assert apart([12.0, 10.0], 18) == [20.0, 2.0]
-    assert apart([10.0, 80.0], 18) == [10.0, 80.0]
-
-
-def test_counts_and_times_in_few_figures() -> None:
-    assert [short(n) for n in (0, 9999, 10_000, 102_400, 999_999, 4_096_000, 9_977_600, 1.5576e9, 1.2e12)] == [
+def test_format_count_and_duration() -> None:
+    assert [format_count(n) for n in (0, 9999, 10_000, 102_400, 999_999, 4_096_000, 9_977_600, 1.5576e9, 1.2e12)] == [
         *("0", "9,999", "10.0k", "102k", "1.00M", "4.10M", "9.98M", "1.56B", "1.20T")
     ]
-    assert [duration(s) for s in (0, 59.4, 99, 100, 1860, 5940, 6300, 86_400, 200_000)] == [
+    assert [format_duration(s) for s in (0, 59.4, 99, 100, 1860, 5940, 6300, 86_400, 200_000)] == [
         *("0 s", "59 s", "99 s", "2 min", "31 min", "99 min", "1 h 45 min", "24 h 0 min", "2 d 8 h")
     ]

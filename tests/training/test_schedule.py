@@ -18,8 +18,8 @@ def plans(draw: st.DrawFn) -> TrainConfig:
         steps=steps,
         warmup_steps=draw(st.integers(0, steps - 1)),
         schedule=draw(st.sampled_from(["linear", "cosine"])),
-        decay_fraction=draw(st.floats(0.0, 1.0)),
-        min_lr_ratio=draw(st.floats(0.0, 1.0)),
+        cooldown_frac=draw(st.floats(0.0, 1.0)),
+        final_lr_frac=draw(st.floats(0.0, 1.0)),
         momentum=draw(st.floats(0.0, 0.99)),
         momentum_warmup=draw(st.integers(0, 300)),
     )
@@ -29,12 +29,12 @@ def plans(draw: st.DrawFn) -> TrainConfig:
 def test_rises_to_one_then_only_falls_to_the_last_rate(plan: TrainConfig) -> None:
     rates = [rate(step, plan) for step in range(plan.steps + 1)]
     warm = plan.warmup_steps
-    assert all(0.0 < value <= 1.0 for value in rates[:-1]) or plan.min_lr_ratio == 0.0
+    assert all(0.0 < value <= 1.0 for value in rates[:-1]) or plan.final_lr_frac == 0.0
     assert max(rates[:-1]) == 1.0 == rates[warm]
     assert all(later > earlier for earlier, later in pairwise(rates[:warm]))
     assert all(later <= earlier for earlier, later in pairwise(rates[warm:]))
-    assert rates[-1] == pytest.approx(plan.min_lr_ratio, abs=1e-12)
-    assert rate(plan.steps + 1000, plan) == pytest.approx(plan.min_lr_ratio, abs=1e-12)
+    assert rates[-1] == pytest.approx(plan.final_lr_frac, abs=1e-12)
+    assert rate(plan.steps + 1000, plan) == pytest.approx(plan.final_lr_frac, abs=1e-12)
     if warm:
         assert rates[0] == pytest.approx(1 / warm)  # the first step already learns
 
@@ -43,7 +43,7 @@ def test_rises_to_one_then_only_falls_to_the_last_rate(plan: TrainConfig) -> Non
 def test_no_step_jumps_further_than_the_slope_allows(plan: TrainConfig) -> None:
     length = plan.steps - plan.warmup_steps
     if plan.schedule == "linear":
-        length = min(length, round(plan.steps * plan.decay_fraction))
+        length = min(length, round(plan.steps * plan.cooldown_frac))
     steepest = max(1 / max(1, plan.warmup_steps), (math.pi / 2) / max(1, length))
     rates = [rate(step, plan) for step in range(plan.steps + 1)]
     jumps = [abs(later - earlier) for earlier, later in pairwise(rates)]
@@ -51,14 +51,14 @@ def test_no_step_jumps_further_than_the_slope_allows(plan: TrainConfig) -> None:
 
 
 def test_linear_is_flat_and_then_a_straight_line() -> None:
-    plan = TrainConfig(steps=100, warmup_steps=10, schedule="linear", decay_fraction=0.4, min_lr_ratio=0.1)
+    plan = TrainConfig(steps=100, warmup_steps=10, schedule="linear", cooldown_frac=0.4, final_lr_frac=0.1)
     assert [rate(s, plan) for s in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
     assert all(rate(s, plan) == 1.0 for s in range(10, 61))
     assert [rate(s, plan) for s in (70, 80, 90, 100)] == pytest.approx([0.775, 0.55, 0.325, 0.1])
 
 
 def test_cosine_is_half_a_cosine_after_the_warm_up() -> None:
-    plan = TrainConfig(steps=110, warmup_steps=10, schedule="cosine", decay_fraction=0.1, min_lr_ratio=0.2)
+    plan = TrainConfig(steps=110, warmup_steps=10, schedule="cosine", cooldown_frac=0.1, final_lr_frac=0.2)
     assert [rate(s, plan) for s in (10, 60, 110)] == pytest.approx([1.0, 0.6, 0.2])
     assert rate(35, plan) == pytest.approx(0.2 + 0.8 * (0.5 + 0.5 * math.cos(math.pi / 4)))
 
@@ -91,6 +91,6 @@ def test_every_recipe_warms_up_and_decays(name: str) -> None:
 
 
 def test_a_longer_run_has_the_same_beginning() -> None:
-    short = TrainConfig(steps=1000, decay_fraction=0.5)
+    short = TrainConfig(steps=1000, cooldown_frac=0.5)
     longer = replace(short, steps=2000)
     assert [rate(s, short) for s in range(500)] == [rate(s, longer) for s in range(500)]

@@ -44,7 +44,7 @@ def weights(out: Path) -> bytes:
 
 def test_a_run_learns_and_leaves_what_it_promises(data: Dataset, tmp_path: Path) -> None:
     listener = Listener()
-    train = replace(BASE, steps=60, eval_every=20, save_every=20, dropout=0.0, ema_decay=0.0, milestones=())
+    train = replace(BASE, steps=60, eval_every=20, save_every=20, dropout=0.0, ema_decay=0.0, eval_at_loss=())
     state = trainer(data, tmp_path, train, listener).run(resume=False)
     assert state.step == 60
     evaluations = [line for line in read_lines(tmp_path / "metrics.jsonl") if "val/loss" in line]
@@ -61,7 +61,7 @@ def test_a_run_learns_and_leaves_what_it_promises(data: Dataset, tmp_path: Path)
 
 
 def test_a_loss_passed_for_the_first_time_is_a_moment_to_listen(data: Dataset, tmp_path: Path) -> None:
-    train = replace(BASE, steps=40, eval_every=40, save_every=40, milestones=(2.5, 2.8, 0.01))
+    train = replace(BASE, steps=40, eval_every=40, save_every=40, eval_at_loss=(2.5, 2.8, 0.01))
     trainer(data, tmp_path, train).run(resume=False)
     lines = read_lines(tmp_path / "metrics.jsonl")
     losses = {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
@@ -73,14 +73,14 @@ def test_a_loss_passed_for_the_first_time_is_a_moment_to_listen(data: Dataset, t
 
 def test_dropout_begins_when_the_recipe_says(data: Dataset, tmp_path: Path) -> None:
     def losses(name: str, **changes: Any) -> list[float]:
-        train = replace(BASE, milestones=(), **changes)
+        train = replace(BASE, eval_at_loss=(), **changes)
         trainer(data, tmp_path / name, train).run(resume=False)
         return [line["train/loss"] for line in read_lines(tmp_path / name / "metrics.jsonl") if "train/loss" in line]
 
-    without, late = losses("without", dropout=0.0), losses("late", dropout=0.2, dropout_from=0.5)
+    without, late = losses("without", dropout=0.0), losses("late", dropout=0.2, dropout_start=0.5)
     assert late[:6] == without[:6]
     assert late[6] != without[6]
-    assert losses("all along", dropout=0.2, dropout_from=0.0)[0] != without[0]
+    assert losses("all along", dropout=0.2, dropout_start=0.0)[0] != without[0]
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -94,7 +94,7 @@ def test_resume_is_bit_equal_at_every_checkpoint(data: Dataset, tmp_path: Path, 
         from inkhorn.training.signals import Interrupt
 
         while state.step < stop:
-            state = started._until_pause(state, Interrupt())
+            state = started._train_until_checkpoint(state, Interrupt())
         torch.manual_seed(999)  # another process has another random state
         resumed = trainer(data, out, train).run(resume=True)
         assert same_weights(whole, resumed), f"stopped at {stop}"
@@ -336,7 +336,7 @@ def test_the_average_follows_the_weights(data: Dataset, tmp_path: Path) -> None:
 
 def test_golden_losses(data: Dataset, tmp_path: Path) -> None:
     """Fifty steps of a tiny model: whatever changes these numbers changes what every recipe means."""
-    train = replace(BASE, steps=50, dropout=0.0, ema_decay=0.0, eval_every=50, save_every=50, sample_chars=0)
+    train = replace(BASE, steps=50, dropout=0.0, ema_decay=0.0, eval_every=50, save_every=50, sample_tokens=0)
     trainer(data, tmp_path, train).run(resume=False)
     lines = [line for line in read_lines(tmp_path / "metrics.jsonl") if "train/loss" in line]
     losses = [line["train/loss"] for line in lines][4::15]

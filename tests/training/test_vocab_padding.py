@@ -18,7 +18,7 @@ from inkhorn.evaluation.loss import split_loss
 from inkhorn.hardware.device import Hardware
 from inkhorn.model import GPT
 from inkhorn.training.state import TrainState, new_state
-from inkhorn.training.vocab_padding import fill, padded, plain
+from inkhorn.training.vocab_padding import load_into_padded, pad_vocab, unpad_and_gather
 from inkhorn.utils.records import read_lines
 
 CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
@@ -33,37 +33,37 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def test_rounded_up() -> None:
     config = tiny_config()
-    assert [padded(config, multiple).vocab_size for multiple in (0, 1, 8, 17, 128)] == [17, 17, 24, 17, 128]
+    assert [pad_vocab(config, multiple).vocab_size for multiple in (0, 1, 8, 17, 128)] == [17, 17, 24, 17, 128]
     gpt2 = RECIPES["gpt2"]()
-    assert padded(gpt2.architecture.to_model_config(50_257), gpt2.train.pad_vocab).vocab_size == 50_304
+    assert pad_vocab(gpt2.architecture.to_model_config(50_257), gpt2.train.pad_vocab_to).vocab_size == 50_304
 
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
 def test_there_and_back(kind: str, tied: bool) -> None:
     model = tiny_model(tiny_config(model_type=kind, tie_word_embeddings=tied))
-    wide = GPT(padded(model.config, 8)).eval()
-    fill(wide, model)
+    wide = GPT(pad_vocab(model.config, 8)).eval()
+    load_into_padded(wide, model)
     logits = wide(IDS)[0]
     assert logits.shape == (1, 10, 24)
     torch.testing.assert_close(logits[..., :17], model(IDS)[0])
     # The rows beyond have the mean logit, so no more of the odds than their share of the vocabulary.
     assert logits.softmax(-1)[..., 17:].sum(-1).max() <= 7 / 24 + 1e-6
     before = torch.get_rng_state()
-    narrow = plain(wide, model.config)
+    narrow = unpad_and_gather(wide, model.config)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(narrow.parameters(), model.parameters(), strict=True))
     assert (narrow.lm_head.weight is narrow.wte.weight) == tied
     torch.testing.assert_close(narrow(IDS)[0], model(IDS)[0], rtol=0, atol=0)
-    assert plain(model, model.config) is model
+    assert unpad_and_gather(model, model.config) is model
 
 
 def test_it_begins_with_given_weights_as_they_are(data: Dataset, tmp_path: Path) -> None:
-    run = worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab=0)).run(resume=False)
+    run = worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab_to=0)).run(resume=False)
     best = RunFolder(tmp_path).latest()
-    state = new_state(run.config, replace(PLAIN, pad_vocab=64), CPU, str(best))
+    state = new_state(run.config, replace(PLAIN, pad_vocab_to=64), CPU, str(best))
     assert state.model.config.vocab_size == 64 > run.config.vocab_size
-    assert split_loss(state.shipped, data.val, CPU) == split_loss(run.model, data.val, CPU)
+    assert split_loss(state.export_model(), data.val, CPU) == split_loss(run.model, data.val, CPU)
     rows = torch.from_numpy(data.val[:17].astype("int64"))[None]
     wide, narrow = (model(rows[:, :-1], rows[:, 1:])[1].item() for model in (state.model.eval(), run.model.eval()))
     assert narrow < wide <= narrow + math.log(64 / run.config.vocab_size)
@@ -85,9 +85,9 @@ def test_a_padded_run_resumes_bit_for_bit_and_ships_what_it_is_of(
             from inkhorn.training.signals import Interrupt
 
             while state.step < steps:
-                state = trainer._until_pause(state, Interrupt())
+                state = trainer._train_until_checkpoint(state, Interrupt())
             return state
-        return trainer.go_on(state)
+        return trainer.fit(state)
 
     whole = run("whole", 6)
     run("cut", 4)
@@ -106,9 +106,9 @@ def test_a_padded_run_resumes_bit_for_bit_and_ships_what_it_is_of(
 
 def test_another_padding_is_refused(data: Dataset, tmp_path: Path) -> None:
     worker.trainer(data, tmp_path, PLAIN).run(resume=False)
-    with pytest.raises(CheckpointError, match="was trained with --pad-vocab 8: keep it"):
-        worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab=64)).run(resume=True)
-    assert worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab=12, steps=7)).run(resume=True).step == 7
+    with pytest.raises(CheckpointError, match="was trained with --pad-vocab-to 8: keep it"):
+        worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab_to=64)).run(resume=True)
+    assert worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab_to=12, steps=7)).run(resume=True).step == 7
 
 
 def test_what_is_no_token_is_learnt_away(data: Dataset, tmp_path: Path) -> None:

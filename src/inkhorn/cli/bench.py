@@ -69,7 +69,7 @@ def _measure(args: BenchArgs, quantize: str) -> list[dict[str, Any]]:
     with load(resolve_checkpoint(args.model), quantize=quantize, threads=args.threads, slots=max(args.texts)) as engine:
         backend: Any = engine.backend
         size = backend.weight_bytes
-        speed = native_bindings.library().ink_read_speed(size, backend.threads, 10)
+        speed = native_bindings.library().ink_memory_bandwidth(size, backend.threads, 10)
         for texts in args.texts:
             rates = [_rate(engine, texts, args.tokens) for _ in range(args.rounds + 1)][1:]  # the first warms up
             median = statistics.median(rates)

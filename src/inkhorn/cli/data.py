@@ -1,8 +1,10 @@
-"""`inkhorn data`: what corpora there are; `inkhorn data NAME` fetches and tokenises one."""
+"""`inkhorn data`: list the named corpora, or download and tokenize one."""
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -10,24 +12,30 @@ from inkhorn.cli.data_source import DataSource
 from inkhorn.cli.parsing import parse
 from inkhorn.errors import UsageError
 
+if TYPE_CHECKING:
+    from inkhorn.data.text import TextSource
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataArgs:
-    """List the named corpora, or fetch one (or read --text) and tokenise it, as training would."""
+    """List the named corpora, or download and tokenize one (or --text) as training would.
+
+    Example: inkhorn data tiny-shakespeare
+    """
 
     name: tyro.conf.Positional[str | None] = None
-    """a named corpus; without it, the list"""
+    """a named corpus; without it, list them"""
     text: Path | None = None
-    """a text file or folder of text files instead; or .parquet or .jsonl files, whose every row has a text"""
+    """a text file or folder instead; or .parquet or .jsonl files whose rows have a "text" """
     val_text: Path | None = None
-    """the text to validate on, instead of the last tenth of --text"""
+    """a validation text, instead of the last tenth of --text"""
     tokenizer: str = "char"
-    """char: a token is a character; bpe: --vocab-size tokens learnt from the text; gpt2 or openai-gpt: OpenAI's; or a
-    folder that has a tokenizer.json"""
+    """char: one token per character; bpe: train one with --vocab-size tokens; gpt2 or openai-gpt: OpenAI's; or a folder
+    with a tokenizer.json"""
     vocab_size: int = 4096
-    """with --tokenizer bpe: how many tokens"""
+    """vocabulary size of --tokenizer bpe"""
     save: Path | None = None
-    """also write the text to this folder, as train.txt and val.txt"""
+    """also write the text to train.txt and val.txt in this folder"""
 
 
 def run(argv: list[str]) -> int:
@@ -36,53 +44,52 @@ def run(argv: list[str]) -> int:
     if args.name is not None and args.text is not None:
         raise UsageError(f"give either the corpus {args.name} or --text {args.text}, not both")
     if args.val_text is not None and args.text is None:
-        raise UsageError("--val-text goes with --text: a named corpus has its own validation part")
+        raise UsageError("--val-text needs --text: a named corpus has its own validation split")
     if args.name is None and args.text is None:
         _list()
     else:
-        _build(args)
+        _tokenize(args)
     return 0
 
 
 def _list() -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from inkhorn.data.corpora import CORPORA
+    from inkhorn.utils.cache import cache_dir
 
-    from inkhorn.data import corpora, fineweb
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("name", "characters", "what", "licence", "here"):
-        table.add_column(column, justify="right" if column == "characters" else "left", overflow="fold")
-    for entry, path in corpora.listing():
-        table.add_row(entry.name, f"{entry.n_chars:,}", entry.description, entry.licence, "yes" if path else "not yet")
-    table.add_row("fineweb-edu-SIZE", "", fineweb.DESCRIPTION, fineweb.LICENCE, "streamed")
-    console = Console()
-    console.print(table)
-    console.print(
-        f"\nFiles are kept in {corpora.cache_dir()}. Any text of your own: --text FILE", highlight=False, soft_wrap=True
-    )
+    for corpus in CORPORA.values():
+        sys.stdout.write(f"{corpus.label} ({corpus.kind}, {corpus.license}, {corpus.status})\n")
+        sys.stdout.write(f"    {corpus.description}: {corpus.size}\n")
+    sys.stdout.write(f"\nCache folder: {cache_dir()}. Your own text: --text FILE\n")
 
 
-def _build(args: DataArgs) -> None:
-    text = DataSource(
+def _tokenize(args: DataArgs) -> None:
+    source = DataSource(
         path=args.text,
         corpus=args.name or "",
         val_path=args.val_text,
         vocabulary=args.tokenizer,
         vocab_size=args.vocab_size,
     )
-    source = None if args.save is None else text.source()
-    data = text.tokenize(verify_checksums=True)
+    text = None if args.save is None else source.text_source()
+    data = source.tokenize(verify_checksums=True)
     characters = getattr(data.tokenizer, "characters", None)
     alphabet = f": {''.join(characters)!r}" if characters else " tokens"
     sys.stdout.write(
-        f"{data.name}: {len(data.train):,} tokens to train on, {len(data.val):,} held out\n"
+        f"{data.name}: {len(data.train):,} training tokens, {len(data.val):,} validation tokens\n"
         f"vocabulary of {data.tokenizer.vocab_size:,}{alphabet}\n"
         f"sha256 {data.sha256}\n"
     )
-    if args.save is not None and source is not None:
-        args.save.mkdir(parents=True, exist_ok=True)
-        for part, chunks in (("train", source.train_chunks()), ("val", source.val_chunks())):
-            with (args.save / f"{part}.txt").open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines(chunks)
-        sys.stdout.write(f"written to {args.save / 'train.txt'} and {args.save / 'val.txt'}\n")
+    if args.save is not None and text is not None:
+        _save(text, args.save)
+
+
+def _save(text: "TextSource", folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {"train": folder / "train.txt", "val": folder / "val.txt"}
+    with ExitStack() as stack:
+        files = {
+            split: stack.enter_context(path.open("w", encoding="utf-8", newline="\n")) for split, path in paths.items()
+        }
+        for split, chunk in text.chunks():
+            files[split].write(chunk)
+    sys.stdout.write(f"written to {paths['train']} and {paths['val']}\n")

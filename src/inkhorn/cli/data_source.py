@@ -1,6 +1,7 @@
-"""The text that a command was given, as ids of the vocabulary asked for: a file, a folder, or a named corpus."""
+"""The data that a command's flags name, tokenized: a file, a folder, or a named corpus."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """What the flags say of a text.
+    """The values of the flags that choose a text and a tokenizer.
 
     Attributes:
         path: a file or folder.
-        corpus: a named corpus, where there is no path.
-        val_path: a text of its own to validate on.
-        vocabulary: as --tokenizer names it.
-        vocab_size: of a vocabulary that is learnt.
-        tokenizer: of a model that is there, instead of a vocabulary's name.
+        corpus: a named corpus, if there is no path.
+        val_path: a separate validation text.
+        vocabulary: the value of --tokenizer.
+        vocab_size: of a BPE tokenizer to be trained.
+        tokenizer: of an existing model, instead of --tokenizer.
 
     """
 
@@ -36,68 +37,72 @@ class DataSource:
     tokenizer: Tokenizer | None = None
 
     def tokenize(self, *, verify_checksums: bool = False) -> "Dataset":
-        """Tokenize the data, or load it from the cache.
+        """Tokenize the data, or open it from the cache.
 
         Args:
             verify_checksums: read cached shards again and compare their checksums.
 
         Raises:
-            UsageError: the corpus or the tokenizer has no such name.
+            UsageError: the corpus or the tokenizer does not exist.
             CorpusError: the data cannot be read.
 
         """
         from inkhorn.cli.progress import filling, tokenising
-        from inkhorn.data import corpora, dataset
+        from inkhorn.data.dataset import tokenize_to_disk
         from inkhorn.data.shard_writer import SHARD_TOKENS, tokenize_documents
+        from inkhorn.data.text import TextSource
+        from inkhorn.utils.cache import cache_dir
 
-        tokenizer = self.tokenizer or chosen_tokenizer(self.vocabulary)
+        tokenizer = self.tokenizer or load_named_tokenizer(self.vocabulary)
         bpe_size = self.vocab_size if self.vocabulary == "bpe" and tokenizer is None else None
-        documents, count = self.documents()
-        if documents is None:
-            source = self.source()
-            with tokenising(source, readings=1 if tokenizer else 2) as done:
-                return dataset.tokenize_to_disk(source, corpora.cache_dir(), done, tokenizer, bpe_size=bpe_size)
+        source = self.source
+        if isinstance(source, TextSource):
+            with tokenising(source, readings=1 if bpe_size is None else 2) as progress:
+                return tokenize_to_disk(source, cache_dir(), progress, tokenizer, bpe_size=bpe_size)
         if self.val_path is not None:
-            raise UsageError(f"of the documents in {self.path} one in 20 is held out: leave out --val-text")
-        with filling(documents.name, None if count is None else count * SHARD_TOKENS) as callbacks:
+            raise UsageError(f"one in 20 of the documents in {self.path} is held out: leave out --val-text")
+        total = None if source.num_shards is None else source.num_shards * SHARD_TOKENS
+        with filling(source.name, total) as callbacks:
             data = tokenize_documents(
-                documents,
-                corpora.cache_dir(),
+                source,
+                cache_dir(),
                 tokenizer,
                 bpe_size=bpe_size,
-                count=count,
                 verify_checksums=verify_checksums,
                 callbacks=callbacks,
             )
         return data if self.path else replace(data, name=self.corpus)
 
-    def source(self) -> "TextSource":
-        """The text itself; UsageError for documents, which are only ever tokenised."""
-        from inkhorn.data import corpora, text
-
-        if self.documents()[0] is not None:
-            raise UsageError(f"{self.path or self.corpus} holds documents to train on: name a text here")
-        return text.from_path(self.path, val_path=self.val_path) if self.path else corpora.fetch(self.corpus)
-
-    def documents(self) -> tuple["DocumentSource | None", int | None]:
-        """Documents and how many shards of them, if it is documents that were named; else twice None."""
-        from inkhorn.data import documents, fineweb
+    @cached_property
+    def source(self) -> "TextSource | DocumentSource":
+        """The text or the documents that the flags name."""
+        from inkhorn.data import corpora, documents, text
 
         if self.path is None:
-            return fineweb.fineweb(self.corpus) if fineweb.is_fineweb(self.corpus) else (None, None)
-        return documents.from_folder(self.path), None  # before any text beside them, for they often have a README.md
+            return corpora.load_corpus(self.corpus)
+        # Documents come first: a folder of them often has a README.md.
+        return documents.from_folder(self.path) or text.from_path(self.path, val_path=self.val_path)
+
+    def text_source(self) -> "TextSource":
+        """The text that the flags name; UsageError for documents."""
+        from inkhorn.data.text import TextSource
+
+        source = self.source
+        if not isinstance(source, TextSource):
+            raise UsageError(f"{self.path or self.corpus} has documents, which only training reads: name a text here")
+        return source
 
 
-def chosen_tokenizer(name: str) -> Tokenizer | None:
-    """What --tokenizer names, or None where the text itself makes the vocabulary."""
+def load_named_tokenizer(name: str) -> Tokenizer | None:
+    """The tokenizer that --tokenizer names; None for char and bpe, which are built from the text."""
     if name in ("char", "bpe"):
         return None
     if Path(name).is_dir():
         return load_tokenizer(Path(name))
-    from inkhorn.tokenizer.pretrained import NAMED, pretrained_tokenizer
+    from inkhorn.tokenizer.pretrained import PRETRAINED, pretrained_tokenizer
 
-    if name not in NAMED:
-        known = ["char", "bpe", *NAMED]
+    if name not in PRETRAINED:
+        known = ["char", "bpe", *PRETRAINED]
         raise UsageError(
             f"--tokenizer {name} is neither a folder nor one of {', '.join(known)}: {nearest(name, known)}"
         )

@@ -220,9 +220,9 @@ def _machine(args: EstimateArgs, train: TrainConfig) -> _Machine:
         return _Machine(args.peak_tflops * 1e12, "This device", bf16=args.dtype != "float32")
     if find_spec("torch") is None and not (args.measure or args.hours or args.price):
         return _Machine(None, "", bf16=args.dtype == "bfloat16")
-    from inkhorn.hardware.device import choose_hardware, measure_peak
+    from inkhorn.hardware.device import measure_peak, select_device
 
-    hardware = choose_hardware(train)
+    hardware = select_device(train)
     where = f"This machine ({hardware.device.type}, {str(hardware.dtype).removeprefix('torch.')})"
     return _Machine(measure_peak(hardware), where, str(hardware.dtype) == "torch.bfloat16", hardware)
 
@@ -252,19 +252,19 @@ def _time(
 
 def _measured_mfu(config: ModelConfig, train: TrainConfig, machine: _Machine, facts: Mapping[str, Any]) -> float:
     """The share of the peak that some real steps reach."""
-    from inkhorn.training.memory import advice_on_memory
-    from inkhorn.training.throughput import measure_pace
+    from inkhorn.training.memory import suggest_fit
+    from inkhorn.training.throughput import benchmark_step
 
     assert machine.hardware is not None
     assert machine.peak is not None
     free = machine.free()
     if free is not None and facts["training"]["all"] > free:  # a system out of memory kills without a word
-        raise TrainingError(f"not measured: {advice_on_memory(config, train, machine.hardware)}")
+        raise TrainingError(f"not measured: {suggest_fit(config, train, machine.hardware)}")
     each = train.batch_size * config.block_size * facts["training_flops_per_token"] / (ASSUMED_MFU * machine.peak)
     if each > 10:
         passes = "5 passes" if train.grad_accum > 1 else "3 passes"
         sys.stderr.write(f"measuring: {passes} of perhaps {each:,.0f} s each; a smaller --batch-size takes less\n")
-    speed = measure_pace(config, train, machine.hardware).tokens_per_second
+    speed = benchmark_step(config, train, machine.hardware).tokens_per_second
     return speed * facts["training_flops_per_token"] / machine.peak
 
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +81,9 @@ def run(argv: list[str]) -> int:
 
 def _session(args: EvalArgs) -> "Session":
     from inkhorn.evaluation.tasks.session import Session
-    from inkhorn.hardware.device import choose_hardware
+    from inkhorn.hardware.device import select_device
 
-    hardware = choose_hardware(TrainConfig(device=args.device, dtype=args.dtype))
+    hardware = select_device(TrainConfig(device=args.device, dtype=args.dtype))
     return Session(resolve_checkpoint(args.model), hardware, out=args.out, batch_size=args.batch_size)
 
 
@@ -98,8 +97,12 @@ def _run_text(args: EvalArgs) -> None:
     require(
         args.stride is None or args.stride <= block_size, f"--stride {args.stride} is beyond the block {block_size}"
     )
+    from inkhorn.data.text import TextSource
+
     given = DataSource(path=args.text, corpus=args.corpus or "shakespeare", tokenizer=tokenizer)
-    name, tokens, characters, n_bytes, left_out = _held_out(given) if given.documents()[0] else _read(given, tokenizer)
+    name, tokens, characters, n_bytes, left_out = (
+        _read(given, tokenizer) if isinstance(given.source, TextSource) else _held_out(given)
+    )
     if len(tokens) < 2:
         raise CorpusError(f"{name} has {len(tokens)} tokens for this model; a loss needs at least 2")
     task = Windows(tokens, block_size, args.stride or block_size, name=f"text-{name}")
@@ -130,8 +133,8 @@ def _read(given: DataSource, tokenizer: "Tokenizer") -> tuple[str, "Array", int,
     """A text of the user's whole, of a corpus what is held out: name, ids, characters, bytes, characters left out."""
     import numpy as np
 
-    source = given.source()
-    chunks = chain(source.train_chunks(), source.val_chunks()) if given.path else source.val_chunks()
+    source = given.text_source()
+    chunks = (chunk for split, chunk in source.chunks() if given.path or split == "val")
     ids, characters, n_bytes, left_out = [np.empty(0, np.int32)], 0, 0, 0
     for chunk in chunks:
         fitted, unknown = tokenizer.normalize(chunk)

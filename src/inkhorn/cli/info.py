@@ -49,8 +49,8 @@ def gather() -> dict[str, Any]:
     if backend == "native":
         facts |= {
             "kernel": str(native_bindings.library_path()),
-            "instructions": native_bindings.path(),
-            "this machine runs": native_bindings.paths(),
+            "instructions": native_bindings.isa(),
+            "this machine runs": native_bindings.supported_isas(),
             "weights": f"{DEFAULT} unless --quantize says otherwise",
         }
     return facts | {

@@ -15,8 +15,8 @@ _SECONDS = 30.0
 
 
 @contextmanager
-def tokenising(source: TextSource, readings: int = 2) -> Iterator[Callable[[int], None]]:
-    """A bar over the readings of a text that tokenising takes: one for its alphabet and one to encode it.
+def tokenising(source: TextSource, readings: int = 1) -> Iterator[Callable[[int], None]]:
+    """A progress bar over `readings` reads of a text: one to train a BPE tokenizer, if any, and one to encode it.
 
     Yields what to call with characters done.
     """
@@ -33,7 +33,7 @@ def tokenising(source: TextSource, readings: int = 2) -> Iterator[Callable[[int]
 
         def advance(characters: int) -> None:
             if bar.tasks[task].total is None:
-                bar.update(task, total=readings * source.n_chars)
+                bar.update(task, total=readings * source.summary.n_chars)
             bar.advance(task, characters)
 
         yield advance

@@ -12,7 +12,7 @@ from inkhorn.training.report.build import write_report
 
 
 class RunProgress:
-    """The observer of a run on the command line.
+    """The callbacks of a run on the command line.
 
     Args:
         steps: of the whole run.

@@ -78,7 +78,7 @@ def run(argv: list[str]) -> int:
         max_num_seqs=args.max_num_seqs,
         shutdown_timeout=args.shutdown_timeout,
         settings=Settings(
-            limits=args.limits,
+            limits=Limits(**vars(args.limits)),
             api_keys=_api_keys(args),
             cors_origins=args.cors_origin,
             on_unknown=args.on_unknown,

@@ -46,7 +46,7 @@ class TrainArgs:
     """how many tokens --tokenizer bpe learns"""
     out: Path | None = None
     """the run's folder; runs/RECIPE when absent"""
-    begin_from: Annotated[str, tyro.conf.arg(name="from", metavar="MODEL")] = ""
+    init_from: Annotated[str, tyro.conf.arg(metavar="MODEL")] = ""
     """begin with these weights, their shape and vocabulary: a shipped model's name, or a folder"""
     resume: bool = False
     """go on from the run's latest checkpoint, or begin if there is none"""
@@ -69,7 +69,7 @@ def _run(argv: list[str]) -> int:
     if not named and {"-h", "--help"} & set(argv):
         print(_list_recipes())  # noqa: T201
         return 0
-    usual_name = "finetune" if any(flag.partition("=")[0] == "--from" for flag in argv) else DEFAULT_RECIPE
+    usual_name = "finetune" if any(flag.partition("=")[0] == "--init-from" for flag in argv) else DEFAULT_RECIPE
     name, rest = (argv[0], argv[1:]) if named else (usual_name, argv)
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}: {nearest(name, RECIPES)}")
@@ -88,15 +88,15 @@ def _run(argv: list[str]) -> int:
             )
         name = str(record.get("name"))
         args = replace(parse(TrainArgs, rest, f"inkhorn train {name}", _saved_args(saved, record)), resume=True)
-        if args.begin_from != record["begin_from"] and _lasting(args.begin_from) != record["begin_from"]:
-            raise UsageError(f"{out} has begun, from other weights: leave --from out, or give another --out")
+        if args.init_from != record["init_from"] and _lasting(args.init_from) != record["init_from"]:
+            raise UsageError(f"{out} has begun, from other weights: leave --init-from out, or give another --out")
     elif not args.resume and (RunFolder(out).latest() or (out / "config.json").exists()):
         raise UsageError(f"{out} already holds a model: --resume goes on with a run, --out FOLDER begins another")
-    elif args.begin_from:
-        args = replace(_args_from_weights(rest, name, recipe, args.begin_from), resume=args.resume)
-    if (name == "finetune" or args.train.lora_rank) and not args.begin_from:
+    elif args.init_from:
+        args = replace(_args_from_weights(rest, name, recipe, args.init_from), resume=args.resume)
+    if (name == "finetune" or args.train.lora_rank) and not args.init_from:
         what = "the recipe finetune" if name == "finetune" else "--lora-rank"
-        raise UsageError(f"{what} goes on from a model that is there: name it with --from")
+        raise UsageError(f"{what} goes on from a model that is there: name it with --init-from")
     if args.text is not None and args.corpus is not None:
         raise UsageError(f"give either --text {args.text} or --corpus {args.corpus}, not both")
     if args.val_text is not None and args.text is None:
@@ -118,14 +118,14 @@ def _args_from_weights(argv: list[str], name: str, recipe: Recipe, model: str) -
     usual = TrainArgs(tokenizer=recipe.tokenizer, architecture=architecture, train=recipe.train)
     args = parse(TrainArgs, argv, f"inkhorn train {name}", usual)
     if (args.tokenizer, args.vocab_size) != (usual.tokenizer, usual.vocab_size):
-        raise UsageError(f"the vocabulary comes with --from {model}: leave out --tokenizer and --vocab-size")
+        raise UsageError(f"the vocabulary comes with --init-from {model}: leave out --tokenizer and --vocab-size")
     if args.architecture != architecture:
         odd = [
             f.name for f in fields(Architecture) if getattr(args.architecture, f.name) != getattr(architecture, f.name)
         ]
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in odd)
-        raise UsageError(f"the architecture comes with --from {model}: leave out {flags}")
-    return replace(args, begin_from=_lasting(model))
+        raise UsageError(f"the architecture comes with --init-from {model}: leave out {flags}")
+    return replace(args, init_from=_lasting(model))
 
 
 def _lasting(model: str) -> str:
@@ -133,7 +133,7 @@ def _lasting(model: str) -> str:
     return model if model in SHIPPED else str(resolve_checkpoint(model).resolve())
 
 
-def _vocabulary(out: Path, begin_from: str) -> tuple[Tokenizer, int]:
+def _vocabulary(out: Path, init_from: str) -> tuple[Tokenizer, int]:
     """The tokenizer of a run that began with given weights, and the size of their vocabulary, which may be larger.
 
     A run that has a checkpoint no longer needs the model that it began with.
@@ -141,7 +141,7 @@ def _vocabulary(out: Path, begin_from: str) -> tuple[Tokenizer, int]:
     for folder in reversed(RunFolder(out).steps()):
         with suppress(InkhornError):  # a damaged one, which the Trainer passes over, too
             return load_tokenizer(folder), read_config(folder).vocab_size
-    folder = resolve_checkpoint(begin_from)
+    folder = resolve_checkpoint(init_from)
     tokenizer, size = load_tokenizer(folder), read_config(folder).vocab_size
     check_vocab_size(tokenizer, size)
     return tokenizer, size
@@ -153,7 +153,7 @@ def _saved_args(path: Path, saved: dict[str, Any]) -> TrainArgs:
             text=Path(saved["text"]) if saved["text"] else None,
             val_text=Path(saved["val_text"]) if saved["val_text"] else None,
             corpus=None if saved["text"] else saved["corpus"],
-            begin_from=saved["begin_from"],
+            init_from=saved["init_from"],
             tokenizer=saved["tokenizer"],
             vocab_size=saved["vocab_size"],
             architecture=Architecture(**saved["architecture"]),
@@ -167,25 +167,25 @@ def _train(args: TrainArgs, name: str, out: Path) -> int:
     # torch and rich take a second to import: only once the flags are known to be right
     import torch
 
-    from inkhorn.hardware.distributed import joined
+    from inkhorn.hardware.distributed import process_group
 
-    with joined(cuda=args.train.device in ("auto", "cuda") and torch.cuda.is_available()) as ranks:
-        return _train_together(args, name, out, ranks)
+    with process_group(cuda=args.train.device in ("auto", "cuda") and torch.cuda.is_available()) as distributed:
+        return _train_together(args, name, out, distributed)
 
 
-def _train_together(args: TrainArgs, name: str, out: Path, ranks: Any) -> int:
+def _train_together(args: TrainArgs, name: str, out: Path, distributed: Any) -> int:
     """Train in this process, which may be one of several that do so side by side."""
     import torch
 
     from inkhorn.cli.run_progress import RunProgress
-    from inkhorn.hardware.device import choose_hardware, measure_peak
-    from inkhorn.training.callbacks import Silence
-    from inkhorn.training.memory import advice_on_memory, free_here, memory_needed
+    from inkhorn.hardware.device import measure_peak, select_device
+    from inkhorn.training.callbacks import NullCallbacks
+    from inkhorn.training.memory import available_memory, memory_needed, suggest_fit
     from inkhorn.training.parallel import choose_parallel
     from inkhorn.training.trainer import Trainer
 
-    hardware = choose_hardware(args.train, ranks)
-    data, vocab_size = ranks.in_turn(lambda: _data(args, out))
+    hardware = select_device(args.train, distributed)
+    data, vocab_size = distributed.main_process_first(lambda: _data(args, out))
     config = args.architecture.to_model_config(
         vocab_size,
         dropout=args.train.dropout,
@@ -193,12 +193,12 @@ def _train_together(args: TrainArgs, name: str, out: Path, ranks: Any) -> int:
         bos_token_id=data.bos_token_id,
         eos_token_id=data.tokenizer.eos_id,
     )
-    data.check_block_size(config.block_size, fixed=bool(args.begin_from))
+    data.check_block_size(config.block_size, fixed=bool(args.init_from))
     hardware = choose_parallel(config, args.train, hardware)
-    peak = float(ranks.sums(torch.tensor(measure_peak(hardware), dtype=torch.float64)))
+    peak = float(distributed.all_reduce_sum(torch.tensor(measure_peak(hardware), dtype=torch.float64)))
     out.mkdir(parents=True, exist_ok=True)
-    observer: Any = RunProgress(args.train.steps, out) if ranks.leads else nullcontext(Silence())
-    with observer as progress:
+    callbacks: Any = RunProgress(args.train.steps, out) if distributed.is_main_process else nullcontext(NullCallbacks())
+    with callbacks as progress:
         progress.say(f"recipe {name} -> {out}")
         progress.say(
             f"model: {config.num_parameters:,} parameters; vocabulary {config.vocab_size}; block {config.block_size}"
@@ -208,26 +208,32 @@ def _train_together(args: TrainArgs, name: str, out: Path, ranks: Any) -> int:
             progress.say(f"{data.replaced:,} of its characters are not in the vocabulary: replaced, or left out")
         for reason in hardware.reasons:
             progress.say(reason)
-        best = "this machine's best" if ranks.count == 1 else f"together the {ranks.count} processes'"
+        best = (
+            "this machine's best"
+            if distributed.world_size == 1
+            else f"together the {distributed.world_size} processes'"
+        )
         progress.say(f"{best} matrix product: {peak / 1e9:,.0f} GFLOP/s (MFU is the share of it)")
-        rows, _ = ranks.share(args.train.batch_size, args.train.grad_accum)
-        memory, free = memory_needed(config, rows, hardware, args.train), free_here(hardware)
-        progress.say(_told(memory, free, ranks.count))
-        if ranks.any(sum(memory.values()) > free):
-            progress.say(f"This may run out of memory: {advice_on_memory(config, args.train, hardware)}")
-        trainer = Trainer(config, args.train, data, out, hardware, peak, progress, args.begin_from)
+        rows, _ = distributed.split_batch(args.train.batch_size, args.train.grad_accum)
+        memory, free = memory_needed(config, rows, hardware, args.train), available_memory(hardware)
+        progress.say(_told(memory, free, distributed.world_size))
+        if distributed.any(sum(memory.values()) > free):
+            progress.say(f"This may run out of memory: {suggest_fit(config, args.train, hardware)}")
+        trainer = Trainer(config, args.train, data, out, hardware, peak, progress, args.init_from)
         state = trainer.start(resume=args.resume)
-        if ranks.leads:  # only now: a run that cannot be resumed with these flags keeps its own
+        if distributed.is_main_process:  # only now: a run that cannot be resumed with these flags keeps its own
             record = _run_record(args, name, data, config.to_hf(), config.num_parameters, hardware.reasons, peak)
             write_json(out / "run.json", record)
-        state = trainer.go_on(state)
+        state = trainer.fit(state)
         where = shlex.quote(str(out))
         if trainer.interrupted is not None and not trainer.is_done(state):
             progress.say(f"Stopped and saved at step {state.step:,}. Go on with: inkhorn train --out {where} --resume")
             return 128 + trainer.interrupted
         lowest = f"best validation loss {state.best_loss:.4f}" if state.best_loss < math.inf else "not evaluated yet"
         if state.step < args.train.steps:
-            progress.say(f"Stopped: no lower validation loss in the last {state.stale} evaluations (--patience).")
+            progress.say(
+                f"Stopped: no lower validation loss in the last {state.evals_since_best} evaluations (--patience)."
+            )
         progress.say(f"Done, {state.step:,} steps: {lowest}. Try it: inkhorn generate --model {where}")
     return 0
 
@@ -244,7 +250,7 @@ def _told(memory: dict[str, float], free: float, processes: int) -> str:
 
 def _data(args: TrainArgs, out: Path) -> tuple[Any, int]:
     """The text in ids, and the size of the model's vocabulary."""
-    tokenizer, vocab_size = _vocabulary(out, args.begin_from) if args.begin_from else (None, None)
+    tokenizer, vocab_size = _vocabulary(out, args.init_from) if args.init_from else (None, None)
     data = DataSource(
         path=args.text,
         corpus=args.corpus or "",
@@ -276,7 +282,7 @@ def _run_record(
         "text": str(args.text.resolve()) if args.text else None,
         "val_text": str(args.val_text.resolve()) if args.val_text else None,
         "corpus": args.corpus if args.text is None else data.name,
-        "begin_from": args.begin_from,
+        "init_from": args.init_from,
         "tokenizer": args.tokenizer,
         "vocab_size": args.vocab_size,
         "architecture": asdict(args.architecture),

@@ -24,9 +24,9 @@ class Recipe:
 def shakespeare() -> Recipe:
     """A little under 10,000,000 parameters on the complete works: the shipped model's first hour.
 
-    Its card has the command of the two that followed (`--from`).
+    Its card has the command of the two that followed (`--init-from`).
     """
-    train = TrainConfig(steps=2400, batch_size=16, lr=0.005, muon_lr=0.02, weight_decay=0.05, decay_fraction=0.9)
+    train = TrainConfig(steps=2400, batch_size=16, lr=0.005, muon_lr=0.02, weight_decay=0.05, cooldown_frac=0.9)
     return Recipe(about="10M parameters, the complete works of Shakespeare", train=train)
 
 
@@ -36,8 +36,8 @@ def tiny_shakespeare() -> Recipe:
     Twice the steps in the same time, and less learnt by heart (docs/log.md).
     """
     architecture = Architecture(n_layer=6, n_head=4, n_embd=256)
-    train = TrainConfig(steps=3000, batch_size=16, lr=0.006, muon_lr=0.03, weight_decay=0.1, decay_fraction=0.9)
-    train = replace(train, dropout=0.15, dropout_from=0.2)
+    train = TrainConfig(steps=3000, batch_size=16, lr=0.006, muon_lr=0.03, weight_decay=0.1, cooldown_frac=0.9)
+    train = replace(train, dropout=0.15, dropout_start=0.2)
     return Recipe(
         about="5M parameters, tiny Shakespeare", corpus="tiny-shakespeare", architecture=architecture, train=train
     )
@@ -59,15 +59,15 @@ def small() -> Recipe:
 
 def finetune() -> Recipe:
     """A model that is there goes on with a text of yours; it stops when that is learnt as well as it will be."""
-    train = TrainConfig(steps=600, batch_size=16, lr=0.0015, muon_lr=0.006, weight_decay=0.1, decay_fraction=0.9)
-    train = replace(train, dropout=0.1, dropout_from=0.1, eval_every=50, save_every=50, patience=6)
-    return Recipe(about="go on from a model, on your own text: needs --from, usual with it", train=train)
+    train = TrainConfig(steps=600, batch_size=16, lr=0.0015, muon_lr=0.006, weight_decay=0.1, cooldown_frac=0.9)
+    train = replace(train, dropout=0.1, dropout_start=0.1, eval_every=50, save_every=50, patience=6)
+    return Recipe(about="go on from a model, on your own text: needs --init-from, usual with it", train=train)
 
 
 def test() -> Recipe:
     """Some thousand parameters, for tests and for trying the commands."""
     architecture = Architecture(n_layer=2, n_head=2, n_embd=32, block_size=32)
-    train = TrainConfig(steps=40, batch_size=8, eval_every=20, save_every=20, warmup_steps=4, sample_chars=60)
+    train = TrainConfig(steps=40, batch_size=8, eval_every=20, save_every=20, warmup_steps=4, sample_tokens=60)
     return Recipe(
         about="a toy of 30,000 parameters, to try the commands",
         corpus="tiny-shakespeare",
@@ -90,9 +90,9 @@ def gpt1() -> Recipe:
 def _gpt2(n_layer: int, n_head: int, n_embd: int, name: str) -> Recipe:
     architecture = Architecture(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=1024)
     train = TrainConfig(
-        lr=0.003, muon_lr=0.02, batch_size=8, grad_accum=60, steps=5000, warmup_steps=100, decay_fraction=0.6
+        lr=0.003, muon_lr=0.02, batch_size=8, grad_accum=60, steps=5000, warmup_steps=100, cooldown_frac=0.6
     )
-    train = replace(train, weight_decay=0.05, pad_vocab=128)
+    train = replace(train, weight_decay=0.05, pad_vocab_to=128)
     return Recipe(about=name, tokenizer="gpt2", architecture=architecture, train=train)
 
 

@@ -40,12 +40,12 @@ class TrainConfig:
     muon_lr: float = 0.025
     """Muon's learning rate"""
     schedule: Schedule = "linear"
-    """after the warm-up: flat, then linear to min_lr_ratio over the last decay_fraction; or cosine all the way"""
+    """after the warm-up: flat, then linear to final_lr_frac over the last cooldown_frac; or cosine all the way"""
     warmup_steps: int = 20
     """steps over which the rates rise from zero"""
-    decay_fraction: float = 1.0
+    cooldown_frac: float = 1.0
     """share of the steps over which the linear schedule falls"""
-    min_lr_ratio: float = 0.0
+    final_lr_frac: float = 0.0
     """last rate, as a share of the highest"""
     weight_decay: float = 0.0
     """pull of the matrices to zero, times the rate, at each step"""
@@ -63,14 +63,14 @@ class TrainConfig:
     """share of embeddings and sub-layer outputs dropped in training"""
     attn_dropout: float = 0.0
     """share of attention weights dropped in training"""
-    dropout_from: float = 0.0
+    dropout_start: float = 0.0
     """share of the steps after which dropout begins: a text not yet seen twice cannot be learnt by heart"""
     zero_init: bool = True
     """start each block as the identity: its two output projections are zero"""
     ema_decay: float = 0.0
     """keep a running average of the weights, with this memory per step, and evaluate and ship that; 0 is off"""
     lora_rank: int = 0
-    """with --from: leave the weights and learn a change of their matrices, of this rank; 0 trains all; AdamW only"""
+    """rank of LoRA adapters, trained in place of the weights; needs --init-from and uses AdamW; 0: train all weights"""
     lora_alpha: float = 16.0
     """the change is multiplied by this over the rank"""
     lora_targets: tuple[str, ...] = LORA_TARGETS
@@ -81,9 +81,9 @@ class TrainConfig:
     """steps between losses over the whole validation split"""
     save_every: int = 200
     """steps between checkpoints"""
-    sample_chars: int = 300
+    sample_tokens: int = 300
     """tokens written at each evaluation, to read along; 0 is none"""
-    milestones: tuple[float, ...] = (3.3, 2.5, 2.0)
+    eval_at_loss: tuple[float, ...] = (3.3, 2.5, 2.0)
     """training losses at which, the first time a step is as low, there is an evaluation too: early on much changes"""
     log_every: int = 10
     """steps between lines of metrics.jsonl"""
@@ -95,7 +95,7 @@ class TrainConfig:
     """of the matrix products; weights and optimizer stay float32"""
     compile: Switch = "auto"
     """torch.compile"""
-    pad_vocab: int = 0
+    pad_vocab_to: int = 0
     """in training the vocabulary is rounded up to a multiple of this, which a GPU multiplies faster; 0 is off"""
     parallel: Parallel = "auto"
     """with torchrun. ddp: each process has the whole model; fsdp: its share of it; auto: ddp if that fits"""
@@ -118,19 +118,21 @@ class TrainConfig:
             require(0 < getattr(self, name) < 10, f"{name} must be above 0 and below 10, not {getattr(self, name)}")
         for name in ("dropout", "attn_dropout", "beta1", "beta2", "momentum", "ema_decay"):
             require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1), not {getattr(self, name)}")
-        for name in ("decay_fraction", "min_lr_ratio", "dropout_from"):
+        for name in ("cooldown_frac", "final_lr_frac", "dropout_start"):
             require(0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1], not {getattr(self, name)}")
-        object.__setattr__(self, "milestones", tuple(self.milestones))  # a list where it was read from JSON
-        require(all(0 < m < math.inf for m in self.milestones), f"milestones must be above 0, not {self.milestones}")
+        object.__setattr__(self, "eval_at_loss", tuple(self.eval_at_loss))  # a list where it was read from JSON
+        require(
+            all(0 < m < math.inf for m in self.eval_at_loss), f"eval_at_loss must be above 0, not {self.eval_at_loss}"
+        )
         object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
-        for name in ("lora_rank", "patience", "pad_vocab"):
+        for name in ("lora_rank", "patience", "pad_vocab_to"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
         require(math.isfinite(self.lora_alpha), f"lora_alpha must be a number, not {self.lora_alpha}")
         wrong = [target for target in self.lora_targets if target not in LORA_TARGETS]
         require(not wrong, f"lora_targets: {', '.join(wrong)} is none of {', '.join(LORA_TARGETS)}")
         require(bool(self.lora_targets), f"lora_targets must name some of {', '.join(LORA_TARGETS)}")
         require(self.seed < 2**63, f"seed must be below 2**63, not {self.seed}")
-        for name in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_chars", "seed"):
+        for name in ("warmup_steps", "momentum_warmup", "weight_decay", "grad_clip", "sample_tokens", "seed"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}")
         whole = self.parallel != "fsdp" or not self.lora_rank
         require(whole, "--parallel fsdp shares out what is trained, of which LoRA has next to nothing: use ddp")

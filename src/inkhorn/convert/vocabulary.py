@@ -3,7 +3,6 @@
 import pickle
 import shutil
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +77,7 @@ def _with_ends(imported: Imported, end: int | None) -> Imported:
 def _alphabet_of(text: Path) -> list[str]:
     from inkhorn.data.text import from_path
 
-    source = from_path(text)
-    return CharTokenizer.from_chunks(chain(source.train_chunks(), source.val_chunks())).characters
+    return CharTokenizer(from_path(text).summary.alphabet).characters
 
 
 def _named(name: str) -> Vocabulary | list[str]:

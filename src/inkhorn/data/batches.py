@@ -1,8 +1,4 @@
-"""Token ids on disk, and batches of them in an order that is a pure function of (seed, step).
-
-A dataset is a folder: `train.bin` and `val.bin` (little-endian ids, mapped into memory, never read whole), the
-tokenizer that made them, and `dataset.json`. It is built once for a text and found again by the text's checksum.
-"""
+"""Batches of token ids, in an order that is a pure function of (seed, step)."""
 
 from collections.abc import Iterator
 
@@ -13,14 +9,14 @@ from inkhorn.data.shards import ShardedIds
 
 
 class BatchSampler:
-    """Training windows in an order without end, shuffled anew each epoch.
+    """An endless sequence of training batches, reshuffled every epoch.
 
-    An epoch cuts the ids into windows of block_size tokens from a random offset and deals them in random order: each
-    token, but for less than two blocks at the ends, is learnt from once an epoch, and windows never fall the same way
-    twice. Nothing is remembered between steps.
+    An epoch cuts the ids into windows of block_size tokens, starting at a random offset, and visits them in random
+    order. Each token, except fewer than two blocks at the ends, is seen once per epoch, and the windows differ between
+    epochs. The sampler has no state: any step can be computed alone.
 
     Args:
-        ids: (n,) token ids, n above block_size.
+        ids: (n,) token ids, n > block_size.
         batch_size: rows of a batch.
         block_size: tokens of a row.
         seed: of the order.
@@ -29,35 +25,36 @@ class BatchSampler:
 
     def __init__(self, ids: Array | ShardedIds, batch_size: int, block_size: int, seed: int) -> None:
         self.ids, self.batch_size, self.block_size, self.seed = ids, batch_size, block_size, seed
-        # One window fewer than fit at offset 0, so that as many fit at every offset.
+        # One window fewer than fits at offset 0, so that the same number fits at every offset.
         self.windows = max(1, len(ids) // block_size - 1)
         self._epoch, self._starts = -1, np.empty(0, np.int64)
 
     def _start(self, epoch: int, index: int) -> int:
         if epoch != self._epoch:
-            random = np.random.default_rng([self.seed, epoch])
+            rng = np.random.default_rng([self.seed, epoch])
             spare = len(self.ids) - self.windows * self.block_size
-            offset = random.integers(min(self.block_size, spare))
-            self._starts = offset + self.block_size * random.permutation(self.windows)
+            offset = rng.integers(min(self.block_size, spare))
+            self._starts = offset + self.block_size * rng.permutation(self.windows)
             self._epoch = epoch
         return int(self._starts[index])
 
     def batch(self, step: int) -> Array:
-        """The rows of batch number `step`: (batch_size, block_size + 1) int64, inputs and the token after the last."""
+        """The batch of `step`: (batch_size, block_size + 1) int64. Inputs are [:, :-1], targets [:, 1:]."""
         first = step * self.batch_size
         starts = [self._start(*divmod(n, self.windows)) for n in range(first, first + self.batch_size)]
         return np.stack([self.ids[start : start + self.block_size + 1] for start in starts]).astype(np.int64)
 
 
 def evaluation_windows(ids: Array, block_size: int, batch_size: int) -> Iterator[Array]:
-    """Every token of `ids` but the first as a target exactly once, in non-overlapping windows, always the same.
+    """Non-overlapping windows in which every token of `ids` but the first is a target exactly once.
 
-    Yields (b, t + 1) int64 batches, b up to batch_size; the last window may be shorter than block_size and comes alone.
+    Yields (b, t + 1) int64 batches, b <= batch_size. The last window may be shorter than block_size; it is a batch of
+    its own.
     """
-    whole = (len(ids) - 1) // block_size
-    for first in range(0, whole, batch_size):
-        starts = range(first * block_size, min(first + batch_size, whole) * block_size, block_size)
+    full = (len(ids) - 1) // block_size
+    for first in range(0, full, batch_size):
+        starts = range(first * block_size, min(first + batch_size, full) * block_size, block_size)
         yield np.stack([ids[start : start + block_size + 1] for start in starts]).astype(np.int64)
-    rest = ids[whole * block_size :]
+    rest = ids[full * block_size :]
     if len(rest) > 1:
         yield rest[None, :].astype(np.int64)

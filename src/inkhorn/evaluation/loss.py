@@ -33,7 +33,7 @@ def split_loss(model: GPT, ids: Array, hardware: Hardware, batch_size: int = 64)
     model.eval()
     total, count = 0.0, 0
     for i, rows in enumerate(evaluation_windows(ids, model.config.block_size, batch_size)):
-        if i % hardware.ranks.count != hardware.ranks.rank:
+        if i % hardware.distributed.world_size != hardware.distributed.rank:
             continue
         window = torch.from_numpy(rows).to(hardware.device)  # (b, t + 1)
         with hardware.autocast():
@@ -42,7 +42,7 @@ def split_loss(model: GPT, ids: Array, hardware: Hardware, batch_size: int = 64)
         total += loss.item() * window[:, 1:].numel()
         count += window[:, 1:].numel()
     model.train(was_training)
-    total, count = hardware.ranks.sums(torch.tensor([total, count], dtype=torch.float64)).tolist()
+    total, count = hardware.distributed.all_reduce_sum(torch.tensor([total, count], dtype=torch.float64)).tolist()
     return total / count
 
 

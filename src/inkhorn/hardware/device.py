@@ -8,7 +8,7 @@ import torch
 
 from inkhorn.config.train import TrainConfig
 from inkhorn.errors import UsageError
-from inkhorn.hardware.distributed import ALONE, Ranks
+from inkhorn.hardware.distributed import SINGLE_PROCESS, DistributedContext
 from inkhorn.hardware.memory import read_text
 
 
@@ -21,7 +21,7 @@ class Hardware:
         dtype: of the matrix products (autocast); weights are float32.
         compile: whether to use torch.compile.
         reasons: one line per choice.
-        ranks: the processes of the run, of which each has such a device.
+        distributed: the processes of the run, of which each has such a device.
         sharded: whether each keeps its share of the model (FSDP), not a whole one.
 
     """
@@ -30,7 +30,7 @@ class Hardware:
     dtype: torch.dtype
     compile: bool
     reasons: tuple[str, ...]
-    ranks: Ranks = ALONE
+    distributed: DistributedContext = SINGLE_PROCESS
     sharded: bool = False
 
     def autocast(self) -> torch.autocast:
@@ -38,10 +38,10 @@ class Hardware:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
-def choose_hardware(config: TrainConfig, ranks: Ranks = ALONE) -> Hardware:
+def select_device(config: TrainConfig, distributed: DistributedContext = SINGLE_PROCESS) -> Hardware:
     """Turn `auto` into choices; UsageError for a device that is not there."""
     available = {"cpu": True, "cuda": torch.cuda.is_available()}
-    available["mps"] = torch.backends.mps.is_available() and ranks.count == 1
+    available["mps"] = torch.backends.mps.is_available() and distributed.world_size == 1
     name = config.device
     if name == "auto":
         name = "cuda" if available["cuda"] else "mps" if available["mps"] else "cpu"
@@ -49,8 +49,8 @@ def choose_hardware(config: TrainConfig, ranks: Ranks = ALONE) -> Hardware:
         here = ", ".join(kind for kind, there in available.items() if there)
         raise UsageError(f"--device {name}: torch finds no such device here, only {here}")
     device = torch.device(name)
-    if name == "cuda" and ranks.count > 1:
-        device = _own_gpu(ranks)
+    if name == "cuda" and distributed.world_size > 1:
+        device = _own_gpu(distributed)
     what = (
         torch.cuda.get_device_name()
         if name == "cuda"
@@ -73,20 +73,20 @@ def choose_hardware(config: TrainConfig, ranks: Ranks = ALONE) -> Hardware:
         dtype,
         compiles,
         (device_reason, dtype_reason, f"compile {'on' if compiles else 'off'}: {compile_reason}"),
-        ranks,
+        distributed,
     )
 
 
-def _own_gpu(ranks: Ranks) -> torch.device:
+def _own_gpu(distributed: DistributedContext) -> torch.device:
     """The GPU of this process, which torch takes from now on where none is named."""
     there = torch.cuda.device_count()
-    if ranks.local_count > there:
+    if distributed.local_world_size > there:
         raise UsageError(
-            f"{ranks.local_count} processes were started here, on a machine with {there} GPUs: torchrun "
+            f"{distributed.local_world_size} processes were started here, on a machine with {there} GPUs: torchrun "
             f"--nproc-per-node {there}, or --device cpu"
         )
-    torch.cuda.set_device(ranks.local)
-    return torch.device("cuda", ranks.local)
+    torch.cuda.set_device(distributed.local_rank)
+    return torch.device("cuda", distributed.local_rank)
 
 
 def _choose_dtype(device: str, config: TrainConfig) -> tuple[torch.dtype, str]:

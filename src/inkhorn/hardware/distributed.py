@@ -1,6 +1,6 @@
-"""The processes of a run, as torchrun starts them: which one this is, and what they tell each other.
+"""Distributed training under torchrun: the process group and the few collectives that training needs.
 
-A plain run is one process: it asks the same questions, answers them itself, and sends nothing.
+Without torchrun there is one process, and every collective returns its input.
 """
 
 import os
@@ -21,153 +21,161 @@ from inkhorn.errors import InkhornError, TrainingError, require
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=1)
-"""how long the others wait for one that reads a corpus or writes a checkpoint"""
+BARRIER_TIMEOUT = timedelta(days=1)
+"""How long processes wait for one that tokenises a corpus or writes a checkpoint."""
 
 
 @dataclass(frozen=True)
-class Ranks:
-    """This process among those of its run.
+class DistributedContext:
+    """This process and its place in the process group.
 
     Attributes:
-        rank: which one it is, from 0.
-        count: how many there are.
-        local: which one it is on its machine, from 0: so the GPUs are dealt.
-        local_count: how many are on its machine.
-        group: over which they tell each other numbers in the CPU's memory; gradients go another way.
+        rank: the global rank, from 0.
+        world_size: the number of processes.
+        local_rank: the rank on this machine, from 0; selects the GPU.
+        local_world_size: the number of processes on this machine.
+        group: a gloo group for CPU tensors. Gradients use the default group.
 
     """
 
     rank: int = 0
-    count: int = 1
-    local: int = 0
-    local_count: int = 1
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
     group: Any = None
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the one that speaks, records and saves."""
+    def is_main_process(self) -> bool:
+        """Whether this is rank 0, which prints, logs and writes checkpoints."""
         return self.rank == 0
 
-    def share(self, batch_size: int, grad_accum: int) -> tuple[int, int]:
-        """The rows of a pass, and the passes, that each process makes of a step: as few as batch_size allows.
+    def split_batch(self, batch_size: int, grad_accum: int) -> tuple[int, int]:
+        """Split the batch_size * grad_accum rows of a step over the processes.
 
-        All together they are the batch_size * grad_accum rows that one process would take: what a step means does not
-        depend on how many there are. UsageError if the rows cannot be shared out equally.
+        The effective batch size does not depend on the number of processes.
+
+        Returns:
+            The micro-batch size of each process, at most `batch_size`, and its number of accumulation steps.
+
+        Raises:
+            UsageError: the rows are not divisible by the number of processes.
+
         """
         rows = batch_size * grad_accum
         require(
-            rows % self.count == 0,
-            f"a step has --batch-size {batch_size} times --grad-accum {grad_accum} = {rows} rows, which {self.count} "
-            f"processes cannot share out equally: make that a multiple of {self.count}",
+            rows % self.world_size == 0,
+            f"--batch-size {batch_size} times --grad-accum {grad_accum} = {rows} rows per step cannot be split over "
+            f"{self.world_size} processes: make it a multiple of {self.world_size}",
         )
-        own = rows // self.count
-        size = next(size for size in range(min(batch_size, own), 0, -1) if own % size == 0)
-        return size, own // size
+        local_rows = rows // self.world_size
+        size = next(size for size in range(min(batch_size, local_rows), 0, -1) if local_rows % size == 0)
+        return size, local_rows // size
 
-    def sums(self, values: Tensor) -> Tensor:
-        """The sum over all processes of a tensor of any shape, the same on each; itself where there is one."""
-        if self.count == 1:
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
+        """Sum a tensor over all processes, in float64 on the CPU; with one process, return it unchanged."""
+        if self.world_size == 1:
             return values
         total = values.detach().cpu().double()
         dist.all_reduce(total, group=self.group)
         return total
 
-    def largest(self, value: int) -> int:
-        """The largest of what all say."""
-        if self.count == 1:
+    def all_reduce_max(self, value: int) -> int:
+        """The maximum of an integer over all processes."""
+        if self.world_size == 1:
             return value
-        found = torch.tensor(value)
-        dist.all_reduce(found, dist.ReduceOp.MAX, group=self.group)
-        return int(found)
+        result = torch.tensor(value)
+        dist.all_reduce(result, dist.ReduceOp.MAX, group=self.group)
+        return int(result)
 
     def any(self, flag: bool) -> bool:
-        """Whether one of them says so."""
-        return self.largest(int(flag)) > 0
+        """Whether the flag is set in at least one process."""
+        return self.all_reduce_max(int(flag)) > 0
 
-    def wait(self) -> None:
-        """Until all are here."""
-        self.largest(0)
+    def barrier(self) -> None:
+        """Wait until every process has reached this call."""
+        self.all_reduce_max(0)
 
-    def draw(self, seed: int, step: int) -> None:
-        """Set torch's random numbers, for dropout: others in each process and step, and the same if it is repeated.
+    def seed_rng(self, seed: int, step: int) -> None:
+        """Seed torch's generator for dropout, differently for each process and step, so that a step is repeatable.
 
-        One process goes on with those that it has, which a checkpoint keeps.
+        A single process keeps its generator's state, which checkpoints include.
         """
-        if self.count > 1:
+        if self.world_size > 1:
             torch.manual_seed(int(np.random.SeedSequence([seed, step, self.rank]).generate_state(1, np.uint64)[0] >> 1))
 
-    def in_turn(self, work: Callable[[], T]) -> T:
-        """What `work` returns: in the first process first, then in the first of each machine, then in the others.
+    def main_process_first(self, work: Callable[[], T]) -> T:
+        """Run `work` on rank 0, then on local rank 0 of each other machine, then on all others; return its result.
 
-        So what takes long, and is kept on a disk, is done once. Where one fails, all do.
+        Work that is cached on disk is then done once per disk. If one process fails, all do.
         """
-        turn = 0 if self.leads else 1 if self.local == 0 else 2
+        turn = 0 if self.is_main_process else 1 if self.local_rank == 0 else 2
         result: list[T] = []
-        for now in range(3 if self.count > 1 else 1):
+        for current in range(3 if self.world_size > 1 else 1):
             problem: InkhornError | None = None
             try:
-                if now == turn:
+                if current == turn:
                     result.append(work())
             except InkhornError as error:
                 problem = error
-            self.agree(problem)
+            self.raise_if_any_failed(problem)
         return result[0]
 
-    def agree(self, problem: InkhornError | None, kind: type[InkhornError] = TrainingError) -> None:
-        """Raise `problem`, or where there is none an error of some kind if another process has one."""
-        others = self.any(problem is not None)
+    def raise_if_any_failed(self, problem: InkhornError | None, kind: type[InkhornError] = TrainingError) -> None:
+        """Raise `problem`; if it is None here but another process has one, raise an error of type `kind`."""
+        any_failed = self.any(problem is not None)
         if problem is not None:
             raise problem
-        if others:
-            raise kind(f"another of the {self.count} processes has failed, and says why")
+        if any_failed:
+            raise kind(f"another of the {self.world_size} processes failed: see its message")
 
 
-ALONE = Ranks()
-"""the one process of a plain run"""
+SINGLE_PROCESS = DistributedContext()
+"""The context of a run without torchrun."""
 
 
-def launched() -> bool:
-    """Whether torchrun, or what sets the same variables, has started this process as one of several."""
+def is_torchrun() -> bool:
+    """Whether torchrun, or a launcher that sets the same variables, started this process as one of several."""
     return {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys() and os.environ["WORLD_SIZE"] != "1"
 
 
 @contextmanager
-def joined(*, cuda: bool) -> Iterator[Ranks]:
-    """The processes that torchrun has started, brought together; a single one without it.
+def process_group(*, cuda: bool) -> Iterator[DistributedContext]:
+    """Initialise the process group from torchrun's environment; yields SINGLE_PROCESS without torchrun.
 
     Args:
-        cuda: whether they may train on GPUs, which then tell each other gradients over NCCL.
+        cuda: whether training may run on GPUs, whose gradients go over NCCL.
 
-    Raises TrainingError where another process has gone.
+    Raises:
+        TrainingError: another process ended.
 
     """
-    if not launched():
-        yield ALONE
+    if not is_torchrun():
+        yield SINGLE_PROCESS
         return
-    count = int(os.environ["WORLD_SIZE"])
-    with noticing_loss(count):
+    world_size = int(os.environ["WORLD_SIZE"])
+    with translate_peer_failure(world_size):
         store, rank, _ = next(rendezvous("env://"))
-        # torchrun's store outlives its processes: those that it starts again must not find their forerunners' addresses
-        life = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{count}"
+        # torchrun's store outlives its workers: restarted ones must not read the addresses of the ones before.
+        prefix = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{world_size}"
         backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
-        own = dist.PrefixStore(life, store)  # type: ignore[attr-defined]
-        dist.init_process_group(backend, store=own, rank=rank, world_size=count)
+        prefixed = dist.PrefixStore(prefix, store)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=prefixed, rank=rank, world_size=world_size)
         try:
-            group = dist.new_group(backend="gloo", timeout=PATIENCE)
-            local, local_count = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-            ranks = Ranks(rank, count, local, local_count, group)
-            yield ranks
-            ranks.wait()  # the last to finish may still write
+            group = dist.new_group(backend="gloo", timeout=BARRIER_TIMEOUT)
+            local_rank = int(os.environ.get("LOCAL_RANK", 0))
+            local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+            distributed = DistributedContext(rank, world_size, local_rank, local_world_size, group)
+            yield distributed
+            distributed.barrier()  # the slowest process may still be writing
         finally:
-            dist.destroy_process_group()  # or threads of torch's would end the process with a cry
+            dist.destroy_process_group()  # otherwise torch's threads abort the process at exit
 
 
-def leave(code: int) -> NoReturn:
-    """End a process that torchrun has started, with an exit code, and with nothing of Python's or C++'s taken down.
+def hard_exit(code: int) -> NoReturn:
+    """Exit a torchrun worker without Python's or C++'s teardown.
 
-    Once in many runs a process that was done died in that ("terminate called without an active exception", torch 2.13,
-    gloo), and torchrun took the whole run for failed.
+    In rare runs a worker that had finished aborted in its teardown ("terminate called without an active exception",
+    torch 2.13, gloo), and torchrun then reported the run as failed.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -175,20 +183,20 @@ def leave(code: int) -> NoReturn:
 
 
 @contextmanager
-def noticing_loss(count: int) -> Iterator[None]:
-    """Turns what torch raises when another process has gone into a TrainingError."""
+def translate_peer_failure(world_size: int) -> Iterator[None]:
+    """Turn torch's errors about a lost peer into a TrainingError that says how to resume."""
     try:
         yield
     except RuntimeError as error:
-        if count == 1 or not _is_loss(error):
+        if world_size == 1 or not _is_peer_failure(error):
             raise
         raise TrainingError(
-            f"another of the {count} processes has ended or cannot be reached: it may have said why. The run goes on "
-            "from its last checkpoint with --resume, or by itself with torchrun --max-restarts"
+            f"another of the {world_size} processes ended or cannot be reached: see its message. Resume from the last "
+            "checkpoint with --resume, or start with torchrun --max-restarts to do so automatically"
         ) from None
 
 
-def _is_loss(error: RuntimeError) -> bool:
+def _is_peer_failure(error: RuntimeError) -> bool:
     if isinstance(error, dist.DistError):
         return True
     words = ("closed by peer", "reset by peer", "gloo", "NCCL", "Broken pipe", "Timed out waiting", "timed out")

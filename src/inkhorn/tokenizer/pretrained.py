@@ -68,7 +68,7 @@ def gpt1_tokenizer(vocab: Path, merges: Path) -> "tokenizers.Tokenizer":
     return inner
 
 
-NAMED: dict[str, tuple[tuple[_File, _File], Callable[[Path, Path], "tokenizers.Tokenizer"]]] = {
+PRETRAINED: dict[str, tuple[tuple[_File, _File], Callable[[Path, Path], "tokenizers.Tokenizer"]]] = {
     "gpt2": (_GPT2_FILES, gpt2_tokenizer),
     "openai-gpt": (_GPT1_FILES, gpt1_tokenizer),
 }
@@ -80,7 +80,7 @@ def pretrained_tokenizer(name: str) -> BPETokenizer:
 
     Raises UsageError for an unknown name, CorpusError where it cannot be had.
     """
-    if name not in NAMED:
-        raise UsageError(f"there is no vocabulary {name!r}: {nearest(name, NAMED)}")
-    (vocab, merges), make = NAMED[name]
+    if name not in PRETRAINED:
+        raise UsageError(f"there is no vocabulary {name!r}: {nearest(name, PRETRAINED)}")
+    (vocab, merges), make = PRETRAINED[name]
     return BPETokenizer(make(vocab.path(), merges.path()))

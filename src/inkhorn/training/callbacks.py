@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 
-class Observer(Protocol):
+class Callbacks(Protocol):
     """Is told what happens; see `progress.py`."""
 
     def say(self, text: str) -> None:
@@ -16,8 +16,8 @@ class Observer(Protocol):
         """An evaluation line, and what the model wrote."""
 
 
-class Silence:
-    """The observer of a process that is not the first."""
+class NullCallbacks:
+    """The callbacks of a process that is not the first."""
 
     def say(self, text: str) -> None:
         """Nothing."""

@@ -23,7 +23,7 @@ from inkhorn.utils.files import write_json
 _FILE, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
-class LowRank(nn.Module):
+class LoRADelta(nn.Module):
     """A change of a matrix (out, in), of so small a rank."""
 
     def __init__(self, outputs: int, inputs: int, rank: int, alpha: float) -> None:
@@ -51,24 +51,24 @@ def add_adapters(model: GPT, rank: int, alpha: float, targets: Sequence[str] = L
     model.requires_grad_(False)
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Linear) and name.startswith("h.") and name.endswith(tuple(targets)):
-            change = LowRank(module.out_features, module.in_features, rank, alpha).to(module.weight.device)
+            change = LoRADelta(module.out_features, module.in_features, rank, alpha).to(module.weight.device)
             parametrize.register_parametrization(module, "weight", change)
     return model
 
 
-def changes(model: GPT) -> dict[str, LowRank]:
+def lora_modules(model: GPT) -> dict[str, LoRADelta]:
     """The changes by the names of the modules they are of; none where a model has no adapters."""
     found = {}
     for name, module in model.named_modules():
-        if isinstance(module, LowRank):
+        if isinstance(module, LoRADelta):
             found[name.split(".parametrizations.")[0]] = module
     return found
 
 
 @torch.no_grad()
-def merged(model: GPT) -> GPT:
+def merge_lora(model: GPT) -> GPT:
     """The model without adapters that computes the same; the model itself if it has none."""
-    if not changes(model):
+    if not lora_modules(model):
         return model
     plain = GPT(model.config).to(next(model.parameters()).device).train(model.training)
     modules = dict(model.named_modules())
@@ -87,7 +87,7 @@ def save_adapter(model: GPT, folder: Path, base: str) -> None:
         base: the model that they are changes of: a name or a folder.
 
     """
-    found = changes(model)
+    found = lora_modules(model)
     folder.mkdir(parents=True, exist_ok=True)
     prefix = "base_model.model.transformer"
     tensors = {f"{prefix}.{name}.lora_A.weight": change.a for name, change in found.items()}
@@ -120,7 +120,7 @@ def load_adapter(model: GPT, folder: Path) -> GPT:
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(folder / _FILE)
         add_adapters(model, config["r"], config["lora_alpha"], config["target_modules"])
-        for name, change in changes(model).items():
+        for name, change in lora_modules(model).items():
             prefix = f"base_model.model.transformer.{name}"
             for letter, parameter in (("A", change.a), ("B", change.b)):
                 saved = tensors.pop(f"{prefix}.lora_{letter}.weight")

@@ -40,23 +40,23 @@ def memory_needed(config: ModelConfig, rows: int, hardware: Hardware, train: Tra
         found |= {"gradients": 4.0 * learnt, "optimizer": 8.0 * learnt}
     if hardware.sharded:
         for name in found.keys() & {"weights", "gradients", "optimizer", "running average"}:
-            found[name] /= hardware.ranks.count
+            found[name] /= hardware.distributed.world_size
         outside = config.num_parameters - matrices
         found["gathered weights and gradients"] = 2 * 4.0 * (outside + 2 * matrices / config.n_layer)
         work = max(work, 4.0 * config.num_parameters)
     return found | {"activations": max(kept, work)}
 
 
-def free_here(hardware: Hardware) -> float:
+def available_memory(hardware: Hardware) -> float:
     """Memory that this process could take where it trains: of a CPU's, those of one machine have equal parts."""
-    share = hardware.ranks.local_count if hardware.device.type == "cpu" else 1
+    share = hardware.distributed.local_world_size if hardware.device.type == "cpu" else 1
     return free_bytes(hardware.device) / share
 
 
-def advice_on_memory(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> str:
+def suggest_fit(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> str:
     """What would fit: the largest batch, at most half of this one, that accumulates to just as many rows a step."""
-    free, own = free_here(hardware), train.batch_size * train.grad_accum // hardware.ranks.count
-    now, _ = hardware.ranks.share(train.batch_size, train.grad_accum)
+    free, own = available_memory(hardware), train.batch_size * train.grad_accum // hardware.distributed.world_size
+    now, _ = hardware.distributed.split_batch(train.batch_size, train.grad_accum)
     needed = sum(memory_needed(config, now, hardware, train).values())
     said = f"{now} rows of {config.block_size} tokens need about {needed / 1e9:.1f} GB"
     if free != math.inf:
@@ -65,16 +65,16 @@ def advice_on_memory(config: ModelConfig, train: TrainConfig, hardware: Hardware
     for rows in range(now // 2, 0, -1):
         if own % rows == 0 and sum(memory_needed(config, rows, hardware, train).values()) < 0.8 * free:
             return f"{said}. These would fit and train the same: --batch-size {rows} --grad-accum {step // rows}"
-    fsdp = " --parallel fsdp, or" if hardware.ranks.count > 1 and not hardware.sharded else ""
+    fsdp = " --parallel fsdp, or" if hardware.distributed.world_size > 1 and not hardware.sharded else ""
     return f"{said}. Not even one row would fit: use{fsdp} a smaller --block-size, --n-layer or --n-embd"
 
 
 @contextmanager
-def memory_advice(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> Iterator[None]:
+def oom_hint(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> Iterator[None]:
     """Turns running out of memory inside it into a TrainingError that says what would fit."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise TrainingError(f"out of memory: {advice_on_memory(config, train, hardware)}") from None
+        raise TrainingError(f"out of memory: {suggest_fit(config, train, hardware)}") from None

@@ -18,7 +18,7 @@ def write(
     step: int,
     seconds: float,
     loss: float | None = None,
-    begin_from: str = "",
+    init_from: str = "",
 ) -> None:
     """Write README.md and generation_config.json beside a model's weights.
 
@@ -30,7 +30,7 @@ def write(
         step: for how many steps.
         seconds: spent on them.
         loss: in nats per token over the held-out part, once it is known.
-        begin_from: the model whose weights training began with, if they were not random.
+        init_from: the model whose weights training began with, if they were not random.
 
     """
     # In transformers a prompt and what follows must fit the block together.
@@ -38,8 +38,8 @@ def write(
     ends = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
     write_json(folder / "generation_config.json", defaults | ends)
     rows = _facts(config, dataset, train, step, seconds, loss)
-    if begin_from:
-        rows |= {"begun from": f"the weights of {spoken_name(begin_from)}"}
+    if init_from:
+        rows |= {"begun from": f"the weights of {spoken_name(init_from)}"}
     kind = "GPT-2" if config.pre_norm else "GPT-1"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     text = f"""---
@@ -73,7 +73,7 @@ def _facts(
     rows = train.batch_size * train.grad_accum
     epochs = step * rows * config.block_size / len(dataset.train)
     rates = f"Muon {train.muon_lr:g}, AdamW {train.lr:g}" if train.optimizer == "muon" else f"AdamW {train.lr:g}"
-    late = f" from {train.dropout_from:.0%} of the steps on" if train.dropout and train.dropout_from else ""
+    late = f" from {train.dropout_start:.0%} of the steps on" if train.dropout and train.dropout_start else ""
     facts = {
         "architecture": f"{kind}: {config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide",
         "context": f"{config.block_size} tokens",

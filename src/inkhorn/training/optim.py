@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from inkhorn.config.train import TrainConfig
 from inkhorn.model import GPT
-from inkhorn.training.parallel import share_of, whole
+from inkhorn.training.parallel import distribute_like, full_tensor
 
 # Five steps of x -> a x + b x^3 + c x^5 take singular values from (0, 1] to about 1 +- 0.3, which is near enough:
 # Jordan's coefficients trade exactness at 1 for the steepest slope at 0.
@@ -91,7 +91,9 @@ class Muon(torch.optim.Optimizer):
                 rows, cols = parameter.shape[0] // parts, parameter.shape[1]
                 batches[min(rows, cols), max(rows, cols)].append((parameter, direction, parts, group["lr"]))
         for shape, batch in batches.items():
-            matrices = [(parameter, whole(direction).chunk(parts), lr) for parameter, direction, parts, lr in batch]
+            matrices = [
+                (parameter, full_tensor(direction).chunk(parts), lr) for parameter, direction, parts, lr in batch
+            ]
             pieces = [piece for _, chunks, _ in matrices for piece in chunks]
             wide = torch.stack([piece if piece.shape == shape else piece.mT for piece in pieces])
             results = iter(orthogonalize(wide, dtype=self.dtype))
@@ -102,7 +104,7 @@ class Muon(torch.optim.Optimizer):
                     # A matrix with more outputs than inputs moves further, so that its outputs change as much.
                     scale = max(1.0, piece.shape[0] / piece.shape[1]) ** 0.5
                     updates.append(lr * scale * (result if piece.shape == shape else result.mT).to(piece.dtype))
-                parameter.sub_(share_of(torch.cat(updates), parameter))
+                parameter.sub_(distribute_like(torch.cat(updates), parameter))
 
 
 def make_optimizers(
@@ -141,7 +143,7 @@ def assert_partition(parameters: list[nn.Parameter], optimizers: list[torch.opti
     assert sorted(owned) == sorted(id(p) for p in parameters), "the optimizers do not share out the parameters exactly"
 
 
-def moments(model: GPT, optimizers: list[torch.optim.Optimizer], step: int) -> dict[str, Tensor]:
+def optimizer_tensors(model: GPT, optimizers: list[torch.optim.Optimizer], step: int) -> dict[str, Tensor]:
     """What the optimizers remember after `step` updates of each parameter, by its name and that of the memory.
 
     Where an optimizer has not begun, that is zeros, which it goes on with.

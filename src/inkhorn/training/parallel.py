@@ -19,7 +19,7 @@ from inkhorn.config.train import TrainConfig
 from inkhorn.errors import CheckpointError
 from inkhorn.hardware.device import Hardware
 from inkhorn.model import GPT
-from inkhorn.training.memory import free_here, memory_needed
+from inkhorn.training.memory import available_memory, memory_needed
 
 
 def choose_parallel(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> Hardware:
@@ -27,37 +27,37 @@ def choose_parallel(config: ModelConfig, train: TrainConfig, hardware: Hardware)
 
     UsageError if they cannot share out the rows of a step.
     """
-    ranks = hardware.ranks
-    if ranks.count == 1:
+    distributed = hardware.distributed
+    if distributed.world_size == 1:
         said = ("parallel off: fsdp was asked for, but there is one process",) if train.parallel == "fsdp" else ()
         return replace(hardware, reasons=hardware.reasons + said)
-    rows, passes = ranks.share(train.batch_size, train.grad_accum)
-    shares = f"processes {ranks.count}: each takes {rows * passes} rows of a step, {rows} at a time"
+    rows, passes = distributed.split_batch(train.batch_size, train.grad_accum)
+    shares = f"processes {distributed.world_size}: each takes {rows * passes} rows of a step, {rows} at a time"
     kind, why = train.parallel, "as asked"
     if kind == "auto":
-        fits = sum(memory_needed(config, rows, hardware, train).values()) < 0.8 * free_here(hardware)
-        kind = "fsdp" if ranks.any(not fits) and not train.lora_rank else "ddp"
+        fits = sum(memory_needed(config, rows, hardware, train).values()) < 0.8 * available_memory(hardware)
+        kind = "fsdp" if distributed.any(not fits) and not train.lora_rank else "ddp"
         why = "a whole model would hardly fit into the memory of each" if kind == "fsdp" else "it fits"
     what = "each keeps its share of the model" if kind == "fsdp" else "each has the whole model"
     reasons = (*hardware.reasons, shares, f"parallel {kind} ({what}): {why}")
     return replace(hardware, sharded=kind == "fsdp", reasons=reasons)
 
 
-def settle(model: GPT, hardware: Hardware) -> GPT:
+def shard_or_move(model: GPT, hardware: Hardware) -> GPT:
     """Bring a model, the same in each process, to where it is trained; returns it."""
     if not hardware.sharded:
         return model.to(hardware.device)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(hardware.device.type, (hardware.ranks.count,))
+    mesh = init_device_mesh(hardware.device.type, (hardware.distributed.world_size,))
     for block in model.h:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)  # what is in no block: the embeddings, the head and the last norm
     return model
 
 
-def runner(model: GPT, hardware: Hardware) -> Any:
+def wrap_forward(model: GPT, hardware: Hardware) -> Any:
     """What a training step calls: the model, under DDP where there are several, compiled if that pays.
 
     torch compiles after wrapping, so that DDP's buckets cut the graph where gradients are sent. Under FSDP each block
@@ -69,14 +69,14 @@ def runner(model: GPT, hardware: Hardware) -> Any:
                 setattr(block, "forward", torch.compile(block.forward))  # noqa: B010
         return model
     forward: Any = model
-    if hardware.ranks.count > 1:
+    if hardware.distributed.world_size > 1:
         from torch.nn.parallel import DistributedDataParallel
 
         forward = DistributedDataParallel(model, gradient_as_bucket_view=True)
     return torch.compile(forward) if hardware.compile else forward
 
 
-def without_sending(forward: Any) -> AbstractContextManager[None]:
+def no_sync(forward: Any) -> AbstractContextManager[None]:
     """Around a pass that is not the step's last: DDP then keeps the gradients to itself.
 
     FSDP averages at each pass: to wait it would have to keep every gradient whole, and not to is what it is for.
@@ -88,19 +88,19 @@ def without_sending(forward: Any) -> AbstractContextManager[None]:
 # A sharded tensor is torch's DTensor, asked for by what it can do: importing the class takes a plain run a second.
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor gathered from all processes, which all must call this; itself where it is not sharded."""
     gather = getattr(tensor, "full_tensor", None)
     return tensor if gather is None else gather()
 
 
-def own(tensor: Tensor) -> Tensor:
+def to_local(tensor: Tensor) -> Tensor:
     """This process's part of a tensor; itself where it is not sharded."""
     part = getattr(tensor, "to_local", None)
     return tensor if part is None else part()
 
 
-def share_of(tensor: Tensor, like: Tensor) -> Tensor:
+def distribute_like(tensor: Tensor, like: Tensor) -> Tensor:
     """A whole tensor, the same in each process, sharded as another is."""
     if not hasattr(like, "full_tensor"):
         return tensor
@@ -120,7 +120,7 @@ def save_shards(folder: Path, tensors: Mapping[str, Tensor], hardware: Hardware)
 
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     try:
-        save(dict(tensors), storage_writer=writer, process_group=hardware.ranks.group)
+        save(dict(tensors), storage_writer=writer, process_group=hardware.distributed.group)
     except CheckpointException as error:
         raise CheckpointError(_first(error)) from None
 
@@ -135,11 +135,11 @@ def load_shards(folder: Path, tensors: Mapping[str, Tensor], hardware: Hardware)
     from torch.distributed.checkpoint.state_dict_loader import load
 
     reader = HuggingFaceStorageReader(str(folder))
-    alone = hardware.ranks.count == 1
+    alone = hardware.distributed.world_size == 1
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")  # so it is in a plain run
-            load(dict(tensors), storage_reader=reader, process_group=hardware.ranks.group, no_dist=alone)
+            load(dict(tensors), storage_reader=reader, process_group=hardware.distributed.group, no_dist=alone)
     except CheckpointException as error:
         raise CheckpointError(f"cannot read {folder}: {_first(error)}") from None
 

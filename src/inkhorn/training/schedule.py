@@ -8,18 +8,18 @@ from inkhorn.config.train import TrainConfig
 def rate(step: int, config: TrainConfig) -> float:
     """The factor on all learning rates at `step` (0-based): rises linearly to 1 over the warm-up, then falls.
 
-    `linear` stays at 1 and falls in a straight line over the last `decay_fraction` of the steps; `cosine` falls along
-    half a cosine from the end of the warm-up. Both end at `min_lr_ratio` after the last step.
+    `linear` stays at 1 and falls in a straight line over the last `cooldown_frac` of the steps; `cosine` falls along
+    half a cosine from the end of the warm-up. Both end at `final_lr_frac` after the last step.
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     if config.schedule == "linear":
-        length = min(config.steps - config.warmup_steps, round(config.steps * config.decay_fraction))
+        length = min(config.steps - config.warmup_steps, round(config.steps * config.cooldown_frac))
         left = min(1.0, (config.steps - step) / max(1, length))  # 1 until the decay begins, 0 at the end
     else:
         progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
         left = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-    return config.min_lr_ratio + (1.0 - config.min_lr_ratio) * max(0.0, left)
+    return config.final_lr_frac + (1.0 - config.final_lr_frac) * max(0.0, left)
 
 
 def momentum(step: int, config: TrainConfig) -> float:

@@ -17,10 +17,10 @@ from inkhorn.errors import CheckpointError
 from inkhorn.hardware.device import Hardware
 from inkhorn.model import GPT
 from inkhorn.training import model_card
-from inkhorn.training.lora import add_adapters, merged, save_adapter
-from inkhorn.training.optim import make_optimizers, moments
-from inkhorn.training.parallel import load_shards, own, save_shards, settle, share_of
-from inkhorn.training.vocab_padding import fill, padded, plain
+from inkhorn.training.lora import add_adapters, merge_lora, save_adapter
+from inkhorn.training.optim import make_optimizers, optimizer_tensors
+from inkhorn.training.parallel import distribute_like, load_shards, save_shards, shard_or_move, to_local
+from inkhorn.training.vocab_padding import load_into_padded, pad_vocab, unpad_and_gather
 from inkhorn.utils.files import read_json, write_json
 
 _FACTS = (
@@ -30,11 +30,11 @@ _FACTS = (
     "best_loss",
     "lr_scale",
     "rollbacks",
-    "smoothed",
-    "lowest",
+    "ema_loss",
+    "min_train_loss",
     "milestone",
-    "stale",
-    "begin_from",
+    "evals_since_best",
+    "init_from",
 )
 
 
@@ -53,11 +53,11 @@ class TrainState:
         best_loss: lowest validation loss so far.
         lr_scale: on all rates; halved at each roll-back.
         rollbacks: how many there were.
-        smoothed: running mean of the training loss, to know an explosion by.
-        lowest: lowest training loss of a single step.
-        milestone: the last step at which that passed one of the recipe's milestones.
-        stale: how many evaluations ago the validation loss was lowest.
-        begin_from: the model whose weights training began with; empty if they were random.
+        ema_loss: running mean of the training loss, to know an explosion by.
+        min_train_loss: lowest training loss of a single step.
+        milestone: the last step at which that passed one of the recipe's eval_at_loss.
+        evals_since_best: how many evaluations ago the validation loss was lowest.
+        init_from: the model whose weights training began with; empty if they were random.
 
     """
 
@@ -71,39 +71,40 @@ class TrainState:
     best_loss: float = math.inf
     lr_scale: float = 1.0
     rollbacks: int = 0
-    smoothed: float = math.inf
-    lowest: float = math.inf
+    ema_loss: float = math.inf
+    min_train_loss: float = math.inf
     milestone: int = 0
-    stale: int = 0
-    begin_from: str = ""
+    evals_since_best: int = 0
+    init_from: str = ""
 
     def is_finite(self) -> bool:
         """Whether every weight of this process is a number."""
         models = (self.model,) if self.average is None else (self.model, self.average)
-        return all(bool(own(p.detach()).isfinite().all()) for model in models for p in model.parameters())
+        return all(bool(to_local(p.detach()).isfinite().all()) for model in models for p in model.parameters())
 
-    @property
-    def shipped(self) -> GPT:
+    def export_model(self) -> GPT:
         """The model that is evaluated, saved and used: the average if there is one, with what adapters change, whole
         and without padding. Where it is sharded all processes must ask for it."""
         with torch.random.fork_rng(
             devices=[]
         ):  # a model made for this draws from the numbers that dropout goes on with
-            return plain(merged(self.average or self.model), self.config)
+            return unpad_and_gather(merge_lora(self.average or self.model), self.config)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that is sharded, by name: weights, their average, moments."""
         models = {"weights": self.model} | ({"average": self.average} if self.average is not None else {})
         found = {f"{kind}.{n}": p.detach() for kind, model in models.items() for n, p in model.named_parameters()}
-        return found | {f"moments.{name}": t for name, t in moments(self.model, self.optimizers, self.step).items()}
+        return found | {
+            f"moments.{name}": t for name, t in optimizer_tensors(self.model, self.optimizers, self.step).items()
+        }
 
 
-def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware, begin_from: str = "") -> TrainState:
-    """Fresh weights from the seed, or those of the model `begin_from`."""
+def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware, init_from: str = "") -> TrainState:
+    """Fresh weights from the seed, or those of the model `init_from`."""
     torch.manual_seed(train.seed)
-    model = GPT(padded(config, train.pad_vocab))
-    if begin_from:
-        fill(model, GPT.from_pretrained(resolve_checkpoint(begin_from)))
+    model = GPT(pad_vocab(config, train.pad_vocab_to))
+    if init_from:
+        load_into_padded(model, GPT.from_pretrained(resolve_checkpoint(init_from)))
     elif train.zero_init:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
@@ -113,15 +114,15 @@ def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware, begin
         add_adapters(model, train.lora_rank, train.lora_alpha, train.lora_targets)
     average = copy.deepcopy(model) if train.ema_decay else None
     state = _assemble(model, average, config, train, hardware)
-    state.begin_from = begin_from
+    state.init_from = init_from
     return state
 
 
 def _assemble(
     model: GPT, average: GPT | None, config: ModelConfig, train: TrainConfig, hardware: Hardware
 ) -> TrainState:
-    average = settle(average.eval(), hardware) if average is not None else None
-    model = settle(model.train(), hardware)
+    average = shard_or_move(average.eval(), hardware) if average is not None else None
+    model = shard_or_move(model.train(), hardware)
     return TrainState(model, average, make_optimizers(model, train, hardware.dtype), config)
 
 
@@ -131,20 +132,20 @@ def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainCo
     Several processes must all call this if the state is sharded; the first makes `folder` before, and writes all but
     the shards.
     """
-    shipped, trainer, leads = state.shipped, folder / "trainer", hardware.ranks.leads
+    shipped, trainer, leads = state.export_model(), folder / "trainer", hardware.distributed.is_main_process
     if leads:
         trainer.mkdir()
     if hardware.sharded:
-        hardware.ranks.wait()  # for the folder
+        hardware.distributed.barrier()  # for the folder
         save_shards(trainer / "shards", state.tensors(), hardware)
     if not leads:
         return
     shipped.save_pretrained(folder)
     dataset.tokenizer.save(folder)
-    model_card.write(folder, state.config, dataset, train, state.step, state.seconds, begin_from=state.begin_from)
+    model_card.write(folder, state.config, dataset, train, state.step, state.seconds, init_from=state.init_from)
     write_json(trainer / "state.json", _facts(state) | {"sha256": dataset.sha256, "train": asdict(train)})
     apart = state.average is not None or bool(train.lora_rank) or state.model.config != state.config
-    one = hardware.ranks.count == 1  # the others' numbers are drawn anew at each step
+    one = hardware.distributed.world_size == 1  # the others' numbers are drawn anew at each step
     tensors = {"rng": torch.get_rng_state(), "cuda_rng": []}
     if torch.cuda.is_available() and one:
         tensors["cuda_rng"] = torch.cuda.get_rng_state_all()
@@ -156,14 +157,14 @@ def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainCo
         }
     torch.save(tensors, trainer / "state.pt")
     if train.lora_rank:
-        save_adapter(state.average or state.model, folder / "adapter", state.begin_from)
+        save_adapter(state.average or state.model, folder / "adapter", state.init_from)
 
 
 def note_evaluation(state: TrainState, folder: Path, dataset: Dataset, train: TrainConfig, loss: float) -> None:
     """Keep the loss of a checkpoint that was saved before it was evaluated."""
     path = folder / "trainer" / "state.json"
     write_json(path, read_json(path) | _facts(state))
-    model_card.write(folder, state.config, dataset, train, state.step, state.seconds, loss, state.begin_from)
+    model_card.write(folder, state.config, dataset, train, state.step, state.seconds, loss, state.init_from)
 
 
 def _facts(state: TrainState) -> dict[str, float | str]:
@@ -182,7 +183,7 @@ def load_state(
         kept = _read(folder, config, dataset, train)
     except CheckpointError as error:
         problem = error
-    hardware.ranks.agree(problem, CheckpointError)
+    hardware.distributed.raise_if_any_failed(problem, CheckpointError)
     assert kept is not None
     state = _assemble(kept.model, kept.average, config, train, hardware)
     for name, value in kept.facts.items():
@@ -219,7 +220,7 @@ def _read(folder: Path, config: ModelConfig, dataset: Dataset, train: TrainConfi
     try:
         sha256, then = saved["sha256"], saved["train"]
         facts = {name: saved[name] for name in _FACTS}
-        optimizer, ema_decay, multiple = then["optimizer"], then["ema_decay"], then.get("pad_vocab", 0)
+        optimizer, ema_decay, multiple = then["optimizer"], then["ema_decay"], then.get("pad_vocab_to", 0)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / 'trainer' / 'state.json'} is not of this version: {error}") from None
     if sha256 != dataset.sha256:
@@ -238,14 +239,14 @@ def _read(folder: Path, config: ModelConfig, dataset: Dataset, train: TrainConfi
         raise CheckpointError(
             f"{folder} holds a model of another shape or dropout: keep those flags, or use another --out"
         )
-    if padded(config, multiple) != padded(config, train.pad_vocab):
-        raise CheckpointError(f"{folder} was trained with --pad-vocab {multiple}: keep it, or use another --out")
+    if pad_vocab(config, multiple) != pad_vocab(config, train.pad_vocab_to):
+        raise CheckpointError(f"{folder} was trained with --pad-vocab-to {multiple}: keep it, or use another --out")
     try:
         tensors = torch.load(folder / "trainer" / "state.pt", map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"cannot read {folder / 'trainer' / 'state.pt'}: {error}") from None
-    model = GPT(padded(config, train.pad_vocab))
-    fill(model, shipped)
+    model = GPT(pad_vocab(config, train.pad_vocab_to))
+    load_into_padded(model, shipped)
     average = copy.deepcopy(model) if train.ema_decay else None  # where it is not kept apart, it is what was shipped
     if train.lora_rank:
         add_adapters(model, train.lora_rank, train.lora_alpha, train.lora_targets)
@@ -268,4 +269,4 @@ def _restore(optimizers: list[torch.optim.Optimizer], kept: list[dict[str, Any]]
         for parameter, memory in optimizer.state.items():
             for kind, value in memory.items():
                 if value.shape == parameter.shape:  # all but AdamW's count of its steps
-                    memory[kind] = share_of(value, parameter)
+                    memory[kind] = distribute_like(value, parameter)

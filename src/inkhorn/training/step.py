@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from inkhorn.config.train import TrainConfig
 from inkhorn.hardware.device import Hardware
 from inkhorn.model import GPT, CausalSelfAttention
-from inkhorn.training.parallel import whole, without_sending
+from inkhorn.training.parallel import full_tensor, no_sync
 from inkhorn.training.schedule import momentum, rate
 from inkhorn.training.state import TrainState
 
@@ -32,9 +32,9 @@ def train_step(
         (2,) mean loss in nats per token of these batches before the update, and the gradient's norm before clipping.
 
     """
-    hardware.ranks.draw(train.seed, state.step)
+    hardware.distributed.seed_rng(train.seed, state.step)
     factor = rate(state.step, train) * state.lr_scale
-    switch_dropout(state.model, on=state.step >= train.dropout_from * train.steps)
+    switch_dropout(state.model, on=state.step >= train.dropout_start * train.steps)
     for optimizer in state.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
@@ -43,7 +43,7 @@ def train_step(
         optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=hardware.device)
     for i, rows in enumerate(batches):
-        with nullcontext() if i == len(batches) - 1 else without_sending(forward):
+        with nullcontext() if i == len(batches) - 1 else no_sync(forward):
             with hardware.autocast():
                 _, loss = forward(rows[:, :-1], rows[:, 1:])
             (loss / len(batches)).backward()
@@ -54,7 +54,7 @@ def train_step(
     state.step += 1
     if state.average is not None:
         _update_average(state.average, state.model, train.ema_decay, state.step)
-    return torch.stack([total, whole(norm)])
+    return torch.stack([total, full_tensor(norm)])
 
 
 @torch.no_grad()

@@ -9,13 +9,13 @@ import torch
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.train import TrainConfig
 from inkhorn.hardware.device import Hardware
-from inkhorn.training.memory import memory_advice
+from inkhorn.training.memory import oom_hint
 from inkhorn.training.state import TrainState, new_state
 from inkhorn.training.step import train_step
 
 
 @dataclass(frozen=True)
-class Pace:
+class StepTiming:
     """What some steps took.
 
     Attributes:
@@ -35,7 +35,7 @@ class Pace:
         return self.tokens / statistics.median(self.steps)
 
 
-def measure_pace(config: ModelConfig, train: TrainConfig, hardware: Hardware, rounds: int = 2) -> Pace:
+def benchmark_step(config: ModelConfig, train: TrainConfig, hardware: Hardware, rounds: int = 2) -> StepTiming:
     """Time training steps of this shape, on random weights and tokens: no text is needed.
 
     A step of many passes is not taken whole: it is one of a single pass, and so many more without an update. The first
@@ -47,7 +47,7 @@ def measure_pace(config: ModelConfig, train: TrainConfig, hardware: Hardware, ro
     generator = torch.Generator().manual_seed(train.seed)
     shape = (train.batch_size, config.block_size + 1)
     rows = torch.randint(config.vocab_size, shape, generator=generator).to(hardware.device)
-    with memory_advice(config, alone, hardware):
+    with oom_hint(config, alone, hardware):
         state = new_state(config, alone, hardware)
         still = replace(state, optimizers=[])  # the same model, which no step changes
         forward = torch.compile(state.model) if hardware.compile else state.model
@@ -62,4 +62,4 @@ def measure_pace(config: ModelConfig, train: TrainConfig, hardware: Hardware, ro
         for _ in range(rounds):
             passes += [seconds(still)] if train.grad_accum > 1 else []
             steps.append(seconds(state) + (train.grad_accum - 1) * sum(passes[-1:]))
-    return Pace(tuple(passes), tuple(steps), rows[:, 1:].numel() * train.grad_accum)
+    return StepTiming(tuple(passes), tuple(steps), rows[:, 1:].numel() * train.grad_accum)

@@ -29,9 +29,9 @@ from inkhorn.evaluation.loss import split_loss
 from inkhorn.hardware.device import Hardware
 from inkhorn.inference.engine import load
 from inkhorn.model import GPT
-from inkhorn.training.callbacks import Observer
-from inkhorn.training.memory import memory_advice
-from inkhorn.training.parallel import runner
+from inkhorn.training.callbacks import Callbacks
+from inkhorn.training.memory import oom_hint
+from inkhorn.training.parallel import wrap_forward
 from inkhorn.training.schedule import rate
 from inkhorn.training.signals import Interrupt
 from inkhorn.training.state import TrainState, load_state, new_state, note_evaluation, save_state
@@ -51,11 +51,11 @@ class Trainer:
         out: the run's folder.
         hardware: where to train.
         peak_flops: the best of all processes' machines together, for MFU.
-        observer: is told what happens.
-        begin_from: the model whose weights to begin with; random ones if empty.
+        callbacks: is told what happens.
+        init_from: the model whose weights to begin with; random ones if empty.
 
     Attributes:
-        interrupted: the signal that ended `go_on` early, if one did.
+        interrupted: the signal that ended `fit` early, if one did.
 
     """
 
@@ -67,15 +67,21 @@ class Trainer:
         out: Path,
         hardware: Hardware,
         peak_flops: float,
-        observer: Observer,
-        begin_from: str = "",
+        callbacks: Callbacks,
+        init_from: str = "",
     ) -> None:
-        dataset.check_block_size(config.block_size, fixed=bool(begin_from))
-        self.config, self.train, self.dataset, self.hardware, self.observer = config, train, dataset, hardware, observer
-        self.begin_from = begin_from
+        dataset.check_block_size(config.block_size, fixed=bool(init_from))
+        self.config, self.train, self.dataset, self.hardware, self.callbacks = (
+            config,
+            train,
+            dataset,
+            hardware,
+            callbacks,
+        )
+        self.init_from = init_from
         self.folder, self.records = RunFolder(out), Records(out)
-        self.ranks = hardware.ranks
-        rows, self.passes = self.ranks.share(train.batch_size, train.grad_accum)
+        self.distributed = hardware.distributed
+        rows, self.passes = self.distributed.split_batch(train.batch_size, train.grad_accum)
         self.order = BatchSampler(dataset.train, rows, config.block_size, train.seed)
         self.tokens_per_step = train.batch_size * train.grad_accum * config.block_size
         self.interrupted: signal.Signals | None = None
@@ -84,41 +90,41 @@ class Trainer:
 
     def run(self, *, resume: bool) -> TrainState:
         """Train to the last step, or until interrupted; returns the state, which is saved."""
-        return self.go_on(self.start(resume=resume))
+        return self.fit(self.start(resume=resume))
 
     def start(self, *, resume: bool) -> TrainState:
         """The run's latest state, or a fresh one. Writes nothing; CheckpointError if the run is not this one."""
-        with memory_advice(self.config, self.train, self.hardware):
+        with oom_hint(self.config, self.train, self.hardware):
             return self._restore() if resume else self._fresh()
 
-    def go_on(self, state: TrainState) -> TrainState:
+    def fit(self, state: TrainState) -> TrainState:
         """Train from `state` to the last step, or until interrupted; returns the state, which is saved."""
-        if self.ranks.leads:
+        if self.distributed.is_main_process:
             if state.step:
                 self.records.trim(state.step)
             else:
                 self.records.clear()
-        with Interrupt() as interrupt, memory_advice(self.config, self.train, self.hardware):
-            if self.begin_from and state.step == 0:
-                loss = split_loss(state.shipped, self.dataset.val, self.hardware)
-                self.observer.say(f"validation loss before the first step: {loss:.4f}")
+        with Interrupt() as interrupt, oom_hint(self.config, self.train, self.hardware):
+            if self.init_from and state.step == 0:
+                loss = split_loss(state.export_model(), self.dataset.val, self.hardware)
+                self.callbacks.say(f"validation loss before the first step: {loss:.4f}")
             self._evaluate_if_due(state)  # the run may have been killed between saving and evaluating
             while not self.is_done(state) and not self._is_stopped(interrupt):
-                state = self._until_pause(state, interrupt)
+                state = self._train_until_checkpoint(state, interrupt)
         return state
 
     def _is_stopped(self, interrupt: Interrupt) -> bool:
         """Whether a signal has come, to whichever process: so all stop after the same step."""
-        number = self.ranks.largest(interrupt.received or 0)
+        number = self.distributed.all_reduce_max(interrupt.received or 0)
         self.interrupted = signal.Signals(number) if number else None
         return bool(number)
 
     def is_done(self, state: TrainState) -> bool:
         """All steps are made, or the validation loss has not fallen for as long as patience allows."""
-        return state.step >= self.train.steps or 0 < self.train.patience <= state.stale
+        return state.step >= self.train.steps or 0 < self.train.patience <= state.evals_since_best
 
     def _fresh(self) -> TrainState:
-        return new_state(self.config, self.train, self.hardware, self.begin_from)
+        return new_state(self.config, self.train, self.hardware, self.init_from)
 
     def _restore(self) -> TrainState:
         """The newest checkpoint that loads; if none does, the newest one's error."""
@@ -130,14 +136,14 @@ class Trainer:
                 problems.append(error)
                 continue
             for problem in problems:
-                self.observer.say(f"Passed over: {problem}.")
-            self.observer.say(f"Going on from step {state.step:,} ({folder}).")
+                self.callbacks.say(f"Passed over: {problem}.")
+            self.callbacks.say(f"Going on from step {state.step:,} ({folder}).")
             return state
         if problems:
             raise problems[0]
         return self._fresh()
 
-    def _until_pause(self, state: TrainState, interrupt: Interrupt) -> TrainState:
+    def _train_until_checkpoint(self, state: TrainState, interrupt: Interrupt) -> TrainState:
         """Steps up to the next save, and that save; if the loss explodes, the last good state instead."""
         forward = self._forward_of(state.model)
         on_cpu = self.hardware.device.type == "cpu"
@@ -149,8 +155,10 @@ class Trainer:
             pause = self._is_due(state.step) or self._is_stopped(interrupt)
             log = state.step % self.train.log_every == 0
             if pause or log or on_cpu:  # on a GPU reading a loss waits for the step, so look only when it is shown
-                values = (self.ranks.sums(torch.stack(recent)) / self.ranks.count).tolist()  # [[loss, norm], ...]
-                sane = self._take_in(state, values)
+                values = (
+                    self.distributed.all_reduce_sum(torch.stack(recent)) / self.distributed.world_size
+                ).tolist()  # [[loss, norm], ...]
+                sane = self._check_losses(state, values)
                 if sane < len(values):
                     return self._roll_back(state, state.step - len(values) + sane + 1, values[sane][0])
                 now = time.perf_counter()
@@ -158,7 +166,7 @@ class Trainer:
                 self._report_step(state, values, (now - since) / len(values), log=log)
                 since, recent = now, []
                 pause = pause or state.milestone == state.step
-        if self.ranks.any(not state.is_finite()):  # the loss that was looked at is the one before the last update
+        if self.distributed.any(not state.is_finite()):  # the loss that was looked at is the one before the last update
             return self._roll_back(state, state.step + 1, math.nan)
         self._save(state)
         self._evaluate_if_due(state)
@@ -170,16 +178,16 @@ class Trainer:
         def write(path: Path) -> None:
             save_state(state, path, self.dataset, self.train, self.hardware)
 
-        if self.ranks.leads:
+        if self.distributed.is_main_process:
             self.folder.save(state.step, write)
         elif self.hardware.sharded:
             write(self.folder.partial(state.step))
-        self.ranks.wait()
+        self.distributed.barrier()
 
     def _forward_of(self, model: GPT) -> Any:
         """What runs the model; made once for a model, which a roll-back replaces."""
         if self._runner is None or self._runner[0] is not model:
-            self._runner = (model, runner(model, self.hardware))
+            self._runner = (model, wrap_forward(model, self.hardware))
         return self._runner[1]
 
     def _is_due(self, step: int) -> bool:
@@ -187,24 +195,24 @@ class Trainer:
 
     def _batches(self, step: int) -> list[Tensor]:
         """This process's micro-batches of a step, (B, T + 1) each: its share of what one process would take."""
-        first = (step * self.ranks.count + self.ranks.rank) * self.passes
+        first = (step * self.distributed.world_size + self.distributed.rank) * self.passes
         return [torch.from_numpy(self.order.batch(first + i)).to(self.hardware.device) for i in range(self.passes)]
 
-    def _take_in(self, state: TrainState, values: Sequence[Sequence[float]]) -> int:
+    def _check_losses(self, state: TrainState, values: Sequence[Sequence[float]]) -> int:
         """Note the losses of some steps in the state; returns how many went well.
 
         One has not whose loss or gradient is not finite, or whose loss has leapt: to more than twice the running mean
         and a nat above it.
         """
         for i, (loss, norm) in enumerate(values):
-            leapt = state.smoothed != math.inf and loss > 2 * state.smoothed and loss > state.smoothed + 1
+            leapt = state.ema_loss != math.inf and loss > 2 * state.ema_loss and loss > state.ema_loss + 1
             if leapt or not (math.isfinite(loss) and math.isfinite(norm)):
                 return i
-            state.smoothed = loss if state.smoothed == math.inf else 0.95 * state.smoothed + 0.05 * loss
+            state.ema_loss = loss if state.ema_loss == math.inf else 0.95 * state.ema_loss + 0.05 * loss
             # The first loss of all passes nothing: a model that begins low was never at those above.
-            if any(loss <= milestone < state.lowest < math.inf for milestone in self.train.milestones):
+            if any(loss <= milestone < state.min_train_loss < math.inf for milestone in self.train.eval_at_loss):
                 state.milestone = state.step
-            state.lowest = min(state.lowest, loss)
+            state.min_train_loss = min(state.min_train_loss, loss)
         return len(values)
 
     def _roll_back(self, state: TrainState, exploded_at: int, loss: float) -> TrainState:
@@ -215,10 +223,10 @@ class Trainer:
         """
         rollbacks, scale = state.rollbacks + 1, state.lr_scale / 2
         latest = self.folder.latest()
-        self.ranks.wait()  # until all have seen the same folders
-        if self.ranks.leads and latest is not None and self.folder.step_of(latest) == exploded_at - 1:
+        self.distributed.barrier()  # until all have seen the same folders
+        if self.distributed.is_main_process and latest is not None and self.folder.step_of(latest) == exploded_at - 1:
             self.folder.discard(latest)
-        self.ranks.wait()
+        self.distributed.barrier()
         if rollbacks > MAX_ROLLBACKS:
             raise TrainingError(
                 f"the loss exploded {rollbacks} times, the last time at step {exploded_at} with the rates times "
@@ -229,8 +237,8 @@ class Trainer:
         state = self._restore()
         state.rollbacks, state.lr_scale = rollbacks, scale
         event = f"loss {loss:.3g} at step {exploded_at}: back to step {state.step}, learning rates times {scale:g}"
-        self.observer.say(f"The {event}.")
-        if self.ranks.leads:
+        self.callbacks.say(f"The {event}.")
+        if self.distributed.is_main_process:
             self.records.trim(state.step)
             self.records.append(self.records.metrics, {"step": state.step, "event": event})
         return state
@@ -240,14 +248,14 @@ class Trainer:
         due = state.step % self.train.eval_every == 0 or state.step in (self.train.steps, state.milestone)
         folder = self.folder.latest()
         saved = folder is not None and self.folder.step_of(folder) == state.step
-        if not due or state.evaluated == state.step or not self.ranks.any(saved):
+        if not due or state.evaluated == state.step or not self.distributed.any(saved):
             return
-        loss = split_loss(state.shipped, self.dataset.val, self.hardware)
-        state.stale, state.evaluated = state.stale + 1, state.step
+        loss = split_loss(state.export_model(), self.dataset.val, self.hardware)
+        state.evals_since_best, state.evaluated = state.evals_since_best + 1, state.step
         best = loss < state.best_loss
         if best:
-            state.best_loss, state.stale = loss, 0
-        if not self.ranks.leads:
+            state.best_loss, state.evals_since_best = loss, 0
+        if not self.distributed.is_main_process:
             return
         assert folder is not None
         if best:
@@ -265,12 +273,12 @@ class Trainer:
         if sample:
             self.records.append(self.records.samples, {"step": state.step, "val/loss": loss, "text": sample})
         note_evaluation(state, folder, self.dataset, self.train, loss)
-        self.observer.evaluated(metrics, sample)
+        self.callbacks.evaluated(metrics, sample)
 
     def _sample(self, folder: Path) -> str:
-        if not self.train.sample_chars:
+        if not self.train.sample_tokens:
             return ""
-        params = SamplingParams(seed=self.train.seed, max_tokens=self.train.sample_chars, ignore_eos=True)
+        params = SamplingParams(seed=self.train.seed, max_tokens=self.train.sample_tokens, ignore_eos=True)
         with load(folder) as engine:  # the very path that a user's `inkhorn generate --model` takes
             return engine.complete("", params).text
 
@@ -289,6 +297,6 @@ class Trainer:
         }
         if self.train.optimizer == "muon" and not self.train.lora_rank:
             metrics["train/muon_lr"] = factor * self.train.muon_lr
-        self.observer.step(metrics)
-        if log and self.ranks.leads:
+        self.callbacks.step(metrics)
+        if log and self.distributed.is_main_process:
             self.records.append(self.records.metrics, metrics)

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.tensors import VOCAB_TENSORS
 from inkhorn.model import GPT
-from inkhorn.training.parallel import whole
+from inkhorn.training.parallel import full_tensor
 
 
-def padded(config: ModelConfig, multiple: int) -> ModelConfig:
+def pad_vocab(config: ModelConfig, multiple: int) -> ModelConfig:
     """The config with its vocabulary rounded up to a multiple; 0 leaves it."""
     return replace(config, vocab_size=-(-config.vocab_size // multiple) * multiple) if multiple else config
 
 
 @torch.no_grad()
-def fill(model: GPT, weights: GPT) -> None:
+def load_into_padded(model: GPT, weights: GPT) -> None:
     """Give a model the weights of one whose vocabulary may be smaller.
 
     Each row beyond is the mean of the others: so its logit is the mean logit, and by Jensen's inequality all such rows
@@ -38,7 +38,7 @@ def fill(model: GPT, weights: GPT) -> None:
 
 
 @torch.no_grad()
-def plain(model: GPT, config: ModelConfig) -> GPT:
+def unpad_and_gather(model: GPT, config: ModelConfig) -> GPT:
     """A trained model as others know it: with the vocabulary of `config`, and whole in every process.
 
     The model itself if it is that already. Where it is sharded all processes must call this. Draws no random numbers.
@@ -49,7 +49,7 @@ def plain(model: GPT, config: ModelConfig) -> GPT:
     with torch.device("meta"):
         bare = GPT(config)
     for name, parameter in parameters.items():
-        tensor = whole(parameter.detach())
+        tensor = full_tensor(parameter.detach())
         if name in VOCAB_TENSORS:
             tensor = tensor[: config.vocab_size]  # (V, C)
         owner, _, kind = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""The kernel against the NumPy reference, on every instruction path of this machine, and against itself: what a
+"""The kernel against the NumPy reference, on every instruction set that this CPU supports, and against itself: what a
 sequence gets depends on nothing but its own tokens."""
 
 import ctypes
@@ -34,16 +34,16 @@ pytestmark = pytest.mark.skipif(native_bindings.why_not() is not None, reason=st
 
 Array = np.ndarray[Any, Any]
 Weights = dict[str, Array]
-PATHS = native_bindings.paths() if native_bindings.why_not() is None else []
+ISAS = native_bindings.supported_isas() if native_bindings.why_not() is None else []
 FP32, SMALLER = PRECISIONS[0], PRECISIONS[1:]
 
 
-@pytest.fixture(params=PATHS)
-def path(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction path in turn."""
-    assert native_bindings.library().ink_choose_path(request.param.encode()) == 0
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each supported instruction set."""
+    assert native_bindings.library().ink_isa_select(request.param.encode()) == 0
     yield request.param
-    native_bindings.library().ink_choose_path(None)
+    native_bindings.library().ink_isa_select(None)
 
 
 def random_weights(config: ModelConfig, seed: int = 0, scale: float = 0.2) -> Weights:
@@ -112,8 +112,8 @@ def test_any_shape_in_any_company(config: ModelConfig, seed: int) -> None:
     reference = ReferenceModel(config, weights)
     expected = [reference.forward(text, Cache(config), every=True) for text in texts]
     try:
-        for name in PATHS:
-            assert native_bindings.library().ink_choose_path(name.encode()) == 0
+        for name in ISAS:
+            assert native_bindings.library().ink_isa_select(name.encode()) == 0
             for quantize in PRECISIONS:
                 packed = pack(config, weights, quantize, int(generator.choice([0, 32, 64, 128])))
                 alone = [logits_of(NativeBackend(packed, threads=1, slots=1), text) for text in texts]
@@ -123,10 +123,10 @@ def test_any_shape_in_any_company(config: ModelConfig, seed: int) -> None:
                     if quantize == FP32:
                         assert np.abs(one - right).max() <= 1e-4 * max(1.0, np.abs(right).max())
     finally:
-        native_bindings.library().ink_choose_path(None)
+        native_bindings.library().ink_isa_select(None)
 
 
-def test_the_shipped_model_in_float32(path: str) -> None:
+def test_the_shipped_model_in_float32(isa: str) -> None:
     folder = SHIPPED["shakespeare"]
     config = read_config(folder)
     ids = (
@@ -139,7 +139,7 @@ def test_the_shipped_model_in_float32(path: str) -> None:
     assert np.abs(found - expected).max() <= 1e-4
 
 
-def test_gpt2s_width_in_float32(path: str) -> None:
+def test_gpt2s_width_in_float32(isa: str) -> None:
     config = ModelConfig(vocab_size=1000, block_size=64, n_layer=2, n_head=12, n_embd=768)
     weights = random_weights(config, scale=0.02)
     ids = np.random.default_rng(1).integers(0, 1000, 40).tolist()
@@ -171,7 +171,7 @@ There's no harm done.
 
 
 @pytest.mark.parametrize(("quantize", "most"), [("bf16", 0.001), ("int8", 0.01), ("int4", 0.03)])
-def test_quality_on_a_held_out_scene(path: str, quantize: str, most: float) -> None:
+def test_quality_on_a_held_out_scene(isa: str, quantize: str, most: float) -> None:
     """Lines of a play that the model never saw; docs/performance.md has the whole plays."""
     folder = SHIPPED["shakespeare"]
     ids = load_tokenizer(folder).encode(SPEECHES).tolist()
@@ -282,23 +282,23 @@ def test_a_copied_slot_goes_on_as_the_original(quantize: str) -> None:
 @pytest.mark.parametrize(
     ("work", "message"),
     [
-        (Work(2, 0, [1]), "slot 2 is not one of 0 to 1"),
-        (Work(0, 20, [1] * 5), "5 tokens at position 20 do not fit the block of 24"),
-        (Work(0, 0, [23]), "id 23 is not one of 0 to 22"),
-        (Work(0, 0, [-1]), "id -1 is not one of 0 to 22"),
-        (Work(0, 0, [1], 2), "2 outputs of 1 tokens"),
+        (Work(2, 0, [1]), "slot must be from 0 to 1, not 2"),
+        (Work(0, 20, [1] * 5), "5 tokens at position 20 exceed the block size of 24"),
+        (Work(0, 0, [23]), "token ids must be from 0 to 22, not 23"),
+        (Work(0, 0, [-1]), "token ids must be from 0 to 22, not -1"),
+        (Work(0, 0, [1], 2), "n_outputs must be from 0 to 1, not 2"),
         (Work(0, 0, []), "0 tokens at position 0"),
     ],
 )
-def test_a_mistake_is_told(work: Work, message: str) -> None:
+def test_invalid_input_is_an_error(work: Work, message: str) -> None:
     native = NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), slots=2)
     with pytest.raises(ValueError, match=message):
         native.run([work])
 
 
-def test_a_slot_twice_and_too_many() -> None:
+def test_duplicate_slot_and_too_many_inputs() -> None:
     native = NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), slots=2)
-    with pytest.raises(ValueError, match="slot 1 stands twice"):
+    with pytest.raises(ValueError, match="slot 1 is used by two inputs"):
         native.run([Work(1, 0, [1]), Work(1, 0, [1])])
     with pytest.raises(ValueError, match="1 to 2 items, not 3"):
         native.run([Work(0, 0, [1]), Work(1, 0, [1]), Work(0, 0, [1])])
@@ -307,7 +307,7 @@ def test_a_slot_twice_and_too_many() -> None:
 def test_weights_that_are_not_finite() -> None:
     weights = random_weights(tiny())
     weights["h.1.mlp.c_fc.weight"][3, 4] = np.nan
-    with pytest.raises(CheckpointError, match=r"weights are damaged: h\.1 holds values that are not finite"):
+    with pytest.raises(CheckpointError, match=r"weights are damaged: h\.1 contains NaN or infinite values"):
         pack(tiny(), weights, "int8")
 
 
@@ -392,22 +392,23 @@ def run_python(program: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-@pytest.mark.parametrize("name", PATHS)
-def test_the_environment_forces_a_path(name: str) -> None:
+@pytest.mark.parametrize("name", ISAS)
+def test_inkhorn_isa_selects_the_instruction_set(name: str) -> None:
     done = run_python(
-        "from inkhorn.inference.backends import native_bindings; print(native_bindings.path())", INKHORN_ISA=name
+        "from inkhorn.inference.backends import native_bindings; print(native_bindings.isa())", INKHORN_ISA=name
     )
     assert done.stdout.strip() == name, done.stderr
 
 
-def test_a_path_that_is_not_there_is_told() -> None:
+def test_unsupported_isa_is_an_error() -> None:
     done = run_python("import sys; from inkhorn.cli.main import main; sys.exit(main(['A']))", INKHORN_ISA="altivec")
     assert done.returncode == 2
-    assert "INKHORN_ISA=altivec: this machine can run" in done.stderr
+    assert "INKHORN_ISA=altivec: this CPU supports" in done.stderr
 
 
 def test_structures_are_those_of_the_header() -> None:
     """Sizes that a compiler on a 64-bit machine gives the structures of inkhorn.h."""
     assert [
-        ctypes.sizeof(kind) for kind in (native_bindings.Config, native_bindings.Sampling, native_bindings.Item)
+        ctypes.sizeof(kind)
+        for kind in (native_bindings.InkConfig, native_bindings.InkSamplingParams, native_bindings.InkModelInput)
     ] == [48, 72, 72]

@@ -21,15 +21,15 @@ Logits = np.ndarray[Any, np.dtype[np.float32]]
 
 def kernel_sample(logits: Logits, params: SamplingParams, u: float, banned: list[int]) -> int:
     ids = np.array(banned, np.int32)
-    how = native_bindings.Sampling(
+    native = native_bindings.InkSamplingParams(
         temperature=params.temperature,
         top_p=params.top_p,
         min_p=params.min_p,
         top_k=params.top_k,
-        n_banned=len(ids),
-        banned=ids.ctypes.data,
+        n_banned_ids=len(ids),
+        banned_ids=ids.ctypes.data,
     )
-    return int(native_bindings.library().ink_sample(logits.ctypes.data, len(logits), ctypes.byref(how), u))
+    return int(native_bindings.library().ink_sample(logits.ctypes.data, len(logits), ctypes.byref(native), u))
 
 
 def defined_sample(logits: Logits, params: SamplingParams, u: float, banned: list[int]) -> int:
@@ -41,9 +41,9 @@ def defined_sample(logits: Logits, params: SamplingParams, u: float, banned: lis
         return -1
 
 
-@given(seed=words64, choice=words64, place=st.integers(0, 2**62))
-def test_the_random_numbers(seed: int, choice: int, place: int) -> None:
-    assert native_bindings.library().ink_uniform(seed, choice, place) == uniform(seed, choice, place)
+@given(seed=words64, sample_index=words64, position=st.integers(0, 2**62))
+def test_the_random_numbers(seed: int, sample_index: int, position: int) -> None:
+    assert native_bindings.library().ink_uniform(seed, sample_index, position) == uniform(seed, sample_index, position)
 
 
 logits_and_banned = st.integers(1, 60).flatmap(

@@ -8,7 +8,7 @@ import numpy as np
 
 from inkhorn.errors import UsageError
 from inkhorn.inference.backends.base import Array, Result, TokenLogprobs, Work
-from inkhorn.inference.backends.native_bindings import Item, Sampling, check, cores, library, path
+from inkhorn.inference.backends.native_bindings import InkModelInput, InkSamplingParams, check, cores, isa, library
 from inkhorn.inference.backends.packed_weights import Packed, load_packed
 from inkhorn.inference.sampling import Sampler, log_probabilities
 
@@ -34,8 +34,8 @@ class NativeBackend:
         # What is read for every token: all but the tables of tokens and places, of which a row each is.
         rows = self.config.n_embd * (4 if packed.quantize == "fp32" else 2)
         self.weight_bytes = packed.data.nbytes - (self.config.vocab_size + self.config.block_size) * rows
-        self.name = f"native ({path()}, {packed.quantize}, {self.threads} thread{'s' * (self.threads > 1)})"
-        self.arithmetic = f"{packed.quantize}_{path()}"
+        self.name = f"native ({isa()}, {packed.quantize}, {self.threads} thread{'s' * (self.threads > 1)})"
+        self.arithmetic = f"{packed.quantize}_{isa()}"
         self._session = ctypes.c_void_p()
         self._call = _Call(slots)
         check(self._lib.ink_session_open(packed.handle, slots, self.threads, ctypes.byref(self._session)))
@@ -56,14 +56,14 @@ class NativeBackend:
         call = self._call
         call.kept.clear()
         results = [call.add(i, w, steps, self.config.vocab_size) for i, w in enumerate(work)]
-        check(self._lib.ink_run(self._session, call.items, len(work), steps))
+        check(self._lib.ink_session_run(self._session, call.items, len(work), steps))
         for i, (w, result) in enumerate(zip(work, results, strict=True)):
             call.finish(i, w, result)
         return results
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Make the first `length` tokens of a slot also those of another."""
-        check(self._lib.ink_copy_slot(self._session, source, target, length))
+        check(self._lib.ink_session_copy_slot(self._session, source, target, length))
 
     def close(self) -> None:
         """Free threads and caches."""
@@ -80,8 +80,8 @@ class _Call:
     """The structures of a call, kept from one to the next: to make them anew would take longer than a small step."""
 
     def __init__(self, slots: int) -> None:
-        self.items = (Item * slots)()
-        self.sampling = (Sampling * slots)()
+        self.items = (InkModelInput * slots)()
+        self.sampling = (InkSamplingParams * slots)()
         self.counts = np.zeros(slots, np.int32)
         self.tokens: list[Array] = [np.zeros(64, np.int32) for _ in range(slots)]
         self.logprobs: dict[int, tuple[Array, Array]] = {}
@@ -102,19 +102,20 @@ class _Call:
         return result
 
     def _add_sampling(self, i: int, work: Work, sampler: Sampler, steps: int) -> None:
-        item, how, params = self.items[i], self.sampling[i], sampler.params
-        how.temperature, how.top_p, how.min_p, how.top_k = params.temperature, params.top_p, params.min_p, params.top_k
-        how.seed, how.choice, how.place = sampler.seed, sampler.choice, work.place
-        how.end_token = -1 if sampler.end_token is None else sampler.end_token
+        item, native, params = self.items[i], self.sampling[i], sampler.params
+        native.temperature, native.top_p = params.temperature, params.top_p
+        native.min_p, native.top_k = params.min_p, params.top_k
+        native.seed, native.sample_index, native.position = sampler.seed, sampler.choice, work.place
+        native.end_token = -1 if sampler.end_token is None else sampler.end_token
         banned = sampler.banned.astype(np.int32)
         self.kept.append(banned)
-        how.n_banned, how.banned = len(banned), banned.ctypes.data
+        native.n_banned_ids, native.banned_ids = len(banned), banned.ctypes.data
         most = max(work.outputs, 1) + steps - 1
         if len(self.tokens[i]) < most:
             self.tokens[i] = np.zeros(most, np.int32)
-        item.sampling = ctypes.addressof(how)
+        item.sampling = ctypes.addressof(native)
         item.tokens, item.n_tokens = self.tokens[i].ctypes.data, self.counts[i:].ctypes.data
-        how.top_logprobs = -1 if work.logprobs is None else work.logprobs
+        native.top_logprobs = -1 if work.logprobs is None else work.logprobs
         if work.logprobs is not None:
             odds, ids = np.zeros((most, 1 + work.logprobs), np.float32), np.zeros((most, work.logprobs), np.int32)
             self.logprobs[i] = odds, ids

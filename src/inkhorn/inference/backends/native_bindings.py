@@ -1,7 +1,8 @@
-"""The kernel's face in Python: `native/inkhorn.h` through ctypes.
+"""ctypes bindings for the kernel's C API, `native/inkhorn.h`.
 
-The library is built when the package is installed; where no compiler was there it is missing, `why_not` says so, and
-NumPy serves. INKHORN_ISA picks an instruction path (avx512, avx2, plain) other than the best.
+The library is built when the package is installed. If there was no compiler it is missing, `why_not` returns the
+reason, and the NumPy backend is used instead. INKHORN_ISA selects an instruction set (avx512, avx2, portable) other
+than the best.
 """
 
 import ctypes
@@ -13,33 +14,36 @@ from typing import Any
 
 from inkhorn.errors import CheckpointError, UsageError
 
-ABI = 1
+ABI = 2
 
 
-class Config(ctypes.Structure):
+class InkConfig(ctypes.Structure):
     """`ink_config`."""
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_inner")),
-        *((name, ctypes.c_int32) for name in ("pre_norm", "tied", "activation", "precision", "group")),
+        *(
+            (name, ctypes.c_int32)
+            for name in ("pre_norm", "tie_word_embeddings", "activation", "precision", "group_size")
+        ),
         ("layer_norm_epsilon", ctypes.c_float),
     ]
 
 
-class Sampling(ctypes.Structure):
-    """`ink_sampling`."""
+class InkSamplingParams(ctypes.Structure):
+    """`ink_sampling_params`."""
 
     _fields_ = [
         *((name, ctypes.c_double) for name in ("temperature", "top_p", "min_p")),
-        *((name, ctypes.c_uint64) for name in ("seed", "choice")),
-        ("place", ctypes.c_int64),
-        *((name, ctypes.c_int32) for name in ("top_k", "top_logprobs", "end_token", "n_banned")),
-        ("banned", ctypes.c_void_p),
+        *((name, ctypes.c_uint64) for name in ("seed", "sample_index")),
+        ("position", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("top_k", "top_logprobs", "end_token", "n_banned_ids")),
+        ("banned_ids", ctypes.c_void_p),
     ]
 
 
-class Item(ctypes.Structure):
-    """`ink_item`."""
+class InkModelInput(ctypes.Structure):
+    """`ink_model_input`."""
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("slot", "position", "n_ids", "n_outputs")),
@@ -51,22 +55,28 @@ class Item(ctypes.Structure):
 
 
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "ink_abi": (ctypes.c_int32, []),
-    "ink_message": (ctypes.c_char_p, []),
-    "ink_path": (ctypes.c_char_p, []),
-    "ink_paths": (ctypes.c_char_p, []),
-    "ink_choose_path": (ctypes.c_int, [ctypes.c_char_p]),
-    "ink_packed_size": (ctypes.c_size_t, [ctypes.POINTER(Config)]),
-    "ink_pack": (ctypes.c_int, [ctypes.POINTER(Config), ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p]),
-    "ink_model_open": (ctypes.c_int, [ctypes.POINTER(Config), ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]),
+    "ink_abi_version": (ctypes.c_int32, []),
+    "ink_last_error": (ctypes.c_char_p, []),
+    "ink_isa_name": (ctypes.c_char_p, []),
+    "ink_isa_supported": (ctypes.c_char_p, []),
+    "ink_isa_select": (ctypes.c_int, [ctypes.c_char_p]),
+    "ink_model_packed_size": (ctypes.c_size_t, [ctypes.POINTER(InkConfig)]),
+    "ink_model_pack": (ctypes.c_int, [ctypes.POINTER(InkConfig), ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p]),
+    "ink_model_open": (ctypes.c_int, [ctypes.POINTER(InkConfig), ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]),
     "ink_model_close": (None, [ctypes.c_void_p]),
     "ink_session_open": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p]),
     "ink_session_close": (None, [ctypes.c_void_p]),
-    "ink_slot_bytes": (ctypes.c_size_t, [ctypes.POINTER(Config)]),
-    "ink_copy_slot": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32]),
-    "ink_run": (ctypes.c_int, [ctypes.c_void_p, ctypes.POINTER(Item), ctypes.c_int32, ctypes.c_int32]),
-    "ink_read_speed": (ctypes.c_double, [ctypes.c_size_t, ctypes.c_int32, ctypes.c_int32]),
-    "ink_sample": (ctypes.c_int32, [ctypes.c_void_p, ctypes.c_int32, ctypes.POINTER(Sampling), ctypes.c_double]),
+    "ink_session_slot_size": (ctypes.c_size_t, [ctypes.POINTER(InkConfig)]),
+    "ink_session_copy_slot": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32]),
+    "ink_session_run": (
+        ctypes.c_int,
+        [ctypes.c_void_p, ctypes.POINTER(InkModelInput), ctypes.c_int32, ctypes.c_int32],
+    ),
+    "ink_memory_bandwidth": (ctypes.c_double, [ctypes.c_size_t, ctypes.c_int32, ctypes.c_int32]),
+    "ink_sample": (
+        ctypes.c_int32,
+        [ctypes.c_void_p, ctypes.c_int32, ctypes.POINTER(InkSamplingParams), ctypes.c_double],
+    ),
     "ink_uniform": (ctypes.c_double, [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64]),
 }
 
@@ -97,11 +107,8 @@ def _open() -> tuple[ctypes.CDLL | None, str | None]:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
         return None, f"{path} cannot be used: {error}"
-    if lib.ink_abi() != ABI:
-        return (
-            None,
-            f"{path} is of another version (its interface is {lib.ink_abi()}, not {ABI}): install inkhorn again",
-        )
+    if lib.ink_abi_version() != ABI:
+        return None, f"{path} has ABI version {lib.ink_abi_version()}, not {ABI}: reinstall inkhorn"
     return lib, None
 
 
@@ -112,27 +119,29 @@ def why_not() -> str | None:
 
 @cache
 def library() -> ctypes.CDLL:
-    """The kernel, on the instruction path that INKHORN_ISA names, or on the best.
+    """The kernel, with the instruction set that INKHORN_ISA names, or with the best one.
 
-    Raises UsageError if it cannot be used, or the path is not one of this machine's.
+    Raises UsageError if it cannot be used, or if this CPU does not support the instruction set.
     """
     lib, reason = _open()
     if lib is None:
         raise UsageError(f"the native backend is not there: {reason}; INKHORN_BACKEND=numpy needs none")
     wanted = os.environ.get("INKHORN_ISA")
-    if wanted and lib.ink_choose_path(wanted.encode()) != 0:
-        raise UsageError(f"INKHORN_ISA={wanted}: this machine can run {lib.ink_paths().decode().replace(' ', ', ')}")
+    if wanted and lib.ink_isa_select(wanted.encode()) != 0:
+        raise UsageError(
+            f"INKHORN_ISA={wanted}: this CPU supports {lib.ink_isa_supported().decode().replace(' ', ', ')}"
+        )
     return lib
 
 
-def path() -> str:
-    """The instruction path in use."""
-    return str(library().ink_path().decode())
+def isa() -> str:
+    """The instruction set in use."""
+    return str(library().ink_isa_name().decode())
 
 
-def paths() -> list[str]:
-    """The instruction paths that this machine can run, best first."""
-    return str(library().ink_paths().decode()).split()
+def supported_isas() -> list[str]:
+    """The instruction sets that this CPU supports, best first."""
+    return str(library().ink_isa_supported().decode()).split()
 
 
 def cores() -> int:
@@ -141,6 +150,6 @@ def cores() -> int:
 
 
 def check(status: int) -> None:
-    """Raise what a status of the kernel says: ValueError for a caller's mistake, MemoryError, CheckpointError."""
+    """Raise the exception for an `ink_status`: ValueError, MemoryError or CheckpointError."""
     if status:
-        raise {1: ValueError, 2: MemoryError, 3: CheckpointError}[status](library().ink_message().decode())
+        raise {1: ValueError, 2: MemoryError, 3: CheckpointError}[status](library().ink_last_error().decode())

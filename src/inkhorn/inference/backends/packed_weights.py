@@ -19,7 +19,7 @@ from inkhorn.checkpoint.weights import read_config, read_weights
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.quantization import DEFAULT, GROUPS, PRECISIONS
 from inkhorn.errors import CheckpointError, UsageError, nearest
-from inkhorn.inference.backends.native_bindings import ABI, Config, check, library
+from inkhorn.inference.backends.native_bindings import ABI, InkConfig, check, library
 from inkhorn.utils.files import flush
 
 Array = np.ndarray[Any, Any]
@@ -31,17 +31,16 @@ _ACTIVATIONS = ("gelu_new", "gelu", "relu")
 _PAGE = 4096
 
 
-def shape_of(config: ModelConfig, quantize: str, group: int) -> Config:
-    """A model's shape as the kernel takes it."""
-    same = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "layer_norm_epsilon")
-    return Config(
+def shape_of(config: ModelConfig, quantize: str, group: int) -> InkConfig:
+    """The kernel's configuration of a model."""
+    same = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "tie_word_embeddings", "layer_norm_epsilon")
+    return InkConfig(
         **{name: getattr(config, name) for name in same},
         n_inner=config.inner,
         pre_norm=config.pre_norm,
-        tied=config.tie_word_embeddings,
         activation=_ACTIVATIONS.index(config.activation_function),
         precision=PRECISIONS.index(quantize),
-        group=group,
+        group_size=group,
     )
 
 
@@ -95,12 +94,12 @@ def pack(config: ModelConfig, weights: Mapping[str, Array], quantize: str, group
     lib, shape = library(), shape_of(config, quantize, group)
     tensors = [np.ascontiguousarray(weights[spec.name], np.float32) for spec in config.tensor_specs()]
     pointers = np.array([tensor.ctypes.data for tensor in tensors], np.uintp)
-    size = lib.ink_packed_size(shape)
+    size = lib.ink_model_packed_size(shape)
     if not size:
-        raise CheckpointError(f"the kernel cannot run this shape: {lib.ink_message().decode()}")
+        raise CheckpointError(f"the kernel cannot run this shape: {lib.ink_last_error().decode()}")
     data = _pages(size)
     try:
-        check(lib.ink_pack(shape, pointers.ctypes.data, len(tensors), data.ctypes.data))
+        check(lib.ink_model_pack(shape, pointers.ctypes.data, len(tensors), data.ctypes.data))
     except CheckpointError as error:
         raise CheckpointError(f"the model's weights are damaged: {error}") from None
     return Packed(config, quantize, group, data)

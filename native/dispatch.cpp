@@ -1,0 +1,93 @@
+#include "dispatch.hpp"
+
+#include <atomic>
+#include <cstring>
+#include <string>
+
+#include "error.hpp"
+#include "inkhorn.h"
+
+#if defined(INK_HAS_AVX512)
+namespace ink::avx512 {
+void forward(ink_session &session, int id);
+}
+#endif
+#if defined(INK_HAS_AVX2)
+namespace ink::avx2 {
+void forward(ink_session &session, int id);
+}
+#endif
+namespace ink::portable {
+void forward(ink_session &session, int id);
+}
+
+namespace ink {
+
+namespace {
+
+struct Isa {
+  const char *name;
+  ForwardFunction forward;
+  bool (*is_supported)();
+};
+
+const Isa isas[] = {
+#if defined(INK_HAS_AVX512)
+    {"avx512", avx512::forward,
+     [] {
+       return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") &&
+              __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("fma");
+     }},
+#endif
+#if defined(INK_HAS_AVX2)
+    {"avx2", avx2::forward, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+#endif
+    {"portable", portable::forward, [] { return true; }},
+};
+
+const Isa *best_isa() {
+  for (const Isa &isa : isas)
+    if (isa.is_supported()) return &isa;
+  return nullptr;
+}
+
+std::atomic<const Isa *> selected{nullptr};
+
+const Isa *selected_isa() {
+  const Isa *isa = selected.load();
+  if (isa == nullptr) selected = isa = best_isa();
+  return isa;
+}
+
+}  // namespace
+
+ForwardFunction forward_function() { return selected_isa()->forward; }
+
+const char *isa_name() { return selected_isa()->name; }
+
+const char *supported_isas() {
+  static const std::string names = [] {
+    std::string list;
+    for (const Isa &isa : isas)
+      if (isa.is_supported()) list += (list.empty() ? "" : " ") + std::string(isa.name);
+    return list;
+  }();
+  return names.c_str();
+}
+
+int select_isa(const char *name) {
+  if (name == nullptr) {
+    selected = best_isa();
+    return INK_OK;
+  }
+  for (const Isa &isa : isas)
+    if (std::strcmp(isa.name, name) == 0 && isa.is_supported()) {
+      selected = &isa;
+      return INK_OK;
+    }
+  return fail(INK_INVALID_ARGUMENT, "instruction set %.40s is not supported on this CPU; supported: %s", name,
+              supported_isas());
+}
+
+}  // namespace ink

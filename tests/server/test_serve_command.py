@@ -1,0 +1,92 @@
+"""`inkhorn serve`: flags and environment to the configuration of the server."""
+
+import re
+from pathlib import Path
+
+import pytest
+from helpers.paths import ROOT
+
+from inkhorn.cli import serve
+from inkhorn.errors import UsageError
+from inkhorn.server.settings import Limits, ServerConfig, Settings
+
+
+@pytest.fixture
+def configs(monkeypatch: pytest.MonkeyPatch) -> list[ServerConfig]:
+    """The configurations that the command would serve."""
+    found: list[ServerConfig] = []
+    monkeypatch.delenv(serve.API_KEY_VARIABLE, raising=False)
+
+    def serve_config(config: ServerConfig) -> int:
+        found.append(config)
+        return 0
+
+    monkeypatch.setattr("inkhorn.server.run.serve", serve_config)
+    return found
+
+
+def test_defaults(configs: list[ServerConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve.run([]) == 0
+    assert configs == [ServerConfig()]
+    assert capsys.readouterr().err == ""
+
+
+def test_flags(configs: list[ServerConfig]) -> None:
+    flags = "-m one --model two --port 0 --quantize fp32 --threads 2 --max-num-seqs 8 --shutdown-timeout 5 --no-web-ui"
+    flags += " --cors-origin https://example.org --on-unknown error --log-prompts --max-queued 3 --rate-limit 9"
+    serve.run(flags.split())
+    assert configs == [
+        ServerConfig(
+            models=("one", "two"),
+            port=0,
+            quantize="fp32",
+            threads=2,
+            max_num_seqs=8,
+            shutdown_timeout=5,
+            settings=Settings(
+                limits=Limits(max_queued=3, rate_limit=9),
+                cors_origins=("https://example.org",),
+                on_unknown="error",
+                log_prompts=True,
+                web_ui=False,
+            ),
+        )
+    ]
+
+
+def test_api_keys_from_flags_environment_and_file(
+    configs: list[ServerConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(serve.API_KEY_VARIABLE, "second, third")
+    file = tmp_path / "keys"
+    file.write_text("fourth\n\n fifth \n")
+    serve.run(["--api-key", "first", "--api-key-file", str(file)])
+    assert configs[0].settings.api_keys == ("first", "second", "third", "fourth", "fifth")
+    file.write_text("\n")
+    with pytest.raises(UsageError, match="contains no API key"):
+        serve.run(["--api-key-file", str(file)])
+
+
+def test_warns_when_open_to_the_network(configs: list[ServerConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    serve.run(["--host", "0.0.0.0"])
+    assert "without an API key" in capsys.readouterr().err
+    serve.run(["--host", "0.0.0.0", "--api-key", "key"])
+    assert capsys.readouterr().err == ""
+    assert len(configs) == 2
+
+
+@pytest.mark.parametrize("flag", ["--max-num-seqs", "--max-queued", "--max-seconds", "--rate-limit"])
+def test_out_of_range_flags(configs: list[ServerConfig], flag: str) -> None:
+    name = flag.removeprefix("--").replace("-", "_")
+    with pytest.raises(UsageError, match=f"^{name} must be (at least 1|greater than 0), not 0"):
+        serve.run([flag, "0"])
+    assert configs == []
+
+
+def test_documented_flags_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        serve.run(["--help"])
+    help_text = capsys.readouterr().out
+    table = re.findall(r"^\| `(--[a-z-]+)` \|", (ROOT / "docs/serving.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(table) == 9
+    assert [flag for flag in table if flag not in help_text] == []
