@@ -10,7 +10,7 @@ from inkhorn.errors import InkhornError
 
 COMMANDS = {
     "generate": 'continue a prompt; the word may be left out: inkhorn "ROMEO:"',
-    "serve": "OpenAI's API and a page to write on, at http://127.0.0.1:8000",
+    "serve": "serve an OpenAI-compatible API and a web UI at http://127.0.0.1:8000",
     "train": "train a model by a recipe, on a named corpus or your own text",
     "estimate": "what a model costs: parameters, FLOPs, memory, time, and how much text it should see",
     "eval": "the loss of a model over a whole text, or its marks in public benchmarks",
