@@ -195,7 +195,7 @@ def test_padding_stays_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["theirs", "--revision", "main"], 2, "repositories of the hub"),
         (["theirs", "--text", "mine.txt", "--tokenizer", "gpt2"], 2, "not both"),
         (["theirs", "--tokenizer", "mine.txt"], 2, "give the folder of a tokenizer.json"),
-        (["theirs", "--tokenizer", "gpt3"], 2, "there is no vocabulary 'gpt3'"),
+        (["theirs", "--tokenizer", "gpt3"], 2, "no tokenizer is called 'gpt3'"),
         (["theirs", "--text", "nowhere.txt"], 1, "nowhere.txt"),
         (["theirs", "--tokenizer", "evil.pkl"], 1, "it asks for posix.system"),
         (["theirs", "--tokenizer", "words.pkl"], 1, "does not number single characters"),

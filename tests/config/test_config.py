@@ -1,3 +1,5 @@
+"""Configuration dataclasses: validation, and config.json."""
+
 import dataclasses
 import math
 from typing import Any
@@ -53,7 +55,7 @@ def test_config_json_round_trip(config: ModelConfig) -> None:
 
 
 @given(model_configs())
-def test_transformers_reads_our_config_as_the_same_model(config: ModelConfig) -> None:
+def test_transformers_reads_config_json(config: ModelConfig) -> None:
     ours = config.to_hf()
     theirs = AutoConfig.for_model(**ours)
     assert theirs.model_type == config.model_type
@@ -69,7 +71,7 @@ def test_transformers_reads_our_config_as_the_same_model(config: ModelConfig) ->
     assert ModelConfig.from_hf(theirs.to_dict()) == config
 
 
-def test_every_value_of_transformers_default_gpt2_is_read() -> None:
+def test_default_gpt2_of_transformers() -> None:
     config = ModelConfig.from_hf(AutoConfig.for_model("gpt2").to_dict())
     assert (config.vocab_size, config.block_size, config.n_layer, config.n_head, config.n_embd) == (
         50257,
@@ -85,7 +87,7 @@ def test_every_value_of_transformers_default_gpt2_is_read() -> None:
     assert config.pre_norm
 
 
-def test_defaults_of_an_old_config_are_those_of_transformers() -> None:
+def test_missing_keys_have_the_defaults_of_transformers() -> None:
     config = ModelConfig.from_hf(GPT2)
     assert config.activation_function == "gelu_new"
     assert config.tie_word_embeddings
@@ -94,7 +96,7 @@ def test_defaults_of_an_old_config_are_those_of_transformers() -> None:
 
 
 @pytest.mark.parametrize(("afn", "activation"), [("gelu", "gelu_new"), ("relu", "relu")])
-def test_gpt1_calls_the_tanh_form_gelu(afn: str, activation: str) -> None:
+def test_activation_names_of_gpt1(afn: str, activation: str) -> None:
     config = ModelConfig.from_hf(GPT1 | {"afn": afn})
     assert config.activation_function == activation
     assert not config.pre_norm
@@ -105,7 +107,7 @@ def test_gpt1_calls_the_tanh_form_gelu(afn: str, activation: str) -> None:
     assert ModelConfig.from_hf(GPT2 | {"activation_function": "gelu", "afn": "relu"}).activation_function == "gelu"
 
 
-def test_gpt1_in_transformers_has_no_inner_width() -> None:
+def test_gpt1_ignores_n_inner() -> None:
     assert ModelConfig.from_hf(GPT1 | {"n_inner": 5}).inner == 64
     assert ModelConfig.from_hf(GPT2 | {"n_inner": 5}).inner == 5
 
@@ -113,13 +115,13 @@ def test_gpt1_in_transformers_has_no_inner_width() -> None:
 @pytest.mark.parametrize(
     "changes", [{"activation_function": "gelu"}, {"n_inner": 65}, {"activation_function": "gelu", "n_inner": 65}]
 )
-def test_a_gpt1_that_transformers_cannot_say_is_not_written(changes: dict[str, Any]) -> None:
+def test_gpt1_without_equivalent_in_transformers(changes: dict[str, Any]) -> None:
     config = tiny_config(model_type="openai-gpt", **changes)
     with pytest.raises(CheckpointError, match=rf"{config.activation_function}.*MLP width {config.inner}"):
         config.to_hf()
 
 
-def test_a_gpt1_with_the_usual_inner_width_spelled_out_is_written() -> None:
+def test_gpt1_with_explicit_default_n_inner() -> None:
     config = ModelConfig.from_hf(tiny_config(model_type="openai-gpt", n_inner=64).to_hf())
     assert config.inner == 64
 
@@ -144,7 +146,7 @@ def test_a_gpt1_with_the_usual_inner_width_spelled_out_is_written() -> None:
         ("eos_token_id", [3, 4]),
     ],
 )
-def test_what_we_do_not_compute_is_refused_by_name(key: str, value: Any) -> None:
+def test_unsupported_keys(key: str, value: Any) -> None:
     with pytest.raises(CheckpointError) as caught:
         ModelConfig.from_hf(GPT2 | {key: value})
     message = str(caught.value)
@@ -154,19 +156,19 @@ def test_what_we_do_not_compute_is_refused_by_name(key: str, value: Any) -> None
         assert str(value) in message
 
 
-def test_unknown_activation_of_gpt1_is_refused() -> None:
+def test_unknown_activation_of_gpt1() -> None:
     with pytest.raises(CheckpointError, match="'swish'"):
         ModelConfig.from_hf(GPT1 | {"afn": "swish"})
 
 
-def test_missing_keys_are_all_named() -> None:
+def test_missing_required_keys() -> None:
     with pytest.raises(CheckpointError, match="is missing n_embd, n_positions"):
         ModelConfig.from_hf({k: v for k, v in GPT2.items() if k not in ("n_embd", "n_positions")})
     with pytest.raises(CheckpointError, match="model_type is None"):
         ModelConfig.from_hf({})
 
 
-def test_the_end_token_that_transformers_fills_in_is_none_in_a_small_vocabulary() -> None:
+def test_default_eos_token_outside_a_small_vocabulary() -> None:
     filled = GPT2 | {"bos_token_id": 50256, "eos_token_id": 50256}
     assert ModelConfig.from_hf(filled).eos_token_id is None
     assert ModelConfig.from_hf(filled).bos_token_id is None
@@ -200,14 +202,14 @@ def test_the_end_token_that_transformers_fills_in_is_none_in_a_small_vocabulary(
         *[({name: 1.5}, (name, "1.5")) for name in ("bos_token_id", "eos_token_id")],
     ],
 )
-def test_model_limits_name_the_offending_number(changes: dict[str, Any], offenders: tuple[str, ...]) -> None:
+def test_model_config_limits(changes: dict[str, Any], offenders: tuple[str, ...]) -> None:
     with pytest.raises(UsageError) as caught:
         tiny_config(**changes)  # through dataclasses.replace, which must check again
     for offender in offenders:
         assert offender in str(caught.value)
 
 
-def test_smallest_and_last_values_are_allowed() -> None:
+def test_smallest_and_largest_values() -> None:
     config = ModelConfig(
         vocab_size=1, block_size=1, n_layer=1, n_head=1, n_embd=1, n_inner=1, bos_token_id=0, eos_token_id=0
     )
@@ -244,14 +246,14 @@ def test_configs_are_frozen_and_keyword_only(value: Any) -> None:
         ({"compile": True}, ("compile", "True")),
     ],
 )
-def test_training_limits_name_the_offending_number(changes: dict[str, Any], offenders: tuple[str, ...]) -> None:
+def test_train_config_limits(changes: dict[str, Any], offenders: tuple[str, ...]) -> None:
     with pytest.raises(UsageError) as caught:
         dataclasses.replace(TrainConfig(), **changes)
     for offender in offenders:
         assert offender in str(caught.value)
 
 
-def test_a_bad_request_is_a_value_error_with_exit_code_2() -> None:
+def test_usage_error_is_a_value_error_with_exit_code_2() -> None:
     with pytest.raises(ValueError, match="n_layer") as caught:
         tiny_config(n_layer=0)
     assert isinstance(caught.value, InkhornError)
@@ -259,7 +261,7 @@ def test_a_bad_request_is_a_value_error_with_exit_code_2() -> None:
     assert CheckpointError("").exit_code == 1
 
 
-def test_nearest_gives_the_closest_name_or_all() -> None:
+def test_nearest() -> None:
     assert nearest("gpt2-medum", RECIPES) == "did you mean 'gpt2-medium'?"
     assert nearest("qqq", ["b", "a"]) == "valid: a, b"
 

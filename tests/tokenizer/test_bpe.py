@@ -1,4 +1,4 @@
-"""Byte-pair encodings: learnt from a text, or OpenAI's; whatever is encoded comes back."""
+"""Byte-pair encodings: trained on a text, and OpenAI's."""
 
 import shutil
 from collections.abc import Iterable
@@ -22,7 +22,6 @@ from inkhorn.tokenizer.pretrained import pretrained_tokenizer
 
 SPEECH = "the cat sat on the mat, and that was that.\nthe hat sat there too.\n\n"
 TEXT = SPEECH * 20 + END_OF_TEXT + "naïve façades, 日本, 😀\n" * 5
-"""OpenAI's tokenizer files, where they are at hand; they are no part of this repository"""
 HARD = (
     "Hello  world!\n\n\tIt's 1,234.56 \u2014 naïve façade, 日本語 😀\U0001f3f3\ufe0f\u200d\U0001f308 \u200b don't DON'T"
     " they'll\r\n  trailing  ¼²³ İı ﬁ \u0301x \xa0\xa0 \x00\x07 <|endoftext|> ||endoftext "
@@ -30,15 +29,15 @@ HARD = (
 BPE = train_bpe([TEXT], 300)
 
 
-def test_the_vocabulary_is_as_large_as_asked_for() -> None:
+def test_vocab_size() -> None:
     assert BPE.vocab_size == 300
     assert BPE.eos_id == 299
     assert sorted(BPE.token_bytes[:256]) == [bytes([byte]) for byte in range(256)]
     assert b"the" in BPE.token_bytes
-    assert train_bpe(["a"], 1000).vocab_size == 257  # nothing stands together twice
+    assert train_bpe(["a"], 1000).vocab_size == 257  # no pair occurs twice
 
 
-def test_the_same_text_gives_the_same_merges_in_any_chunks() -> None:
+def test_merges_do_not_depend_on_chunks() -> None:
     lines = [line + "\n" for line in TEXT.split("\n")]
     assert train_bpe([TEXT], 300).fingerprint() == BPE.fingerprint()
     assert train_bpe(TEXT.split(END_OF_TEXT), 300).fingerprint() == BPE.fingerprint()
@@ -46,31 +45,31 @@ def test_the_same_text_gives_the_same_merges_in_any_chunks() -> None:
 
 
 @given(st.lists(st.sampled_from(["a", " ", "\n", "\n ", "é", END_OF_TEXT, "word " * 4000, "x" * 40_000])))
-def test_the_library_is_fed_short_parts(pieces: list[str]) -> None:
+def test_training_parts_are_short(pieces: list[str]) -> None:
     text = "".join(pieces)
-    parts = list(bpe._parts([text, text]))
+    parts = list(bpe._training_parts([text, text]))
     assert "".join(parts) == 2 * text.replace(END_OF_TEXT, "")
     assert all(0 < len(part) <= bpe._MAX_PART_CHARS for part in parts)
 
 
-def test_a_word_without_end_is_cut_to_learn_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_word_is_split_for_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpe, "_MAX_PART_CHARS", 1000)
-    assert [len(part) for part in bpe._parts(["acgt" * 600])] == [1000, 1000, 400]
+    assert [len(part) for part in bpe._training_parts(["acgt" * 600])] == [1000, 1000, 400]
 
 
-def test_too_small_a_vocabulary() -> None:
+def test_vocab_size_limit() -> None:
     with pytest.raises(UsageError, match="at least 257"):
         train_bpe([TEXT], 256)
 
 
 @given(st.text())
-def test_every_text_comes_back(text: str) -> None:
-    fitted, _ = BPE.normalize(text)
-    assert BPE.decode(BPE.encode(fitted)) == fitted
-    assert b"".join(BPE.token_bytes[i] for i in BPE.encode(fitted)).decode() == fitted
+def test_round_trip(text: str) -> None:
+    normalized, _ = BPE.normalize(text)
+    assert BPE.decode(BPE.encode(normalized)) == normalized
+    assert b"".join(BPE.token_bytes[i] for i in BPE.encode(normalized)).decode() == normalized
 
 
-def test_it_is_kept_as_a_file(tmp_path: Path) -> None:
+def test_save_and_load(tmp_path: Path) -> None:
     BPE.save(tmp_path)
     again = load_tokenizer(tmp_path)
     assert isinstance(again, BPETokenizer)
@@ -82,13 +81,13 @@ def test_it_is_kept_as_a_file(tmp_path: Path) -> None:
 
 @settings(max_examples=30)
 @given(st.integers(0, 40), st.sampled_from(["\n", "\n\n", " \n", "\r\n", "x\n y", "\n" * 9, "\t\n"]))
-def test_a_long_text_is_encoded_in_parts_as_if_whole(spaces: int, end: str) -> None:
+def test_encoding_in_parts_equals_encoding_at_once(spaces: int, end: str) -> None:
     text = SPEECH.replace("\n", end) * 600 + " " * spaces + HARD
-    assert len(BPE._parts(text)) > 1 or "\n" not in end.lstrip(" \t\r")
+    assert len(BPE._split(text)) > 1 or "\n" not in end.lstrip(" \t\r")
     assert BPE.encode(text).tolist() == BPE.inner.encode(text, add_special_tokens=False).ids
 
 
-def test_a_dataset_of_learnt_tokens(tmp_path: Path) -> None:
+def test_dataset_with_trained_bpe(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     source = text.from_path(tmp_path / "text.txt")
     data = dataset.tokenize_to_disk(source, tmp_path / "cache", bpe_size=275)
@@ -101,17 +100,17 @@ def test_a_dataset_of_learnt_tokens(tmp_path: Path) -> None:
     assert dataset.tokenize_to_disk(source, tmp_path / "cache", bpe_size=270).sha256 != data.sha256
 
 
-def test_of_a_very_long_text_parts_are_learnt_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_text_is_sampled_for_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     letters = "abcdef"
     pieces = [letter * (1 << 22) for letter in letters]
     source = text.TextSource(name="long", pieces=lambda: pieces, val_pieces=lambda: "x")
     seen: list[str] = []
 
-    def learn(chunks: Iterable[str], size: int) -> BPETokenizer:
+    def train(chunks: Iterable[str], size: int) -> BPETokenizer:
         seen.extend(chunk[0] for chunk in chunks)
         raise CorpusError("enough")
 
-    monkeypatch.setattr(dataset, "train_bpe", learn)
+    monkeypatch.setattr(dataset, "train_bpe", train)
     for enough, expected in ((7 << 22, letters), (3 << 22, "ad"), (1 << 20, "a")):
         monkeypatch.setattr(dataset, "MAX_TRAIN_CHARS", enough)
         with pytest.raises(CorpusError, match="enough"):
@@ -120,7 +119,7 @@ def test_of_a_very_long_text_parts_are_learnt_from(tmp_path: Path, monkeypatch: 
         seen.clear()
 
 
-def test_training_on_learnt_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_with_bpe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from inkhorn.cli.main import main
 
     monkeypatch.setenv("INKHORN_CACHE", str(tmp_path / "cache"))
@@ -147,7 +146,7 @@ def openai_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return DATA
 
 
-def test_openai_s_are_the_reference_s(openai_files: Path) -> None:
+def test_openai_tokenizers_equal_transformers(openai_files: Path) -> None:
     from transformers import GPT2TokenizerFast, OpenAIGPTTokenizerFast
 
     gpt2, gpt1 = openai_files / "gpt2-bpe", openai_files / "gpt1-bpe"
@@ -162,14 +161,14 @@ def test_openai_s_are_the_reference_s(openai_files: Path) -> None:
     assert ours.encode(text).tolist() == theirs(text).input_ids
 
 
-def test_tiny_shakespeare_has_as_many_tokens_as_published(openai_files: Path) -> None:
+def test_tiny_shakespeare_token_count(openai_files: Path) -> None:
     text = (openai_files / "shakespeare" / "tiny.txt").read_text(encoding="utf-8")
     split = int(0.9 * len(text))
     ours = pretrained_tokenizer("gpt2")
     assert [len(ours.encode(part)) for part in (text[:split], text[split:])] == [301_966, 36_059]
 
 
-def test_a_vocabulary_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_error_and_unknown_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INKHORN_CACHE", str(tmp_path))
 
     def refuse(*_: object, **__: object) -> None:

@@ -1,3 +1,5 @@
+"""Characters outside the vocabulary."""
+
 import string
 import unicodedata
 
@@ -15,7 +17,7 @@ KNOWN = frozenset("\n !$&',-.3:;?" + string.ascii_letters)
 any_text = st.text(st.characters(codec=None), max_size=60)  # lone surrogates too: they stand for undecodable bytes
 
 
-def nearest(text: str, known: frozenset[str] = KNOWN) -> str:
+def replaced(text: str, known: frozenset[str] = KNOWN) -> str:
     return replace_unknown(text, known.__contains__, "replace")[0]
 
 
@@ -46,34 +48,34 @@ def nearest(text: str, known: frozenset[str] = KNOWN) -> str:
         ("Plain text, known.\n", "Plain text, known.\n"),
     ],
 )
-def test_nearest_writes_what_a_typist_would(typed: str, written: str) -> None:
-    assert nearest(typed) == written
+def test_replace(typed: str, written: str) -> None:
+    assert replaced(typed) == written
 
 
-def test_nearest_prefers_the_form_closest_to_what_was_typed() -> None:
-    assert nearest("“a” — …", KNOWN | {'"'}) == '"a" -- ...'
-    assert nearest("[a] (b) {c}", KNOWN | set("[]")) == "[a] [b] [c]"
-    assert nearest("é", KNOWN | {"é"}) == "é"
-    assert nearest("a…—", frozenset("a")) == "a"
-    assert nearest("a\tb\nc", frozenset("abc")) == "abc"
+def test_replace_prefers_the_closest_match() -> None:
+    assert replaced("“a” — …", KNOWN | {'"'}) == '"a" -- ...'
+    assert replaced("[a] (b) {c}", KNOWN | set("[]")) == "[a] [b] [c]"
+    assert replaced("é", KNOWN | {"é"}) == "é"
+    assert replaced("a…—", frozenset("a")) == "a"
+    assert replaced("a\tb\nc", frozenset("abc")) == "abc"
 
 
-def test_a_line_break_that_the_vocabulary_has_is_kept() -> None:
-    """Another character that is not known must not change how lines end."""
+def test_known_line_break_is_kept() -> None:
+    """Unknown characters elsewhere do not change the line endings."""
     known = KNOWN | {"\r"}
-    assert nearest("a\r\nb é", known) == "a\r\nb e"
+    assert replaced("a\r\nb é", known) == "a\r\nb e"
     assert replace_unknown("a\r\nb é", known.__contains__, "drop")[0] == "a\r\nb "
 
 
-def test_skip_leaves_out() -> None:
-    fitted, found = replace_unknown("“é”\r\nx\ty", KNOWN.__contains__, "drop")
-    assert fitted == "\nxy"
+def test_drop() -> None:
+    normalized, found = replace_unknown("“é”\r\nx\ty", KNOWN.__contains__, "drop")
+    assert normalized == "\nxy"
     assert {unknown.replacement for unknown in found} == {""}
 
 
-def test_what_was_done_is_reported_by_first_position_with_counts() -> None:
-    fitted, found = replace_unknown("né Zoë né 😀!", KNOWN.__contains__, "replace")
-    assert fitted == "ne Zoe ne !"
+def test_report_order_and_counts() -> None:
+    normalized, found = replace_unknown("né Zoë né 😀!", KNOWN.__contains__, "replace")
+    assert normalized == "ne Zoe ne !"
     assert found == [
         UnknownCharacter("é", 1, 2, "e"),
         UnknownCharacter("ë", 5, 1, "e"),
@@ -86,13 +88,13 @@ def test_what_was_done_is_reported_by_first_position_with_counts() -> None:
     ]
 
 
-def test_positions_are_those_of_the_text_as_typed() -> None:
+def test_positions_are_those_of_the_input() -> None:
     text = "a\r\nb…c\u2014é"
     for unknown in replace_unknown(text, KNOWN.__contains__, "replace")[1]:
         assert text[unknown.position] == unknown.character
 
 
-def test_a_report_has_no_character_that_could_garble_a_terminal() -> None:
+def test_report_is_printable_ascii() -> None:
     _, found = replace_unknown("\x1b[2J\u202e\ud800\x85:", "".__contains__, "drop")
     assert len(found) == 8
     for unknown in found:
@@ -101,46 +103,46 @@ def test_a_report_has_no_character_that_could_garble_a_terminal() -> None:
 
 
 @pytest.mark.parametrize("policy", ["error", "drop", "replace"])
-def test_a_text_that_fits_is_left_alone(policy: str) -> None:
+def test_known_text_is_unchanged(policy: str) -> None:
     text = "O Romeo, Romeo!\n"
     assert replace_unknown(text, KNOWN.__contains__, policy) == (text, [])  # type: ignore[arg-type]
     assert replace_unknown("", KNOWN.__contains__, policy) == ("", [])  # type: ignore[arg-type]
 
 
-def test_an_error_names_the_one_character() -> None:
+def test_error_names_one_character() -> None:
     with pytest.raises(TokenizerError) as caught:
         replace_unknown("caf\u00e9: caf\u00e9", KNOWN.__contains__, "error")
     name = r"'\xe9' (U+00E9 LATIN SMALL LETTER E WITH ACUTE)"
     assert str(caught.value) == f"the vocabulary lacks a character in the text: {name} at character 3 (2 times)"
 
 
-def test_an_error_about_a_colon_is_whole() -> None:
+def test_error_about_a_colon() -> None:
     with pytest.raises(TokenizerError, match=r"in the text: ':' \(U\+003A COLON\) at character 1$"):
         replace_unknown("a:", "a".__contains__, "error")
 
 
-def test_an_error_about_a_thousand_kinds_names_the_first_and_the_number() -> None:
+def test_error_about_many_characters() -> None:
     with pytest.raises(TokenizerError) as caught:
         replace_unknown("".join(chr(0x4E00 + i) for i in range(1000)), KNOWN.__contains__, "error")
     message = str(caught.value)
-    assert message.startswith("the vocabulary lacks 1000 kinds of character in the text: ")
-    assert message.endswith("; and 995 more kinds")
+    assert message.startswith("the vocabulary lacks 1000 different characters in the text: ")
+    assert message.endswith("; and 995 more")
     assert message.count("CJK UNIFIED IDEOGRAPH") == 5
     assert "at character 4;" in message
     assert len(message) < 500
 
 
-def test_an_unknown_policy_is_refused() -> None:
+def test_unknown_policy() -> None:
     with pytest.raises(TokenizerError, match="error, drop or replace, not 'skip'"):
         replace_unknown("x", KNOWN.__contains__, "skip")  # type: ignore[arg-type]
 
 
 @given(any_text, st.frozensets(st.characters(codec=None), max_size=8), st.booleans())
-def test_the_result_is_always_in_the_vocabulary(text: str, others: frozenset[str], latin: bool) -> None:
+def test_result_is_in_the_vocabulary(text: str, others: frozenset[str], latin: bool) -> None:
     known = others | (KNOWN if latin else frozenset())
     for policy in ("drop", "replace"):
-        fitted, found = replace_unknown(text, known.__contains__, policy)
-        assert set(fitted) <= known
+        normalized, found = replace_unknown(text, known.__contains__, policy)
+        assert set(normalized) <= known
         assert {unknown.character for unknown in found} == set(text) - known
         assert [unknown.position for unknown in found] == sorted(text.index(u.character) for u in found)
         assert all(unknown.count == text.count(unknown.character) for unknown in found)
@@ -152,12 +154,12 @@ def test_the_result_is_always_in_the_vocabulary(text: str, others: frozenset[str
             replace_unknown(text, known.__contains__, "error")
 
 
-def test_every_accented_latin_letter_keeps_its_letter() -> None:
+def test_accented_latin_letters() -> None:
     for code in range(0xC0, 0x250):
         plain = unicodedata.normalize("NFKD", chr(code))
         base, marks = plain[0], plain[1:]
         if base in string.ascii_letters and all(map(unicodedata.combining, marks)):
-            assert nearest(chr(code)) == base, hex(code)
+            assert replaced(chr(code)) == base, hex(code)
 
 
 @given(any_text)

@@ -1,4 +1,4 @@
-"""OpenAI's vocabularies on hard text: the ids of transformers' tokenizers, and of a slow BPE written down here."""
+"""OpenAI's tokenizers on difficult text, compared with transformers and with a slow reference BPE."""
 
 import json
 from functools import cache
@@ -105,7 +105,7 @@ def their_ids(name: str, text: str) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", HARD)
-def test_hard_text_is_as_in_transformers_and_by_the_rule(kind: str) -> None:
+def test_difficult_text_equals_transformers_and_reference(kind: str) -> None:
     text = HARD[kind]
     assert ours("gpt2").encode(text).tolist() == their_ids("gpt2", text)
     assert ours("gpt2").encode(text).tolist() == slow_gpt2(text)
@@ -113,34 +113,34 @@ def test_hard_text_is_as_in_transformers_and_by_the_rule(kind: str) -> None:
     assert ours("openai-gpt").encode(text).tolist() == their_ids("openai-gpt", text)
 
 
-def test_hard_texts_together_are_encoded_in_parts() -> None:
+def test_difficult_texts_in_parts() -> None:
     text = "\n".join(HARD.values()) * 3
-    assert len(ours("gpt2")._parts(text)) > 2
+    assert len(ours("gpt2")._split(text)) > 2
     for name in ("gpt2", "openai-gpt"):
         assert ours(name).encode(text).tolist() == their_ids(name, text)
 
 
 @settings(max_examples=300)
 @given(st.text(st.sampled_from(ALPHABET), max_size=60))
-def test_any_mixture_is_as_by_the_rule(text: str) -> None:
+def test_mixtures_equal_reference(text: str) -> None:
     assert ours("gpt2").encode(text).tolist() == slow_gpt2(text)
 
 
 @settings(max_examples=300)
 @given(st.text(max_size=60))
-def test_any_text_is_as_in_transformers(text: str) -> None:
+def test_any_text_equals_transformers(text: str) -> None:
     for name in ("gpt2", "openai-gpt"):
-        fitted, _ = ours("gpt2").normalize(text)
-        assert ours(name).encode(fitted).tolist() == their_ids(name, fitted)
+        normalized, _ = ours("gpt2").normalize(text)
+        assert ours(name).encode(normalized).tolist() == their_ids(name, normalized)
 
 
 @settings(max_examples=100)
 @given(st.text(st.sampled_from("abcdefghij klmnopq rstuvwxyz 0123 .,!?'-\n"), max_size=200))
-def test_gpt_1_s_words_are_as_by_the_rule(text: str) -> None:
+def test_gpt1_words_equal_reference(text: str) -> None:
     assert ours("openai-gpt").encode(text).tolist() == slow_gpt1(text)
 
 
-def test_real_text_is_as_by_the_rule_and_in_transformers() -> None:
+def test_real_text_equals_transformers_and_reference() -> None:
     path = DATA / "eval" / "lambada_test.jsonl"
     if not path.is_file():
         pytest.skip("test data missing: LAMBADA")

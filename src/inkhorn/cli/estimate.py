@@ -165,7 +165,7 @@ def gather(
     )
     facts = {
         "model": name,
-        "about": recipe.about if recipe is not None else "",
+        "about": recipe.description if recipe is not None else "",
         "config": asdict(config),
         "parameters": config.num_parameters,
         "parts": [asdict(part) for part in parts(config)],

@@ -105,7 +105,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _list_recipes() -> str:
-    lines = [f"  {name:18}{make().about}" for name, make in RECIPES.items()]
+    lines = [f"  {name:18}{make().description}" for name, make in RECIPES.items()]
     return "\n".join(
         ["usage: inkhorn train [RECIPE] [options]   inkhorn train RECIPE --help lists them", "", "recipes:", *lines]
     )

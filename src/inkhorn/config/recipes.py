@@ -1,6 +1,7 @@
-"""Recipes: which model, on which text, trained how. Each is a function; a variant is `dataclasses.replace`.
+"""Recipes: a model, a corpus and training settings. Each is a function; `dataclasses.replace` makes a variant.
 
-`docs/log.md` has the runs behind the Shakespeares and `small`; GPT-1's numbers are its paper's, GPT-2's a beginning.
+The settings of the Shakespeare recipes and `small` were tuned (docs/log.md); those of GPT-1 are its paper's; those of
+GPT-2 are a starting point.
 """
 
 from collections.abc import Callable
@@ -12,9 +13,9 @@ from inkhorn.config.train import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A model's shape, the corpus and the kind of tokens it is meant for, and its training."""
+    """The defaults of `inkhorn train RECIPE`."""
 
-    about: str
+    description: str
     corpus: str = "shakespeare"
     tokenizer: str = "char"
     architecture: Architecture = field(default_factory=Architecture)
@@ -22,35 +23,38 @@ class Recipe:
 
 
 def shakespeare() -> Recipe:
-    """A little under 10,000,000 parameters on the complete works: the shipped model's first hour.
+    """The first run of the shipped model: just under 10M parameters, about an hour on one core.
 
-    Its card has the command of the two that followed (`--init-from`).
+    The model card has the command of the two runs that continued it (`--init-from`).
     """
     train = TrainConfig(steps=2400, batch_size=16, lr=0.005, muon_lr=0.02, weight_decay=0.05, cooldown_frac=0.9)
-    return Recipe(about="10M parameters, the complete works of Shakespeare", train=train)
+    return Recipe(description="10M parameters on the complete works of Shakespeare", train=train)
 
 
 def tiny_shakespeare() -> Recipe:
-    """Half the parameters on the text of the char-rnn and nanoGPT examples, a quarter of the works.
+    """5M parameters on the text of char-rnn and nanoGPT, a quarter of the works.
 
-    Twice the steps in the same time, and less learnt by heart (docs/log.md).
+    A smaller model overfits this text less, and takes twice the steps in the same time (docs/log.md).
     """
     architecture = Architecture(n_layer=6, n_head=4, n_embd=256)
     train = TrainConfig(steps=3000, batch_size=16, lr=0.006, muon_lr=0.03, weight_decay=0.1, cooldown_frac=0.9)
     train = replace(train, dropout=0.15, dropout_start=0.2)
     return Recipe(
-        about="5M parameters, tiny Shakespeare", corpus="tiny-shakespeare", architecture=architecture, train=train
+        description="5M parameters on tiny Shakespeare",
+        corpus="tiny-shakespeare",
+        architecture=architecture,
+        train=train,
     )
 
 
 def small() -> Recipe:
-    """0.8M parameters, the shape of nanoGPT's CPU recipe: half a minute on two cores."""
+    """0.8M parameters, the architecture of nanoGPT's CPU example: half a minute on two cores."""
     architecture = Architecture(n_layer=4, n_head=4, n_embd=128, block_size=64)
     train = TrainConfig(
         steps=600, batch_size=16, lr=0.015, muon_lr=0.05, warmup_steps=2, momentum=0.9, momentum_warmup=0
     )
     return Recipe(
-        about="0.8M parameters, tiny Shakespeare in half a minute",
+        description="0.8M parameters on tiny Shakespeare, half a minute",
         corpus="tiny-shakespeare",
         architecture=architecture,
         train=train,
@@ -58,18 +62,20 @@ def small() -> Recipe:
 
 
 def finetune() -> Recipe:
-    """A model that is there goes on with a text of yours; it stops when that is learnt as well as it will be."""
+    """Train an existing model further on another text, with early stopping."""
     train = TrainConfig(steps=600, batch_size=16, lr=0.0015, muon_lr=0.006, weight_decay=0.1, cooldown_frac=0.9)
     train = replace(train, dropout=0.1, dropout_start=0.1, eval_every=50, save_every=50, patience=6)
-    return Recipe(about="go on from a model, on your own text: needs --init-from, usual with it", train=train)
+    return Recipe(
+        description="fine-tune a model on your own text; needs --init-from, and is the default with it", train=train
+    )
 
 
 def test() -> Recipe:
-    """Some thousand parameters, for tests and for trying the commands."""
+    """30,000 parameters, for tests and for trying the commands."""
     architecture = Architecture(n_layer=2, n_head=2, n_embd=32, block_size=32)
     train = TrainConfig(steps=40, batch_size=8, eval_every=20, save_every=20, warmup_steps=4, sample_tokens=60)
     return Recipe(
-        about="a toy of 30,000 parameters, to try the commands",
+        description="30,000 parameters, to try the commands",
         corpus="tiny-shakespeare",
         architecture=architecture,
         train=train,
@@ -77,43 +83,46 @@ def test() -> Recipe:
 
 
 def gpt1() -> Recipe:
-    """Radford et al. 2018: 116,534,784 parameters with its vocabulary of 40,478 tokens."""
+    """Radford et al. 2018: 116,534,784 parameters with the vocabulary of 40,478 tokens."""
     architecture = Architecture(n_layer=12, n_head=12, n_embd=768, block_size=512, model_type="openai-gpt")
     train = TrainConfig(
         optimizer="adamw", lr=2.5e-4, batch_size=64, steps=100_000, warmup_steps=2000, schedule="cosine", dropout=0.1
     )
     return Recipe(
-        about="GPT-1", tokenizer="openai-gpt", architecture=architecture, train=replace(train, zero_init=False)
+        description="GPT-1, 117M parameters",
+        tokenizer="openai-gpt",
+        architecture=architecture,
+        train=replace(train, zero_init=False),
     )
 
 
-def _gpt2(n_layer: int, n_head: int, n_embd: int, name: str) -> Recipe:
+def _gpt2(n_layer: int, n_head: int, n_embd: int, description: str) -> Recipe:
     architecture = Architecture(n_layer=n_layer, n_head=n_head, n_embd=n_embd, block_size=1024)
     train = TrainConfig(
         lr=0.003, muon_lr=0.02, batch_size=8, grad_accum=60, steps=5000, warmup_steps=100, cooldown_frac=0.6
     )
     train = replace(train, weight_decay=0.05, pad_vocab_to=128)
-    return Recipe(about=name, tokenizer="gpt2", architecture=architecture, train=train)
+    return Recipe(description=description, tokenizer="gpt2", architecture=architecture, train=train)
 
 
 def gpt2() -> Recipe:
-    """Radford et al. 2019: 124,439,808 parameters with its vocabulary of 50,257 tokens."""
-    return _gpt2(12, 12, 768, "GPT-2 small")
+    """Radford et al. 2019: 124,439,808 parameters with the vocabulary of 50,257 tokens."""
+    return _gpt2(12, 12, 768, "GPT-2 small, 124M parameters")
 
 
 def gpt2_medium() -> Recipe:
     """354,823,168 parameters."""
-    return _gpt2(24, 16, 1024, "GPT-2 medium")
+    return _gpt2(24, 16, 1024, "GPT-2 medium, 355M parameters")
 
 
 def gpt2_large() -> Recipe:
     """774,030,080 parameters."""
-    return _gpt2(36, 20, 1280, "GPT-2 large")
+    return _gpt2(36, 20, 1280, "GPT-2 large, 774M parameters")
 
 
 def gpt2_xl() -> Recipe:
     """1,557,611,200 parameters."""
-    return _gpt2(48, 25, 1600, "GPT-2 XL")
+    return _gpt2(48, 25, 1600, "GPT-2 XL, 1.56B parameters")
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {

@@ -1,10 +1,7 @@
-"""Text to token ids and back: one token per character, or a byte-pair encoding.
+"""The tokenizer interface, and what its implementations share.
 
-Both are kept as Hugging Face's `tokenizer.json`, so that `AutoTokenizer` reads the folder and gives the same ids.
-
-A character vocabulary takes the form of a byte-level BPE whose only merges build the characters of more than one byte:
-ids 0.. are the characters by code point; then come the bytes of those longer characters, then their partly merged
-beginnings (`partial_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
+Every tokenizer is saved as Hugging Face's `tokenizer.json`, so that `AutoTokenizer` loads the folder and gives the same
+ids.
 """
 
 import math
@@ -19,84 +16,78 @@ from inkhorn.errors import CheckpointError
 from inkhorn.tokenizer.normalize import UnknownCharacter, UnknownPolicy
 
 END_OF_TEXT = "<|endoftext|>"
-"""stands between texts, and has an id of its own in every vocabulary of ours"""
+"""Separates texts. It has its own id in every vocabulary that Inkhorn builds."""
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
 
+_PART_CHARS = 1 << 14
+
+_LINE_END = re.compile(r"\S\n")
+
 
 class Tokenizer(Protocol):
-    """What the rest of Inkhorn asks of a tokenizer."""
+    """What the rest of Inkhorn needs of a tokenizer."""
 
     vocab_size: int
     eos_id: int | None
-    """`<|endoftext|>`: it stands between texts, starts an empty prompt and ends a text"""
+    """`<|endoftext|>`: separates texts, starts an empty prompt and ends a generated text."""
     partial_ids: frozenset[int]
-    """ids that are no text of their own, never drawn and left out of pictures"""
+    """Ids of incomplete characters. No text encodes to them, and they are never sampled."""
 
     @property
     def token_bytes(self) -> Sequence[bytes]:
-        """Each token's text in UTF-8; a token may hold part of a character."""
+        """The UTF-8 text of each token, which may be a part of a character."""
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text; TokenizerError if the vocabulary lacks one of its characters. `<|endoftext|>` is one id."""
+        """Encode a text, with `<|endoftext|>` as one id; TokenizerError for a character outside the vocabulary."""
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of some ids; bytes that are no UTF-8 become U+FFFD."""
+        """Decode ids; invalid UTF-8 becomes U+FFFD."""
 
     def normalize(self, text: str, policy: UnknownPolicy = "replace") -> tuple[str, list[UnknownCharacter]]:
-        """The text in characters that the vocabulary has, and what was done to the others."""
+        """Replace or drop the characters outside the vocabulary; returns the text and a report of the changes."""
 
     def fingerprint(self) -> str:
-        """All that encoding depends on, as text."""
+        """A text that is equal for two tokenizers only if they encode every text alike."""
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json."""
 
 
 def tokenizer_config(end: str | None = END_OF_TEXT, unknown: str | None = END_OF_TEXT) -> dict[str, Any]:
-    """The tokenizer_config.json of both kinds: without it AutoTokenizer adds a token of its own, as it does for one
-    named here that the vocabulary lacks."""
-    ends = {"bos_token": end, "eos_token": end, "unk_token": unknown}
-    plain = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-    return plain | ends | {"add_bos_token": False, "add_prefix_space": False, "model_max_length": int(1e30)}
+    """The content of tokenizer_config.json.
+
+    AutoTokenizer adds a token to the vocabulary if this file is missing, or names a token that the vocabulary lacks.
+    """
+    tokens = {"bos_token": end, "eos_token": end, "unk_token": unknown}
+    options = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    return options | tokens | {"add_bos_token": False, "add_prefix_space": False, "model_max_length": int(1e30)}
 
 
 def check_vocab_size(tokenizer: Tokenizer, vocab_size: int) -> None:
-    """CheckpointError if a model of `vocab_size` lacks some of the tokenizer's ids; it may have more, as padding."""
+    """Raise CheckpointError if a model of `vocab_size` lacks some of the tokenizer's ids; it may have more."""
     if tokenizer.vocab_size > vocab_size:
-        sizes = f"tokenizer.json has {tokenizer.vocab_size} tokens, the model of config.json only {vocab_size}"
-        raise CheckpointError(f"{sizes}: they do not belong together")
+        raise CheckpointError(
+            f"tokenizer.json has {tokenizer.vocab_size} tokens, but the model of config.json only {vocab_size}: "
+            "they do not belong together"
+        )
 
 
 def bytes_to_unicode() -> list[str]:
-    """GPT-2's printable stand-in for each byte: itself where it is printable Latin-1, else the next from U+0100 on."""
+    """GPT-2's printable symbol for each byte: the Latin-1 character if printable, else the next from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
 
 
-def split_on_lines(text: str, most: float = math.inf) -> Iterator[str]:
-    """A text cut before a line break that ends a word, where GPT-2's rule cuts words, too.
+def split_on_lines(text: str, max_chars: float = math.inf) -> Iterator[str]:
+    """Split a text before line breaks that follow a word, where GPT-2's pre-tokenizer splits, too.
 
-    Each part has _LONG characters or up to the next such place, but no more than `most`.
+    Each part ends at the first such line break after 16,384 characters, or has max_chars.
     """
     start = 0
     while start < len(text):
-        found = _LINE_END.search(text, start + _LONG - 1)
-        end = min(found.start() + 1 if found else len(text), start + most)
+        match = _LINE_END.search(text, start + _PART_CHARS - 1)
+        end = min(match.start() + 1 if match else len(text), start + max_chars)
         yield text[start : int(end)]
         start = int(end)
-
-
-def is_character(token: bytes) -> bool:
-    """Whether a token is the UTF-8 form of exactly one character."""
-    try:
-        return len(token.decode()) == 1
-    except UnicodeDecodeError:
-        return False
-
-
-_LONG = 1 << 14  # characters; what is longer is encoded in parts
-
-
-_LINE_END = re.compile(r"\S\n")

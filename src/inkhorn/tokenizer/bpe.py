@@ -1,11 +1,4 @@
-"""Text to token ids and back: one token per character, or a byte-pair encoding.
-
-Both are kept as Hugging Face's `tokenizer.json`, so that `AutoTokenizer` reads the folder and gives the same ids.
-
-A character vocabulary takes the form of a byte-level BPE whose only merges build the characters of more than one byte:
-ids 0.. are the characters by code point; then come the bytes of those longer characters, then their partly merged
-beginnings (`partial_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
-"""
+"""Byte-pair encoding by the `tokenizers` library, and the training of one."""
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -24,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BPETokenizer:
-    """A byte-pair encoding kept as `tokenizer.json`, run by the `tokenizers` library.
+    """A byte-pair encoding, run by the `tokenizers` library.
 
     Args:
         inner: the library's tokenizer.
@@ -39,7 +32,7 @@ class BPETokenizer:
 
     @cached_property
     def token_bytes(self) -> list[bytes]:
-        """Each token's text: byte-level vocabularies spell bytes, GPT-1's end a word with `</w>`."""
+        """The text of each token. Byte-level vocabularies encode bytes as symbols; GPT-1's ends a word with `</w>`."""
         byte_level = type(self.inner.decoder).__name__ == "ByteLevel"
         byte_of = {symbol: byte for byte, symbol in enumerate(bytes_to_unicode())}
         special = {token.content for token in self.inner.get_added_tokens_decoder().values()}
@@ -52,22 +45,22 @@ class BPETokenizer:
         return texts
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text; a long one in parts, several at once."""
-        found = self.inner.encode_batch_fast(self._parts(text), add_special_tokens=False)  # fast: without offsets
-        return np.concatenate([np.array(part.ids, np.int32) for part in found])
+        """Encode a text; the parts of a long one in parallel."""
+        encodings = self.inner.encode_batch_fast(self._split(text), add_special_tokens=False)  # fast: without offsets
+        return np.concatenate([np.array(part.ids, np.int32) for part in encodings])
 
-    def _parts(self, text: str) -> list[str]:
-        """A text cut where no token can lie across, if words are cut at line breaks; else the whole."""
+    def _split(self, text: str) -> list[str]:
+        """Split a text where no token can cross, if the pre-tokenizer splits at line breaks."""
         if type(self.inner.pre_tokenizer).__name__ not in ("ByteLevel", "BertPreTokenizer"):
             return [text]
         return list(split_on_lines(text)) or [text]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of some ids."""
+        """Decode ids."""
         return str(self.inner.decode(list(ids), skip_special_tokens=False))
 
     def normalize(self, text: str, policy: UnknownPolicy = "replace") -> tuple[str, list[UnknownCharacter]]:
-        """Any text but lone surrogates (undecodable input) fits a byte-level vocabulary; GPT-1's lacks characters."""
+        """Replace or drop lone surrogates, and with GPT-1's vocabulary the characters that it lacks."""
         unknown = getattr(self.inner.model, "unk_token", None)
 
         def is_known(character: str) -> bool:
@@ -78,7 +71,7 @@ class BPETokenizer:
         return replace_unknown(text, is_known, policy)
 
     def fingerprint(self) -> str:
-        """All that encoding depends on."""
+        """The content of tokenizer.json."""
         return str(self.inner.to_str())
 
     def save(self, folder: Path) -> None:
@@ -90,29 +83,28 @@ class BPETokenizer:
 
 
 MIN_VOCAB_SIZE = 257
-"""256 bytes and `<|endoftext|>`"""
+"""The 256 bytes and `<|endoftext|>`."""
 
 MAX_TRAIN_CHARS = 1 << 28
-"""characters to learn from: of a longer text parts are taken, for its different words would fill the memory"""
+"""Training text in characters. A longer text is sampled, because its distinct words would fill the memory."""
 
-_MAX_PART_CHARS = 1 << 18  # characters; the library gathers 256 parts before it counts their words
+_MAX_PART_CHARS = 1 << 18  # the library buffers 256 parts before it counts their words
 
 
 def train_bpe(chunks: Iterable[str], vocab_size: int) -> BPETokenizer:
-    """Merge what stands together most often, until there are so many tokens; `<|endoftext|>` is the last.
+    """Train a byte-level BPE (Sennrich et al. 2016; Radford et al. 2019); `<|endoftext|>` is the last token.
 
-    The text is cut into words by GPT-2's rule first, and only how often each word occurs is kept: memory grows with the
-    number of different words, not with the text. The same text gives the same merges (Sennrich et al. 2016; over bytes,
-    Radford et al. 2019).
+    The text is split into words by GPT-2's pre-tokenizer, and only the count of each word is kept: memory use grows
+    with the number of distinct words, not with the text. The same text gives the same merges.
 
     Args:
-        chunks: the text; a word that is cut by a chunk's end counts as two.
-        vocab_size: tokens in all. A short text may give fewer.
+        chunks: the text; a word across two chunks counts as two words.
+        vocab_size: number of tokens, at least 257; a short text may give fewer.
 
     """
     require(
         vocab_size >= MIN_VOCAB_SIZE,
-        f"vocab_size must be at least {MIN_VOCAB_SIZE}, the bytes and {END_OF_TEXT}, not {vocab_size}",
+        f"vocab_size must be at least {MIN_VOCAB_SIZE}, for the bytes and {END_OF_TEXT}, not {vocab_size}",
     )
     import tokenizers  # 20 ms
 
@@ -123,13 +115,13 @@ def train_bpe(chunks: Iterable[str], vocab_size: int) -> BPETokenizer:
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=vocab_size - 1, initial_alphabet=alphabet, show_progress=False, min_frequency=2
     )
-    inner.train_from_iterator(_parts(chunks), trainer)
+    inner.train_from_iterator(_training_parts(chunks), trainer)
     inner.add_special_tokens([END_OF_TEXT])
     return BPETokenizer(inner)
 
 
-def _parts(chunks: Iterable[str]) -> Iterator[str]:
-    """The text without `<|endoftext|>`, in short parts; a word without end is cut."""
+def _training_parts(chunks: Iterable[str]) -> Iterator[str]:
+    """The text without `<|endoftext|>`, in short parts; a longer word is split."""
     for chunk in chunks:
         for text in chunk.split(END_OF_TEXT):
             yield from split_on_lines(text, _MAX_PART_CHARS)

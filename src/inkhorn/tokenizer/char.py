@@ -1,10 +1,8 @@
-"""Text to token ids and back: one token per character, or a byte-pair encoding.
+"""Character tokenizer: one token per character.
 
-Both are kept as Hugging Face's `tokenizer.json`, so that `AutoTokenizer` reads the folder and gives the same ids.
-
-A character vocabulary takes the form of a byte-level BPE whose only merges build the characters of more than one byte:
-ids 0.. are the characters by code point; then come the bytes of those longer characters, then their partly merged
-beginnings (`partial_ids`: no text encodes to these, and they are never drawn); `<|endoftext|>` is last.
+The vocabulary is saved as a byte-level BPE whose only merges build the characters of more than one byte. The ids are:
+the characters in order of code point; the bytes of the longer characters, then their partly merged prefixes
+(`partial_ids`: no text encodes to them, and they are never sampled); `<|endoftext|>` last.
 """
 
 from collections.abc import Iterable
@@ -20,20 +18,20 @@ from inkhorn.utils.files import write_json
 
 
 class CharTokenizer:
-    """One token per character of a given alphabet.
+    """One token per character of an alphabet.
 
     Args:
-        characters: the alphabet, in any order; duplicates are ignored.
+        characters: the alphabet in any order; duplicates are ignored.
 
     """
 
     def __init__(self, characters: Iterable[str]) -> None:
         self.characters = sorted(set(characters))
         if not self.characters:
-            raise TokenizerError("a character vocabulary needs at least one character")
+            raise TokenizerError("the text is empty: a character vocabulary needs at least one character")
         surrogates = [c for c in self.characters if "\ud800" <= c <= "\udfff"]
         if surrogates:
-            raise TokenizerError(f"{surrogates[0]!a} is half of a character, not text: is the file really UTF-8?")
+            raise TokenizerError(f"{surrogates[0]!a} is a lone surrogate, not a character: is the file valid UTF-8?")
         long = [c.encode() for c in self.characters if ord(c) >= 0x80]
         pieces = sorted({bytes([byte]) for c in long for byte in c})
         pieces += sorted({c[:end] for c in long for end in range(2, len(c))}, key=lambda part: (len(part), part))
@@ -43,26 +41,16 @@ class CharTokenizer:
         self.partial_ids = frozenset(range(len(self.characters), self.vocab_size - 1))
         self._known = frozenset(self.characters)
 
-    @classmethod
-    def from_chunks(cls, chunks: Iterable[str]) -> "CharTokenizer":
-        """The alphabet of a text that is read in chunks."""
-        alphabet: set[str] = set()
-        for chunk in chunks:
-            alphabet.update(chunk.replace(END_OF_TEXT, ""))
-        if not alphabet:
-            raise TokenizerError("the text is empty, so there is no character to build a vocabulary from")
-        return cls(alphabet)
-
     @cached_property
     def _table(self) -> Ids:
-        """Id of each code point, -1 where there is none; one more place for all code points beyond the last."""
+        """Id of each code point, -1 if it has none; the last entry stands for all larger code points."""
         codes = np.array([ord(c) for c in self.characters])
         table = np.full(codes[-1] + 2, -1, np.int32)
         table[codes] = np.arange(len(codes), dtype=np.int32)
         return table
 
     def encode(self, text: str) -> Ids:
-        """Ids of a text, `<|endoftext|>` in it being one id; TokenizerError names characters that are not known."""
+        """Encode a text; TokenizerError names the characters outside the vocabulary."""
         table = self._table
         parts = [table[np.minimum(code_points(part), len(table) - 1)] for part in text.split(END_OF_TEXT)]
         end = np.array([self.eos_id], np.int32)
@@ -72,31 +60,31 @@ class CharTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of some ids; bytes that are no whole character become U+FFFD."""
+        """Decode ids; bytes of incomplete characters become U+FFFD."""
         return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", "replace")
 
     def normalize(self, text: str, policy: UnknownPolicy = "replace") -> tuple[str, list[UnknownCharacter]]:
-        """The text in characters that the vocabulary has, and what was done to the others."""
+        """Replace or drop the characters outside the vocabulary."""
         if END_OF_TEXT not in text:
             return replace_unknown(text, self._known.__contains__, policy)
-        # The whole text at once, so that positions and counts are the text's; a known character hides the end tokens.
+        # Report positions and counts of the full text, with a known character in place of the markers.
         filler = self.characters[-1] * len(END_OF_TEXT)
         _, found = replace_unknown(text.replace(END_OF_TEXT, filler), self._known.__contains__, policy)
-        fitted = [replace_unknown(part, self._known.__contains__, policy)[0] for part in text.split(END_OF_TEXT)]
-        return END_OF_TEXT.join(fitted), found
+        normalized = [replace_unknown(part, self._known.__contains__, policy)[0] for part in text.split(END_OF_TEXT)]
+        return END_OF_TEXT.join(normalized), found
 
     def fingerprint(self) -> str:
-        """All that encoding depends on."""
+        """The alphabet."""
         return "".join(self.characters)
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json, which transformers' AutoTokenizer reads as they are."""
+        """Write tokenizer.json and tokenizer_config.json."""
         symbols = bytes_to_unicode()
 
-        def spelled(token: bytes) -> str:
+        def to_symbols(token: bytes) -> str:
             return "".join(symbols[byte] for byte in token)
 
-        vocab = {spelled(token): i for i, token in enumerate(self.token_bytes[:-1])}
+        vocab = {to_symbols(token): i for i, token in enumerate(self.token_bytes[:-1])}
         merges = {
             (c.encode()[:end], c.encode()[end : end + 1]) for c in self.characters for end in range(1, len(c.encode()))
         }
@@ -124,7 +112,7 @@ class CharTokenizer:
                     "byte_fallback": False,
                     "ignore_merges": False,
                     "vocab": vocab,
-                    "merges": [[spelled(a), spelled(b)] for a, b in sorted(merges, key=lambda m: (len(m[0]), m))],
+                    "merges": [[to_symbols(a), to_symbols(b)] for a, b in sorted(merges, key=lambda m: (len(m[0]), m))],
                 },
             },
         )

@@ -1,6 +1,6 @@
-"""Characters that a vocabulary lacks: found on the text itself, replaced by a stated rule, and reported by name.
+"""Replace characters outside the vocabulary, and report them.
 
-A byte-level encoder drops or mangles such characters without a word, so this runs before encoding.
+Byte-level encoders drop or garble such characters silently, so this runs before encoding.
 """
 
 import unicodedata
@@ -14,8 +14,8 @@ from inkhorn.errors import TokenizerError
 
 UnknownPolicy = Literal["error", "drop", "replace"]
 
-# What a writer without the character would type; the first alternative that the vocabulary has is taken. Accents need
-# no entry: Unicode's own decomposition splits é into e and a mark.
+# Replacements as a person would type them; the first one in the vocabulary is used. Accents need no entry: Unicode's
+# decomposition splits é into e and a combining mark.
 _LOOKALIKES = {
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033", ('"', "'")),
     '"': ("'",),
@@ -43,7 +43,7 @@ _LOOKALIKES = {
 
 @dataclass(frozen=True)
 class UnknownCharacter:
-    """One character that the vocabulary lacks, where it first stands, how often, and what was written instead."""
+    """A character outside the vocabulary: its first position, its count, and its replacement (empty if dropped)."""
 
     character: str
     position: int
@@ -52,36 +52,36 @@ class UnknownCharacter:
 
     def __str__(self) -> str:
         name = unicodedata.name(self.character, "no name")
-        often = f" ({self.count} times)" if self.count > 1 else ""
-        done = f"replaced by {self.replacement!r}" if self.replacement else "dropped"
-        return f"{self.character!a} (U+{ord(self.character):04X} {name}) at character {self.position}{often}: {done}"
+        times = f" ({self.count} times)" if self.count > 1 else ""
+        action = f"replaced by {self.replacement!r}" if self.replacement else "dropped"
+        return f"{self.character!a} (U+{ord(self.character):04X} {name}) at character {self.position}{times}: {action}"
 
 
 def code_points(text: str) -> "np.ndarray[tuple[int], np.dtype[np.uint32]]":
-    """The text as an array of Unicode code points; lone surrogates (undecodable input bytes) pass through."""
+    """The text as an array of Unicode code points; lone surrogates (undecodable input bytes) are kept."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def replace_unknown(
     text: str, is_known: Callable[[str], bool], policy: UnknownPolicy = "replace"
 ) -> tuple[str, list[UnknownCharacter]]:
-    """Make `text` fit a vocabulary.
+    """Remove the characters outside a vocabulary from a text.
 
     Args:
         text: any text.
         is_known: whether the vocabulary has a character.
-        policy: `error` refuses the text, `drop` removes unknown characters, `replace` writes what a typist would
-            (straight quotes for curly ones, e for é) and drops what has no such form.
+        policy: `error` refuses the text; `drop` removes unknown characters; `replace` replaces each by its closest
+            match (straight quotes for curly ones, e for é), or drops it if there is none.
 
     Returns:
-        The text in known characters only, and what was done, by first position.
+        The text in known characters, and the unknown ones in order of their first position.
 
     Raises:
         TokenizerError: the policy is `error` and a character is unknown.
 
     """
     if policy not in ("error", "drop", "replace"):
-        raise TokenizerError(f"what to do with unknown characters must be error, drop or replace, not {policy!r}")
+        raise TokenizerError(f"the policy for unknown characters must be error, drop or replace, not {policy!r}")
     if all(is_known(character) for character in set(text)):
         return text, []
     codes, first, counts = np.unique(code_points(text), return_index=True, return_counts=True)
@@ -93,8 +93,8 @@ def replace_unknown(
             found.append(UnknownCharacter(character, int(position), int(count), replacement))
     if policy == "error":
         few = "; ".join(str(unknown).rpartition(":")[0] for unknown in found[:5])
-        more = f"; and {len(found) - 5} more kinds" if len(found) > 5 else ""
-        kinds = "a character" if len(found) == 1 else f"{len(found)} kinds of character"
+        more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
+        kinds = "a character" if len(found) == 1 else f"{len(found)} different characters"
         raise TokenizerError(f"the vocabulary lacks {kinds} in the text: {few}{more}")
     table = {ord(unknown.character): unknown.replacement for unknown in found}
     if table.get(ord("\r")) == "\n":
@@ -103,8 +103,8 @@ def replace_unknown(
 
 
 def _closest_form(character: str, is_known: Callable[[str], bool]) -> str:
-    plain = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
-    for form in (*_LOOKALIKES.get(character, ()), plain, *_LOOKALIKES.get(plain, ())):
+    base = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
+    for form in (*_LOOKALIKES.get(character, ()), base, *_LOOKALIKES.get(base, ())):
         if form and all(is_known(c) for c in form):
             return form
     return " " if character.isspace() and is_known(" ") else ""

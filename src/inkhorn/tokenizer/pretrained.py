@@ -1,4 +1,4 @@
-"""The vocabularies of OpenAI's models, fetched by name: GPT-2's byte-level BPE, and GPT-1's."""
+"""OpenAI's tokenizers by name, downloaded: GPT-2's byte-level BPE, and GPT-1's BPE."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ _GPT1_FILES = (
 
 
 def gpt2_tokenizer(vocab: Path, merges: Path) -> "tokenizers.Tokenizer":
-    """GPT-2's: 50,256 byte-level tokens and `<|endoftext|>`."""
+    """GPT-2's tokenizer: 50,256 byte-level tokens and `<|endoftext|>`."""
     import tokenizers
 
     inner = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(vocab), str(merges)))
@@ -56,7 +56,7 @@ def gpt2_tokenizer(vocab: Path, merges: Path) -> "tokenizers.Tokenizer":
 
 
 def gpt1_tokenizer(vocab: Path, merges: Path) -> "tokenizers.Tokenizer":
-    """GPT-1's: lower-case words, of which `</w>` ends each; cut as transformers' fast tokenizer does, without spaCy."""
+    """GPT-1's tokenizer: lower-case words that end with `</w>`, split like transformers' fast tokenizer (no spaCy)."""
     import tokenizers
 
     model = tokenizers.models.BPE.from_file(str(vocab), str(merges), unk_token="<unk>", end_of_word_suffix="</w>")
@@ -72,15 +72,15 @@ PRETRAINED: dict[str, tuple[tuple[_File, _File], Callable[[Path, Path], "tokeniz
     "gpt2": (_GPT2_FILES, gpt2_tokenizer),
     "openai-gpt": (_GPT1_FILES, gpt1_tokenizer),
 }
-"""By name: two files, vocabulary and merges, and what makes a tokenizer of them."""
+"""Name -> files of vocabulary and merges, and the function that builds the tokenizer from them."""
 
 
 def pretrained_tokenizer(name: str) -> BPETokenizer:
-    """The tokenizer of that name, fetched if it is not in the cache.
+    """A tokenizer by name, downloaded if it is not in the cache.
 
-    Raises UsageError for an unknown name, CorpusError where it cannot be had.
+    Raises UsageError for an unknown name, CorpusError if the download fails.
     """
     if name not in PRETRAINED:
-        raise UsageError(f"there is no vocabulary {name!r}: {nearest(name, PRETRAINED)}")
+        raise UsageError(f"no tokenizer is called {name!r}: {nearest(name, PRETRAINED)}")
     (vocab, merges), make = PRETRAINED[name]
     return BPETokenizer(make(vocab.path(), merges.path()))
