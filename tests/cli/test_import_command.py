@@ -182,7 +182,7 @@ def test_padding_stays_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("generate", "To be", "--model", "models/padded", "--max-tokens", "50") == 0
     nanogpt(Path("small"), "abc")
     assert run("import", "small", "--tokenizer", "padded") == 1
-    assert "300 tokens, the model of config.json only 3" in capsys.readouterr().err
+    assert "300 tokens, but the model of config.json only 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
