@@ -162,7 +162,7 @@ def test_light_layers_need_required_dependencies_only(module: str) -> None:
 
 def test_model_py_imports_little() -> None:
     assert {name.partition(".")[0] for name in own_imports("model")} == {"config", "checkpoint"}
-    assert third_party("model") == {"torch", "safetensors"}
+    assert third_party("model") == {"torch"}
 
 
 def test_server_packages_are_imported_by_the_server_only() -> None:

@@ -21,11 +21,11 @@ import tyro
 from sheet import SERIF, box, path, phrase, save, sheet, style, text, visible
 
 from inkhorn.errors import UsageError
+from inkhorn.training.log_writer import read_log
 from inkhorn.training.report.build import MAX_CHARACTER_VOCABULARY
 from inkhorn.training.report.chart import downsample
 from inkhorn.training.report.run_log import Floats, smooth
 from inkhorn.training.report.samples import representative_samples
-from inkhorn.utils.records import read_lines
 
 ROWS, MEASURE = 7, 29.5  # of a sample, and a row's width in ems
 INDENT = 1.5  # ems, of a row that goes on with a line
@@ -78,7 +78,7 @@ def ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
 def read_samples(run: Path) -> list[Sample]:
     """The samples of a run that have a text and a loss, by step; of two at a step the later."""
     found = {}
-    for line in read_lines(run / "samples.jsonl"):
+    for line in read_log(run / "samples.jsonl"):
         loss = finite(line, "val/loss")
         if loss is not None and isinstance(line.get("text"), str) and line["text"].strip():
             found[line["step"]] = Sample(line["step"], loss, line["text"])
@@ -87,9 +87,7 @@ def read_samples(run: Path) -> list[Sample]:
 
 def read_curve(run: Path, key: str) -> Curve:
     """The points of metrics.jsonl that have `key`."""
-    points = {
-        line["step"]: loss for line in read_lines(run / "metrics.jsonl") if (loss := finite(line, key)) is not None
-    }
+    points = {line["step"]: loss for line in read_log(run / "metrics.jsonl") if (loss := finite(line, key)) is not None}
     both = np.array(sorted(points.items()), dtype=np.float64).reshape(-1, 2)
     return Curve(both[:, 0], both[:, 1])
 

@@ -11,15 +11,17 @@ Sources: Vaswani et al. 2017 (attention); Radford et al. 2018 and 2019 with Open
 """
 
 import math
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from inkhorn.checkpoint.tensor_file import Array
 from inkhorn.checkpoint.weights import read_config, read_weights, write_weights
 from inkhorn.config.model import ModelConfig
+from inkhorn.config.tensors import TensorSpec
 
 ACTIVATIONS = {"gelu_new": nn.GELU(approximate="tanh"), "gelu": nn.GELU(), "relu": nn.ReLU()}
 
@@ -36,7 +38,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     """
     T, hs = q.shape[-2:]
     if writes_out_attention(q.device, q.dtype, T):
-        scores = (q / math.sqrt(hs)) @ k.mT  # (B, nh, T, T): how much each token looks for each
+        scores = (q / math.sqrt(hs)) @ k.mT  # (B, nh, T, T): how well each query matches each key
         future = torch.full((T, T), -math.inf, dtype=q.dtype).triu(1)  # (T, T): -inf above the diagonal, 0 elsewhere
         weights = (scores + future).softmax(dim=-1)  # (B, nh, T, T): each row sums to 1
         return F.dropout(weights, dropout) @ v
@@ -67,7 +69,7 @@ class CausalSelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Each token thinks for itself: out to four times the width, a bend, and back."""
+    """Position-wise feed-forward: expand to 4 * n_embd, activation, project back."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -141,7 +143,7 @@ class GPT(nn.Module):
 
         Args:
             idx: (B, T) token ids, T at most block_size.
-            targets: (B, T) the token that follows each of idx; -1 leaves a place out of the loss.
+            targets: (B, T) the token that follows each of idx; -1 leaves a position out of the loss.
 
         Returns:
             logits (B, T, V), and the loss () or None.
@@ -169,15 +171,13 @@ class GPT(nn.Module):
         top_k: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Continue each row of `idx` in the plainest way: run the whole context again for every token.
-
-        Slow, and the truth that the fast engine in `runtime/` is tested against.
+        """Continue each row of `idx`, recomputing the whole context for every token: the reference for the engine.
 
         Args:
             idx: (B, T) token ids, T at least 1; only the last block_size are seen.
             max_new_tokens: how many tokens to add.
-            temperature: 0 takes the likeliest token, 1 samples the model's own odds.
-            top_k: only the k likeliest tokens can be drawn; None or 0 leaves all.
+            temperature: 0 takes the most probable token, 1 samples from the model's distribution.
+            top_k: sample from the k most probable tokens; None or 0 from all.
             generator: torch's source of random numbers.
 
         Returns:
@@ -188,7 +188,7 @@ class GPT(nn.Module):
         self.eval()
         for _ in range(max_new_tokens):
             logits, _ = self(idx[:, -self.config.block_size :])  # (B, T, V)
-            logits = logits[:, -1, :]  # (B, V): what follows the last token
+            logits = logits[:, -1, :]  # (B, V): the next token
             if temperature == 0:
                 following = logits.argmax(dim=-1, keepdim=True)  # (B, 1)
             else:
@@ -215,8 +215,11 @@ class GPT(nn.Module):
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write config.json and model.safetensors, which transformers loads as they are."""
-        parameters, weights = dict(self.named_parameters()), {}
-        for spec in self.config.tensor_specs():
-            parameter = parameters[spec.name].detach()
-            weights[spec.name] = (parameter.T if spec.is_linear else parameter).cpu().to(dtype).contiguous()
-        write_weights(Path(folder), self.config, weights, save_file)
+        parameters = dict(self.named_parameters())
+
+        def values(spec: TensorSpec) -> Array:
+            stored = parameters[spec.name].detach().cpu().to(dtype).float()  # NumPy has no bfloat16
+            return (stored.T if spec.is_linear else stored).numpy()  # [in, out] on disk
+
+        tensors = {spec.name: partial(values, spec) for spec in self.config.tensor_specs()}
+        write_weights(Path(folder), self.config, tensors, str(dtype).removeprefix("torch."))

@@ -13,7 +13,8 @@ from inkhorn.checkpoint import run_folder as checkpoint_module
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.errors import CheckpointError
-from inkhorn.utils.files import flush
+from inkhorn.utils import files
+from inkhorn.utils.files import fsync
 
 Write = Callable[[Path], None]
 
@@ -239,7 +240,9 @@ def breaking(disk: Disk) -> Iterator[None]:
         for name in ("rename", "replace", "mkdir"):
             patch.setattr(Path, name, disk.wrap(name, getattr(Path, name)))
         patch.setattr(Path, "write_text", disk.wrap("write", Path.write_text, write_half))
-        patch.setattr(checkpoint_module, "flush", disk.wrap("flush", flush))
+        for module in (checkpoint_module, files):
+            patch.setattr(module, "fsync", disk.wrap("fsync", fsync))
+        patch.setattr(Path, "unlink", disk.wrap("unlink", Path.unlink))
         patch.setattr(shutil, "rmtree", disk.wrap("remove", shutil.rmtree, remove_half))
         yield
 
@@ -335,13 +338,14 @@ def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> Non
     run = tmp_path / "whole"
     partial = run / "step-0000300.tmp"
     renamed = log.index(("rename", partial))
-    flushed = {path for name, path in log[:renamed] if name == "flush"}
+    flushed = {path for name, path in log[:renamed] if name == "fsync"}
     written = {path for name, path in log[:renamed] if name == "write"}
     assert written == {partial / name for name in FILES}
     assert flushed == written | {partial, partial / "trainer"}
-    assert log[renamed + 1] == ("flush", run)
-    pointed = log.index(("replace", run / "latest.tmp"))
-    assert log[renamed + 2 : pointed] == [("write", run / "latest.tmp"), ("flush", run / "latest.tmp")]
+    assert log[renamed + 1] == ("fsync", run)
+    pointed = next(i for i, (name, path) in enumerate(log) if name == "replace" and path.name.startswith("latest."))
+    pointer = log[pointed][1]
+    assert log[renamed + 3 : pointed] == [("write", pointer), ("fsync", pointer)]
     removals = [i for i, (name, path) in enumerate(log) if name == "rename" and path != partial]
     assert all(i > pointed for i in removals)  # nothing old goes before the new one is named
 

@@ -25,12 +25,12 @@ from inkhorn.evaluation.evaldata import LAMBADA, WIKITEXT2
 from inkhorn.evaluation.loglikelihood import Passage, rolling, score
 from inkhorn.evaluation.loss import split_loss
 from inkhorn.evaluation.tasks import examine as examining
+from inkhorn.evaluation.tasks.journal import Journal
 from inkhorn.evaluation.tasks.lambada import Lambada
 from inkhorn.evaluation.tasks.session import Session
 from inkhorn.evaluation.tasks.windows import Windows
 from inkhorn.hardware.device import Hardware
 from inkhorn.tokenizer.char import CharTokenizer
-from inkhorn.utils.journal import Journal
 
 CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
 CHARS = CharTokenizer({c for text in [*PASSAGES[:4], *PAGES] for c in text if c.isascii()})

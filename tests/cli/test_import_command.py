@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from helpers.checkpoints import Lecture, NamedGPT
+from helpers.checkpoints import LetsBuildGPT, NamedGPT
 from helpers.models import run
 from helpers.paths import DATA
 from safetensors import safe_open
@@ -91,7 +91,7 @@ def test_an_imported_folder_does_everything(capsys: pytest.CaptureFixture[str]) 
 
     capsys.readouterr()
     assert run("import", "theirs") == 1
-    assert "models/theirs is already there" in capsys.readouterr().err
+    assert "models/theirs already exists" in capsys.readouterr().err
 
 
 def test_vocab_json_and_merges_become_a_tokenizer() -> None:
@@ -138,8 +138,8 @@ def test_nanogpts_characters_come_from_its_meta_or_the_text(capsys: pytest.Captu
     nanogpt(Path("out-char"), alphabet)
     assert run("import", "out-char", "--out", "a") == 0
     told = capsys.readouterr().out
-    assert "activation gelu, as is usual for nanoGPT" in told
-    assert "1 ids added" in told
+    assert "activation gelu, as usual for nanoGPT" in told
+    assert "1 token ids added" in told
     Path("out-char/meta.pkl").rename("meta.pkl")
     assert run("import", "out-char", "--out", "b") == 2
     assert "has no vocabulary" in capsys.readouterr().err
@@ -158,15 +158,15 @@ def test_nanogpts_characters_come_from_its_meta_or_the_text(capsys: pytest.Captu
 
 
 def test_a_lecture_model_takes_its_text(capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save(Lecture(len(set(TEXT))).state_dict(), "nanoGPT.pth")
+    torch.save(LetsBuildGPT(len(set(TEXT))).state_dict(), "nanoGPT.pth")
     assert run("import", "nanoGPT.pth") == 2
-    assert "--text, the file that a model of characters was trained on" in capsys.readouterr().err
+    assert "--text, the training text of a character-level model" in capsys.readouterr().err
     Path("other.txt").write_text(TEXT + "#")
     assert run("import", "nanoGPT.pth", "--text", "other.txt") == 1
-    assert "not the alphabet of the text" in capsys.readouterr().err
+    assert "trained on another text" in capsys.readouterr().err
     assert not Path("models").exists()
     assert run("import", "nanoGPT.pth", "--text", "mine.txt") == 0
-    assert "scores divided by the root of the width" in capsys.readouterr().out
+    assert "attention scores divided by the root of the width" in capsys.readouterr().out
     assert read_config(Path("models/nanoGPT")).activation_function == "relu"
     assert run("generate", "To be", "--model", "models/nanoGPT", "--max-tokens", "5") == 0
 
@@ -176,7 +176,7 @@ def test_padding_stays_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     Path("padded/meta.pkl").unlink()
     BPE.save(Path("padded"))
     assert run("import", "padded") == 0
-    assert "320 rows for 300 tokens: the other 20 are padding" in capsys.readouterr().out
+    assert "320 embedding rows for 300 tokens: the other 20 are padding" in capsys.readouterr().out
     assert read_config(Path("models/padded")).vocab_size == 320
     assert read_config(Path("models/padded")).eos_token_id == 299
     assert run("generate", "To be", "--model", "models/padded", "--max-tokens", "50") == 0
@@ -189,18 +189,18 @@ def test_padding_stays_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "code", "message"),
     [
         ([], 2, "SOURCE"),
-        (["nowhere"], 2, "neither a folder or file here"),
+        (["nowhere"], 2, "not a local path, a hub repository"),
         (["gpt-2"], 2, "did you mean 'gpt2'"),
         (["theirs", "--n-head", "3"], 2, "leave out --n-head"),
-        (["theirs", "--revision", "main"], 2, "repositories of the hub"),
+        (["theirs", "--revision", "main"], 2, "applies to hub repositories only"),
         (["theirs", "--text", "mine.txt", "--tokenizer", "gpt2"], 2, "not both"),
         (["theirs", "--tokenizer", "mine.txt"], 2, "give the folder of a tokenizer.json"),
         (["theirs", "--tokenizer", "gpt3"], 2, "no tokenizer is called 'gpt3'"),
         (["theirs", "--text", "nowhere.txt"], 1, "nowhere.txt"),
-        (["theirs", "--tokenizer", "evil.pkl"], 1, "it asks for posix.system"),
+        (["theirs", "--tokenizer", "evil.pkl"], 1, "it would import posix.system"),
         (["theirs", "--tokenizer", "words.pkl"], 1, "does not number single characters"),
         (["gpt2"], 1, "give its path"),  # the tests are offline
-        (["openai-community/gpt2-medium"], 1, "cannot fetch openai-community/gpt2-medium"),
+        (["openai-community/gpt2-medium"], 1, "cannot download openai-community/gpt2-medium"),
     ],
 )
 def test_bad_requests_are_named(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -266,14 +266,14 @@ def test_the_real_size(kind: str) -> None:
 
 MEMORY = """
 from pathlib import Path
-from inkhorn.convert.formats import Hints, open_checkpoint
-from inkhorn.checkpoint.tensorfile import stream_weights
-imported = open_checkpoint(Path("big.safetensors"), Hints(n_head=4))
+from inkhorn.convert.formats import ImportOptions, open_checkpoint
+from inkhorn.checkpoint.weights import write_weights
+imported = open_checkpoint(Path("big.safetensors"), ImportOptions(n_head=4))
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
 imported.tensors["h.0.ln_1.bias"]()
 before = peak()
-stream_weights(Path("ours"), imported.config, imported.tensors, imported.dtype)
+write_weights(Path("ours"), imported.config, imported.tensors, imported.dtype)
 print(peak() - before, Path("ours/model.safetensors").stat().st_size)
 """
 
@@ -392,7 +392,7 @@ def test_what_the_hub_has_not(hub: tuple[dict[str, str], list[str]], tmp_path: P
     environment, asked = hub
     done = inkhorn(environment, "someone/else")
     assert done.returncode == 1
-    assert "cannot fetch someone/else from the hub (RepositoryNotFoundError)" in done.stderr
+    assert "cannot download someone/else from the Hugging Face hub (RepositoryNotFoundError)" in done.stderr
     assert "Traceback" not in done.stderr
     (tmp_path / "hub" / "config.json").write_text('{"model_type": "llama"}')
     done = inkhorn(environment, "someone/tiny")

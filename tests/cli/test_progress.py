@@ -16,7 +16,7 @@ from inkhorn.cli import run_progress as module
 from inkhorn.cli.run_progress import RunProgress
 from inkhorn.data.text import TextSource
 from inkhorn.errors import InkhornError
-from inkhorn.utils.records import Records
+from inkhorn.training.log_writer import LogWriter
 
 
 def training(step: int) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def test_what_is_said_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.usefixtures("untracked")
 def test_an_evaluation_is_shown_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    records = Records(tmp_path)
+    records = LogWriter(tmp_path)
     with RunProgress(40, tmp_path) as progress:
         for metrics in (training(20), evaluation(20)):
             records.append(records.metrics, metrics)

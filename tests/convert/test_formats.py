@@ -1,4 +1,4 @@
-"""Checkpoints of others become ours, and their logits stay what they were."""
+"""Imported checkpoints compute the same logits as the originals."""
 
 import json
 from pathlib import Path
@@ -7,17 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.checkpoints import EarlyMinGPT, Lecture, NamedGPT
+from helpers.checkpoints import EarlyMinGPT, LetsBuildGPT, NamedGPT
 from helpers.models import tiny_config, tiny_model
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, OpenAIGPTConfig, OpenAIGPTLMHeadModel
 
-from inkhorn.checkpoint.tensorfile import stream_weights
-from inkhorn.checkpoint.weights import read_weights
-from inkhorn.convert.alphabet import BELOW, with_alphabet
-from inkhorn.convert.converted import Imported, fold_head
-from inkhorn.convert.formats import Hints, open_checkpoint
+from inkhorn.checkpoint.weights import read_weights, write_weights
+from inkhorn.convert.converted import UNUSED_LOGIT, ConvertedModel, fold_head, with_char_vocabulary
+from inkhorn.convert.formats import ImportOptions, open_checkpoint
 from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.model import GPT
 
@@ -25,9 +23,9 @@ IDX = torch.randint(17, (3, 12), generator=torch.Generator().manual_seed(1))
 HF: dict[str, Any] = {"vocab_size": 17, "n_positions": 12, "n_embd": 24, "n_layer": 2, "n_head": 3}
 
 
-def ours(imported: Imported, folder: Path) -> GPT:
-    """What generate, train and eval would load."""
-    stream_weights(folder, imported.config, imported.tensors, imported.dtype)
+def converted(imported: ConvertedModel, folder: Path) -> GPT:
+    """The model that generate, train and eval load."""
+    write_weights(folder, imported.config, imported.tensors, imported.dtype)
     return GPT.from_pretrained(folder)
 
 
@@ -37,10 +35,10 @@ def logits(model: Any, idx: Tensor = IDX) -> Tensor:
     return found[0] if isinstance(found, tuple) else getattr(found, "logits", found)
 
 
-def assert_close(imported: Imported, model: nn.Module, folder: Path) -> None:
+def assert_close(imported: ConvertedModel, model: nn.Module, folder: Path) -> None:
     expected = logits(model)
     assert expected.std() > 0.1  # or any logits would do
-    torch.testing.assert_close(logits(ours(imported, folder)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits(converted(imported, folder)), expected, atol=1e-5, rtol=0)
 
 
 def transformers_model(kind: str, **changes: Any) -> Any:
@@ -52,11 +50,11 @@ def transformers_model(kind: str, **changes: Any) -> Any:
 
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_transformers_folders_keep_every_bit(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
+def test_transformers_bit_exact(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
     model = transformers_model(kind).to(dtype)
     model.save_pretrained(tmp_path / "theirs")
     imported = open_checkpoint(tmp_path / "theirs")
-    stream_weights(tmp_path / "ours", imported.config, imported.tensors, imported.dtype)
+    write_weights(tmp_path / "ours", imported.config, imported.tensors, imported.dtype)
     again = type(model).from_pretrained(tmp_path / "ours")
     assert again.dtype == dtype
     for (name, mine), (_, theirs) in zip(again.state_dict().items(), model.state_dict().items(), strict=True):
@@ -73,7 +71,7 @@ def test_transformers_folders_keep_every_bit(kind: str, dtype: torch.dtype, tmp_
         {"activation_function": "relu", "n_inner": 40, "layer_norm_epsilon": 1e-3},
     ],
 )
-def test_what_the_config_says_is_honoured(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_config_options(changes: dict[str, Any], tmp_path: Path) -> None:
     model = transformers_model("gpt2", **changes)
     model.save_pretrained(tmp_path / "theirs")
     assert_close(open_checkpoint(tmp_path / "theirs"), model, tmp_path / "ours")
@@ -81,7 +79,7 @@ def test_what_the_config_says_is_honoured(changes: dict[str, Any], tmp_path: Pat
 
 @pytest.mark.parametrize("prefix", ["", "transformer."])
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin", "shards.safetensors", "shards.bin"])
-def test_old_files_with_mask_buffers_bare_names_and_shards(prefix: str, file: str, tmp_path: Path) -> None:
+def test_mask_buffers_unprefixed_names_and_shards(prefix: str, file: str, tmp_path: Path) -> None:
     """The files of OpenAI's models on the hub: bare names and `attn.bias`; large models come in shards."""
     model = transformers_model("gpt2")
     state = {
@@ -101,13 +99,13 @@ def test_old_files_with_mask_buffers_bare_names_and_shards(prefix: str, file: st
     else:
         save(state, tmp_path / stem)
     imported = open_checkpoint(tmp_path)
-    stream_weights(tmp_path / "ours", imported.config, imported.tensors, imported.dtype)
+    write_weights(tmp_path / "ours", imported.config, imported.tensors, imported.dtype)
     for name, array in read_weights(tmp_path / "ours", imported.config).items():
         assert np.array_equal(array, state[prefix + name].numpy()), name
     assert_close(imported, model, tmp_path / "ours")
 
 
-def test_torchs_oldest_file_format(tmp_path: Path) -> None:
+def test_legacy_torch_format(tmp_path: Path) -> None:
     model = transformers_model("gpt2")
     model.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
@@ -130,61 +128,61 @@ def test_nanogpt(bias: bool, compiled: str, tmp_path: Path) -> None:
     torch.save(checkpoint, tmp_path / "ckpt.pt")
     for path in (tmp_path, tmp_path / "ckpt.pt"):  # its folder does, too
         imported = open_checkpoint(path)
-        assert imported.form == "nanoGPT"
+        assert imported.source == "nanoGPT"
         assert imported.config.activation_function == "gelu"
         assert imported.config.tie_word_embeddings
         assert imported.config.resid_pdrop == 0.2
         assert_close(imported, model, tmp_path / "ours")
     with pytest.raises(UsageError, match="3 heads, not --n-head 4"):
-        open_checkpoint(tmp_path, Hints(n_head=4))
+        open_checkpoint(tmp_path, ImportOptions(n_head=4))
 
 
-def test_a_bare_state_dict_needs_its_heads(tmp_path: Path) -> None:
+def test_state_dict_requires_n_head(tmp_path: Path) -> None:
     model = NamedGPT(17)
     torch.save(model.state_dict(), tmp_path / "model.pt")
     with pytest.raises(UsageError, match="give --n-head"):
         open_checkpoint(tmp_path / "model.pt")
-    assert_close(open_checkpoint(tmp_path / "model.pt", Hints(n_head=3)), model, tmp_path / "ours")
+    assert_close(open_checkpoint(tmp_path / "model.pt", ImportOptions(n_head=3)), model, tmp_path / "ours")
 
 
-def test_the_activation_may_be_named(tmp_path: Path) -> None:
-    """nanoGPT's first versions bent by the tanh form, which its checkpoints do not say."""
+def test_activation_option(tmp_path: Path) -> None:
+    """nanoGPT's first versions used the tanh approximation, which is not in its checkpoints."""
     torch.save({"model": NamedGPT(17).state_dict(), "model_args": NamedGPT(17).model_args}, tmp_path / "ckpt.pt")
-    assert open_checkpoint(tmp_path, Hints(activation="gelu_new")).config.activation_function == "gelu_new"
+    assert open_checkpoint(tmp_path, ImportOptions(activation="gelu_new")).config.activation_function == "gelu_new"
 
 
 def test_mingpt(tmp_path: Path) -> None:
     model = NamedGPT(17, nano=False)
     torch.save(model.state_dict(), tmp_path / "model.pt")
-    imported = open_checkpoint(tmp_path / "model.pt", Hints(n_head=3))
-    assert (imported.form, imported.config.activation_function) == ("minGPT", "gelu_new")
+    imported = open_checkpoint(tmp_path / "model.pt", ImportOptions(n_head=3))
+    assert (imported.source, imported.config.activation_function) == ("minGPT", "gelu_new")
     assert not imported.config.tie_word_embeddings
     assert_close(imported, model, tmp_path / "ours")
 
 
-def test_mingpt_of_2020(tmp_path: Path) -> None:
+def test_early_mingpt(tmp_path: Path) -> None:
     model = EarlyMinGPT(17)
     torch.save(model.state_dict(), tmp_path / "model.pt")
-    assert_close(open_checkpoint(tmp_path / "model.pt", Hints(n_head=3)), model, tmp_path / "ours")
+    assert_close(open_checkpoint(tmp_path / "model.pt", ImportOptions(n_head=3)), model, tmp_path / "ours")
 
 
 @pytest.mark.parametrize("scale", ["width", "head"])
 @pytest.mark.parametrize("vocab_size", [17, 65])  # below and above the width
-def test_the_lecture(scale: Any, vocab_size: int, tmp_path: Path) -> None:
-    model = Lecture(vocab_size, scale=scale)
+def test_lets_build_gpt(scale: Any, vocab_size: int, tmp_path: Path) -> None:
+    model = LetsBuildGPT(vocab_size, scale=scale)
     torch.save(model.state_dict(), tmp_path / "nanoGPT.pth")
-    imported = open_checkpoint(tmp_path / "nanoGPT.pth", Hints(score_scale=scale))
+    imported = open_checkpoint(tmp_path / "nanoGPT.pth", ImportOptions(attn_scale=scale))
     assert imported.config.activation_function == "relu"
     assert_close(imported, model, tmp_path / "ours")
     if scale == "width":  # the default
         assert_close(open_checkpoint(tmp_path / "nanoGPT.pth"), model, tmp_path / "ours")
-    other = open_checkpoint(tmp_path / "nanoGPT.pth", Hints(score_scale="head" if scale == "width" else "width"))
-    assert (logits(ours(other, tmp_path / "other")) - logits(model)).abs().max() > 1e-3
+    other = open_checkpoint(tmp_path / "nanoGPT.pth", ImportOptions(attn_scale="head" if scale == "width" else "width"))
+    assert (logits(converted(other, tmp_path / "other")) - logits(model)).abs().max() > 1e-3
 
 
-def test_the_lectures_own_size(tmp_path: Path) -> None:
-    """10.8 million parameters, as the lecture ends."""
-    model = Lecture(65, C=384, n_head=6, n_layer=6, T=256).to(torch.float32)
+def test_lets_build_gpt_at_its_real_size(tmp_path: Path) -> None:
+    """10.8 million parameters, as at the end of the video."""
+    model = LetsBuildGPT(65, C=384, n_head=6, n_layer=6, T=256).to(torch.float32)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.mul_(0.2 if "ln" not in name else 1.0)
@@ -192,7 +190,7 @@ def test_the_lectures_own_size(tmp_path: Path) -> None:
     assert_close(open_checkpoint(tmp_path / "nanoGPT.pth"), model, tmp_path / "ours")
 
 
-def test_a_head_with_a_bias_folds_exactly() -> None:
+def test_fold_head_is_exact() -> None:
     random = np.random.default_rng(0)
     V, C = 50, 16
     gain, bias, head, constant = (random.standard_normal(s).astype(np.float32) for s in ((C,), (C,), (V, C), (V,)))
@@ -206,63 +204,63 @@ def test_a_head_with_a_bias_folds_exactly() -> None:
 
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
 @pytest.mark.parametrize("tied", [True, False])
-def test_our_own_state_dict_comes_back_bit_for_bit(kind: Any, tied: bool, tmp_path: Path) -> None:
+def test_inkhorn_state_dict_bit_exact(kind: Any, tied: bool, tmp_path: Path) -> None:
     model = tiny_model(tiny_config(model_type=kind, tie_word_embeddings=tied))
     torch.save(model.state_dict(), tmp_path / "mine.pth")
-    again = ours(open_checkpoint(tmp_path / "mine.pth", Hints(n_head=2)), tmp_path / "ours")
+    again = converted(open_checkpoint(tmp_path / "mine.pth", ImportOptions(n_head=2)), tmp_path / "ours")
     assert again.config == model.config
     for (name, mine), (_, theirs) in zip(again.state_dict().items(), model.state_dict().items(), strict=True):
         assert torch.equal(mine, theirs), name
 
 
-# Characters of others, in our vocabulary
+# Character vocabularies
 
 
 @pytest.mark.parametrize("alphabet", ["\n abcdefghijklmn!", "ponmlkjihgfedcb\né"])
-def test_a_model_of_characters_gets_our_vocabulary(alphabet: str, tmp_path: Path) -> None:
+def test_char_vocabulary_keeps_logits(alphabet: str, tmp_path: Path) -> None:
     model = NamedGPT(17)
     torch.save({"model": model.state_dict(), "model_args": model.model_args}, tmp_path / "ckpt.pt")
-    made, tokenizer = with_alphabet(open_checkpoint(tmp_path), list(alphabet))
+    made, tokenizer = with_char_vocabulary(open_checkpoint(tmp_path), list(alphabet))
     assert made.config.vocab_size == tokenizer.vocab_size
     assert made.config.eos_token_id == tokenizer.eos_id
     text = "".join(alphabet[i] for i in IDX[0].tolist())
     ids = torch.from_numpy(tokenizer.encode(text).astype(np.int64))[None]
-    mine, theirs = logits(ours(made, tmp_path / "ours"), ids), logits(model, IDX[:1])
+    mine, theirs = logits(converted(made, tmp_path / "ours"), ids), logits(model, IDX[:1])
     columns = tokenizer.encode(alphabet).astype(np.int64)
     torch.testing.assert_close(mine[..., columns], theirs, atol=1e-5, rtol=0)
     added = np.delete(np.arange(tokenizer.vocab_size), columns)
     below = theirs.mean(-1, keepdim=True) - mine[..., added]
-    torch.testing.assert_close(below, torch.full_like(below, BELOW), atol=1e-3, rtol=0)
+    torch.testing.assert_close(below, torch.full_like(below, UNUSED_LOGIT), atol=1e-3, rtol=0)
 
 
-def test_an_empty_text_begins_as_after_a_line_break(tmp_path: Path) -> None:
+def test_end_of_text_acts_like_newline(tmp_path: Path) -> None:
     model = NamedGPT(5)
     torch.save({"model": model.state_dict(), "model_args": model.model_args}, tmp_path / "ckpt.pt")
-    made, tokenizer = with_alphabet(open_checkpoint(tmp_path), list("ab\ncd"))
-    mine = ours(made, tmp_path / "ours")
+    made, tokenizer = with_char_vocabulary(open_checkpoint(tmp_path), list("ab\ncd"))
+    mine = converted(made, tmp_path / "ours")
     assert tokenizer.eos_id is not None
     torch.testing.assert_close(
         logits(mine, torch.tensor([[tokenizer.eos_id]])), logits(mine, torch.from_numpy(tokenizer.encode("\n")[None]))
     )
 
 
-def test_the_wrong_alphabet(tmp_path: Path) -> None:
+def test_wrong_characters_are_rejected(tmp_path: Path) -> None:
     model = NamedGPT(17)
     torch.save({"model": model.state_dict(), "model_args": model.model_args}, tmp_path / "ckpt.pt")
-    with pytest.raises(CheckpointError, match="17 tokens, the alphabet 3 characters"):
-        with_alphabet(open_checkpoint(tmp_path), ["a", "b", "c"])
+    with pytest.raises(CheckpointError, match="17 tokens, but the text has 3 different characters"):
+        with_char_vocabulary(open_checkpoint(tmp_path), ["a", "b", "c"])
 
 
-# What is refused
+# Errors
 
 
-def refused(path: Path, *, hints: Hints = Hints()) -> str:  # noqa: B008
+def refused(path: Path, *, options: ImportOptions = ImportOptions()) -> str:  # noqa: B008
     with pytest.raises((CheckpointError, UsageError)) as caught:
-        open_checkpoint(path, hints)
+        open_checkpoint(path, options)
     return str(caught.value)
 
 
-def test_other_models_are_refused_by_name(tmp_path: Path) -> None:
+def test_other_architectures_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     assert "model_type is 'llama'" in refused(tmp_path)
     (tmp_path / "config.json").write_text(
@@ -271,7 +269,7 @@ def test_other_models_are_refused_by_name(tmp_path: Path) -> None:
     assert "scale_attn_by_inverse_layer_idx = True is not supported" in refused(tmp_path)
     save_file({"fc1.weight": torch.zeros(2, 2)}, tmp_path / "net.safetensors")
     (tmp_path / "config.json").unlink()
-    assert "no form that is known here" in refused(tmp_path / "net.safetensors")
+    assert "unknown format" in refused(tmp_path / "net.safetensors")
 
 
 class Surprise:
@@ -279,7 +277,7 @@ class Surprise:
         return print, ("this must not be written",)
 
 
-def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pickle_with_code_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"model": NamedGPT(17).state_dict(), "config": Surprise()}, tmp_path / "ckpt.pt")
     assert "would run code" in refused(tmp_path)
     torch.save(NamedGPT(17), tmp_path / "whole.pt")  # the module, not its state dict
@@ -287,13 +285,13 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out == ""
 
 
-def test_damaged_files_are_named(tmp_path: Path) -> None:
+def test_damaged_files(tmp_path: Path) -> None:
     assert "does not exist" in refused(tmp_path / "nowhere.pt")
-    assert "holds no weights" in refused(tmp_path)
+    assert "contains no weights" in refused(tmp_path)
     for name in ("a.safetensors", "a.pt"):
         (tmp_path / name).write_bytes(b"nonsense" * 9)
         assert name in refused(tmp_path / name)
-    torch.save(Lecture(17).state_dict(), tmp_path / "cut.pt")
+    torch.save(LetsBuildGPT(17).state_dict(), tmp_path / "cut.pt")
     whole = (tmp_path / "cut.pt").read_bytes()
     (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
     assert "cut.pt" in refused(tmp_path / "cut.pt")
@@ -301,15 +299,15 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     assert "no state dict" in refused(tmp_path / "list.pt")
 
 
-def test_shards_that_are_missing_or_elsewhere(tmp_path: Path) -> None:
+def test_missing_shards(tmp_path: Path) -> None:
     index = tmp_path / "model.safetensors.index.json"
     index.write_text('{"weight_map": {"wte.weight": "model-1-of-2.safetensors"}}')
     assert "model-1-of-2.safetensors" in refused(tmp_path)
     index.write_text('{"weight_map": {"wte.weight": "../../secret.safetensors"}}')
-    assert "files beside it" in refused(tmp_path)
+    assert "files in its folder" in refused(tmp_path)
     index.write_text('{"weight_map": {"wte.weight": "one.safetensors"}}')
     save_file({"wpe.weight": torch.zeros(2, 2)}, tmp_path / "one.safetensors")
-    assert "lacks wte.weight" in refused(tmp_path)
+    assert "has no wte.weight" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -320,23 +318,23 @@ def test_shards_that_are_missing_or_elsewhere(tmp_path: Path) -> None:
         (lambda s: s.update({"transformer.ln_f.weight": torch.ones(5)}), "ln_f.weight has shape [5], not [24]"),
     ],
 )
-def test_state_dicts_that_do_not_fit(change: Any, message: str, tmp_path: Path) -> None:
+def test_mismatched_state_dicts(change: Any, message: str, tmp_path: Path) -> None:
     state = NamedGPT(17).state_dict()
     change(state)
     torch.save({"model": state, "model_args": NamedGPT(17).model_args}, tmp_path / "ckpt.pt")
     assert message in refused(tmp_path)
 
 
-def test_heads_that_do_not_make_the_width(tmp_path: Path) -> None:
-    torch.save(Lecture(17, C=25, n_head=3).state_dict(), tmp_path / "odd.pth")
-    assert "3 heads of 8 units are not the width of 25" in refused(tmp_path / "odd.pth")
+def test_head_size_mismatch(tmp_path: Path) -> None:
+    torch.save(LetsBuildGPT(17, C=25, n_head=3).state_dict(), tmp_path / "odd.pth")
+    assert "3 heads of size 8 do not add up to the width 25" in refused(tmp_path / "odd.pth")
 
 
-def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
+def test_nonfinite_weights_are_not_written(tmp_path: Path) -> None:
     state = NamedGPT(17).state_dict()
     state["transformer.wpe.weight"][0, 0] = float("nan")
     torch.save({"model": state, "model_args": NamedGPT(17).model_args}, tmp_path / "ckpt.pt")
     imported = open_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match=r"wpe\.weight holds values that are not finite"):
-        stream_weights(tmp_path / "ours", imported.config, imported.tensors, imported.dtype)
-    assert list((tmp_path / "ours").iterdir()) == []
+        write_weights(tmp_path / "ours", imported.config, imported.tensors, imported.dtype)
+    assert not (tmp_path / "ours").exists()

@@ -93,12 +93,12 @@ def test_what_the_file_says_of_the_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "openai-gpt"}, "is a GPT-1, which llama.cpp does not know"),
-        ({"activation_function": "gelu"}, "bends by gelu"),
-        ({"activation_function": "relu"}, "bends by relu"),
+        ({"model_type": "openai-gpt"}, "is a GPT-1, which llama.cpp does not support"),
+        ({"activation_function": "gelu"}, "uses the activation gelu"),
+        ({"activation_function": "relu"}, "uses the activation relu"),
     ],
 )
-def test_what_llama_cpp_lacks_is_refused(
+def test_models_unsupported_by_llama_cpp(
     changes: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(tmp_path / "m", ASCII, **changes)
@@ -107,13 +107,13 @@ def test_what_llama_cpp_lacks_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_ends_that_nobody_names_are_refused(tmp_path: Path) -> None:
+def test_missing_end_token(tmp_path: Path) -> None:
     save(tmp_path, TOKENIZERS["bpe"], bos_token_id=None, eos_token_id=None)
     write_gguf(tmp_path, tmp_path / "m.gguf")  # the vocabulary's <|endoftext|> is meant
     spec = read_json(tmp_path / "tokenizer.json")
     spec["added_tokens"][0]["content"] = "<end>"
     write_json(tmp_path / "tokenizer.json", spec)
-    with pytest.raises(CheckpointError, match="would take the token 11"):
+    with pytest.raises(CheckpointError, match="would use token 11"):
         write_gguf(tmp_path, tmp_path / "n.gguf")
 
 
@@ -137,7 +137,7 @@ def test_values_beyond_float16(tmp_path: Path) -> None:
     with torch.no_grad():
         model.h[0].mlp.c_fc.weight[0, 0] = 1e6  # type: ignore[union-attr,operator]
     model.save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="beyond float16: take --gguf-type f32"):
+    with pytest.raises(CheckpointError, match="beyond the range of float16: use --gguf-type f32"):
         write_gguf(tmp_path, tmp_path / "m.gguf")
     write_gguf(tmp_path, tmp_path / "m.gguf", "f32")
 
@@ -197,13 +197,13 @@ def test_llama_cpp_writes_shakespeare(
     """The shipped model, as the command writes it: the same greedy text as ours."""
     file = tmp_path / "shakespeare.gguf"
     assert run("export", "shakespeare", "--gguf", str(file), "--gguf-type", kind) == 0
-    assert f"in GGUF, {kind}" in capsys.readouterr().out
+    assert f"GGUF {kind}" in capsys.readouterr().out
     model = llama.Llama(str(file), n_ctx=256, n_threads=1, verbose=False)
     theirs = model.create_completion("ROMEO:", max_tokens=100, temperature=0, repeat_penalty=1.0)["choices"][0]["text"]
     assert run("generate", "ROMEO:", "--temperature", "0", "--max-tokens", "100", "--quantize", "fp32") == 0
     assert capsys.readouterr().out.rstrip("\n") == "ROMEO:" + theirs.rstrip("\n")
     assert run("export", "shakespeare", "--gguf", str(file)) == 1
-    assert "already there" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 # A state dict
@@ -239,16 +239,16 @@ def test_a_state_dict_comes_back_bit_for_bit(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["shakespeare"], "give one of OUT, a folder, --state-dict, --gguf"),
-        (["shakespeare", "out", "--gguf", "a.gguf"], "got OUT, a folder and --gguf"),
-        (["--gguf", "a.gguf", "--state-dict", "a.pth"], "got --state-dict and --gguf"),
-        (["--gguf", "a.gguf", "--dtype", "float32"], "--dtype float32 goes with OUT"),
-        (["--state-dict", "a.pth", "--quantize", "int8"], "--quantize int8 goes with OUT"),
-        (["shakespeare", "out", "--gguf-type", "f32"], "--gguf-type f32 goes with --gguf"),
+        (["shakespeare"], "exactly one output of OUT (a folder), --state-dict, --gguf, --web, not none"),
+        (["shakespeare", "out", "--gguf", "a.gguf"], "not OUT (a folder) and --gguf"),
+        (["--gguf", "a.gguf", "--state-dict", "a.pth"], "not --state-dict and --gguf"),
+        (["--gguf", "a.gguf", "--dtype", "float32"], "--dtype float32 needs OUT"),
+        (["--state-dict", "a.pth", "--quantize", "int8"], "--quantize int8 needs OUT"),
+        (["shakespeare", "out", "--gguf-type", "f32"], "--gguf-type f32 needs --gguf"),
         (["shakespeare", "out", "--dtype", "float32", "--quantize", "int8"], "not both"),
     ],
 )
-def test_one_form_at_a_time(
+def test_output_flags_are_exclusive(
     words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -257,7 +257,7 @@ def test_one_form_at_a_time(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unwritable_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
     for flag in ("--gguf", "--state-dict"):
         assert run("export", flag, str(tmp_path / "file" / "m")) == 1

@@ -10,7 +10,7 @@ import pytest
 from inkhorn.data.corpora import CORPORA, DocumentCorpus, TextCorpus, find_corpus, load_corpus, load_text_corpus
 from inkhorn.data.documents import DocumentSource
 from inkhorn.errors import CorpusError, UsageError
-from inkhorn.utils.cache import cache_dir
+from inkhorn.utils.download import cache_dir
 
 BODY = b"all the lines\n" * 1000
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -16,7 +16,7 @@ from inkhorn.data.shakespeare.tables import load_table
 from inkhorn.data.shakespeare.text import clean_play, clean_poem
 from inkhorn.errors import CorpusError
 from inkhorn.tokenizer.base import END_OF_TEXT
-from inkhorn.utils.cache import cache_dir
+from inkhorn.utils.download import cache_dir
 
 PAGE = """THE INKHORN
 

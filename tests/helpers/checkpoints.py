@@ -1,4 +1,4 @@
-"""GPTs with the tensor names and the arithmetic of nanoGPT, minGPT and the Zero to Hero lecture: for tests of `import`.
+"""GPTs with the tensor names and the arithmetic of nanoGPT, minGPT and "Let's build GPT", for tests of the import.
 
 Each is written from its description, as small as it can be; weights are random and large enough to matter.
 """
@@ -140,8 +140,8 @@ class EarlyMinGPT(nn.Module):
         return logits
 
 
-class Lecture(nn.Module):
-    """The lecture's GPT; `scale` is "width" as in the video, or "head" as in the code published after it."""
+class LetsBuildGPT(nn.Module):
+    """Karpathy's "Let's build GPT"; `scale` is "width" as in the video, or "head" as in the code published later."""
 
     def __init__(
         self, V: int, C: int = 24, n_head: int = 3, n_layer: int = 2, T: int = 16, scale: str = "width"

@@ -1,11 +1,15 @@
 """Tiny models with random weights, for tests."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from inkhorn.checkpoint.weights import write_weights
 from inkhorn.cli.main import main
 from inkhorn.config.model import ModelConfig
 from inkhorn.inference.numpy_model import ReferenceModel
@@ -40,6 +44,11 @@ def tiny_model(config: ModelConfig, seed: int = 0, scale: float = 0.3) -> GPT:
 def linear_names(config: ModelConfig) -> set[str]:
     """Names of the weight matrices inside the blocks."""
     return {spec.name for spec in config.tensor_specs() if spec.is_linear}
+
+
+def write_arrays(folder: Path, config: ModelConfig, arrays: Mapping[str, Any], dtype: Any = "float32") -> None:
+    """Write a checkpoint's weights from arrays in memory."""
+    write_weights(folder, config, {name: partial(np.asarray, array) for name, array in arrays.items()}, dtype)
 
 
 def save_checkpoint(folder: Path, model: GPT, tokenizer: Tokenizer) -> None:

@@ -21,9 +21,9 @@ from inkhorn.errors import TrainingError, UsageError
 from inkhorn.hardware.device import Hardware, select_device
 from inkhorn.hardware.distributed import DistributedContext, is_torchrun, process_group, translate_peer_failure
 from inkhorn.model import GPT
+from inkhorn.training.log_writer import read_log
 from inkhorn.training.memory import memory_needed
 from inkhorn.training.parallel import choose_parallel
-from inkhorn.utils.records import read_lines
 
 
 def torchrun(folder: Path, task: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -65,7 +65,7 @@ def alone(runs: Path, data: Dataset) -> Path:
 
 
 def losses(run: Path, kind: str = "train/loss") -> list[float]:
-    return [line[kind] for line in read_lines(run / "metrics.jsonl") if kind in line]
+    return [line[kind] for line in read_log(run / "metrics.jsonl") if kind in line]
 
 
 def last(run: Path) -> Path:

@@ -15,10 +15,10 @@ from inkhorn.config.train import TrainConfig
 from inkhorn.data.dataset import Dataset, tokenize_to_disk
 from inkhorn.data.text import TextSource
 from inkhorn.model import GPT
+from inkhorn.training.log_writer import read_log
 from inkhorn.training.lora import load_adapter, lora_modules
 from inkhorn.training.state import TrainState
 from inkhorn.training.trainer import Trainer
-from inkhorn.utils.records import read_lines
 
 LORA = replace(BASE, lora_rank=2, lora_alpha=4.0, lr=0.01, eval_at_loss=())
 OTHER = "the question is to suffer or not to suffer in the nobler mind\n" * 40
@@ -45,7 +45,7 @@ def finetune(data: Dataset, out: Path, train: TrainConfig, base: Path, resume: b
 
 
 def validation(out: Path) -> list[float]:
-    return [line["val/loss"] for line in read_lines(out / "metrics.jsonl") if "val/loss" in line]
+    return [line["val/loss"] for line in read_log(out / "metrics.jsonl") if "val/loss" in line]
 
 
 def test_a_low_rank_learns_and_leaves_the_model_as_it_was(data: Dataset, base: Path, tmp_path: Path) -> None:

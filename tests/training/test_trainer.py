@@ -24,9 +24,9 @@ from inkhorn.data.text import TextSource
 from inkhorn.errors import CheckpointError, TrainingError
 from inkhorn.evaluation.loss import split_loss
 from inkhorn.model import GPT
+from inkhorn.training.log_writer import read_log
 from inkhorn.training.state import TrainState, new_state
 from inkhorn.training.step import train_step
-from inkhorn.utils.records import read_lines
 
 
 @pytest.fixture(scope="module")
@@ -47,35 +47,35 @@ def test_a_run_learns_and_leaves_what_it_promises(data: Dataset, tmp_path: Path)
     train = replace(BASE, steps=60, eval_every=20, save_every=20, dropout=0.0, ema_decay=0.0, eval_at_loss=())
     state = trainer(data, tmp_path, train, listener).run(resume=False)
     assert state.step == 60
-    evaluations = [line for line in read_lines(tmp_path / "metrics.jsonl") if "val/loss" in line]
+    evaluations = [line for line in read_log(tmp_path / "metrics.jsonl") if "val/loss" in line]
     assert [line["step"] for line in evaluations] == [20, 40, 60]
     assert evaluations[-1]["val/loss"] < 2.0 < evaluations[0]["val/loss"], "it learns"
     assert state.best_loss == min(line["val/loss"] for line in evaluations)
     best = RunFolder(tmp_path).best()
     assert best is not None
     assert split_loss(GPT.from_pretrained(best), data.val, CPU) == state.best_loss
-    steps = [line for line in read_lines(tmp_path / "metrics.jsonl") if "train/loss" in line]
+    steps = [line for line in read_log(tmp_path / "metrics.jsonl") if "train/loss" in line]
     assert [line["step"] for line in steps] == list(range(1, 61))
     assert all(len(sample) == 20 for sample in listener.samples)
-    assert [line["step"] for line in read_lines(tmp_path / "samples.jsonl")] == [20, 40, 60]
+    assert [line["step"] for line in read_log(tmp_path / "samples.jsonl")] == [20, 40, 60]
 
 
 def test_a_loss_passed_for_the_first_time_is_a_moment_to_listen(data: Dataset, tmp_path: Path) -> None:
     train = replace(BASE, steps=40, eval_every=40, save_every=40, eval_at_loss=(2.5, 2.8, 0.01))
     trainer(data, tmp_path, train).run(resume=False)
-    lines = read_lines(tmp_path / "metrics.jsonl")
+    lines = read_log(tmp_path / "metrics.jsonl")
     losses = {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
     firsts = [min(step for step, loss in losses.items() if loss <= mark) for mark in (2.8, 2.5)]
     assert 1 < firsts[0] < firsts[1] < 40
     assert [line["step"] for line in lines if "val/loss" in line] == [*firsts, 40]
-    assert [line["step"] for line in read_lines(tmp_path / "samples.jsonl")] == [*firsts, 40]
+    assert [line["step"] for line in read_log(tmp_path / "samples.jsonl")] == [*firsts, 40]
 
 
 def test_dropout_begins_when_the_recipe_says(data: Dataset, tmp_path: Path) -> None:
     def losses(name: str, **changes: Any) -> list[float]:
         train = replace(BASE, eval_at_loss=(), **changes)
         trainer(data, tmp_path / name, train).run(resume=False)
-        return [line["train/loss"] for line in read_lines(tmp_path / name / "metrics.jsonl") if "train/loss" in line]
+        return [line["train/loss"] for line in read_log(tmp_path / name / "metrics.jsonl") if "train/loss" in line]
 
     without, late = losses("without", dropout=0.0), losses("late", dropout=0.2, dropout_start=0.5)
     assert late[:6] == without[:6]
@@ -99,8 +99,8 @@ def test_resume_is_bit_equal_at_every_checkpoint(data: Dataset, tmp_path: Path, 
         resumed = trainer(data, out, train).run(resume=True)
         assert same_weights(whole, resumed), f"stopped at {stop}"
         assert resumed.best_loss == whole.best_loss
-        recorded = [{k: v for k, v in line.items() if k not in TIMES} for line in read_lines(out / "metrics.jsonl")]
-        expected = read_lines(tmp_path / "whole" / "metrics.jsonl")
+        recorded = [{k: v for k, v in line.items() if k not in TIMES} for line in read_log(out / "metrics.jsonl")]
+        expected = read_log(tmp_path / "whole" / "metrics.jsonl")
         assert recorded == [{k: v for k, v in line.items() if k not in TIMES} for line in expected]
 
 
@@ -194,7 +194,7 @@ def test_an_explosion_is_rolled_back_with_half_the_rate(
     assert state.step == 12
     assert (state.rollbacks, state.lr_scale) == (1, 0.5)
     assert any("back to step 6" in line and "times 0.5" in line for line in listener.said)
-    lines = read_lines(tmp_path / "metrics.jsonl")
+    lines = read_log(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines if "event" in line] == [6]
     assert 0.0 < max(line["train/lr"] for line in lines if "train/lr" in line) <= BASE.lr
     assert all(math.isfinite(line["train/loss"]) for line in lines if "train/loss" in line)
@@ -338,7 +338,7 @@ def test_golden_losses(data: Dataset, tmp_path: Path) -> None:
     """Fifty steps of a tiny model: whatever changes these numbers changes what every recipe means."""
     train = replace(BASE, steps=50, dropout=0.0, ema_decay=0.0, eval_every=50, save_every=50, sample_tokens=0)
     trainer(data, tmp_path, train).run(resume=False)
-    lines = [line for line in read_lines(tmp_path / "metrics.jsonl") if "train/loss" in line]
+    lines = [line for line in read_log(tmp_path / "metrics.jsonl") if "train/loss" in line]
     losses = [line["train/loss"] for line in lines][4::15]
     golden = json.loads((Path(__file__).parent / "golden_losses.json").read_text())
     np.testing.assert_allclose(losses, golden, rtol=2e-3)

@@ -17,9 +17,9 @@ from inkhorn.errors import CheckpointError
 from inkhorn.evaluation.loss import split_loss
 from inkhorn.hardware.device import Hardware
 from inkhorn.model import GPT
+from inkhorn.training.log_writer import read_log
 from inkhorn.training.state import TrainState, new_state
 from inkhorn.training.vocab_padding import load_into_padded, pad_vocab, unpad_and_gather
-from inkhorn.utils.records import read_lines
 
 CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
 IDS = torch.arange(10)[None] % 17
@@ -92,7 +92,7 @@ def test_a_padded_run_resumes_bit_for_bit_and_ships_what_it_is_of(
     whole = run("whole", 6)
     run("cut", 4)
     torch.manual_seed(1)
-    assert not any("val/loss" in line for line in read_lines(tmp_path / "cut" / "metrics.jsonl"))
+    assert not any("val/loss" in line for line in read_log(tmp_path / "cut" / "metrics.jsonl"))
     resumed = run("cut", 6)
     assert whole.model.config.vocab_size == 24
     assert whole.model.wte.weight.shape[0] == 24

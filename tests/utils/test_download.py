@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine: whole, broken off and resumed, wrong, refused."""
+"""Downloads from a local server: complete, interrupted, wrong, refused."""
 
 import hashlib
 import threading
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inkhorn.errors import CorpusError
-from inkhorn.utils.download import download
+from inkhorn.utils.download import cache_dir, check_sha256, download
 
 BODY = b"".join(b"line %d\n" % i for i in range(20_000))
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -22,13 +22,12 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves BODY; counts what it is asked for."""
+    """Serves BODY, or its first `send_only` bytes, and counts the requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.ranges: list[str | None] = []
+        self.requests = 0
         self.status = 200
-        self.knows_ranges = True
         self.send_only = len(BODY)
 
     @property
@@ -40,18 +39,14 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        wanted = self.headers["Range"]
-        self.server.ranges.append(wanted)
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.server.knows_ranges else 0
+        self.server.requests += 1
         if self.server.status != 200:
             self.send_error(self.server.status)
-        elif start >= len(BODY):
-            self.send_error(416)
-        else:
-            self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(BODY) - start))
-            self.end_headers()
-            self.wfile.write(BODY[start : self.server.send_only])
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(BODY)))
+        self.end_headers()
+        self.wfile.write(BODY[: self.server.send_only])
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -67,45 +62,62 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-def test_a_download_is_put_in_place_whole(server: Server, tmp_path: Path) -> None:
+def test_download(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "new" / "input.txt"
     download(server.url, path, SHA256, "")
     assert path.read_bytes() == BODY
     assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("knows_ranges", [True, False])
-def test_a_broken_download_goes_on_where_it_broke_off(server: Server, tmp_path: Path, knows_ranges: bool) -> None:
-    path = tmp_path / "input.txt"
-    server.send_only, server.knows_ranges = 1000, knows_ranges
-    with pytest.raises(CorpusError, match=f"after 1,000 of {len(BODY):,} bytes.*or else"):
-        download(server.url, path, SHA256, "or else")
-    assert not path.exists()
-    server.send_only = len(BODY)
     download(server.url, path, SHA256, "")
-    assert server.ranges == [None, "bytes=1000-"]
-    assert path.read_bytes() == BODY
+    assert server.requests == 1  # the file is there already
 
 
-def test_a_download_that_was_whole_already_is_only_checked(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "input.txt.part").write_bytes(BODY)
+def test_a_wrong_file_is_replaced(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "input.txt").write_bytes(BODY[:-1])
     download(server.url, tmp_path / "input.txt", SHA256, "")
     assert (tmp_path / "input.txt").read_bytes() == BODY
 
 
-def test_a_download_with_the_wrong_checksum_is_thrown_away(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=f"{len(BODY):,} bytes with sha256 {SHA256}, not 00.*thrown away"):
-        download(server.url, tmp_path / "input.txt", "00" * 32, "")
+def test_interrupted_transfer(server: Server, tmp_path: Path) -> None:
+    server.send_only = 1000
+    with pytest.raises(CorpusError, match=r"^cannot download http.*\. Do this$"):
+        download(server.url, tmp_path / "input.txt", SHA256, "Do this")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_refusal_says_what_to_do(server: Server, tmp_path: Path) -> None:
+def test_wrong_checksum(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=f"sent a file with another checksum than sha256 {'00' * 32}. Do this"):
+        download(server.url, tmp_path / "input.txt", "00" * 32, "Do this")
+    assert not list(tmp_path.iterdir())
+
+
+def test_http_error(server: Server, tmp_path: Path) -> None:
     server.status = 404
-    with pytest.raises(CorpusError, match=r"answers 404 Not Found\. Do this"):
+    with pytest.raises(CorpusError, match=r"the server answered 404 Not Found\. Do this"):
         download(server.url, tmp_path / "input.txt", SHA256, "Do this")
 
 
-def test_a_full_disk_is_not_blamed_on_the_network(server: Server, tmp_path: Path) -> None:
+def test_offline(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"^cannot download http://127\.0\.0\.1:9/.*\. Do this$"):
+        download("http://127.0.0.1:9/input.txt", tmp_path / "input.txt", SHA256, "Do this")
+
+
+def test_unwritable_folder(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CorpusError, match=r"cannot write .*INKHORN_CACHE"):
         download(server.url, tmp_path / "file" / "input.txt", SHA256, "")
+
+
+def test_cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INKHORN_CACHE", str(tmp_path))
+    assert cache_dir() == tmp_path
+    monkeypatch.delenv("INKHORN_CACHE")
+    assert cache_dir().name == "inkhorn"
+
+
+def test_check_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(BODY)
+    check_sha256(tmp_path / "a", SHA256)
+    with pytest.raises(CorpusError, match=f"wrong checksum: {len(BODY):,} bytes"):
+        check_sha256(tmp_path / "a", "00" * 32)
+    with pytest.raises(CorpusError, match="cannot read"):
+        check_sha256(tmp_path / "b", SHA256)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from inkhorn.errors import CheckpointError
-from inkhorn.utils.files import flush
+from inkhorn.utils.files import atomic_write, fsync, fsync_tree
 
 _STEP = re.compile(r"step-(\d+)(\.old)?")
 
@@ -88,14 +88,12 @@ class RunFolder:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             write(partial)
-            for path in sorted(partial.rglob("*")):
-                flush(path)
-            flush(partial)
+            fsync_tree(partial)
             if final.exists():  # the same step again: at every moment the old one or the new one is whole
                 shutil.rmtree(old, ignore_errors=True)
                 final.rename(old)
             partial.rename(final)
-            flush(self.path)
+            fsync(self.path)
             self._point("latest", final)
         except (OSError, RuntimeError, CheckpointError) as error:  # torch reports a full disk as RuntimeError
             shutil.rmtree(partial, ignore_errors=True)
@@ -121,16 +119,16 @@ class RunFolder:
         self._prune()
 
     def _point(self, pointer: str, folder: Path) -> None:
-        partial = self.path / f"{pointer}.tmp"
-        partial.write_text(folder.name + "\n", encoding="utf-8")
-        flush(partial)
-        partial.replace(self.path / pointer)
+        with atomic_write(self.path / pointer) as temporary:
+            temporary.write_text(folder.name + "\n", encoding="utf-8")
 
     def _prune(self) -> None:
         steps = self.steps()
         for leftover in (*self.path.glob("step-*.tmp"), *self.path.glob("step-*.old")):
             if leftover not in steps:
                 shutil.rmtree(leftover, ignore_errors=True)
+        for leftover in (*self.path.glob("latest.*.tmp"), *self.path.glob("best.*.tmp")):
+            leftover.unlink(missing_ok=True)
         kept = {self.best(), *steps[-self.keep :]}
         for folder in steps:
             if folder not in kept:

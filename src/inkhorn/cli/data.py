@@ -54,7 +54,7 @@ def run(argv: list[str]) -> int:
 
 def _list() -> None:
     from inkhorn.data.corpora import CORPORA
-    from inkhorn.utils.cache import cache_dir
+    from inkhorn.utils.download import cache_dir
 
     for corpus in CORPORA.values():
         sys.stdout.write(f"{corpus.label} ({corpus.kind}, {corpus.license}, {corpus.status})\n")

@@ -51,7 +51,7 @@ class DataSource:
         from inkhorn.data.dataset import tokenize_to_disk
         from inkhorn.data.shard_writer import SHARD_TOKENS, tokenize_documents
         from inkhorn.data.text import TextSource
-        from inkhorn.utils.cache import cache_dir
+        from inkhorn.utils.download import cache_dir
 
         tokenizer = self.tokenizer or load_named_tokenizer(self.vocabulary)
         bpe_size = self.vocab_size if self.vocabulary == "bpe" and tokenizer is None else None

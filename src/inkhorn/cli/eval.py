@@ -16,7 +16,7 @@ from inkhorn.config.train import Device, Precision, TrainConfig
 from inkhorn.errors import TrainingError, UsageError, require
 
 if TYPE_CHECKING:
-    from inkhorn.checkpoint.weights import Array
+    from inkhorn.checkpoint.tensor_file import Array
     from inkhorn.evaluation.tasks.examine import Outcome
     from inkhorn.evaluation.tasks.session import Session
     from inkhorn.evaluation.tasks.task import Task

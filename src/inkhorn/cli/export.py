@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 import tyro
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
-from inkhorn.checkpoint.weights import read_config
+from inkhorn.checkpoint.weights import Dtype, read_config
 from inkhorn.cli.parsing import default, parse
 from inkhorn.errors import CheckpointError, UsageError
-from inkhorn.utils.files import flush, write_json
+from inkhorn.utils.files import atomic_write, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class ExportArgs:
     """name of a shipped model, checkpoint folder or run folder"""
     out: tyro.conf.Positional[Annotated[Path | None, default(), tyro.conf.arg(metavar="OUT")]] = None
     """folder to write"""
-    dtype: Annotated[Literal["float16", "bfloat16", "float32"] | None, default("float16")] = None
+    dtype: Annotated[Dtype | None, default("float16")] = None
     """data type of the folder's weights"""
     quantize: Annotated[Literal["fp32", "bf16", "int8", "int4"] | None, default()] = None
     """pack the folder's weights for inkhorn's kernel; needs no torch"""
@@ -92,15 +92,18 @@ def _write_folder(folder: Path, out: Path, args: ExportArgs) -> tuple[Path, str]
     """Write a checkpoint folder; return its weights file and their data type."""
     if (out / "config.json").exists():
         raise CheckpointError(f"{out} already holds a checkpoint: give another folder, or delete it first")
-    kind = args.quantize or args.dtype or "float16"
-    file = _save_packed(folder, out, kind) if args.quantize else _save(folder, out, kind)
+    if args.quantize is not None:
+        file, kind = _save_packed(folder, out, args.quantize), str(args.quantize)
+    else:
+        kind = args.dtype or "float16"
+        file = _save(folder, out, args.dtype or "float16")
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "README.md"):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
     return file, kind
 
 
-def _save(folder: Path, out: Path, dtype: str) -> Path:
+def _save(folder: Path, out: Path, dtype: Dtype) -> Path:
     import torch
 
     from inkhorn.model import GPT
@@ -122,15 +125,11 @@ def _write_state_dict(folder: Path, file: Path) -> str:
 
     from inkhorn.model import GPT
 
-    partial = file.with_name(file.name + ".tmp")
     state = GPT.from_pretrained(folder).state_dict()
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, partial)
-        flush(partial)
-        partial.replace(file)
+        with atomic_write(file) as temporary:
+            torch.save(state, temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        partial.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write {file}: {error}") from None
     return "torch state dict"
 

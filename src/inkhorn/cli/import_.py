@@ -1,4 +1,4 @@
-"""`inkhorn import`: other people's GPT-1s and GPT-2s as checkpoint folders of ours."""
+"""`inkhorn import`: convert GPT-1 and GPT-2 checkpoints of other projects to checkpoint folders."""
 
 import shutil
 import sys
@@ -8,71 +8,68 @@ from typing import Annotated
 
 import tyro
 
-from inkhorn.cli.parsing import parse
-from inkhorn.convert.formats import Hints
-from inkhorn.convert.hub import OPENAI, fetch
-from inkhorn.errors import CheckpointError, InkhornError, UsageError, nearest
+from inkhorn.cli.parsing import default, parse
+from inkhorn.convert.formats import ImportOptions
+from inkhorn.convert.hub import OPENAI, download_checkpoint
+from inkhorn.errors import CheckpointError, UsageError, nearest
+from inkhorn.utils.files import atomic_write
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportArgs:
-    """Make a checkpoint folder of a model from elsewhere: transformers' GPT-2 or GPT-1 from the hub or a folder,
-    nanoGPT's ckpt.pt, minGPT's or the Zero to Hero lecture's state dict."""
+    """Convert a checkpoint to a Hugging Face folder.
+
+    Sources: GPT-2 and GPT-1 of transformers, from the Hugging Face hub or a folder; nanoGPT's ckpt.pt; state dicts of
+    minGPT, of Karpathy's "Let's build GPT" and of inkhorn.GPT.
+    """
 
     source: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SOURCE")]]
-    """gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, openai-gpt, a repository OWNER/NAME of the hub, a folder, or
-    a file"""
-    out: Path | None = None
-    """the folder to write; models/NAME when absent"""
-    revision: str | None = None
-    """branch, tag or commit of the repository"""
-    text: Path | None = None
-    """what a model of characters was trained on: its alphabet is the vocabulary"""
-    tokenizer: str | None = None
-    """the vocabulary: a folder with a tokenizer.json, nanoGPT's meta.pkl, gpt2 or openai-gpt"""
-    hints: Annotated[Hints, tyro.conf.OmitArgPrefixes] = field(default_factory=Hints)
+    """gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, openai-gpt, OWNER/NAME on the hub, a folder or a file"""
+    out: Annotated[Path | None, default("models/NAME")] = None
+    """folder to write"""
+    revision: Annotated[str | None, default()] = None
+    """branch, tag or commit of the hub repository"""
+    text: Annotated[Path | None, default()] = None
+    """training text of a character-level model; its characters become the vocabulary"""
+    tokenizer: Annotated[str | None, default()] = None
+    """vocabulary: a folder with a tokenizer.json, nanoGPT's meta.pkl, gpt2 or openai-gpt"""
+    options: Annotated[ImportOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ImportOptions)
 
 
 def run(argv: list[str]) -> int:
-    """Run the command; returns the exit code."""
-    args = parse(ImportArgs, argv, "inkhorn import")
+    """Run the command and return the exit code."""
+    args = parse(ImportArgs, argv, "inkhorn import", example="inkhorn import ckpt.pt --text input.txt")
     out = args.out or Path("models") / _name(args.source)
     if out.exists():
-        raise CheckpointError(f"{out} is already there: give another --out, or delete it first")
+        raise CheckpointError(f"{out} already exists: give another --out, or delete it first")
     path = _find(args.source, args.revision)
 
-    from inkhorn.checkpoint.tensorfile import stream_weights
+    from inkhorn.checkpoint.weights import write_weights
     from inkhorn.convert.formats import open_checkpoint
     from inkhorn.convert.vocabulary import choose, write_generation_config
 
     folder = path if path.is_dir() else path.parent
-    imported, vocabulary = choose(folder, open_checkpoint(path, args.hints), args.text, args.tokenizer)
-    partial = out.with_name(out.name + ".tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        written = stream_weights(partial, imported.config, imported.tensors, imported.dtype)
-        vocabulary.save(partial)
-        write_generation_config(partial, imported)
+    model, vocabulary = choose(folder, open_checkpoint(path, args.options), args.text, args.tokenizer)
+    with atomic_write(out) as temporary:
+        weights = write_weights(temporary, model.config, model.tensors, model.dtype).name
+        vocabulary.save(temporary)
+        write_generation_config(temporary, model)
         for name in ("generation_config.json", "README.md"):
             if (folder / name).is_file() and path.is_dir():
-                shutil.copyfile(folder / name, partial / name)
-        partial.rename(out)
-    except (InkhornError, OSError, KeyboardInterrupt):
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    config, size = imported.config, (out / written.name).stat().st_size
-    for note in imported.notes:
+                shutil.copyfile(folder / name, temporary / name)
+    config, size = model.config, (out / weights).stat().st_size
+    for note in model.notes:
         sys.stdout.write(f"{note}\n")
     sys.stdout.write(
-        f"{out}: {imported.form}, {config.num_parameters:,} parameters, {config.n_layer} layers, {config.n_head} "
-        f"heads, {config.n_embd} wide, {config.vocab_size:,} tokens, {size / 1e6:,.1f} MB\n"
+        f"{out}: {model.source}, {config.num_parameters:,} parameters, {config.n_layer} layers, {config.n_head} heads, "
+        f"width {config.n_embd}, {config.vocab_size:,} tokens, {size / 1e6:,.1f} MB\n"
         f"Try it: inkhorn generate --model {out}\n"
     )
     return 0
 
 
 def _name(source: str) -> str:
-    """A folder's name for what is imported: a generic file has its folder's."""
+    """The name of the output folder: that of the source's folder if the file has a generic name."""
     path = Path(source)
     if path.is_file():
         return path.parent.resolve().name if path.stem in ("ckpt", "model", "pytorch_model") else path.stem
@@ -80,17 +77,16 @@ def _name(source: str) -> str:
 
 
 def _find(source: str, revision: str | None) -> Path:
-    """Where the checkpoint lies, downloaded if it is the hub's."""
+    """The path of the checkpoint, downloaded if it is on the hub."""
     if source in OPENAI:
-        return fetch(OPENAI[source], revision)
+        return download_checkpoint(OPENAI[source], revision)
     path = Path(source)
     if path.exists():
         if revision is not None:
-            raise UsageError(f"--revision {revision} is for repositories of the hub; {source} lies here")
+            raise UsageError(f"--revision {revision} applies to hub repositories only; {source} is a local path")
         return path
     if source.count("/") == 1 and not source.startswith((".", "/", "~")) and not path.suffix:
-        return fetch(source, revision)
-    hint = nearest(source, OPENAI)
+        return download_checkpoint(source, revision)
     raise UsageError(
-        f"{source} is neither a folder or file here, nor a repository OWNER/NAME, nor a known name: {hint}"
+        f"{source} is not a local path, a hub repository OWNER/NAME or a known name: {nearest(source, OPENAI)}"
     )

@@ -34,6 +34,7 @@ EXTRAS = {
     "huggingface_hub": "hub",
     "gguf": "gguf",
     "datasets": "data",
+    "pooch": "data",
 }
 """Which half of the installation brings a module."""
 

@@ -1,7 +1,7 @@
-"""Checkpoints of the Hugging Face hub, through its own library: cached, resumed, with a progress bar.
+"""Checkpoints from the Hugging Face hub, downloaded with huggingface_hub: cached, resumable, with a progress bar.
 
-The library reads its settings from the environment: HF_HOME for the cache, HF_TOKEN or `hf auth login` for private and
-gated models, HF_ENDPOINT for a mirror, HF_HUB_OFFLINE=1 for the cache alone.
+The library is configured by environment variables: HF_HOME (cache), HF_TOKEN (private and gated models; or use
+`hf auth login`), HF_ENDPOINT (mirror), HF_HUB_OFFLINE=1 (cache only).
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ from inkhorn.utils.files import read_json
 OPENAI = {
     name: f"openai-community/{name}" for name in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "openai-gpt")
 } | {"distilgpt2": "distilbert/distilgpt2"}
-"""names that stand for a repository of the hub"""
+"""short names of repositories"""
 
-_BESIDE = (
+_CONFIG_FILES = (
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -29,36 +29,37 @@ _SAFETENSORS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetens
 _PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")
 
 
-def fetch(repo: str, revision: str | None = None) -> Path:
-    """The folder in the library's cache that holds a repository's checkpoint; pickles only where there is nothing else.
+def download_checkpoint(repo: str, revision: str | None = None) -> Path:
+    """Download a repository's checkpoint and return its folder in the cache; pickles only if there is nothing else.
 
     Args:
         repo: OWNER/NAME.
-        revision: branch, tag or commit; the main branch when absent.
+        revision: branch, tag or commit (default: the main branch).
 
-    Raises CheckpointError for what is not there, may not be read, is no GPT-1 or GPT-2, or cannot be reached.
+    Raises:
+        CheckpointError: the repository does not exist, is not accessible, or is not a GPT-1 or GPT-2.
 
     """
     from huggingface_hub import hf_hub_download, snapshot_download
 
     try:
         config = Path(hf_hub_download(repo, "config.json", revision=revision))
-    except Exception as error:  # its own kinds, and those of the HTTP libraries below it
-        raise _refusal(repo, revision, error) from None
-    ModelConfig.from_hf(read_json(config))  # before its weights come: it may be something else, and large
+    except Exception as error:  # of several libraries
+        raise _error(repo, revision, error) from None
+    ModelConfig.from_hf(read_json(config))  # before the weights: it may be a large model of another kind
     try:
-        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*_BESIDE, *_SAFETENSORS]))
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*_CONFIG_FILES, *_SAFETENSORS]))
         if not any((folder / name).exists() for name in _SAFETENSORS):
-            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*_BESIDE, *_PICKLES]))
+            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*_CONFIG_FILES, *_PICKLES]))
     except Exception as error:
-        raise _refusal(repo, revision, error) from None
+        raise _error(repo, revision, error) from None
     return folder
 
 
-def _refusal(repo: str, revision: str | None, error: Exception) -> CheckpointError:
+def _error(repo: str, revision: str | None, error: Exception) -> CheckpointError:
     what = f"{repo} at {revision}" if revision else repo
     reason = " ".join(str(error).split())[:300]
     return CheckpointError(
-        f"cannot fetch {what} from the hub ({type(error).__name__}): {reason} Or download the folder in another way, "
-        "and give its path"
+        f"cannot download {what} from the Hugging Face hub ({type(error).__name__}): {reason} Alternatively download "
+        "the folder yourself and give its path"
     )

@@ -17,8 +17,7 @@ from inkhorn.data.shard_writer import SHARD_TOKENS
 from inkhorn.data.text import TextSource, from_path
 from inkhorn.errors import CorpusError, UsageError, nearest
 from inkhorn.tokenizer.base import END_OF_TEXT
-from inkhorn.utils.cache import cache_dir
-from inkhorn.utils.checksum import check_sha256
+from inkhorn.utils.download import cache_dir, check_sha256
 
 _UNITS = {"m": 10**6, "b": 10**9}
 

@@ -23,7 +23,7 @@ from inkhorn.errors import CheckpointError, CorpusError, TokenizerError
 from inkhorn.tokenizer.base import Ids, Tokenizer
 from inkhorn.tokenizer.bpe import MAX_TRAIN_CHARS, train_bpe
 from inkhorn.tokenizer.load import load_tokenizer
-from inkhorn.utils.files import flush
+from inkhorn.utils.files import fsync
 
 SHARD_TOKENS = 100_000_000
 """Training tokens of a shard; it ends with the first batch of documents that reaches them."""
@@ -253,7 +253,7 @@ class ShardWriter:
     def close(self, after: ReaderState) -> Shard:
         """Rename the files to their final names."""
         for partial, path in zip(self.partial, self.paths, strict=True):
-            flush(partial)
+            fsync(partial)
             partial.replace(path)
         train, val = self.paths
         return Shard(

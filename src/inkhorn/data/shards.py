@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from inkhorn.errors import CheckpointError, CorpusError
-from inkhorn.utils.checksum import sha256_of
+from inkhorn.utils.download import sha256_of
 from inkhorn.utils.files import read_json, write_json
 
 Array = np.ndarray[Any, Any]

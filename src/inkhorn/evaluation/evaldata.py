@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inkhorn.errors import CorpusError
-from inkhorn.utils.cache import cache_dir
+from inkhorn.utils.download import cache_dir
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from inkhorn.errors import UsageError, nearest
 from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.tokenizer.bpe import BPETokenizer
-from inkhorn.utils.cache import cache_dir
-from inkhorn.utils.checksum import sha256_of
+from inkhorn.utils.download import cache_dir, sha256_of
 
 if TYPE_CHECKING:
     import tokenizers

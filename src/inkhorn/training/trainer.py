@@ -30,13 +30,13 @@ from inkhorn.hardware.device import Hardware
 from inkhorn.inference.engine import load
 from inkhorn.model import GPT
 from inkhorn.training.callbacks import Callbacks
+from inkhorn.training.log_writer import LogWriter
 from inkhorn.training.memory import oom_hint
 from inkhorn.training.parallel import wrap_forward
 from inkhorn.training.schedule import rate
 from inkhorn.training.signals import Interrupt
 from inkhorn.training.state import TrainState, load_state, new_state, note_evaluation, save_state
 from inkhorn.training.step import train_step
-from inkhorn.utils.records import Records
 
 MAX_ROLLBACKS = 3
 
@@ -79,7 +79,7 @@ class Trainer:
             callbacks,
         )
         self.init_from = init_from
-        self.folder, self.records = RunFolder(out), Records(out)
+        self.folder, self.records = RunFolder(out), LogWriter(out)
         self.distributed = hardware.distributed
         rows, self.passes = self.distributed.split_batch(train.batch_size, train.grad_accum)
         self.order = BatchSampler(dataset.train, rows, config.block_size, train.seed)

@@ -1,87 +1,73 @@
-"""A file from the web into the cache: resumed where it broke off, checked, put in place in one step."""
+"""Downloads into the cache folder, checked against a SHA-256."""
 
-import http.client
+import hashlib
 import os
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import BinaryIO
+
+import platformdirs
 
 from inkhorn.errors import CorpusError
-from inkhorn.utils.checksum import sha256_of
 
-_BLOCK = 1 << 16  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
 
 
-def download(url: str, path: Path, sha256: str, otherwise: str) -> None:
-    """Fetch `url` to `path`. What has come stays in `path`.part, and the next call goes on from there.
+def cache_dir() -> Path:
+    """The folder for downloads: INKHORN_CACHE, else the user's cache folder. It may not exist yet."""
+    chosen = os.environ.get("INKHORN_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("inkhorn", appauthor=False))
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file; CorpusError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CorpusError(f"cannot read {path}: {error.strerror}") from None
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Raise CorpusError unless the file has this hexadecimal SHA-256."""
+    actual = sha256_of(path)
+    if actual != expected:
+        raise CorpusError(
+            f"{path} has the wrong checksum: {path.stat().st_size:,} bytes with sha256 {actual}, expected {expected}. "
+            "Delete it and download it again"
+        )
+
+
+def download(url: str, path: Path, sha256: str, hint: str) -> None:
+    """Download a file, unless `path` has the right content already.
 
     Args:
-        url: where from.
-        path: where to; its folder is made.
-        sha256: hexadecimal checksum of the whole file.
-        otherwise: how to do without; ends the message of an error.
+        url: where the file comes from.
+        path: where it goes; the folder is created.
+        sha256: its hexadecimal checksum.
+        hint: what to do without the download; ends the error message.
 
     Raises:
-        CorpusError: no connection, a refusal, a connection that broke off, a full disk, or a wrong checksum.
+        CorpusError: no connection, an HTTP error, an interrupted transfer, a wrong checksum, or a full disk.
 
     """
-    part = path.with_name(f"{path.name}.part")
+    import pooch
+    import requests
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as file:
-            _receive(url, file, otherwise)
-        actual, size = sha256_of(part), part.stat().st_size
-        if actual != sha256:
-            part.unlink()  # or the next call would go on from it
-            raise CorpusError(
-                f"{url} sent {size:,} bytes with sha256 {actual}, not {sha256}; they were thrown away. {otherwise}"
-            )
-        part.replace(path)
+        pooch.retrieve(
+            url,
+            known_hash=f"sha256:{sha256}",
+            fname=path.name,
+            path=path.parent,
+            downloader=pooch.HTTPDownloader(timeout=_TIMEOUT),
+        )
+    except requests.HTTPError as error:
+        status = "" if error.response is None else f"{error.response.status_code} {error.response.reason}"
+        raise CorpusError(f"cannot download {url}: the server answered {status}. {hint}") from None
+    except requests.RequestException as error:
+        raise CorpusError(f"cannot download {url}: {type(error).__name__}: {error}. {hint}") from None
+    except ValueError:  # of pooch: the checksum differs, and the file has been deleted
+        raise CorpusError(f"{url} sent a file with another checksum than sha256 {sha256}. {hint}") from None
     except OSError as error:
         raise CorpusError(
             f"cannot write {path}: {error.strerror}. Free some space there, or set INKHORN_CACHE to another folder"
         ) from None
-
-
-def _receive(url: str, file: BinaryIO, otherwise: str) -> None:
-    """Append to the file what it lacks."""
-    had = file.seek(0, os.SEEK_END)
-    request = urllib.request.Request(url, headers={"Range": f"bytes={had}-"} if had else {})
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-            if response.status != 206:  # a server that knows nothing of ranges sends all of it
-                file.truncate(0)
-                had = 0
-            length = response.headers.get("Content-Length")
-            total = had + int(length) if length else None
-            _copy(response, file, Path(url).name, had, total)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code != 416:  # nothing left to send: the checksum will tell whether that is so
-            raise CorpusError(
-                f"cannot download {url}: the server answers {error.code} {error.reason}. {otherwise}"
-            ) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise CorpusError(f"cannot download {url}: {getattr(error, 'reason', error)}. {otherwise}") from None
-
-
-def _copy(response: http.client.HTTPResponse, file: BinaryIO, name: str, done: int, total: int | None) -> None:
-    """Copy, with a progress bar on a terminal."""
-    from rich.console import Console  # only a download needs it
-    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
-
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=total, completed=done)
-        while block := response.read(_BLOCK):
-            try:
-                file.write(block)
-            except OSError as error:
-                raise CorpusError(f"cannot write {name}: {error.strerror}") from None
-            done += len(block)
-            progress.advance(task, len(block))
-    if total is not None and done < total:
-        raise ConnectionError(f"it broke off after {done:,} of {total:,} bytes, from where the next try goes on")

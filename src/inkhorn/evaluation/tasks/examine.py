@@ -8,10 +8,10 @@ from pathlib import Path
 
 from inkhorn.errors import CorpusError
 from inkhorn.evaluation.loglikelihood import Passage, score
+from inkhorn.evaluation.tasks.journal import Journal, Record
 from inkhorn.evaluation.tasks.task import Measure, Reader, Task
 from inkhorn.hardware.device import Hardware
 from inkhorn.model import GPT
-from inkhorn.utils.journal import Journal, Record
 
 _POOL = 256
 """items that are sorted by length together"""

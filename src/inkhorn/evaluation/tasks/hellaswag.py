@@ -7,8 +7,8 @@ from typing import Any
 from inkhorn.errors import CorpusError
 from inkhorn.evaluation.evaldata import EvalText
 from inkhorn.evaluation.loglikelihood import Passage, Score
+from inkhorn.evaluation.tasks.journal import Record
 from inkhorn.evaluation.tasks.task import Measure, Reader, mean_measure
-from inkhorn.utils.journal import Record
 
 
 def cleaned(text: str) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 
 from inkhorn.evaluation.evaldata import EvalText
 from inkhorn.evaluation.loglikelihood import Passage, Score
+from inkhorn.evaluation.tasks.journal import Record
 from inkhorn.evaluation.tasks.task import Measure, Reader, mean_measure, safe_exp
-from inkhorn.utils.journal import Record
 
 LM_EVAL = "lm-eval lambada_openai: {}"
 LAST_TOKEN = "GPT-2's paper, as repeated by others: {}, no stop-word filter"

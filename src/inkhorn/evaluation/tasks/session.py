@@ -5,12 +5,12 @@ from functools import cached_property
 from pathlib import Path
 
 from inkhorn.evaluation.tasks.examine import Outcome, examine, fingerprint
+from inkhorn.evaluation.tasks.journal import Journal
 from inkhorn.evaluation.tasks.task import Reader, Task
 from inkhorn.hardware.device import Hardware
 from inkhorn.model import GPT
 from inkhorn.tokenizer.base import check_vocab_size
 from inkhorn.tokenizer.load import load_tokenizer
-from inkhorn.utils.journal import Journal
 
 _FORMAT = 1
 """of the records: raised when what is kept of an item, or how it is scored, changes"""

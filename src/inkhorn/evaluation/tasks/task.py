@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from inkhorn.evaluation.loglikelihood import Passage, Score, rolling
+from inkhorn.evaluation.tasks.journal import Record
 from inkhorn.tokenizer.base import Tokenizer
-from inkhorn.utils.journal import Record
 
 
 @dataclass(frozen=True, kw_only=True)

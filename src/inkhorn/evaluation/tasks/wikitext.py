@@ -10,9 +10,9 @@ import numpy as np
 
 from inkhorn.evaluation.evaldata import EvalText
 from inkhorn.evaluation.loglikelihood import Passage, Score
+from inkhorn.evaluation.tasks.journal import Record
 from inkhorn.evaluation.tasks.task import Measure, Reader, safe_exp
 from inkhorn.evaluation.tasks.windows import Windows
-from inkhorn.utils.journal import Record
 
 _SPACED = ((" @-@ ", "-"), (" @,@ ", ","), (" @.@ ", "."), *((f" {mark} ", f"{mark} ") for mark in ":;.!?,"))
 _PAIRS = (("(", ")"), ("[", "]"), ("{", "}"), ('"', '"'), ("'", "'"))

@@ -9,8 +9,8 @@ import numpy as np
 
 from inkhorn.errors import CorpusError, require
 from inkhorn.evaluation.loglikelihood import Passage, Row, Score
+from inkhorn.evaluation.tasks.journal import Record
 from inkhorn.evaluation.tasks.task import Measure, safe_exp
-from inkhorn.utils.journal import Record
 
 
 class Windows:

@@ -4,25 +4,20 @@ The file is `packed.safetensors`: one tensor of bytes, with what it is in the me
 """
 
 import ctypes
-import json
 import mmap
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from inkhorn.checkpoint.tensor_file import Array, LazyTensor, open_tensor_file, write_tensor_file
 from inkhorn.checkpoint.weights import read_config, read_weights
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.quantization import DEFAULT, GROUPS, PRECISIONS
 from inkhorn.errors import CheckpointError, UsageError, nearest
 from inkhorn.inference.backends.native_bindings import ABI, InkConfig, check, library
-from inkhorn.utils.files import flush
-
-Array = np.ndarray[Any, Any]
 
 FILE = "packed.safetensors"
 
@@ -150,22 +145,10 @@ def save_packed(packed: Packed, folder: Path) -> Path:
         "group": str(packed.group),
         "crc32": str(_checksum(packed.data)),
     }
-    size = packed.data.nbytes
-    tensor = {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}
-    header = json.dumps({"__metadata__": metadata, "packed": tensor}).encode()
-    header = header.ljust(-(len(header) + 8) % _PAGE + len(header))  # blanks are allowed: the data begin on a page
     path = folder / FILE
-    partial = path.with_name(path.name + ".tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(len(header).to_bytes(8, "little") + header)
-            packed.data.tofile(file)
-        flush(partial)
-        partial.replace(path)
+        write_tensor_file(path, {"packed": LazyTensor.of(packed.data)}, metadata, alignment=_PAGE)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise CheckpointError(f"cannot write {path}: {error}") from None
     return path
 
@@ -178,18 +161,19 @@ def _read_header(path: Path) -> _Saved:
     """What a packed file says that it holds; CheckpointError if that cannot be."""
     again = "export it again with inkhorn export --quantize"
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            size = path.stat().st_size - 8 - length
-            if not 0 < length < 2**20 or size <= 0 or (length + 8) % _PAGE:
-                raise ValueError("its header has no possible length")
-            header = json.loads(file.read(length))
-        metadata = header["__metadata__"]
-        if metadata["format"] != "inkhorn-packed" or header["packed"]["data_offsets"] != [0, size]:
-            raise ValueError("its header and its length do not agree")
-        saved = _Saved(metadata["quantize"], int(metadata["group"]), int(metadata["crc32"]), 8 + length, size)
-        abi = int(metadata["abi"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        file = open_tensor_file(path)
+        if (
+            file.metadata["format"] != "inkhorn-packed"
+            or list(file.tensors) != ["packed"]
+            or file.offsets["packed"] % _PAGE
+        ):
+            raise ValueError("its header is not that of a packed model")
+        group, crc32, abi = (int(file.metadata[name]) for name in ("group", "crc32", "abi"))
+        (size,) = file.tensors["packed"].shape
+        saved = _Saved(file.metadata["quantize"], group, crc32, file.offsets["packed"], size)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}: {again}") from None
+    except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is not a whole packed model ({error}): {again}") from None
     if abi != ABI:
         raise CheckpointError(f"{path} was packed for another version of the kernel ({abi}, not {ABI}): {again}")

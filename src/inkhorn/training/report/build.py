@@ -5,7 +5,6 @@ It is rebuilt at every evaluation: it is fast, accepts a run that has only start
 
 import math
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from inkhorn.training.report.diagnose import diagnose
 from inkhorn.training.report.formatting import NO_VALUE, format_count, format_duration, format_loss, format_or_dash
 from inkhorn.training.report.run_log import Record, RunLog, number, read_run, series
 from inkhorn.training.report.samples import representative_samples
+from inkhorn.utils.files import atomic_write
 
 MAX_CHARACTER_VOCABULARY = 1000
 """In tokens. Tokens of a larger vocabulary are taken for more than characters, and bits are given per token."""
@@ -40,22 +40,14 @@ def write_report(out: Path) -> None:
     try:
         run = read_run(out)
         chart = loss_chart(run)
-        _replace(out / "loss.png", lambda path: save_png(chart, path))
+        with atomic_write(out / "loss.png") as temporary:
+            save_png(chart, temporary)
         # The commands repeat a relative path as the user typed it; an absolute one would reveal too much.
         text = render(run, chart, out.resolve().name if out.is_absolute() or not out.name else out.as_posix())
-        _replace(out / "report.html", lambda path: path.write_bytes(text.encode("utf-8", "replace")))
+        with atomic_write(out / "report.html") as temporary:
+            temporary.write_bytes(text.encode("utf-8", "replace"))
     except Exception as error:  # a report that fails must not end hours of training
         raise InkhornError(f"cannot write the report in {out}: {type(error).__name__}: {error}") from error
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, then replace `path` by it."""
-    partial = path.with_name(path.name + ".tmp")
-    try:
-        write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def render(run: RunLog, chart: Chart, folder: str) -> str:

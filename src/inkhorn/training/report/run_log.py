@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inkhorn.utils.records import read_lines
+from inkhorn.training.log_writer import read_log
 
 Record = dict[str, Any]
 Floats = NDArray[np.float64]
@@ -48,7 +48,7 @@ class RunLog:
 
 def read_run(out: Path) -> RunLog:
     """Read the records of the run in `out`; files and lines that are missing or incomplete count as not yet written."""
-    metrics = read_lines(out / "metrics.jsonl")
+    metrics = read_log(out / "metrics.jsonl")
     try:
         info = json.loads((out / "run.json").read_bytes())
     except (FileNotFoundError, ValueError):
@@ -58,7 +58,7 @@ def read_run(out: Path) -> RunLog:
         training=_by_step([line for line in metrics if math.isfinite(number(line, "train/loss"))]),
         evaluations=_by_step([line for line in metrics if math.isfinite(number(line, "val/loss"))]),
         events=[line for line in metrics if "event" in line],
-        samples=_by_step([line for line in read_lines(out / "samples.jsonl") if isinstance(line.get("text"), str)]),
+        samples=_by_step([line for line in read_log(out / "samples.jsonl") if isinstance(line.get("text"), str)]),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from inkhorn.errors import InkhornError, UsageError
-from inkhorn.utils.files import flush
+from inkhorn.utils.jsonl import write_jsonl
 
 Record = dict[str, float]
 """what is kept of an item: numbers by name"""
@@ -84,9 +84,4 @@ class Journal:
 
     def _write(self, path: Path) -> None:
         """Write the file anew, whole or not at all: what is appended must not run on from half a line."""
-        partial = path.with_name(path.name + ".tmp")
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(json.dumps({"key": self.key}) + "\n")
-            file.writelines(self._line(item) for item in self.records)
-        flush(partial)
-        partial.replace(path)
+        write_jsonl(path, [{"key": self.key}, *({"item": item, **record} for item, record in self.records.items())])
