@@ -37,10 +37,25 @@ function typeOf(field, schemas) {
   if (field.const !== undefined) return JSON.stringify(field.const);
   if (field.enum) return field.enum.map((/** @type {unknown} */ value) => JSON.stringify(value)).join(" or ");
   if (field.type === "array") return `array of ${typeOf(field.items ?? {}, schemas)}`;
-  const low = field.minimum ?? field.exclusiveMinimum;
-  const high = field.maximum ?? field.exclusiveMaximum;
-  const range = low === undefined ? "" : high === undefined ? `, at least ${low}` : `, ${low} to ${high}`;
-  return (field.type ?? "any") + range;
+  return [field.type ?? "any", ...rangeOf(field)].join(", ");
+}
+
+/** @type {(field: Schema) => string[]} */
+function rangeOf({ minimum, exclusiveMinimum, maximum }) {
+  if (minimum !== undefined) return [maximum === undefined ? `at least ${minimum}` : `${minimum} to ${maximum}`];
+  const bounds = [];
+  if (exclusiveMinimum !== undefined) bounds.push(`above ${exclusiveMinimum}`);
+  if (maximum !== undefined) bounds.push(`at most ${maximum}`);
+  return bounds;
+}
+
+/**
+ * An element whose text may contain `code`.
+ * @type {(name: string, text: string) => HTMLElement}
+ */
+function prose(name, text) {
+  const parts = text.split("`").map((part, i) => (i % 2 ? element("code", part) : document.createTextNode(part)));
+  return element(name, "", ...parts);
 }
 
 /** @type {(schema: Schema, schemas: Schemas) => HTMLElement} */
@@ -50,14 +65,14 @@ function parametersOf(schema, schemas) {
     const standard = field.default === undefined || field.default === null ? "" : `, default ${JSON.stringify(field.default)}`;
     const required = schema.required?.includes(name) ? ", required" : "";
     const about = element("small", typeOf(field, schemas) + standard + required);
-    list.append(element("dt", `${name} `, about), element("dd", field.description ?? ""));
+    list.append(element("dt", `${name} `, about), prose("dd", field.description ?? ""));
   }
   return list;
 }
 
 /** @type {(path: string, method: string, operation: Schema, schemas: Schemas) => HTMLElement} */
 function operationOf(path, method, operation, schemas) {
-  const title = element("summary", "", element("code", `${method.toUpperCase()} ${path} `), element("span", operation.description ?? ""));
+  const title = element("summary", "", element("code", `${method.toUpperCase()} ${path} `), prose("span", operation.description ?? ""));
   const details = element("details", "", title);
   const body = operation.requestBody?.content["application/json"].schema;
   const url = new URL(path.slice(1), base);

@@ -94,12 +94,15 @@ const NAMES = {
  */
 export const spoken = (token) => NAMES[token] ?? token;
 
-/** @param {number} probability */
+/**
+ * A probability with no-break spaces.
+ * @param {number} probability
+ */
 export function percent(probability) {
-  if (probability >= 0.9995) return "100 %";
-  if (probability >= 0.0995) return `${Math.round(probability * 100)} %`;
-  if (probability >= 0.001) return `${(probability * 100).toFixed(1)} %`;
-  return "< 0.1 %";
+  if (probability >= 0.9995) return "100\u00a0%";
+  if (probability >= 0.0995) return `${Math.round(probability * 100)}\u00a0%`;
+  if (probability >= 0.001) return `${(probability * 100).toFixed(1)}\u00a0%`;
+  return "<\u00a00.1\u00a0%";
 }
 
 /** @param {number} number */

@@ -95,6 +95,7 @@ export class Inspector {
     const request = { model: this.model?.id ?? "", text: this.text.slice(0, this.end), layer: this.layer };
     this.request = request;
     this.dialog.setAttribute("aria-busy", "true");
+    if (!this.explanation) this.title.textContent = "Loading …";
     try {
       const explanation = await this.explainer.explain(request);
       if (this.request !== request) return;

@@ -104,6 +104,7 @@ export class Tour {
     this.back.setAttribute("aria-disabled", String(this.index === 0));
     this.forward.textContent = this.index < this.steps.length - 1 ? "Next ›" : "To the playground ›";
     const step = this.steps[this.index];
+    if (!this.body.hasChildNodes()) this.body.append(make("p.small", "Loading …"));
     try {
       const explanation = await this.explain(this.layer);
       if (this.steps[this.index] !== step) return;
