@@ -137,11 +137,11 @@ class Watch:
         self.seconds: list[float] = []
         self.notes: list[str] = []
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self.notes.append(text)
         print(f"    {text}", file=sys.stderr)
 
-    def step(self, metrics: dict[str, Any]) -> None:
+    def on_step(self, metrics: dict[str, Any]) -> None:
         parent = multiprocessing.parent_process()
         if parent is not None and not parent.is_alive():  # killed: nobody waits for this run any more
             os._exit(1)
@@ -150,7 +150,7 @@ class Watch:
             self.end = float("inf")  # a second signal would not let the Trainer save
             signal.raise_signal(signal.SIGINT)
 
-    def evaluated(self, metrics: dict[str, Any], sample: str) -> None:  # noqa: ARG002
+    def on_evaluate(self, metrics: dict[str, Any], sample: str) -> None:  # noqa: ARG002
         self.measure(metrics["step"])
 
     def measure(self, step: int) -> None:

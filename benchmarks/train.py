@@ -72,12 +72,12 @@ class Quiet:
     def __init__(self) -> None:
         self.losses: list[tuple[float, float]] = []
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         print(text, file=sys.stderr)
 
-    def step(self, metrics: dict[str, Any]) -> None: ...
+    def on_step(self, metrics: dict[str, Any]) -> None: ...
 
-    def evaluated(self, metrics: dict[str, Any], sample: str) -> None:  # noqa: ARG002
+    def on_evaluate(self, metrics: dict[str, Any], sample: str) -> None:  # noqa: ARG002
         self.losses.append((metrics["seconds"], metrics["val/loss"]))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from inkhorn.cli.data_source import DataSource
 from inkhorn.cli.main import main
-from inkhorn.cli.progress import filling
+from inkhorn.cli.progress import progress
 from inkhorn.data import corpora, documents, shard_writer
 from inkhorn.data.corpora import CORPORA, DocumentCorpus
 from inkhorn.data.shards import ShardedIds
@@ -64,8 +64,8 @@ def test_train_on_fineweb_edu(repository: Path, capsys: pytest.CaptureFixture[st
     assert json.loads((repository / "run" / "run.json").read_text())["corpus"] == "fineweb-edu-1m"
     assert main([*run, "--resume", "--steps", "12"]) == 0
     told = capsys.readouterr().err
-    assert "text: fineweb-edu-1m" in told
-    assert "Going on from step 10" in told
+    assert "Data: fineweb-edu-1m" in told
+    assert "Resuming from step 10" in told
 
 
 def test_data_verifies_shards(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,14 +111,13 @@ def test_own_document_files(repository: Path) -> None:
 
 
 def test_progress_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inkhorn.cli.progress._SECONDS", 0.5)
+    monkeypatch.setattr("inkhorn.cli.progress.LINE_INTERVAL", 0.5)
     clock = iter([0.0, 0.0, 10.0, 20.0])
     monkeypatch.setattr("inkhorn.cli.progress.time.monotonic", lambda: next(clock))
-    with filling("pages", 4_000_000) as callbacks:
-        callbacks.tokens(1_000_000)
-        callbacks.tokens(1_000_000)
-        callbacks.tokens(1_000_000)
+    with progress("tokenizing pages", 4_000_000, "tokens") as bar:
+        for _ in range(3):
+            bar.advance(1_000_000)
     assert capsys.readouterr().err.splitlines() == [
-        "tokenising pages: 2.0M of 4M tokens, 100,000 a second, 0:00:20 left",
-        "tokenising pages: 3.0M of 4M tokens, 100,000 a second, 0:00:10 left",
+        "tokenizing pages: 2,000,000 of 4,000,000 tokens, 100,000 tokens/s, 0:00:20 left",
+        "tokenizing pages: 3,000,000 of 4,000,000 tokens, 100,000 tokens/s, 0:00:10 left",
     ]

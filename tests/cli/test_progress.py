@@ -1,4 +1,4 @@
-"""What a run shows: lines off a terminal, a bar on one, TensorBoard's files where it is installed."""
+"""Progress: lines without a terminal, a bar on one, TensorBoard files if it is installed."""
 
 import io
 import sys
@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from rich.progress import Progress
 
-from inkhorn.cli import progress
+from inkhorn.cli import progress as progress_module
 from inkhorn.cli import run_progress as module
-from inkhorn.cli.run_progress import RunProgress
-from inkhorn.data.text import TextSource
+from inkhorn.cli.progress import progress
+from inkhorn.cli.run_progress import run_progress
 from inkhorn.errors import InkhornError
 from inkhorn.training.log_writer import LogWriter
 
@@ -44,85 +43,83 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What a terminal 100 columns wide is sent."""
     written = io.StringIO()
     terminal = partial(Console, force_terminal=True, file=written, width=100, color_system=None, legacy_windows=False)
-    for room in (module, progress):
-        monkeypatch.setattr(room, "Console", lambda stderr: terminal())
+    monkeypatch.setattr(progress_module, "Console", lambda stderr: terminal())
     return written
 
 
 @pytest.mark.usefixtures("untracked")
-def test_off_a_terminal_it_prints_a_line_now_and_then(
+def test_lines_without_a_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with RunProgress(2000, tmp_path) as progress:
+    monkeypatch.setattr(progress_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with run_progress(2000, tmp_path) as callbacks:
         for step in range(1000, 1040):
-            progress.step(training(step))
+            callbacks.on_step(training(step))
             now[0] += 1.0
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == [f"step {step:,}  loss 2.500  12,346 tok/s  MFU 41%" for step in (1016, 1032)], (
-        "every 15 seconds, in one line each, without the bar"
-    )
+    details = "loss 2.500, 12,346 tokens/s, MFU 41%"
+    assert err.splitlines() == [f"training: 1,031 of 2,000 steps, {details}, 0:16:09 left"]
 
 
 @pytest.mark.usefixtures("untracked")
-def test_what_is_said_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with RunProgress(10, tmp_path) as progress:
-        progress.say("[bold]no markup[/bold] " + "and no breaks " * 30)
+def test_log_does_not_wrap_or_interpret_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with run_progress(10, tmp_path) as callbacks:
+        callbacks.log("[bold]no markup[/bold] " + "and no breaks " * 30)
     assert capsys.readouterr().err == "[bold]no markup[/bold] " + "and no breaks " * 30 + "\n"
 
 
 @pytest.mark.usefixtures("untracked")
-def test_an_evaluation_is_shown_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluation_is_printed_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = LogWriter(tmp_path)
-    with RunProgress(40, tmp_path) as progress:
+    with run_progress(40, tmp_path) as callbacks:
         for metrics in (training(20), evaluation(20)):
             records.append(records.metrics, metrics)
-        progress.evaluated(evaluation(20), "ROMEO:\nO [sic]!" + "\nmore" * 20)
+        callbacks.on_evaluate(evaluation(20), "ROMEO:\nO [sic]!" + "\nmore" * 20)
         assert (tmp_path / "report.html").stat().st_size > 1000
         assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
-        progress.evaluated(evaluation(40, loss=1.75), "")
+        callbacks.on_evaluate(evaluation(40, loss=1.75), "")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "step 20: validation loss 1.5000, 2.164 bits a byte (best)"
+    assert lines[0] == "step 20: validation loss 1.5000, 2.164 bits per byte (best)"
     assert lines[1:9] == ["  | ROMEO:", "  | O [sic]!", *["  | more"] * 6], "the first eight lines of the sample"
-    assert lines[9:] == ["step 40: validation loss 1.7500, 2.525 bits a byte"]
+    assert lines[9:] == ["step 40: validation loss 1.7500, 2.525 bits per byte"]
 
 
 @pytest.mark.usefixtures("untracked")
 @pytest.mark.parametrize("error", [InkhornError("no fonts"), OSError(28, "No space left on device")])
-def test_a_report_that_fails_does_not_end_the_run(
+def test_failing_report_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     def fails(out: Path) -> None:
         raise error
 
     monkeypatch.setattr(module, "write_report", fails)
-    with RunProgress(40, tmp_path) as progress:
-        progress.evaluated(evaluation(20), "")
-        progress.step(training(21))
-    assert f"no report this time: {error}" in capsys.readouterr().err.splitlines()
+    with run_progress(40, tmp_path) as callbacks:
+        callbacks.on_evaluate(evaluation(20), "")
+        callbacks.on_step(training(21))
+    assert f"The report was not updated: {error}" in capsys.readouterr().err.splitlines()
 
 
 @pytest.mark.usefixtures("untracked")
-def test_on_a_terminal_it_shows_a_bar(tmp_path: Path, screen: io.StringIO) -> None:
-    with RunProgress(2000, tmp_path) as progress:
-        progress.evaluated(evaluation(1000), "")
-        progress.step(training(1234))
-        progress.bar.refresh()
-        progress.step(training(2000))
+def test_bar_on_a_terminal(tmp_path: Path, screen: io.StringIO) -> None:
+    with run_progress(2000, tmp_path) as callbacks:
+        callbacks.on_evaluate(evaluation(1000), "")
+        callbacks.on_step(training(1234))
+        callbacks.bar.bar.refresh()
+        callbacks.on_step(training(2000))
     text = screen.getvalue()
-    assert "step 1,234/2,000" in text
-    assert "loss 2.500  val 1.500  12,346 tok/s  MFU 41%" in text
-    assert "step 2,000/2,000" in text
+    assert "1,234 of 2,000 steps" in text
+    assert "loss 2.500, val 1.500, 12,346 tokens/s, MFU 41%" in text
+    assert "2,000 of 2,000 steps" in text
 
 
 @pytest.mark.usefixtures("untracked")
 def test_without_tensorboard(tmp_path: Path) -> None:
-    with RunProgress(40, tmp_path) as progress:
-        assert progress.tensorboard is None
-        progress.step(training(10))
-        progress.evaluated(evaluation(20), "")
+    with run_progress(40, tmp_path) as callbacks:
+        assert callbacks.tensorboard is None
+        callbacks.on_step(training(10))
+        callbacks.on_evaluate(evaluation(20), "")
     assert not (tmp_path / "tensorboard").exists()
 
 
@@ -131,35 +128,38 @@ def test_with_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with RunProgress(40, tmp_path) as progress:
-        progress.step(training(10))
-        progress.evaluated(evaluation(20), "")
+    with run_progress(40, tmp_path) as callbacks:
+        callbacks.on_step(training(10))
+        callbacks.on_evaluate(evaluation(20), "")
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(10, 2.5)]
     assert [(e.step, e.value) for e in events.Scalars("val/loss")] == [(20, 1.5)]
     assert set(events.Tags()["scalars"]) == {name for m in (training(0), evaluation(0)) for name in m if "/" in name}
 
 
-def source() -> TextSource:
-    return TextSource(name="words", pieces=lambda: ("to be or not to be ",) * 10)
+def test_total_is_computed_at_the_first_update(screen: io.StringIO) -> None:
+    totals: list[int] = []
+
+    def total() -> int:
+        totals.append(400)
+        return 400
+
+    with progress("tokenizing words", total, "characters") as bar:
+        assert totals == []
+        bar.advance(100)
+        bar.advance(100)
+        bar.bar.refresh()
+    assert totals == [400]
+    assert "tokenizing words" in screen.getvalue()
+    assert "200 of 400 characters" in screen.getvalue()
 
 
-def test_tokenising_is_silent_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress.tokenising(source()) as done:
-        done(190)
-        done(190)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_tokenising_shows_two_readings(screen: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "Progress", partial(Progress, auto_refresh=False))
-    text = source()
-    with progress.tokenising(text, readings=2) as done:
-        assert "summary" not in vars(text), "the bar does not read the text"
-        done(190)
-    assert "tokenising words" in screen.getvalue()
-    assert " 50%" in screen.getvalue()
-    with progress.tokenising(text, readings=2) as done:
-        done(190)
-        done(190)
-    assert "100%" in screen.getvalue()
+def test_unknown_total_and_resumed_amount(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 41.0])
+    monkeypatch.setattr(progress_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with progress("tokenizing pages", None, "tokens", completed=500) as bar:
+        bar.advance(100)
+        bar.advance(400)
+        bar.log("[bold]no markup[/bold]")
+    lines = ["tokenizing pages: 1,000 tokens, 10 tokens/s", "[bold]no markup[/bold]"]
+    assert capsys.readouterr().err.splitlines() == lines

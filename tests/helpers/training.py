@@ -40,12 +40,12 @@ class Listener:
         self.said: list[str] = []
         self.samples: list[str] = []
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self.said.append(text)
 
-    def step(self, metrics: dict[str, Any]) -> None: ...
+    def on_step(self, metrics: dict[str, Any]) -> None: ...
 
-    def evaluated(self, metrics: dict[str, Any], sample: str) -> None:
+    def on_evaluate(self, metrics: dict[str, Any], sample: str) -> None:
         self.samples.append(sample)
 
 

@@ -108,7 +108,7 @@ def test_a_sharded_run_goes_on_in_one_process(alone: Path, data: Dataset) -> Non
 def test_a_killed_process_costs_nothing(runs: Path) -> None:
     done = torchrun(runs, "killed", "--max-restarts", "2")
     assert done.returncode == 0, done.stderr
-    assert "Going on from step 4" in done.stderr
+    assert "Resuming from step 4" in done.stderr
     assert losses(runs / "killed") == losses(runs / "whole")
     assert (last(runs / "killed") / "model.safetensors").read_bytes() == (
         last(runs / "whole") / "model.safetensors"
@@ -133,7 +133,7 @@ def test_a_process_started_again_resumes_by_itself(
     monkeypatch.delenv("RANK")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert main([*words, "--steps", "5"]) == 0
-    assert "Going on from step 4" in capsys.readouterr().err
+    assert "Resuming from step 4" in capsys.readouterr().err
 
 
 # Shares

@@ -158,7 +158,7 @@ def test_killed_at_random_moments_it_ends_where_an_unharmed_run_does(data: Datas
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_stops(data: Dataset, tmp_path: Path, number: signal.Signals) -> None:
     class Impatient(Listener):
-        def step(self, metrics: dict[str, Any]) -> None:
+        def on_step(self, metrics: dict[str, Any]) -> None:
             if metrics["step"] == 4:
                 os.kill(os.getpid(), number)
 
@@ -236,7 +236,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(data: Dataset, tmp_path: Pat
     listener = Listener()
     resumed = trainer(data, tmp_path, BASE, listener).run(resume=True)
     assert "state.pt" in listener.said[0]
-    assert "Going on from step 9" in listener.said[1]
+    assert "Resuming from step 9" in listener.said[1]
     assert same_weights(resumed, whole)
 
 

@@ -47,9 +47,9 @@ class DataSource:
             CorpusError: the data cannot be read.
 
         """
-        from inkhorn.cli.progress import filling, tokenising
+        from inkhorn.cli.progress import progress
         from inkhorn.data.dataset import tokenize_to_disk
-        from inkhorn.data.shard_writer import SHARD_TOKENS, tokenize_documents
+        from inkhorn.data.shard_writer import SHARD_TOKENS, Callbacks, tokenize_documents
         from inkhorn.data.text import TextSource
         from inkhorn.utils.download import cache_dir
 
@@ -57,19 +57,21 @@ class DataSource:
         bpe_size = self.vocab_size if self.vocabulary == "bpe" and tokenizer is None else None
         source = self.source
         if isinstance(source, TextSource):
-            with tokenising(source, readings=1 if bpe_size is None else 2) as progress:
-                return tokenize_to_disk(source, cache_dir(), progress, tokenizer, bpe_size=bpe_size)
+            passes = 1 if bpe_size is None else 2
+            # The number of characters is known once the text has been read.
+            with progress(f"tokenizing {source.name}", lambda: passes * source.summary.n_chars, "characters") as bar:
+                return tokenize_to_disk(source, cache_dir(), bar.advance, tokenizer, bpe_size=bpe_size)
         if self.val_path is not None:
             raise UsageError(f"one in 20 of the documents in {self.path} is held out: leave out --val-text")
         total = None if source.num_shards is None else source.num_shards * SHARD_TOKENS
-        with filling(source.name, total) as callbacks:
+        with progress(f"tokenizing {source.name}", total, "tokens") as bar:
             data = tokenize_documents(
                 source,
                 cache_dir(),
                 tokenizer,
                 bpe_size=bpe_size,
                 verify_checksums=verify_checksums,
-                callbacks=callbacks,
+                callbacks=Callbacks(tokens=bar.advance, say=bar.log),
             )
         return data if self.path else replace(data, name=self.corpus)
 

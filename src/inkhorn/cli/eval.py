@@ -153,14 +153,14 @@ def _held_out(given: DataSource) -> tuple[str, "Array", None, int, int]:
 
 def _examine(session: "Session", task: "Task", limit: int | None = None) -> "Outcome":
     """Examine with a bar, and say what becomes of an interrupted evaluation."""
-    from inkhorn.cli.progress import counting
+    from inkhorn.cli.progress import progress
 
     count = len(task) if limit is None else min(limit, len(task))
     with session.journal(task) as journal:
         had = sum(item in journal.records for item in range(count))
         try:
-            with _memory(session.batch_size), counting(task.name, task.unit, count, had) as progress:
-                return session.examine(task, journal, limit, progress)
+            with _memory(session.batch_size), progress(task.name, count, task.unit, had) as bar:
+                return session.examine(task, journal, limit, bar.advance)
         except KeyboardInterrupt:
             done = sum(item in journal.records for item in range(count))
             kept = f"kept in {journal.path}, from where the same command goes on" if journal.path else "lost"

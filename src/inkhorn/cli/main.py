@@ -26,6 +26,7 @@ _MODULES = {"import": "import_"}  # where the command's name is a word of Python
 EXTRAS = {
     "torch": "train",
     "matplotlib": "train",
+    "jinja2": "train",
     "fastapi": "serve",
     "pydantic": "serve",
     "starlette": "serve",

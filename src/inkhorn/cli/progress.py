@@ -1,103 +1,78 @@
-"""A bar for what takes long: shown on a terminal; elsewhere reading is silent, counting says a line now and then."""
+"""The progress bar of every command: a bar on a terminal, elsewhere a line now and then."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
-from inkhorn.data.shard_writer import Callbacks
-from inkhorn.data.text import TextSource
-
-_SECONDS = 30.0
-"""between lines where there is no terminal"""
+LINE_INTERVAL = 30.0
+"""Seconds between lines if standard error is not a terminal."""
 
 
-@contextmanager
-def tokenising(source: TextSource, readings: int = 1) -> Iterator[Callable[[int], None]]:
-    """A progress bar over `readings` reads of a text: one to train a BPE tokenizer, if any, and one to encode it.
+class ProgressBar:
+    """Progress towards a total, on standard error.
 
-    Yields what to call with characters done.
+    Args:
+        description: what is being done.
+        total: the amount to do, or a function that gives it at the first update; None if it is unknown.
+        unit: what is counted, in the plural.
+        completed: the amount done before.
+
     """
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("tokenising {task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        # The length is known only once the text has been read: until something is done there is nothing to show.
-        task = bar.add_task(source.name, total=None)
 
-        def advance(characters: int) -> None:
-            if bar.tasks[task].total is None:
-                bar.update(task, total=readings * source.summary.n_chars)
-            bar.advance(task, characters)
+    def __init__(
+        self, description: str, total: float | Callable[[], float] | None, unit: str, completed: float = 0
+    ) -> None:
+        self.description, self.total, self.unit, self.completed = description, total, unit, completed
+        self.console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[status]}"))
+        hidden = not self.console.is_terminal
+        self.bar = Progress(*columns, console=self.console, disable=hidden, transient=True)
+        self._task = self.bar.add_task(description, total=None, completed=int(completed), status="")
+        self._first: tuple[float, float] | None = None
+        self._last_line = time.monotonic()
 
-        yield advance
+    def advance(self, amount: float) -> None:
+        """Add to the completed amount."""
+        self.update(self.completed + amount)
 
+    def update(self, completed: float, details: str = "") -> None:
+        """Set the completed amount; `details` are shown instead of the speed."""
+        self.completed = completed
+        if callable(self.total):
+            self.total = self.total()
+        now = time.monotonic()
+        self._first = self._first or (now, completed)  # what an earlier process did does not count for the speed
+        status = self._status(now - self._first[0], completed - self._first[1], details)
+        self.bar.update(self._task, total=self.total, completed=completed, status=status)
+        if not self.console.is_terminal and now - self._last_line > LINE_INTERVAL:
+            self._last_line = now
+            self.log(f"{self.description}: {status}")
 
-@contextmanager
-def counting(what: str, unit: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """A bar over so many of a unit, of which some are done; yields what to call with how many more are."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    last = time.monotonic()
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=total, completed=done)
-
-        def advance(more: int) -> None:
-            nonlocal done, last
-            done += more
-            bar.advance(task, more)
-            if not console.is_terminal and time.monotonic() - last > _SECONDS:
-                last = time.monotonic()
-                console.print(f"{what}: {done:,} of {total:,} {unit}", highlight=False, markup=False)
-
-        yield advance
-
-
-@contextmanager
-def filling(what: str, total: int | None) -> Iterator[Callbacks]:
-    """A bar over the tokens that documents become, `total` of them or all there are, with their speed.
-
-    What a run before this one made counts for the bar, but not for the speed.
-    """
-    console = Console(stderr=True)
-    columns = (TextColumn("tokenising {task.description}"), BarColumn(), TextColumn("{task.fields[status]}"))
-    start = last = time.monotonic()
-    had: int | None = None
-    done = 0
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=total, status="")
-
-        def say(text: str) -> None:
-            console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-        def advance(tokens: int) -> None:
-            nonlocal had, done, start, last
-            done += tokens
-            now = time.monotonic()
-            if had is None:
-                had, start = done, now
-            speed = (done - had) / max(1e-9, now - start)
-            status = _pace(done, total, speed)
-            bar.update(task, completed=done, status=status)
-            if not console.is_terminal and now - last > _SECONDS:
-                last = now
-                say(f"tokenising {what}: {status}")
-
-        yield Callbacks(tokens=advance, say=say)
-
-
-def _pace(done: int, total: int | None, speed: float) -> str:
-    """How far, how fast and how long to go."""
-    status = f"{done / 1e6:,.1f}M tokens" if total is None else f"{done / 1e6:,.1f}M of {total / 1e6:,.0f}M tokens"
-    if speed > 0:
-        status += f", {speed:,.0f} a second"
-        if total is not None:
-            left = max(0, round((total - done) / speed))
+    def _status(self, seconds: float, amount: float, details: str) -> str:
+        assert not callable(self.total)
+        of_total = "" if self.total is None else f" of {self.total:,.0f}"
+        status = f"{self.completed:,.0f}{of_total} {self.unit}"
+        speed = amount / seconds if seconds > 0 else 0.0
+        if details or speed > 0:
+            status += f", {details or f'{speed:,.0f} {self.unit}/s'}"
+        if speed > 0 and self.total is not None:
+            left = max(0, round((self.total - self.completed) / speed))
             status += f", {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
-    return status
+        return status
+
+    def log(self, text: str) -> None:
+        """Print a line, above the bar."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(
+    description: str, total: float | Callable[[], float] | None, unit: str, completed: float = 0
+) -> Iterator[ProgressBar]:
+    """Show a ProgressBar while the context is entered; its arguments are those of ProgressBar."""
+    bar = ProgressBar(description, total, unit, completed)
+    with bar.bar:
+        yield bar

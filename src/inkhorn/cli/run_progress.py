@@ -1,90 +1,76 @@
-"""What the user sees of a run: a bar on a terminal, plain lines elsewhere, and TensorBoard's files if it is there."""
+"""What the user sees of a training run: a progress bar, evaluations with samples, the report, TensorBoard files."""
 
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
+from inkhorn.cli.progress import ProgressBar, progress
 from inkhorn.errors import InkhornError
 from inkhorn.training.report.build import write_report
 
+SAMPLE_LINES = 8
+"""Lines of a sample that are shown; samples.jsonl has all."""
+
 
 class RunProgress:
-    """The callbacks of a run on the command line.
+    """Training callbacks for the command line.
 
     Args:
-        steps: of the whole run.
+        bar: the progress bar, whose unit is steps.
         out: the run's folder, for the report.
+        tensorboard: a SummaryWriter; None if TensorBoard is not installed.
 
     """
 
-    def __init__(self, steps: int, out: Path) -> None:
-        self.out = out
-        self.console = Console(stderr=True)
-        self.bar = Progress(
-            TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[status]}"),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self.task = self.bar.add_task("", total=steps, status="")
+    def __init__(self, bar: ProgressBar, out: Path, tensorboard: Any = None) -> None:
+        self.bar, self.out, self.tensorboard = bar, out, tensorboard
         self.validation = ""
-        self.tensorboard = _tensorboard(out)
-        self._last_line = time.monotonic()
 
-    def __enter__(self) -> "RunProgress":
-        self.bar.start()
-        return self
+    def log(self, text: str) -> None:
+        """Print a line."""
+        self.bar.log(text)
 
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
-        if self.tensorboard is not None:
-            self.tensorboard.close()
+    def on_step(self, metrics: dict[str, Any]) -> None:
+        """Update the bar."""
+        loss, speed, mfu = (metrics[f"train/{name}"] for name in ("loss", "tokens_per_sec", "mfu"))
+        self.bar.update(metrics["step"], f"loss {loss:.3f}{self.validation}, {speed:,.0f} tokens/s, MFU {mfu:.0%}")
+        self._write_scalars(metrics)
 
-    def say(self, text: str) -> None:
-        """Show a line above the bar."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    def step(self, metrics: dict[str, Any]) -> None:
-        """Show a training line of metrics.jsonl."""
-        status = (
-            f"loss {metrics['train/loss']:.3f}{self.validation}  {metrics['train/tokens_per_sec']:,.0f} tok/s  "
-            f"MFU {metrics['train/mfu']:.0%}"
-        )
-        self.bar.update(self.task, completed=metrics["step"], status=status)
-        if not self.console.is_terminal and time.monotonic() - self._last_line > 15:
-            self._last_line = time.monotonic()
-            self.say(f"step {metrics['step']:,}  {status}")
-        self._log(metrics)
-
-    def evaluated(self, metrics: dict[str, Any], sample: str) -> None:
-        """Show an evaluation and what the model wrote, and bring the report up to date."""
-        best = " (best)" if metrics["val/loss"] == metrics["val/best"] else ""
-        self.validation = f"  val {metrics['val/loss']:.3f}"
+    def on_evaluate(self, metrics: dict[str, Any], sample: str) -> None:
+        """Print the validation loss and the sample, and update the report."""
         loss, bits = metrics["val/loss"], metrics["val/bpb"]
-        self.say(f"step {metrics['step']:,}: validation loss {loss:.4f}, {bits:.3f} bits a byte{best}")
+        self.validation = f", val {loss:.3f}"
+        best = " (best)" if loss == metrics["val/best"] else ""
+        self.log(f"step {metrics['step']:,}: validation loss {loss:.4f}, {bits:.3f} bits per byte{best}")
         if sample:
-            self.say("\n".join("  | " + line for line in sample.splitlines()[:8]))
-        self._log(metrics)
+            self.log("\n".join("  | " + line for line in sample.splitlines()[:SAMPLE_LINES]))
+        self._write_scalars(metrics)
         try:
             write_report(self.out)
-        except (InkhornError, OSError) as error:  # a report is not worth a run
-            self.say(f"no report this time: {error}")
+        except (InkhornError, OSError) as error:  # a report that fails must not end the run
+            self.log(f"The report was not updated: {error}")
 
-    def _log(self, metrics: dict[str, Any]) -> None:
+    def _write_scalars(self, metrics: dict[str, Any]) -> None:
         if self.tensorboard is not None:
             for name, value in metrics.items():
                 if "/" in name:
                     self.tensorboard.add_scalar(name, value, metrics["step"])
 
 
-def _tensorboard(out: Path) -> Any:
-    """A writer of TensorBoard's files, or None where it is not installed."""
+@contextmanager
+def run_progress(steps: int, out: Path) -> Iterator[RunProgress]:
+    """Callbacks that show a run of so many steps, in the folder `out`."""
+    tensorboard = _summary_writer(out)
+    with progress("training", steps, "steps") as bar:
+        try:
+            yield RunProgress(bar, out, tensorboard)
+        finally:
+            if tensorboard is not None:
+                tensorboard.close()
+
+
+def _summary_writer(out: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -1,29 +1,29 @@
-"""Who is told how a run goes: the user, by `progress.py`, or nobody."""
+"""Callbacks of a training run."""
 
 from typing import Any, Protocol
 
 
 class Callbacks(Protocol):
-    """Is told what happens; see `progress.py`."""
+    """Receives messages and metrics while a model trains."""
 
-    def say(self, text: str) -> None:
-        """Something the user should read."""
+    def log(self, text: str) -> None:
+        """A message for the user."""
 
-    def step(self, metrics: dict[str, Any]) -> None:
-        """What a training line of metrics.jsonl says: on a GPU losses are means since the last one, else one step's."""
+    def on_step(self, metrics: dict[str, Any]) -> None:
+        """A training line of metrics.jsonl. On a GPU its loss is the mean since the line before."""
 
-    def evaluated(self, metrics: dict[str, Any], sample: str) -> None:
-        """An evaluation line, and what the model wrote."""
+    def on_evaluate(self, metrics: dict[str, Any], sample: str) -> None:
+        """An evaluation line of metrics.jsonl, and the sample that the model generated."""
 
 
 class NullCallbacks:
-    """The callbacks of a process that is not the first."""
+    """Callbacks that do nothing, for all processes but the main one."""
 
-    def say(self, text: str) -> None:
-        """Nothing."""
+    def log(self, text: str) -> None:
+        """Do nothing."""
 
-    def step(self, metrics: dict[str, Any]) -> None:
-        """Nothing."""
+    def on_step(self, metrics: dict[str, Any]) -> None:
+        """Do nothing."""
 
-    def evaluated(self, metrics: dict[str, Any], sample: str) -> None:
-        """Nothing."""
+    def on_evaluate(self, metrics: dict[str, Any], sample: str) -> None:
+        """Do nothing."""

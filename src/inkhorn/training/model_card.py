@@ -39,7 +39,7 @@ def write(
     write_json(folder / "generation_config.json", defaults | ends)
     rows = _facts(config, dataset, train, step, seconds, loss)
     if init_from:
-        rows |= {"begun from": f"the weights of {spoken_name(init_from)}"}
+        rows |= {"initial weights": spoken_name(init_from)}
     kind = "GPT-2" if config.pre_norm else "GPT-1"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     text = f"""---

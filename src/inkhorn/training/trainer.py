@@ -107,7 +107,7 @@ class Trainer:
         with Interrupt() as interrupt, oom_hint(self.config, self.train, self.hardware):
             if self.init_from and state.step == 0:
                 loss = split_loss(state.export_model(), self.dataset.val, self.hardware)
-                self.callbacks.say(f"validation loss before the first step: {loss:.4f}")
+                self.callbacks.log(f"validation loss before the first step: {loss:.4f}")
             self._evaluate_if_due(state)  # the run may have been killed between saving and evaluating
             while not self.is_done(state) and not self._is_stopped(interrupt):
                 state = self._train_until_checkpoint(state, interrupt)
@@ -136,8 +136,8 @@ class Trainer:
                 problems.append(error)
                 continue
             for problem in problems:
-                self.callbacks.say(f"Passed over: {problem}.")
-            self.callbacks.say(f"Going on from step {state.step:,} ({folder}).")
+                self.callbacks.log(f"Skipped: {problem}.")
+            self.callbacks.log(f"Resuming from step {state.step:,} ({folder}).")
             return state
         if problems:
             raise problems[0]
@@ -237,7 +237,7 @@ class Trainer:
         state = self._restore()
         state.rollbacks, state.lr_scale = rollbacks, scale
         event = f"loss {loss:.3g} at step {exploded_at}: back to step {state.step}, learning rates times {scale:g}"
-        self.callbacks.say(f"The {event}.")
+        self.callbacks.log(f"The {event}.")
         if self.distributed.is_main_process:
             self.records.trim(state.step)
             self.records.append(self.records.metrics, {"step": state.step, "event": event})
@@ -273,7 +273,7 @@ class Trainer:
         if sample:
             self.records.append(self.records.samples, {"step": state.step, "val/loss": loss, "text": sample})
         note_evaluation(state, folder, self.dataset, self.train, loss)
-        self.callbacks.evaluated(metrics, sample)
+        self.callbacks.on_evaluate(metrics, sample)
 
     def _sample(self, folder: Path) -> str:
         if not self.train.sample_tokens:
@@ -297,6 +297,6 @@ class Trainer:
         }
         if self.train.optimizer == "muon" and not self.train.lora_rank:
             metrics["train/muon_lr"] = factor * self.train.muon_lr
-        self.callbacks.step(metrics)
+        self.callbacks.on_step(metrics)
         if log and self.distributed.is_main_process:
             self.records.append(self.records.metrics, metrics)
