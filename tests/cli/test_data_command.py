@@ -33,14 +33,14 @@ PAGES = [f"Page {i} tells of {'bees and ' * (i % 40)}honey.\n" for i in range(40
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A local folder in the layout of FineWeb-Edu's repository."""
     folder = tmp_path / "hub" / "fineweb-edu"
-    for place, pages in (("sample/10BT", PAGES), ("sample/100BT", PAGES[:100]), ("data/CC-MAIN-2024-10", PAGES[:9])):
-        (folder / place).mkdir(parents=True)
+    for part, pages in (("sample/10BT", PAGES), ("sample/100BT", PAGES[:100]), ("data/CC-MAIN-2024-10", PAGES[:9])):
+        (folder / part).mkdir(parents=True)
         for number in range(2):
             rows = [
                 {"text": text, "id": f"<urn:uuid:{i}>", "dump": "CC-MAIN-2024-10", "language_score": 0.97, "score": 3.1}
                 for i, text in enumerate(pages[number::2])
             ]
-            path = folder / place / f"{number:03}_00000.parquet"
+            path = folder / part / f"{number:03}_00000.parquet"
             datasets.Dataset.from_list(rows).to_parquet(path)
     (folder / "README.md").write_text(CARD)
     fineweb = CORPORA["fineweb-edu"]
@@ -63,9 +63,9 @@ def test_train_on_fineweb_edu(repository: Path, capsys: pytest.CaptureFixture[st
     assert main([*run, *more]) == 0
     assert json.loads((repository / "run" / "run.json").read_text())["corpus"] == "fineweb-edu-1m"
     assert main([*run, "--resume", "--steps", "12"]) == 0
-    told = capsys.readouterr().err
-    assert "Data: fineweb-edu-1m" in told
-    assert "Resuming from step 10" in told
+    output = capsys.readouterr().err
+    assert "Data: fineweb-edu-1m" in output
+    assert "Resuming from step 10" in output
 
 
 def test_data_verifies_shards(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,8 +98,8 @@ def test_own_document_files(repository: Path) -> None:
     assert one.tokenizer.vocab_size == 280
     folder = repository / "hub" / "fineweb-edu" / "sample" / "10BT"
     many = DataSource(path=folder, vocabulary=str(repository)).tokenize()
-    whole = [PAGES[i] for number in range(2) for i in range(number, 400, 2)]
-    assert many.tokenizer.decode(many.val.tolist()).split("<|endoftext|>")[1:] == whole[::20]
+    expected = [PAGES[i] for number in range(2) for i in range(number, 400, 2)]
+    assert many.tokenizer.decode(many.val.tolist()).split("<|endoftext|>")[1:] == expected[::20]
     (folder / "README.md").write_text("A text beside documents is none of them.\n")
     assert DataSource(path=folder, vocabulary=str(repository)).tokenize().sha256 == many.sha256
     with pytest.raises(UsageError, match="leave out --val-text"):

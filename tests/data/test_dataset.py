@@ -83,14 +83,14 @@ def test_damaged_folder_is_rebuilt(tmp_path: Path, name: str, damage: str) -> No
     text = "abc\n" * 100
     first = tokenize_to_disk(source(text, "cab"), tmp_path)
     path = next((tmp_path / "datasets").iterdir()) / name
-    whole = path.read_bytes()
+    content = path.read_bytes()
     path.unlink()
     if damage != "gone":
-        path.write_bytes({"cut": whole[:-2], "empty": b"", "other": b"{}"}[damage])
+        path.write_bytes({"cut": content[:-2], "empty": b"", "other": b"{}"}[damage])
     again = tokenize_to_disk(source(text, "cab"), tmp_path)
     assert again.tokenizer.decode(again.train[:].tolist()) == text
     assert again.val.tolist() == first.val.tolist()
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == content
 
 
 def test_concurrent_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

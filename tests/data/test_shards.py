@@ -90,15 +90,15 @@ def test_sharded_ids_equal_one_array(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], start: int, stop: int, mapped: int
 ) -> None:
     folder = tmp_path_factory.mktemp("ids")
-    whole = np.arange(sum(lengths), dtype="<u2")
-    for i, part in enumerate(np.split(whole, np.cumsum(lengths)[:-1]) if lengths else []):
+    one_array = np.arange(sum(lengths), dtype="<u2")
+    for i, part in enumerate(np.split(one_array, np.cumsum(lengths)[:-1]) if lengths else []):
         (folder / f"{i}").write_bytes(part.tobytes())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "_MAX_MAPPED", mapped)
         ids = ShardedIds([folder / f"{i}" for i in range(len(lengths))], lengths, "<u2")
-        assert len(ids) == len(whole)
-        assert ids[start:stop].tolist() == whole[start:stop].tolist()
-        assert ids[:].tolist() == whole.tolist()
+        assert len(ids) == len(one_array)
+        assert ids[start:stop].tolist() == one_array[start:stop].tolist()
+        assert ids[:].tolist() == one_array.tolist()
         assert len(ids._mapped) <= mapped
     with pytest.raises(ValueError, match="every 2th"):
         ids[::2]
@@ -109,10 +109,10 @@ def test_shards_contain_the_documents(tmp_path: Path, kind: str) -> None:
     source = from_folder(write(tmp_path / "web", kind))
     assert source is not None
     data = tokenize(source, tmp_path)
-    whole = [text for text in TEXTS if text]
-    assert documents_of(data, "val") == whole[::20]
-    assert documents_of(data, "train") == [text for i, text in enumerate(whole) if i % 20]
-    assert data.val_bytes == sum(len(text.encode()) for text in whole[::20])
+    expected = [text for text in TEXTS if text]
+    assert documents_of(data, "val") == expected[::20]
+    assert documents_of(data, "train") == [text for i, text in enumerate(expected) if i % 20]
+    assert data.val_bytes == sum(len(text.encode()) for text in expected[::20])
     assert isinstance(data.train, ShardedIds)
     assert len(data.train.paths) > 3
     assert data.bos_token_id == TOKENIZER.eos_id
@@ -140,13 +140,13 @@ def test_cached_shards_are_reused_and_extended(
     first = tokenize(source, tmp_path / "a", num_shards=2, callbacks=Callbacks(tokens=counts.append))
     assert len(first.train) == sum(counts) < 5000
     assert tokenize(source, tmp_path / "a", num_shards=3).train[: len(first.train)].tolist() == first.train[:].tolist()
-    whole = tokenize(source, tmp_path / "a")
-    assert whole.sha256 == tokenize(source, tmp_path / "b").sha256
+    complete = tokenize(source, tmp_path / "a")
+    assert complete.sha256 == tokenize(source, tmp_path / "b").sha256
     assert files(tmp_path / "a") == files(tmp_path / "b")
     monkeypatch.setattr(DocumentSource, "batches", lambda *_: pytest.fail("read again"))
-    assert tokenize(source, tmp_path / "a").sha256 == whole.sha256
+    assert tokenize(source, tmp_path / "a").sha256 == complete.sha256
     assert tokenize(source, tmp_path / "a", num_shards=2).sha256 == first.sha256
-    assert tokenize(source, tmp_path / "a", num_shards=1000).sha256 == whole.sha256
+    assert tokenize(source, tmp_path / "a", num_shards=1000).sha256 == complete.sha256
 
 
 def test_resume_after_upgrade_of_datasets(source: DocumentSource, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_resume_after_connection_error(source: DocumentSource, tmp_path: Path) -
 @pytest.mark.parametrize("name", ["train-00001.bin", "val-00000.bin", "index.json", "tokenizer.json"])
 def test_damaged_files_are_rebuilt(source: DocumentSource, tmp_path: Path, name: str, damage: str) -> None:
     first = tokenize(source, tmp_path)
-    whole = files(tmp_path)
+    expected = files(tmp_path)
     (path,) = tmp_path.glob(f"datasets/*/{name}")
     content = path.read_bytes()
     path.unlink()
@@ -231,20 +231,20 @@ def test_damaged_files_are_rebuilt(source: DocumentSource, tmp_path: Path, name:
     messages: list[str] = []
     again = tokenize(source, tmp_path, callbacks=Callbacks(say=messages.append))
     assert again.sha256 == first.sha256
-    assert files(tmp_path) == whole
+    assert files(tmp_path) == expected
     assert messages == ([f"shard {int(name[-5])} of web is damaged: rebuilding it"] if name.endswith(".bin") else [])
 
 
 def test_verify_checksums_finds_bit_errors(source: DocumentSource, tmp_path: Path) -> None:
     tokenize(source, tmp_path)
-    whole = files(tmp_path)
+    expected = files(tmp_path)
     (path,) = tmp_path.glob("datasets/*/train-00002.bin")
     before = path.stat()
     path.write_bytes(b"\1\0" + path.read_bytes()[2:])
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert files(tmp_path) != whole
+    assert files(tmp_path) != expected
     tokenize(source, tmp_path, verify_checksums=True)
-    assert files(tmp_path) == whole
+    assert files(tmp_path) == expected
 
 
 def test_changed_documents_do_not_repair_a_shard(source: DocumentSource, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from inkhorn.data.text import TextSource, from_path, read_text, rechunk, split_a
 from inkhorn.errors import CorpusError, UsageError
 from inkhorn.tokenizer.base import END_OF_TEXT
 
-# Much of a text made of these is markers, whole or nearly.
+# Texts made of these consist mostly of markers and parts of markers.
 PIECES = st.lists(st.sampled_from([END_OF_TEXT, END_OF_TEXT[:6], END_OF_TEXT[6:], "<", "a", "é\n", "bcd"]), max_size=25)
 
 

@@ -14,7 +14,7 @@ from inkhorn.tokenizer.normalize import UnknownCharacter, code_points, replace_u
 # The alphabet of tiny Shakespeare.
 KNOWN = frozenset("\n !$&',-.3:;?" + string.ascii_letters)
 
-any_text = st.text(st.characters(codec=None), max_size=60)  # lone surrogates too: they stand for undecodable bytes
+any_text = st.text(st.characters(codec=None), max_size=60)  # including surrogates: undecodable bytes
 
 
 def replaced(text: str, known: frozenset[str] = KNOWN) -> str:
@@ -156,8 +156,8 @@ def test_result_is_in_the_vocabulary(text: str, others: frozenset[str], latin: b
 
 def test_accented_latin_letters() -> None:
     for code in range(0xC0, 0x250):
-        plain = unicodedata.normalize("NFKD", chr(code))
-        base, marks = plain[0], plain[1:]
+        decomposed = unicodedata.normalize("NFKD", chr(code))
+        base, marks = decomposed[0], decomposed[1:]
         if base in string.ascii_letters and all(map(unicodedata.combining, marks)):
             assert replaced(chr(code)) == base, hex(code)
 

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def merged(word: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
-    """A word's symbols after all merges: again and again the pair learnt first is merged wherever it stands."""
+    """The symbols of a word after all merges, always merging the pair of lowest rank first."""
     while True:
         pairs = {pair: ranks[pair] for pair in pairwise(word) if pair in ranks}
         if not pairs:
@@ -56,8 +56,8 @@ def merged(word: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
 
 
 @cache
-def learnt(files: tuple[Path, Path]) -> tuple[dict[str, int], dict[tuple[str, str], int]]:
-    """Ids of tokens, and when each pair was learnt."""
+def vocabulary_and_ranks(files: tuple[Path, Path]) -> tuple[dict[str, int], dict[tuple[str, str], int]]:
+    """Token ids, and the rank of each pair."""
     vocabulary, merges = files
     pairs = [line.split() for line in merges.read_text(encoding="utf-8").split("\n")[1:] if line]
     return json.loads(vocabulary.read_text(encoding="utf-8")), {(a, b): rank for rank, (a, b) in enumerate(pairs)}
@@ -65,7 +65,7 @@ def learnt(files: tuple[Path, Path]) -> tuple[dict[str, int], dict[tuple[str, st
 
 def slow_gpt2(text: str) -> list[int]:
     """Radford et al. 2019: words by a rule, their bytes as symbols, merged; `<|endoftext|>` is one token."""
-    ids, ranks = learnt(GPT2)
+    ids, ranks = vocabulary_and_ranks(GPT2)
     symbols = bytes_to_unicode()
     rule = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
     found: list[int] = []
@@ -79,7 +79,7 @@ def slow_gpt2(text: str) -> list[int]:
 
 def slow_gpt1(text: str) -> list[int]:
     """Radford et al. 2018, of lower-case ASCII: words and single punctuation marks, the last letter with `</w>`."""
-    ids, ranks = learnt(GPT1)
+    ids, ranks = vocabulary_and_ranks(GPT1)
     found: list[int] = []
     for word in regex.findall(r"[a-z0-9]+|[^\sa-z0-9]", text):
         found += [ids[token] for token in merged([*word[:-1], word[-1] + "</w>"], ranks)]

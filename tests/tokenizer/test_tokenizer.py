@@ -346,9 +346,9 @@ def test_invalid_tokenizer_json(tmp_path: Path, spec: dict[str, Any]) -> None:
 
 def test_truncated_tokenizer_json(tmp_path: Path) -> None:
     CharTokenizer("abé").save(tmp_path)
-    whole = (tmp_path / "tokenizer.json").read_bytes()
-    for length in range(0, len(whole) - 2, 37):
-        (tmp_path / "tokenizer.json").write_bytes(whole[:length])
+    content = (tmp_path / "tokenizer.json").read_bytes()
+    for length in range(0, len(content) - 2, 37):
+        (tmp_path / "tokenizer.json").write_bytes(content[:length])
         with pytest.raises((CheckpointError, TokenizerError)):
             load_tokenizer(tmp_path)
 
