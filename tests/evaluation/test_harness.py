@@ -1,4 +1,4 @@
-"""The benchmarks' numbers are those of lm-eval's own tasks and of transformers, on the same small trained model."""
+"""Scores in lm-eval's harness equal those of the same checkpoint in transformers."""
 
 import json
 import math
@@ -9,225 +9,213 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.eval import PAGES, PASSAGES, QUESTIONS, make_folder, write_items
-from helpers.models import save_checkpoint, tiny_config, tiny_model
-from helpers.paths import DATA
+from helpers.eval import PASSAGES, QUESTIONS, make_folder, write_tasks
 
-from inkhorn.evaluation.evaldata import HELLASWAG, LAMBADA, WIKITEXT2
-from inkhorn.evaluation.loglikelihood import Score, score
-from inkhorn.evaluation.tasks import registry, wikitext
-from inkhorn.evaluation.tasks.session import Session
+from inkhorn.errors import CorpusError, UsageError
+from inkhorn.evaluation.harness import TASKS, InkhornLM, evaluate_tasks
+from inkhorn.evaluation.sliding import text_loss
 from inkhorn.hardware.device import Hardware
-from inkhorn.tokenizer.bpe import BPETokenizer
-from inkhorn.tokenizer.pretrained import gpt2_tokenizer
+from inkhorn.model import GPT
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # lm-eval's own
+pytestmark = pytest.mark.filterwarnings("ignore")  # from lm-eval and datasets
 CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
-"""the published files, where they are at hand; they are no part of this repository"""
-OURS = {"lambada": "lambada", "hellaswag": "hellaswag-lm-eval", "wikitext": "wikitext2-lm-eval"}
-"""lm-eval's names and ours"""
+LM_EVAL_TASKS = ("own_lambada", "own_hellaswag", "own_wikitext")
+OUR_TASKS = ("own_lambada_last_token", "own_hellaswag_completion", "own_hellaswag_completion_norm")
 
 
 class Case:
-    """A model and some items, scored by lm-eval."""
+    """A checkpoint with its scores in our adapter and in lm-eval's own model for transformers."""
 
-    def __init__(self, folder: Path, items: Path, cache: Path) -> None:
-        self.folder, self.items = folder, items
-        self.session = Session(folder, CPU, batch_size=7)
-        self.found = lm_eval_scores(folder, items, cache)
+    def __init__(self, path: Path) -> None:
+        self.folder, self.tasks = make_folder(path / "model"), write_tasks(path / "tasks")
+        self.ours = evaluate_tasks(
+            self.folder, CPU, [*LM_EVAL_TASKS, *OUR_TASKS], include_path=self.tasks, batch_size=7
+        )
+        self.reference = self._in_transformers()
 
-    def measures(self, name: str) -> dict[str, float]:
-        task, _ = registry.task(name, self.items, self.session.reader, None)
-        with self.session.journal(task) as journal:
-            outcome = self.session.examine(task, journal)
-        return {measure.name: measure.value for measure in outcome.measures}
+    def metric(self, task: str, name: str) -> float:
+        return float(self.ours["results"][task][f"{name},none"])
 
-    def scores(self, name: str) -> list[list[Score]]:
-        task, _ = registry.task(name, self.items, self.session.reader, None)
-        return [score(self.session.model, task.passages(item), CPU) for item in range(len(task))]
+    def _in_transformers(self) -> Any:
+        from lm_eval import simple_evaluate
+        from lm_eval.models.huggingface import HFLM
+        from lm_eval.tasks import TaskManager
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-
-def lm_eval_scores(folder: Path, items: Path, work: Path) -> dict[str, Any]:
-    """What lm-eval's own tasks say of the folder in transformers, reading the same items."""
-    import lm_eval
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    work.mkdir()
-    pages = wikitext.pages((items / "wiki.test.raw").read_text(encoding="utf-8"))
-    (work / "pages.jsonl").write_text("".join(json.dumps({"page": page}) + "\n" for page in pages), encoding="utf-8")
-    known = Path(lm_eval.__file__).parent / "tasks"
-    for name, theirs, split, file in (
-        ("lambada", "lambada/lambada_openai.yaml", "test", items / "lambada_test.jsonl"),
-        ("hellaswag", "hellaswag/hellaswag.yaml", "validation", items / "hellaswag_val.jsonl"),
-        ("wikitext", "wikitext/wikitext.yaml", "test", work / "pages.jsonl"),
-    ):
-        lines = [f"include: {known / theirs}", f"task: own_{name}", "dataset_path: json", "dataset_name: null"]
-        lines += [f"dataset_kwargs: {{data_files: {{{split}: {file}}}}}", "training_split: null"]
-        lines += ["validation_split: null"] if split == "test" else []
-        (work / f"{name}.yaml").write_text("\n".join(lines), encoding="utf-8")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = HFLM(AutoModelForCausalLM.from_pretrained(folder), tokenizer=tokenizer, device="cpu", batch_size=4)
-    found = lm_eval.simple_evaluate(
-        model,
-        tasks=[f"own_{name}" for name in OURS],
-        task_manager=TaskManager(include_path=str(work), include_defaults=False),
-        log_samples=True,
-        bootstrap_iters=0,
-    )
-    assert found is not None
-    return found
+        tokenizer = AutoTokenizer.from_pretrained(self.folder)
+        model = HFLM(AutoModelForCausalLM.from_pretrained(self.folder), tokenizer=tokenizer, device="cpu", batch_size=4)
+        manager = TaskManager(include_path=str(self.tasks), include_defaults=False)
+        return simple_evaluate(model, tasks=list(LM_EVAL_TASKS), task_manager=manager, bootstrap_iters=0)
 
 
-@pytest.fixture(scope="module", params=["own", "published"])
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
     path = tmp_path_factory.mktemp("evaluation")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(path / "datasets"))
         patch.setenv("HF_DATASETS_OFFLINE", "1")
-        if request.param == "own":
-            folder = make_folder(path / "model")
-            items = write_items(path / "items", PASSAGES, QUESTIONS, "\n".join(PAGES))
-        else:
-            if not (DATA / "eval").is_dir() or not (DATA / "gpt2-bpe").is_dir():
-                pytest.skip("test data missing: set INKHORN_TEST_DATA to the folder with the evaluation sets")
-            folder, items = published(path)
-        yield Case(folder, items, path / "work")
+        yield Case(path)
 
 
-def published(path: Path) -> tuple[Path, Path]:
-    """A random model with GPT-2's vocabulary, and every 400th or so of the published items."""
-    vocabulary = gpt2_tokenizer(DATA / "gpt2-bpe" / "encoder.json", DATA / "gpt2-bpe" / "vocab.bpe")
-    tokenizer = BPETokenizer(vocabulary)
-    config = tiny_config(vocab_size=tokenizer.vocab_size, block_size=128, n_embd=8, eos_token_id=tokenizer.eos_id)
-    save_checkpoint(path / "model", tiny_model(config), tokenizer)
-    passages = [line["text"] for line in LAMBADA.read(DATA / "eval").lines(["text"])][::500]
-    questions = HELLASWAG.read(DATA / "eval").lines(["label"])[::1200]
-    pages = sorted(wikitext.pages(WIKITEXT2.read(DATA / "eval").text), key=len)[:2]
-    return path / "model", write_items(path / "items", passages, questions, "\n".join(pages))
-
-
-@pytest.mark.parametrize("theirs", OURS)
-def test_the_numbers_are_lm_eval_s(case: Case, theirs: str) -> None:
-    expected = case.found["results"][f"own_{theirs}"]
-    measures = case.measures(OURS[theirs])
-    common = [name for name in measures if f"{name},none" in expected]
-    assert len(common) == {"lambada": 2, "hellaswag": 2, "wikitext": 3}[theirs]
-    for name in common:
-        assert measures[name] == pytest.approx(expected[f"{name},none"], rel=1e-4), name
-
-
-@pytest.mark.parametrize("theirs", OURS)
-def test_each_log_probability_is_lm_eval_s(case: Case, theirs: str) -> None:
-    samples = sorted(case.found["samples"][f"own_{theirs}"], key=lambda sample: int(sample["doc_id"]))
-    scores = case.scores(OURS[theirs])
-    assert len(scores) == len(samples) > 1
-    for sample, own in zip(samples, scores, strict=True):
-        answers = [response[0] for response in sample["resps"]]
-        given = [float(answer[0] if isinstance(answer, list | tuple) else answer) for answer in answers]
-        assert [one.total for one in own] == pytest.approx(given, rel=1e-5, abs=1e-4)
-        if theirs == "lambada":
-            assert [all(one.greedy) for one in own] == [bool(answer[1]) for answer in answers]
-
-
-def test_the_items_tell_right_from_wrong(case: Case) -> None:
-    """With all right or all wrong, equal numbers would say little."""
-    if case.session.model.config.vocab_size == 50_257:
-        return  # a random model of 50,257 tokens is never right
-    lambada = case.measures("lambada")
-    assert 0 < lambada["acc"] < 1
-    assert lambada["acc"] < lambada["last_token_acc"]
-    assert lambada["last_token_perplexity"] < lambada["perplexity"]
-    assert 0 < case.measures("hellaswag-lm-eval")["acc_norm"] < 1
-
-
-def reference(case: Case) -> tuple[Any, Any]:
+def transformers_model(case: Case) -> tuple[Any, Any]:
     from transformers import AutoTokenizer, GPT2LMHeadModel
 
     return GPT2LMHeadModel.from_pretrained(case.folder).eval(), AutoTokenizer.from_pretrained(case.folder)
 
 
-@torch.no_grad()
-def test_the_last_token_is_transformers_s(case: Case) -> None:
-    model, tokenizer = reference(case)
-    right, nats = [], []
-    for line in (case.items / "lambada_test.jsonl").read_text(encoding="utf-8").splitlines():
-        ids = tokenizer(json.loads(line)["text"], return_tensors="pt").input_ids
-        if ids.shape[1] == 1 or " " not in json.loads(line)["text"].strip():
-            ids = torch.cat([torch.tensor([[tokenizer.eos_token_id]]), ids], dim=1)
-        ids = ids[:, -model.config.n_positions - 1 :]
-        odds = model(ids[:, :-1]).logits[0, -1].log_softmax(-1)
-        right.append(int(odds.argmax()) == int(ids[0, -1]))
-        nats.append(-float(odds[ids[0, -1]]))
-    measures = case.measures("lambada")
-    assert measures["last_token_acc"] == pytest.approx(sum(right) / len(right))
-    assert measures["last_token_perplexity"] == pytest.approx(math.exp(sum(nats) / len(nats)), rel=1e-4)
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        ("own_lambada", "acc"),
+        ("own_lambada", "perplexity"),
+        ("own_hellaswag", "acc"),
+        ("own_hellaswag", "acc_norm"),
+        ("own_wikitext", "word_perplexity"),
+        ("own_wikitext", "byte_perplexity"),
+        ("own_wikitext", "bits_per_byte"),
+    ],
+)
+def test_scores_equal_transformers_in_lm_eval(case: Case, task: str, metric: str) -> None:
+    assert case.metric(task, metric) == pytest.approx(case.reference["results"][task][f"{metric},none"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "value"),
+    [
+        ("own_lambada", "acc", 0.5),
+        ("own_lambada", "perplexity", 292199.4572868088),
+        ("own_lambada_last_token", "acc", 2 / 3),
+        ("own_lambada_last_token", "perplexity", 17.832851735396524),
+        ("own_hellaswag", "acc_norm", 1 / 3),
+        ("own_hellaswag_completion", "acc", 0.0),
+        ("own_hellaswag_completion_norm", "acc", 1 / 3),
+        ("own_wikitext", "bits_per_byte", 6.667536899084366),
+    ],
+)
+def test_scores_equal_the_former_implementation(case: Case, task: str, metric: str, value: float) -> None:
+    """Values of this model and these documents in the tasks that Inkhorn had before it used lm-eval's harness."""
+    assert case.metric(task, metric) == pytest.approx(value, rel=1e-4)
 
 
 @torch.no_grad()
-def test_completion_style_is_that_of_a_plain_loop(case: Case) -> None:
-    """Context and ending encoded apart, losses summed for acc and averaged for acc_norm."""
-    model, tokenizer = reference(case)
-    acc, acc_norm = [], []
-    for line in map(json.loads, (case.items / "hellaswag_val.jsonl").read_text(encoding="utf-8").splitlines()):
+def test_last_token_equals_a_plain_loop(case: Case) -> None:
+    model, tokenizer = transformers_model(case)
+    correct, nats = [], []
+    for passage in PASSAGES:
+        ids = tokenizer(passage, return_tensors="pt").input_ids[:, -model.config.n_positions - 1 :]
+        logprobs = model(ids[:, :-1]).logits[0, -1].log_softmax(-1)
+        correct.append(int(logprobs.argmax()) == int(ids[0, -1]))
+        nats.append(-float(logprobs[ids[0, -1]]))
+    assert case.metric("own_lambada_last_token", "acc") == pytest.approx(sum(correct) / len(correct))
+    perplexity = math.exp(sum(nats) / len(nats))
+    assert case.metric("own_lambada_last_token", "perplexity") == pytest.approx(perplexity, rel=1e-4)
+
+
+@torch.no_grad()
+def test_completion_style_equals_a_plain_loop(case: Case) -> None:
+    model, tokenizer = transformers_model(case)
+    by_sum, by_mean = [], []
+    for question in QUESTIONS:
         sums, means = [], []
-        for ending in line["endings"]:
-            context, after = tokenizer(line["ctx"]).input_ids, tokenizer(" " + ending).input_ids
+        for ending in question["endings"]:
+            context, after = tokenizer(question["ctx"]).input_ids, tokenizer(" " + ending).input_ids
             ids = torch.tensor([context + after])[:, -model.config.n_positions - 1 :]
             losses = torch.nn.functional.cross_entropy(model(ids[:, :-1]).logits[0], ids[0, 1:], reduction="none")
             sums.append(float(losses[-len(after) :].sum()))
             means.append(float(losses[-len(after) :].mean()))
-        acc.append(int(np.argmin(sums)) == int(line["label"]))
-        acc_norm.append(int(np.argmin(means)) == int(line["label"]))
-    measures = case.measures("hellaswag-completion")
-    assert measures["acc"] == pytest.approx(sum(acc) / len(acc))
-    assert measures["acc_norm"] == pytest.approx(sum(acc_norm) / len(acc_norm))
+        by_sum.append(int(np.argmin(sums)) == int(question["label"]))
+        by_mean.append(int(np.argmin(means)) == int(question["label"]))
+    assert case.metric("own_hellaswag_completion", "acc") == pytest.approx(sum(by_sum) / len(by_sum))
+    assert case.metric("own_hellaswag_completion_norm", "acc") == pytest.approx(sum(by_mean) / len(by_mean))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("part", [1, 2, 4])
-def test_the_sliding_window_is_that_of_transformers_documentation(case: Case, part: int) -> None:
-    """Its loop: windows of the block size, labels -100 where a window before has scored."""
-    model, tokenizer = reference(case)
-    longest = model.config.n_positions
-    stride = longest // part
-    lines = (case.items / "wiki.test.raw").read_text(encoding="utf-8").split("\n")[:-1]
-    ids = tokenizer("\n\n".join(line + "\n" if line.strip() else "" for line in lines), return_tensors="pt").input_ids
-    total, count, previous = 0.0, 0, 0
-    for begin in range(0, ids.shape[1], stride):
-        end = min(begin + longest, ids.shape[1])
-        window, labels = ids[:, begin:end], ids[:, begin:end].clone()
-        labels[:, : previous - end] = -100
-        scored = int((labels[:, 1:] != -100).sum())  # the documentation's weight is one less for each window but one
-        if scored:
-            total += float(model(window, labels=labels).loss) * scored
-            count += scored
+def test_sliding_window_equals_the_loop_of_transformers_documentation(case: Case, part: int) -> None:
+    """Its windows hold one token less than ours; with windows of equal reach both score the same tokens equally."""
+    model, tokenizer = transformers_model(case)
+    ids = tokenizer("\n".join(PASSAGES), return_tensors="pt").input_ids
+    size = model.config.n_positions
+    stride = size // part
+    total, previous = 0.0, 1
+    for start in range(0, ids.shape[1] - 1, stride):
+        end = min(start + size + 1, ids.shape[1])
+        window = ids[:, start:end]
+        losses = torch.nn.functional.cross_entropy(model(window[:, :-1]).logits[0], window[0, 1:], reduction="none")
+        total += float(losses[max(0, previous - start - 1) :].sum()) if end > previous else 0.0
         previous = end
-        if end == ids.shape[1]:
-            break
-    task = wikitext.sliding(WIKITEXT2.read(case.items), case.session.reader, stride)
-    with case.session.journal(task) as journal:
-        outcome = case.session.examine(task, journal)
-    assert sum(record["tokens"] for record in outcome.records) == count > 2 * longest
-    assert outcome.measures[0].value == pytest.approx(total / count, rel=1e-5)
-    assert outcome.measures[1].value == pytest.approx(math.exp(total / count), rel=1e-4)
+    own = text_loss(GPT.from_pretrained(case.folder).eval(), ids[0].numpy(), CPU, stride=stride, batch_size=3)
+    assert own == pytest.approx(total / (ids.shape[1] - 1), rel=1e-5)
 
 
-def test_the_published_text_is_read_as_lm_eval_and_transformers_read_it() -> None:
-    from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
+def test_truncated_contexts_and_replaced_characters_are_noted(case: Case) -> None:
+    assert any("longer than the context of 32 tokens" in note for note in case.ours["notes"])
 
-    for page in PAGES:
-        assert wikitext.detokenised(page) == wikitext_detokenizer({"page": page})
-    assert [page.strip() for page in wikitext.pages("\n".join(PAGES))] == [page.strip() for page in PAGES]
-    if not (DATA / "eval").is_dir():
-        pytest.skip("test data missing: set INKHORN_TEST_DATA to the folder with the evaluation sets")
-    data = WIKITEXT2.read(DATA / "eval")
-    assert data.published
-    found = wikitext.pages(data.text)
-    assert len(found) == 62  # as many as the document-level data set has
-    assert all(wikitext.detokenised(page) == wikitext_detokenizer({"page": page}) for page in found)
-    assert LAMBADA.read(DATA / "eval").published
-    if (DATA / "gpt2-bpe").is_dir():
-        vocabulary = gpt2_tokenizer(DATA / "gpt2-bpe" / "encoder.json", DATA / "gpt2-bpe" / "vocab.bpe")
-        assert len(BPETokenizer(vocabulary).encode(wikitext.as_transformers_reads(data.text))) == 287_644
+
+def request(context: str, continuation: str) -> Any:
+    from lm_eval.api.instance import Instance
+
+    return Instance("loglikelihood", {}, (context, continuation), 0, ("task", 0, 1))
+
+
+def test_a_continuation_outside_the_vocabulary_counts_as_impossible(tmp_path: Path) -> None:
+    from helpers.models import save_checkpoint, tiny_config, tiny_model
+
+    from inkhorn.tokenizer.char import CharTokenizer
+
+    tokenizer = CharTokenizer("abc ")
+    config = tiny_config(vocab_size=tokenizer.vocab_size, eos_token_id=tokenizer.eos_id)
+    save_checkpoint(tmp_path, tiny_model(config), tokenizer)
+    model = InkhornLM(tmp_path, CPU)
+    (logprob, greedy), (scored, _) = model.loglikelihood([request("abc", "日本"), request("abc", " a")])
+    assert (logprob, greedy, model.unscorable) == (float("-inf"), False, 1)
+    assert -100 < scored < 0
+
+
+def test_empty_context_starts_from_the_end_of_text_token(case: Case) -> None:
+    model = InkhornLM(case.folder, CPU)
+    rolled = model.loglikelihood_rolling([request(" cat", "")])
+    assert model.loglikelihood([request("", " cat")])[0][0] == pytest.approx(rolled[0], rel=1e-5)
+
+
+def test_generate_until_is_greedy_and_stops(case: Case) -> None:
+    from lm_eval.api.instance import Instance
+
+    model = InkhornLM(case.folder, CPU)
+    (whole,) = model.generate_until(
+        [Instance("generate_until", {}, ("The cat", {"until": [], "max_gen_toks": 12}), 0, ("task", 0, 1))]
+    )
+    assert len(whole) > 3
+    (cut,) = model.generate_until(
+        [Instance("generate_until", {}, ("The cat", {"until": [whole[2]], "max_gen_toks": 12}), 0, ("task", 0, 1))]
+    )
+    assert cut == whole[: whole.index(whole[2])]
+
+
+def test_unknown_tasks_and_reductions_are_refused(case: Case, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="lm-eval has no task 'helaswag'"):
+        evaluate_tasks(case.folder, CPU, ["helaswag"])
+    lines = (case.tasks / "lambada.yaml").read_text() + "\nmetadata: {version: 1.0, loglikelihood: median}\n"
+    (tmp_path / "bad.yaml").write_text(lines.replace("own_lambada", "own_bad"))
+    with pytest.raises(UsageError, match="loglikelihood must be one of sum, token_mean, last_token, not median"):
+        evaluate_tasks(case.folder, CPU, ["own_bad"], include_path=tmp_path)
+
+
+def test_missing_data_is_reported(case: Case, tmp_path: Path) -> None:
+    lines = (case.tasks / "lambada.yaml").read_text().replace("lambada.jsonl", "nowhere.jsonl")
+    (tmp_path / "lost.yaml").write_text(lines.replace("own_lambada", "own_lost"))
+    with pytest.raises(CorpusError, match="cannot load the data of own_lost"):
+        evaluate_tasks(case.folder, CPU, ["own_lost"], include_path=tmp_path)
+
+
+def test_our_task_files_are_found_by_name() -> None:
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=str(TASKS), include_defaults=False)
+    assert set(manager.all_tasks) == {path.stem for path in TASKS.glob("*.yaml")}
+
+
+def test_limit_and_json_round_trip(case: Case) -> None:
+    found = evaluate_tasks(case.folder, CPU, ["own_lambada"], include_path=case.tasks, limit=2)
+    assert found["n-samples"]["own_lambada"] == {"original": len(PASSAGES), "effective": 2}
+    assert json.loads(json.dumps(found["results"]))["own_lambada"]["acc,none"] in (0.0, 0.5, 1.0)

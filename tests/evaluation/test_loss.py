@@ -11,7 +11,7 @@ from helpers.models import tiny_config, tiny_model
 from inkhorn.config.recipes import RECIPES
 from inkhorn.data.dataset import Array
 from inkhorn.evaluation import loss
-from inkhorn.evaluation.loss import bits, rows_at_once, split_loss
+from inkhorn.evaluation.loss import bits, max_rows, split_loss
 from inkhorn.hardware.device import Hardware
 from inkhorn.model import GPT
 
@@ -51,7 +51,7 @@ def test_the_bound_changes_the_grouping_and_not_the_loss(monkeypatch: pytest.Mon
     row = 4 * T * MODEL.config.inner  # wider than the vocabulary here
     try:
         for rows in (1, 3, 7, 40):
-            monkeypatch.setattr(loss, "LARGEST_ACTIVATION", rows * row)
+            monkeypatch.setattr(loss, "MAX_ACTIVATION_BYTES", rows * row)
             shapes.clear()
             assert split_loss(MODEL, ids, CPU) == pytest.approx(expected, abs=1e-6, rel=0)
             assert shapes[0][0] == rows
@@ -66,13 +66,13 @@ def test_the_bound_changes_the_grouping_and_not_the_loss(monkeypatch: pytest.Mon
 )
 def test_the_windows_of_a_recipe(recipe: str, vocab_size: int, rows: int) -> None:
     config = RECIPES[recipe]().architecture.to_model_config(vocab_size)
-    assert rows_at_once(config, 64) == rows
-    assert 4 * rows * config.block_size * vocab_size <= loss.LARGEST_ACTIVATION
+    assert max_rows(config, 64) == rows
+    assert 4 * rows * config.block_size * vocab_size <= loss.MAX_ACTIVATION_BYTES
 
 
 def test_there_is_always_one_window() -> None:
-    assert rows_at_once(tiny_config(vocab_size=10**6, block_size=10**6), 64) == 1
-    assert rows_at_once(tiny_config(), 5) == 5
+    assert max_rows(tiny_config(vocab_size=10**6, block_size=10**6), 64) == 1
+    assert max_rows(tiny_config(), 5) == 5
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from helpers.models import save_checkpoint, tiny_config
+from inkhorn import evaluation
 from inkhorn.model import GPT
 from inkhorn.tokenizer.base import Tokenizer
 from inkhorn.tokenizer.bpe import train_bpe
@@ -60,7 +61,7 @@ PAGES = [
     " = The River = \n \n = = Boats = = \n \n A boat went down the \" river \" ; an old @-@ new boat : ' old ' ! \n"
     + " = = = More = = = \n The man in the boat saw the river . The man was 20 ° N of it . " * 3,
 ]
-"""such that, joined by line breaks, they are a wiki.test.raw of two pages"""
+"""Two pages in the form of WikiText's document-level data set."""
 
 
 def trained_model(tokenizer: Tokenizer, block_size: int = 32) -> GPT:
@@ -83,13 +84,33 @@ def trained_model(tokenizer: Tokenizer, block_size: int = 32) -> GPT:
     return model.eval()
 
 
-def write_items(folder: Path, passages: list[str], questions: list[dict[str, Any]], text: str) -> Path:
-    """The benchmarks' files, as they are published."""
+def write_tasks(folder: Path) -> Path:
+    """YAML files of lm-eval's tasks and ours, named own_TASK, that read a few local documents."""
+    import lm_eval
+
     folder.mkdir(parents=True, exist_ok=True)
-    for name, lines in (("lambada_test", [{"text": passage} for passage in passages]), ("hellaswag_val", questions)):
+    theirs, ours = Path(lm_eval.__file__).parent / "tasks", Path(evaluation.__file__).parent / "tasks"
+    documents = {
+        "lambada": [{"text": passage} for passage in PASSAGES],
+        "hellaswag": QUESTIONS,
+        "wikitext": [{"page": PAGES[0].removeprefix(" \n")}, {"page": PAGES[1] + "\n"}],
+    }
+    for name, lines in documents.items():
         written = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (folder / f"{name}.jsonl").write_text(written, encoding="utf-8")
-    (folder / "wiki.test.raw").write_text(text + "\n", encoding="utf-8", newline="")
+    for name, source, split in (
+        ("lambada", theirs / "lambada/lambada_openai.yaml", "test"),
+        ("hellaswag", theirs / "hellaswag/hellaswag.yaml", "validation"),
+        ("wikitext", theirs / "wikitext/wikitext.yaml", "test"),
+        ("lambada_last_token", ours / "lambada_openai_last_token.yaml", "test"),
+        ("hellaswag_completion", ours / "hellaswag_completion.yaml", "validation"),
+        ("hellaswag_completion_norm", ours / "hellaswag_completion_norm.yaml", "validation"),
+    ):
+        data = folder / f"{name.split('_')[0]}.jsonl"
+        config = [f"include: {source}", f"task: own_{name}", "dataset_path: json", "dataset_name: null"]
+        config += [f"dataset_kwargs: {{data_files: {{{split}: {data}}}}}", "training_split: null"]
+        config += ["validation_split: null"] if split == "test" else []
+        (folder / f"{name}.yaml").write_text("\n".join(config), encoding="utf-8")
     return folder
 
 

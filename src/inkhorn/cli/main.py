@@ -34,6 +34,7 @@ EXTRAS = {
     "prometheus_client": "serve",
     "huggingface_hub": "hub",
     "gguf": "gguf",
+    "lm_eval": "eval",
     "datasets": "data",
     "pooch": "data",
 }

@@ -1,4 +1,4 @@
-"""How well a model predicts a text: the loss over all of it, the same windows each time."""
+"""The validation loss: the same non-overlapping windows each time."""
 
 import math
 
@@ -10,25 +10,28 @@ from inkhorn.data.dataset import Array
 from inkhorn.hardware.device import Hardware
 from inkhorn.model import GPT
 
-LARGEST_ACTIVATION = 256 << 20
-"""bytes in float32 that the logits of a batch, its MLPs' hidden layer, or its attention may take in evaluation"""
+MAX_ACTIVATION_BYTES = 256 << 20
+"""Most bytes in float32 that the logits of a batch, its MLP's hidden layer or its attention may take in evaluation."""
 
 
 @torch.no_grad()
 def split_loss(model: GPT, ids: Array, hardware: Hardware, batch_size: int = 64) -> float:
-    """Mean loss in nats per token over every token of `ids` but the first, in non-overlapping windows of block_size.
+    """Mean loss over every token but the first, in non-overlapping windows of block_size.
 
-    The first tokens of a window are predicted from little context, so this is the upper of the usual conventions.
-    Several processes share the windows, and all must call this.
+    The first tokens of a window have little context, so this is the highest of the usual conventions. With several
+    processes the windows are shared, and all processes must call this.
 
     Args:
-        model: is left in the mode it was in.
+        model: left in the mode it was in.
         ids: (n,) token ids, n at least 2.
-        hardware: where the model is, and in which precision.
-        batch_size: most windows at a time; fewer where LARGEST_ACTIVATION asks for it. The loss is the same.
+        hardware: device and precision.
+        batch_size: most windows at a time; fewer where MAX_ACTIVATION_BYTES requires it. The loss is the same.
+
+    Returns:
+        Nats per token.
 
     """
-    batch_size = rows_at_once(model.config, batch_size)
+    batch_size = max_rows(model.config, batch_size)
     was_training = model.training
     model.eval()
     total, count = 0.0, 0
@@ -46,15 +49,13 @@ def split_loss(model: GPT, ids: Array, hardware: Hardware, batch_size: int = 64)
     return total / count
 
 
-def rows_at_once(config: ModelConfig, most: int, largest: int | None = None) -> int:
-    """How many windows to evaluate together: `most`, or as many as `largest` bytes hold, and at least one.
-
-    `largest` is LARGEST_ACTIVATION when absent.
-    """
+def max_rows(config: ModelConfig, most: int, limit: int | None = None) -> int:
+    """Rows to evaluate together: `most`, or as many as `limit` bytes (MAX_ACTIVATION_BYTES) hold, and at least one."""
+    limit = MAX_ACTIVATION_BYTES if limit is None else limit
     row = 4 * config.block_size * max(config.vocab_size, config.inner, config.n_head * min(config.block_size, 512))
-    return max(1, min(most, (LARGEST_ACTIVATION if largest is None else largest) // row))
+    return max(1, min(most, limit // row))
 
 
 def bits(nats: float) -> float:
-    """Nats per token as bits per token: with a character vocabulary, bits per character."""
+    """Nats as bits."""
     return nats / math.log(2)

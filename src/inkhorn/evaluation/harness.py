@@ -1,0 +1,202 @@
+"""lm-eval's harness on a checkpoint: any of its tasks, tasks in this package, and a user's own YAML files."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.evaluator import evaluate
+from lm_eval.tasks import TaskManager
+from tqdm import tqdm
+
+from inkhorn.config.sampling import SamplingParams
+from inkhorn.errors import CorpusError, UsageError, nearest
+from inkhorn.evaluation.loglikelihood import TokenScores, Window, join_scores, rolling_windows, score_windows
+from inkhorn.hardware.device import Hardware
+from inkhorn.inference.engine import load
+from inkhorn.model import GPT
+from inkhorn.tokenizer.load import load_tokenizer
+
+TASKS = Path(__file__).parent / "tasks"
+"""Our own tasks."""
+
+_FEWSHOT_SEED = 1234
+"""lm-eval's own."""
+
+Loglikelihood = tuple[float, bool]
+
+REDUCTIONS: dict[str, Callable[[TokenScores], Loglikelihood]] = {
+    "sum": lambda scores: (scores.total, all(scores.greedy)),
+    "token_mean": lambda scores: (scores.total / len(scores.logprobs), all(scores.greedy)),
+    "last_token": lambda scores: (scores.logprobs[-1], scores.greedy[-1]),
+}
+"""How a task's `metadata: {loglikelihood: NAME}` combines the tokens of a continuation; lm-eval itself always sums."""
+
+
+class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
+    """A checkpoint folder as a model of lm-eval.
+
+    Args:
+        folder: the checkpoint.
+        hardware: device and precision.
+        batch_size: most rows of a forward pass.
+        reductions: by task name, a key of REDUCTIONS; others are summed.
+
+    Attributes:
+        truncated: contexts so far that were longer than the model's context and lost their beginning.
+        replaced: characters so far that are not in the vocabulary and were replaced or dropped.
+        unscorable: continuations so far of which no character is in the vocabulary; they count as impossible.
+
+    """
+
+    def __init__(
+        self, folder: Path, hardware: Hardware, *, batch_size: int = 64, reductions: dict[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        self.folder, self.hardware, self.batch_size = folder, hardware, batch_size
+        self.vocabulary = load_tokenizer(folder)
+        self.model = GPT.from_pretrained(folder).to(hardware.device).eval()
+        self.reductions = reductions or {}
+        self.truncated = self.replaced = self.unscorable = 0
+        self._pending: list[str] = []
+
+    @property
+    def eot_token_id(self) -> int:
+        """The token that precedes a text without context, as in lm-eval's model for transformers."""
+        if self.vocabulary.eos_id is not None:
+            return self.vocabulary.eos_id
+        return self.model.config.bos_token_id or 0
+
+    @property
+    def tokenizer_name(self) -> str:
+        return str(self.folder)
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:  # noqa: ARG002
+        normalized, unknown = self.vocabulary.normalize(string)
+        self.replaced += sum(character.count for character in unknown)
+        return [int(token) for token in self.vocabulary.encode(normalized)]
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Loglikelihood]:
+        self._pending = [self.reductions.get(str(request.task_name), "sum") for request in requests]
+        pairs = []
+        for context, continuation in (request.args for request in requests):
+            if context.strip():
+                pairs.append(((context, continuation), *self._encode_pair(context, continuation)))
+            else:
+                pairs.append((("", continuation), [self.eot_token_id], self.tok_encode(context + continuation)))
+        return self._loglikelihood_tokens(pairs, disable_tqdm=disable_tqdm)
+
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[tuple[str, str], list[int], list[int]]], disable_tqdm: bool = False, **_: Any
+    ) -> list[Loglikelihood]:
+        ids = [(context + continuation, len(context)) for _, context, continuation in requests]
+        self.truncated += sum(len(all_ids) > self.model.config.block_size + 1 for all_ids, _ in ids)
+        scores = self._score([self._windows(*pair) for pair in ids], disable_tqdm)
+        reduced = []
+        for name, one in zip(self._pending, scores, strict=True):
+            self.unscorable += not one.logprobs
+            reduced.append(REDUCTIONS[name](one) if one.logprobs else (float("-inf"), False))
+        return reduced
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        texts = [self._windows([self.eot_token_id, *self.tok_encode(request.args[0])], 1) for request in requests]
+        return [scores.total for scores in self._score(texts, disable_tqdm)]
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Generate with the engine, in float32."""
+        texts = []
+        with load(self.folder, quantize="fp32") as engine:
+            for request in tqdm(requests, "generate_until", disable=disable_tqdm or None):
+                context, options = request.args
+                stop = options.get("until") or []
+                params = SamplingParams(
+                    temperature=float(options.get("temperature") or 0) if options.get("do_sample") else 0.0,
+                    max_tokens=int(options.get("max_gen_toks", 256)),
+                    stop=tuple([stop] if isinstance(stop, str) else stop),
+                )
+                texts.append(engine.complete(context, params).text)
+        return texts
+
+    def _windows(self, ids: list[int], first: int) -> tuple[Window, ...]:
+        return rolling_windows(ids, first, self.model.config.block_size)
+
+    def _score(self, texts: Sequence[tuple[Window, ...]], disable_tqdm: bool) -> list[TokenScores]:
+        """The scores of each text, from its windows."""
+        windows = [window for text in texts for window in text]
+        with tqdm(total=len(windows), desc="windows", disable=disable_tqdm or None) as bar:
+            scores = iter(score_windows(self.model, windows, self.hardware, self.batch_size, bar.update))
+        return [join_scores([next(scores) for _ in text]) for text in texts]
+
+
+def evaluate_tasks(
+    folder: Path,
+    hardware: Hardware,
+    tasks: Sequence[str],
+    *,
+    include_path: Path | None = None,
+    limit: int | None = None,
+    num_fewshot: int | None = None,
+    batch_size: int = 64,
+) -> dict[str, Any]:
+    """Run tasks of lm-eval on a checkpoint.
+
+    Args:
+        folder: the checkpoint.
+        hardware: device and precision.
+        tasks: names of tasks, groups or tags.
+        include_path: a folder with further YAML files.
+        limit: only the first documents of each task.
+        num_fewshot: examples before each document; the task's own number when None.
+        batch_size: most rows of a forward pass.
+
+    Returns:
+        lm-eval's results, and under "notes" what a reader of the numbers should know.
+
+    Raises:
+        UsageError: an unknown task, or a folder without tasks.
+        CorpusError: the data of a task cannot be loaded.
+
+    """
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    paths = [str(TASKS), *([str(include_path)] if include_path else [])]
+    manager = TaskManager(include_path=paths)
+    for name in tasks:
+        if not manager.match_tasks([name]):
+            raise UsageError(f"lm-eval has no task {name!r}: {nearest(name, manager.all_tasks)}")
+    try:
+        loaded = manager.load(list(tasks))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CorpusError(f"cannot load the data of {', '.join(tasks)}: {first}") from None
+    reductions = {
+        name: str((task.config.metadata or {}).get("loglikelihood", "sum")) for name, task in loaded["tasks"].items()
+    }
+    unknown = sorted(set(reductions.values()) - set(REDUCTIONS))
+    if unknown:
+        raise UsageError(f"metadata: loglikelihood must be one of {', '.join(REDUCTIONS)}, not {', '.join(unknown)}")
+    model = InkhornLM(folder, hardware, batch_size=batch_size, reductions=reductions)
+    for task in loaded["tasks"].values():
+        fixed = task.get_config("num_fewshot")  # 0 in a task's own file must stay, as in lm-eval's command
+        task.set_config(key="num_fewshot", value=fixed or 0 if num_fewshot is None or fixed == 0 else num_fewshot)
+        task.set_fewshot_seed(seed=_FEWSHOT_SEED)
+    with redirect_stdout(sys.stderr):  # lm-eval prints its progress there
+        results = evaluate(model, loaded, limit=limit, bootstrap_iters=1000, log_samples=False)
+    assert results is not None
+    return {**results, "notes": _notes(model)}
+
+
+def _notes(model: InkhornLM) -> list[str]:
+    notes = []
+    if model.truncated:
+        notes.append(
+            f"{model.truncated:,} inputs were longer than the context of {model.model.config.block_size} tokens"
+        )
+    if model.replaced:
+        notes.append(f"{model.replaced:,} characters are not in the vocabulary and were replaced or dropped")
+    if model.unscorable:
+        notes.append(f"{model.unscorable:,} continuations have no character in the vocabulary and count as impossible")
+    return notes
