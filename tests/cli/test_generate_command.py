@@ -466,7 +466,7 @@ def test_a_model_that_is_not_there(run: Run, tmp_path: Path) -> None:
     assert f"{tmp_path / 'none'} does not exist" in done.err
     done = run("ab", use=tmp_path)
     assert done.code == 1
-    assert "neither a checkpoint nor a run" in done.err
+    assert "neither a checkpoint nor a run folder" in done.err
 
 
 # The command as such

@@ -283,7 +283,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(data: Dataset, tmp_path: Path, mon
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(CheckpointError, match=r"No space left.*last whole one is .*step-0000006"):
+    with pytest.raises(CheckpointError, match=r"No space left.*last complete one is .*step-0000006"):
         trainer(data, tmp_path).run(resume=False)
     assert sorted(path.name for path in tmp_path.glob("step-*"))[-1] == "step-0000006"
     monkeypatch.setattr(torch, "save", real)

@@ -1,11 +1,11 @@
-"""A run's folder: checkpoints that appear whole or not at all, and the names of the latest and the best.
+"""A run folder: atomic checkpoints, and which of them are the latest and the best.
 
 runs/mine/
-  step-0000400/         a checkpoint: what generation and transformers need ...
+  step-0000400/        a checkpoint: the files that generation and transformers need ...
     config.json, model.safetensors, tokenizer.json, tokenizer_config.json, generation_config.json, README.md
-    trainer/           ... and what training needs to go on: state.json, state.pt
-  latest, best         files of one line, the name of a step folder
-  run.json             the flags it was started with
+    trainer/           ... and the training state: state.json, state.pt
+  latest, best         files with one line, the name of a step folder
+  run.json             the run's configuration
   metrics.jsonl, samples.jsonl, loss.png, report.html, tensorboard/
 """
 
@@ -22,11 +22,11 @@ _STEP = re.compile(r"step-(\d+)(\.old)?")
 
 
 class RunFolder:
-    """Reads and writes a run's checkpoints.
+    """The checkpoints of a training run.
 
     Args:
-        path: the run's folder; made when the first checkpoint is saved.
-        keep: how many of the newest checkpoints stay, the best one apart.
+        path: the run folder; created when the first checkpoint is saved.
+        keep: how many of the newest checkpoints are kept besides the best one.
 
     """
 
@@ -34,7 +34,7 @@ class RunFolder:
         self.path, self.keep = path, keep
 
     def steps(self) -> list[Path]:
-        """The whole checkpoints, oldest first; `step-N.old` is one if a crash cut short the replacement of step-N."""
+        """The complete checkpoints, oldest first; `step-N.old` is one if a crash interrupted the replacement of step-N."""
         found: dict[int, Path] = {}
         for path in sorted(self.path.glob("step-*")):  # step-N comes before step-N.old
             match = _STEP.fullmatch(path.name)
@@ -44,13 +44,13 @@ class RunFolder:
 
     @staticmethod
     def step_of(folder: Path) -> int:
-        """The step number in a checkpoint's name."""
+        """The step number of a checkpoint folder."""
         match = _STEP.fullmatch(folder.name)
         assert match is not None
         return int(match[1])
 
     def discard(self, folder: Path) -> None:
-        """Delete a checkpoint that turned out bad; `latest` then names the one before it."""
+        """Delete a damaged checkpoint; `latest` then names the one before it."""
         self._remove(folder)
         left = self.latest()
         if left is None:
@@ -59,9 +59,9 @@ class RunFolder:
             self._point("latest", left)
 
     def latest(self) -> Path | None:
-        """The newest whole checkpoint: the last folder, which the file `latest` names for people and scripts.
+        """The newest complete checkpoint.
 
-        The folders decide, for a crash may come between the rename and the pointer.
+        The folders decide, not the file `latest`, which a crash may leave outdated; it is for people and scripts.
         """
         return next(reversed(self.steps()), None)
 
@@ -74,13 +74,15 @@ class RunFolder:
         return next((folder for folder in self.steps() if folder.stem == name), None)
 
     def partial(self, step: int) -> Path:
-        """Where a checkpoint is while it is being written."""
+        """The temporary folder of a checkpoint that is being written."""
         return self.path / f"step-{step:07d}.tmp"
 
     def save(self, step: int, write: Callable[[Path], None]) -> Path:
-        """Write a checkpoint through `write(folder)`: into `step-N.tmp`, flushed, renamed, then named in `latest`.
+        """Save a checkpoint: `write(folder)` to `step-N.tmp`, flush, rename, then update `latest`.
 
-        Raises CheckpointError if it cannot be written; what was there before is untouched.
+        Raises:
+            CheckpointError: it cannot be written; earlier checkpoints are unchanged.
+
         """
         partial = self.partial(step)
         final, old = partial.with_suffix(""), partial.with_suffix(".old")
@@ -89,7 +91,7 @@ class RunFolder:
             partial.mkdir(parents=True)
             write(partial)
             fsync_tree(partial)
-            if final.exists():  # the same step again: at every moment the old one or the new one is whole
+            if final.exists():  # saving the same step again: at every moment the old or the new one is complete
                 shutil.rmtree(old, ignore_errors=True)
                 final.rename(old)
             partial.rename(final)
@@ -98,20 +100,20 @@ class RunFolder:
         except (OSError, RuntimeError, CheckpointError) as error:  # torch reports a full disk as RuntimeError
             shutil.rmtree(partial, ignore_errors=True)
             last = self.latest()
-            left = f"the last whole one is {last}" if last else "there is none yet"
+            left = f"the last complete one is {last}" if last else "there is none yet"
             raise CheckpointError(f"cannot save a checkpoint to {final}{self._space()}: {error}; {left}") from None
         self._prune()
         return final
 
     def _space(self) -> str:
-        """How much room there is, for a message: libraries report a full disk in words of their own."""
+        """The free disk space, for an error message."""
         try:
             return f" ({shutil.disk_usage(self.path).free / 1e6:,.0f} MB free)"
         except OSError:
             return ""
 
     def mark_best(self, folder: Path) -> None:
-        """Name `folder` in `best`. Raises CheckpointError if that cannot be written."""
+        """Set `best` to this checkpoint; CheckpointError if that cannot be written."""
         try:
             self._point("best", folder)
         except OSError as error:
@@ -135,7 +137,7 @@ class RunFolder:
                 self._remove(folder)
 
     def _remove(self, folder: Path) -> None:
-        doomed = folder.with_suffix(".tmp")  # renamed first: half a folder must not pass for a whole one
+        temporary = folder.with_suffix(".tmp")  # so that a half-deleted folder is not a checkpoint
         with suppress(OSError):
-            folder.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+            folder.rename(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""`inkhorn estimate`: what a model costs, before it is trained."""
+"""`inkhorn estimate`: the costs of a model before it is trained."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ import tyro
 
 from inkhorn.checkpoint.resolve import SHIPPED, resolve_checkpoint
 from inkhorn.checkpoint.weights import read_config
-from inkhorn.cli.parsing import parse
+from inkhorn.cli.parsing import default, parse
 from inkhorn.config.model import Architecture, ModelConfig
 from inkhorn.config.recipes import RECIPES, Recipe
 from inkhorn.config.train import Device, Optimizer, Precision, TrainConfig
@@ -22,45 +22,50 @@ from inkhorn.errors import CheckpointError, TrainingError, UsageError, nearest, 
 if TYPE_CHECKING:
     from inkhorn.hardware.device import Hardware
 
+_EXAMPLE = "inkhorn estimate gpt2 --tokens 10000000000 --peak-tflops 312 --devices 8"
 ASSUMED_MFU = 0.4
-"""of GPT-2's sizes on one good GPU, as published runs have it; this project's on a CPU are from 0.2 to 0.5"""
-_VOCABULARIES = {"gpt2": 50257, "openai-gpt": 40478, "bpe": 4096}
-_ALPHABETS = {"tiny-shakespeare": 66, "shakespeare": 66}  # characters and the end of text; other texts differ a little
+"""typical of published GPT-2 runs on one GPU; this project reaches 0.2 to 0.5 on a CPU"""
+_VOCAB_SIZES = {"gpt2": 50257, "openai-gpt": 40478, "bpe": 4096}  # by tokenizer
+_CHAR_VOCAB_SIZES = {"tiny-shakespeare": 66, "shakespeare": 66}  # by corpus: characters and the end-of-text token
 
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateArgs:
-    """What a model costs: parameters and FLOPs by part, memory to train and to serve it, time, and how much text it
-    should see. Without a model, a list of the recipes with their sizes."""
+    """Estimate the costs of a model.
 
-    tokens: int | None = None
-    """tokens to train on, those of all epochs together; the recipe's when absent, or 20 a parameter for a folder"""
-    vocab_size: int | None = None
-    """number of tokens in the vocabulary; as the recipe's tokenizer has it when absent"""
+    Reports parameters and FLOPs by part, memory for training and serving and training time, and compares the plan with
+    the Chinchilla scaling laws. MODEL is a recipe, a shipped model, or the folder of a checkpoint or a run; without it,
+    the recipes are listed with their sizes.
+    """
+
+    tokens: Annotated[int | None, default("the recipe's, or 20 per parameter")] = None
+    """training tokens, over all epochs"""
+    vocab_size: Annotated[int | None, default("that of the recipe's tokenizer")] = None
+    """number of tokens in the vocabulary"""
     batch_size: int = 32
-    """rows that go through together in training"""
+    """rows per forward and backward pass in training"""
     optimizer: Optimizer = "muon"
-    """muon: Muon on the blocks' matrices, AdamW on the rest; adamw: on everything"""
-    slots: int = 16
-    """texts that are written at once in serving"""
+    """muon: Muon for the matrices of the blocks and AdamW for the rest; adamw: AdamW for all"""
+    max_num_seqs: int = 16
+    """sequences generated at the same time in serving"""
     device: Device = "auto"
-    """where to train"""
+    """device to train on"""
     dtype: Precision = "auto"
-    """of the matrix products in training"""
+    """data type of the matrix products in training"""
     measure: bool = False
-    """take some training steps here and tell their speed, instead of assuming a share of this machine's peak"""
-    peak_tflops: float | None = None
-    """the peak of another machine in TFLOP/s, instead of measuring this one's"""
-    mfu: float | None = None
-    """the share of the peak that training reaches; 0.4 when absent"""
+    """run a few training steps on this machine and use their speed instead of an assumed MFU"""
+    peak_tflops: Annotated[float | None, default("measured on this machine")] = None
+    """peak of the training device in TFLOP/s"""
+    mfu: Annotated[float | None, default(str(ASSUMED_MFU))] = None
+    """model FLOPs utilization: the fraction of the peak that training reaches"""
     devices: int = 1
-    """how many of them train together"""
-    price: float | None = None
-    """of one device for an hour, in your currency"""
-    hours: float | None = None
-    """the best model and text for so many hours on these devices, instead of for the same FLOPs"""
-    flops: float | None = None
-    """the best model and text for so many FLOPs, such as 1e18"""
+    """number of training devices"""
+    price: Annotated[float | None, default()] = None
+    """price of one device per hour, in any currency"""
+    hours: Annotated[float | None, default()] = None
+    """compute budget in hours on these devices for the compute-optimal model, instead of the plan's FLOPs"""
+    flops: Annotated[float | None, default()] = None
+    """compute budget in FLOPs for the compute-optimal model, such as 1e18"""
     json: bool = False
     """print one JSON object"""
     architecture: Annotated[Architecture, tyro.conf.OmitArgPrefixes] = field(default_factory=Architecture)
@@ -70,7 +75,7 @@ class EstimateArgs:
             "tokens",
             "vocab_size",
             "batch_size",
-            "slots",
+            "max_num_seqs",
             "devices",
             "peak_tflops",
             "price",
@@ -79,7 +84,7 @@ class EstimateArgs:
         ):
             value = getattr(self, name)
             require(value is None or 0 < value < float("inf"), f"--{_flag(name)} must be above 0, not {value}")
-        require(self.mfu is None or 0 < self.mfu <= 1, f"--mfu is a share: above 0 and at most 1, not {self.mfu}")
+        require(self.mfu is None or 0 < self.mfu <= 1, f"--mfu must be above 0 and at most 1, not {self.mfu}")
         for one, other in (("hours", "flops"), ("measure", "peak_tflops"), ("measure", "mfu")):
             both = bool(getattr(self, one)) and bool(getattr(self, other))
             require(not both, f"give either --{_flag(one)} or --{_flag(other)}, not both")
@@ -90,7 +95,7 @@ def _flag(name: str) -> str:
 
 
 def run(argv: list[str]) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return the exit code."""
     from inkhorn.cli import estimate_tables as tables
 
     if not argv or argv == ["--json"]:
@@ -99,12 +104,14 @@ def run(argv: list[str]) -> int:
         return 0
     name = argv[0]
     if name.startswith("-"):
-        parse(EstimateArgs, argv, "inkhorn estimate MODEL")
-        raise UsageError(f"name a recipe or a folder first, as in inkhorn estimate gpt2: {', '.join(RECIPES)}")
+        parse(EstimateArgs, argv, "inkhorn estimate MODEL", example=_EXAMPLE)
+        raise UsageError(f"give the model first, as in inkhorn estimate gpt2; recipes: {', '.join(RECIPES)}")
     recipe, config = _plan(name)
     train = (recipe or RECIPES["finetune"]()).train
-    usual = EstimateArgs(batch_size=train.batch_size, optimizer=train.optimizer, architecture=Architecture.of(config))
-    args = parse(EstimateArgs, argv[1:], f"inkhorn estimate {name}", usual)
+    defaults = EstimateArgs(
+        batch_size=train.batch_size, optimizer=train.optimizer, architecture=Architecture.of(config)
+    )
+    args = parse(EstimateArgs, argv[1:], f"inkhorn estimate {name}", defaults, _EXAMPLE)
     changed = {f.name: getattr(args.architecture, f.name) for f in fields(Architecture)}
     config = replace(config, **changed, vocab_size=args.vocab_size or config.vocab_size)
     _show(gather(name, recipe, config, train, args), tables.estimate, json_wanted=args.json)
@@ -119,7 +126,7 @@ def _show(facts: Any, table: Callable[[Any], None], *, json_wanted: bool) -> Non
 
 
 def _plan(name: str) -> tuple[Recipe | None, ModelConfig]:
-    """The recipe of this name and its shape, or the shape of a checkpoint."""
+    """The recipe of this name and its config, or None and the config of a checkpoint."""
     if name in RECIPES:
         recipe = RECIPES[name]()
         return recipe, recipe.architecture.to_model_config(_vocabulary(recipe))
@@ -132,7 +139,7 @@ def _plan(name: str) -> tuple[Recipe | None, ModelConfig]:
 
 
 def _vocabulary(recipe: Recipe) -> int:
-    return _VOCABULARIES.get(recipe.tokenizer) or _ALPHABETS.get(recipe.corpus, 100)
+    return _VOCAB_SIZES.get(recipe.tokenizer) or _CHAR_VOCAB_SIZES.get(recipe.corpus, 100)
 
 
 def _planned_tokens(recipe: Recipe) -> int:
@@ -155,14 +162,15 @@ def _row(name: str, recipe: Recipe) -> dict[str, Any]:
 def gather(
     name: str, recipe: Recipe | None, config: ModelConfig, train: TrainConfig, args: EstimateArgs
 ) -> dict[str, Any]:
-    """All that there is to say, by name."""
+    """All results, by name."""
     train = replace(train, batch_size=args.batch_size, optimizer=args.optimizer, device=args.device, dtype=args.dtype)
-    usual = _planned_tokens(recipe) if recipe is not None else TOKENS_PER_PARAMETER * config.num_parameters
-    tokens = args.tokens or usual
+    planned = _planned_tokens(recipe) if recipe is not None else TOKENS_PER_PARAMETER * config.num_parameters
+    tokens = args.tokens or planned
     machine = _machine(args, train)
     memory = training_memory(
         config, train, bf16=machine.bf16, stores_attention=machine.stores_attention(config.block_size)
     )
+    serving = serving_memory(config, args.max_num_seqs)
     facts = {
         "model": name,
         "about": recipe.description if recipe is not None else "",
@@ -179,11 +187,13 @@ def gather(
             "free": machine.free(),
         },
         "serving": {
-            "slots": args.slots,
-            "bytes": {kept: {"weights": w, "caches": c} for kept, (w, c) in serving_memory(config, args.slots).items()},
+            "max_num_seqs": args.max_num_seqs,
+            "bytes": {
+                kept: {"weights": w, "caches": c} for kept, (w, c) in serving_memory(config, args.max_num_seqs).items()
+            },
         },
         "tokens": tokens,
-        "tokens_from": "as asked" if args.tokens else "the recipe's" if recipe is not None else "20 a parameter",
+        "tokens_from": "--tokens" if args.tokens else "the recipe's" if recipe is not None else "20 per parameter",
         "flops": tokens * training_flops(config),
     }
     facts["time"] = _time(config, train, args, machine, facts)
@@ -192,7 +202,7 @@ def gather(
 
 @dataclass(frozen=True)
 class _Machine:
-    """Where training would be: this machine, another one of which the peak is told, or unknown without torch."""
+    """The training device: of this machine, of another one with a known peak, or unknown without torch."""
 
     peak: float | None
     where: str
@@ -230,10 +240,10 @@ def _machine(args: EstimateArgs, train: TrainConfig) -> _Machine:
 def _time(
     config: ModelConfig, train: TrainConfig, args: EstimateArgs, machine: _Machine, facts: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """How long training takes; None if the machine's peak is not known."""
+    """The training time; None if the peak of the device is not known."""
     if machine.peak is None:
         return None
-    mfu, how = args.mfu or ASSUMED_MFU, "as asked" if args.mfu else "assumed"
+    mfu, how = args.mfu or ASSUMED_MFU, "as given" if args.mfu else "assumed"
     if args.measure:
         mfu, how = _measured_mfu(config, train, machine, facts), "measured"
     speed = args.devices * machine.peak * mfu / facts["training_flops_per_token"]
@@ -251,25 +261,25 @@ def _time(
 
 
 def _measured_mfu(config: ModelConfig, train: TrainConfig, machine: _Machine, facts: Mapping[str, Any]) -> float:
-    """The share of the peak that some real steps reach."""
+    """The MFU of a few training steps on this machine."""
     from inkhorn.training.memory import suggest_fit
     from inkhorn.training.throughput import benchmark_step
 
     assert machine.hardware is not None
     assert machine.peak is not None
     free = machine.free()
-    if free is not None and facts["training"]["all"] > free:  # a system out of memory kills without a word
+    if free is not None and facts["training"]["all"] > free:  # else the system may kill the process
         raise TrainingError(f"not measured: {suggest_fit(config, train, machine.hardware)}")
     each = train.batch_size * config.block_size * facts["training_flops_per_token"] / (ASSUMED_MFU * machine.peak)
     if each > 10:
         passes = "5 passes" if train.grad_accum > 1 else "3 passes"
-        sys.stderr.write(f"measuring: {passes} of perhaps {each:,.0f} s each; a smaller --batch-size takes less\n")
+        sys.stderr.write(f"measuring {passes} of about {each:,.0f} s each; use a smaller --batch-size for less\n")
     speed = benchmark_step(config, train, machine.hardware).tokens_per_second
     return speed * facts["training_flops_per_token"] / machine.peak
 
 
 def _scaling(config: ModelConfig, args: EstimateArgs, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What Hoffmann et al. would say of this plan, and of the budget asked for, or else the plan's own."""
+    """The scaling laws' losses for this plan, and their optimum for the given budget or the plan's own."""
     budget, given = facts["flops"], "the same FLOPs"
     if args.flops is not None:
         budget, given = args.flops, "these FLOPs"
@@ -278,16 +288,16 @@ def _scaling(config: ModelConfig, args: EstimateArgs, facts: Mapping[str, Any]) 
         budget = args.hours * 3600 * time["devices"] * time["peak_flops"] * time["mfu"]
         given = f"{args.hours:g} hours here" if args.peak_tflops is None else f"{args.hours:g} hours"
     ways: list[tuple[str, tuple[float, float], Fit | None]] = []
-    ways += [(f"{TOKENS_PER_PARAMETER} tokens a parameter", rule_of_thumb(budget), None)]
+    ways += [(f"{TOKENS_PER_PARAMETER} tokens per parameter", rule_of_thumb(budget), None)]
     ways += [(fit.name, fit.best(budget), fit) for fit in FITS]
-    pieces = config.vocab_size >= 1000  # the fits say nothing of the loss of a character
+    is_subword = config.vocab_size >= 1000  # the fits do not apply to characters
     return {
         "tokens_by_rule_of_thumb": TOKENS_PER_PARAMETER * config.num_parameters,
-        "losses": {fit.name: fit.loss(config.num_parameters, facts["tokens"]) for fit in FITS} if pieces else {},
+        "losses": {fit.name: fit.loss(config.num_parameters, facts["tokens"]) for fit in FITS} if is_subword else {},
         "budget": budget,
         "budget_is": given,
         "best": [
-            {"by": by, "parameters": n, "tokens": d, "loss": fit.loss(n, d) if fit is not None and pieces else None}
+            {"by": by, "parameters": n, "tokens": d, "loss": fit.loss(n, d) if fit is not None and is_subword else None}
             | {key: getattr(shape_near(config, n), key) for key in ("n_layer", "n_head", "n_embd")}
             for by, (n, d), fit in ways
         ],

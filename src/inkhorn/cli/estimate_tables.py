@@ -1,4 +1,4 @@
-"""What `inkhorn estimate` shows: tables for people."""
+"""The tables of `inkhorn estimate`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from inkhorn.costs.scaling_laws import FITTED, TOKENS_PER_PARAMETER
 
 
 def recipes(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the recipes with their sizes."""
+    """Print the list of recipes."""
     table = _table("recipe", "parameters", "shape", "block", "vocab", "tokens", "FLOPs")
     for row in rows:
         shape = row["architecture"]
@@ -26,18 +26,18 @@ def recipes(rows: Sequence[Mapping[str, Any]]) -> None:
     console = Console()
     console.print(table)
     console.print()
-    _say(console, "Shape: blocks x width. Tokens and FLOPs: of the whole training.")
-    _say(console, "More of one: inkhorn estimate RECIPE, or a checkpoint's folder")
+    _say(console, "Shape: blocks x width. Tokens and FLOPs: of the complete training run.")
+    _say(console, "Details: inkhorn estimate RECIPE, or a checkpoint's folder")
 
 
 def estimate(facts: Mapping[str, Any]) -> None:
-    """Print all about one model."""
+    """Print the estimate of one model."""
     console, config = Console(), facts["config"]
     _say(console, facts["model"] + (f": {facts['about']}" if facts["about"] else ""))
     _say(
         console,
-        f"{config['n_layer']} blocks of {config['n_head']} heads, {config['n_embd']:,} wide; "
-        f"block {config['block_size']:,}, vocabulary {config['vocab_size']:,}",
+        f"{config['n_layer']} blocks of {config['n_head']} heads, width {config['n_embd']:,}; "
+        f"context {config['block_size']:,}, vocabulary {config['vocab_size']:,}",
     )
     for table in (_parts(facts), _training(facts), _serving(facts)):
         console.print()
@@ -45,9 +45,9 @@ def estimate(facts: Mapping[str, Any]) -> None:
     for line in ["", *_time(facts), "", *_plan(facts)]:
         _say(console, line)
     console.print(_best(facts))
-    _say(console, "These laws are of web text read once, in word pieces, learnt by models of")
-    _say(console, f"{short(FITTED[0])} to {short(FITTED[1])} parameters. They say where the next FLOP is best spent,")
-    _say(console, "not what your loss will be.")
+    _say(console, "The laws were fitted to subword models trained on web text for one epoch,")
+    _say(console, f"{short(FITTED[0])} to {short(FITTED[1])} parameters. They tell how to divide a compute budget,")
+    _say(console, "not which loss your model will reach.")
 
 
 def _say(console: Console, text: str) -> None:
@@ -64,11 +64,11 @@ def _table(first: str, *numbers: str) -> Table:
 
 
 def _parts(facts: Mapping[str, Any]) -> Table:
-    table = _table("part", "parameters", "", "FLOPs a token", "")
+    table = _table("part", "parameters", "", "FLOPs per token", "")
     every, flops = facts["parameters"], facts["forward_flops_per_token"]
     for part in facts["parts"]:
         table.add_row(part["name"], *_share(part["parameters"], every), *_share(part["flops"], flops))
-    table.add_row("all, forward", f"{every:,}", "", f"{flops:,}", "")
+    table.add_row("total, forward", f"{every:,}", "", f"{flops:,}", "")
     table.add_row("forward and backward", "", "", f"{facts['training_flops_per_token']:,}", "")
     return table
 
@@ -80,21 +80,21 @@ def _share(value: int, whole: int) -> tuple[str, str]:
 def _training(facts: Mapping[str, Any]) -> Table:
     training = facts["training"]
     table = _table(
-        "memory to train", f"{training['rows']} x {facts['config']['block_size']:,} tokens in {training['dtype']}"
+        "training memory", f"{training['rows']} x {facts['config']['block_size']:,} tokens in {training['dtype']}"
     )
     for what, size in training["bytes"].items():
         table.add_row(what, memory(size))
-    table.add_row("all", memory(training["all"]))
+    table.add_row("total", memory(training["all"]))
     if training["free"] is not None:
-        table.add_row("free here now", memory(training["free"]))
+        table.add_row("available here", memory(training["free"]))
     return table
 
 
 def _serving(facts: Mapping[str, Any]) -> Table:
     serving = facts["serving"]
-    table = _table("memory to serve", *serving["bytes"])
+    table = _table("serving memory", *serving["bytes"])
     for what in ("weights", "caches"):
-        name = f"{what}, {serving['slots']} full texts at once" if what == "caches" else what
+        name = f"KV cache, {serving['max_num_seqs']} full sequences" if what == "caches" else what
         table.add_row(name, *(memory(sizes[what]) for sizes in serving["bytes"].values()))
     return table
 
@@ -103,10 +103,10 @@ def _time(facts: Mapping[str, Any]) -> list[str]:
     lines = [f"Training on {short(facts['tokens'])} tokens ({facts['tokens_from']}) takes {facts['flops']:.3g} FLOPs."]
     time = facts["time"]
     if time is None:
-        return [*lines, "How long needs torch, to measure this machine (inkhorn[train]), or --peak-tflops of another."]
+        return [*lines, "For the training time, install inkhorn[train] to measure this machine, or give --peak-tflops."]
     whose = time["where"] if time["devices"] == 1 else f"{time['devices']} devices"
-    paid = f", {time['cost']:,.2f} to pay" if time["cost"] is not None else ""
-    lines.append(f"{whose}: at best {rate(time['peak_flops'] * time['devices'])}. At {time['mfu']:.0%} of that,")
+    paid = f", cost {time['cost']:,.2f}" if time["cost"] is not None else ""
+    lines.append(f"{whose}: peak {rate(time['peak_flops'] * time['devices'])}. With an MFU of {time['mfu']:.0%},")
     lines.append(f"{time['mfu_is']}: {time['tokens_per_second']:,.0f} tokens/s, {duration(time['hours'])}{paid}.")
     return lines
 
@@ -114,16 +114,18 @@ def _time(facts: Mapping[str, Any]) -> list[str]:
 def _plan(facts: Mapping[str, Any]) -> list[str]:
     scaling, ratio = facts["scaling"], facts["tokens"] / facts["parameters"]
     thumb = short(scaling["tokens_by_rule_of_thumb"])
-    lines = [f"{ratio:,.3g} tokens a parameter; the rule of thumb, {TOKENS_PER_PARAMETER}, asks for {thumb} tokens."]
+    lines = [f"{ratio:,.3g} tokens per parameter; the rule of thumb, {TOKENS_PER_PARAMETER}, asks for {thumb} tokens."]
     if scaling["losses"]:
-        lines.append("A fitted law gives this plan, on fresh web text, a loss in nats a token of")
+        lines.append("Loss predicted by fitted scaling laws for web text, in nats per token:")
         lines += [f"  {loss:.2f} ({name})" for name, loss in scaling["losses"].items()]
     return [*lines, ""]
 
 
 def _best(facts: Mapping[str, Any]) -> Table:
     scaling = facts["scaling"]
-    table = _table(f"best for {scaling['budget_is']}: {scaling['budget']:.3g}", "parameters", "tokens", "loss", "shape")
+    table = _table(
+        f"optimum for {scaling['budget_is']}: {scaling['budget']:.3g}", "parameters", "tokens", "loss", "shape"
+    )
     for best in scaling["best"]:
         loss = f"{best['loss']:.2f}" if best["loss"] is not None else ""
         shape = f"{best['n_layer']} x {best['n_embd']}"
@@ -132,7 +134,7 @@ def _best(facts: Mapping[str, Any]) -> Table:
 
 
 def short(value: float) -> str:
-    """A number in three figures: 124M."""
+    """A number with three significant digits: 124M."""
     for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= 0.9995 * size:
             return f"{value / size:.3g}{unit}"
@@ -140,7 +142,7 @@ def short(value: float) -> str:
 
 
 def memory(size: float) -> str:
-    """Bytes for people, in thousands."""
+    """A number of bytes in kB, MB or GB."""
     for unit, bytes_, digits in (("GB", 1e9, 2), ("MB", 1e6, 1)):
         if size >= bytes_:
             return f"{size / bytes_:,.{digits}f} {unit}"
@@ -148,12 +150,12 @@ def memory(size: float) -> str:
 
 
 def rate(flops: float) -> str:
-    """FLOP/s for people."""
+    """A speed in GFLOP/s or TFLOP/s."""
     return f"{flops / 1e12:,.0f} TFLOP/s" if flops >= 1e13 else f"{flops / 1e9:,.0f} GFLOP/s"
 
 
 def duration(hours: float) -> str:
-    """A time in the unit that fits it."""
+    """A time in seconds, minutes, hours, days or years."""
     for unit, size in (("years", 8766), ("days", 48), ("hours", 1), ("minutes", 1 / 60)):
         if hours >= 2 * size or (unit == "days" and hours >= size):
             return f"{hours / (24 if unit == 'days' else size):,.1f} {unit}"

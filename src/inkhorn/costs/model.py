@@ -1,7 +1,6 @@
-"""What a model costs, from its shape alone: parameters and FLOPs by part, memory to train it and to serve it.
+"""Costs of a model, computed from its config: parameters and FLOPs by part, memory for training and for serving.
 
-No torch and no weights: arithmetic, which tests/test_estimate.py checks against what real models are counted to have.
-In the comments C = n_embd, L = n_layer, T = block_size, V = vocab_size.
+The tests compare the results with real models. In the comments C = n_embd, L = n_layer, T = block_size, V = vocab_size.
 """
 
 import math
@@ -16,7 +15,7 @@ from inkhorn.config.tensors import Role
 from inkhorn.config.train import TrainConfig
 
 _FLOAT32, _BITS16 = 4, 2
-_LANES, _LINE = 16, 64  # the kernel pads widths to whole vectors and begins every tensor on a cache line
+_LANES, _LINE = 16, 64  # the kernel pads widths to full SIMD vectors and aligns tensors to cache lines
 _HEADER = 64
 
 
@@ -25,9 +24,9 @@ class Part:
     """A part of a model.
 
     Attributes:
-        name: for people.
-        parameters: how many it has.
-        flops: of its forward pass, per token: 2 for each weight that is multiplied.
+        name: its description.
+        parameters: number of parameters.
+        flops: FLOPs of its forward pass per token: 2 per multiplied weight.
 
     """
 
@@ -79,15 +78,15 @@ def matrix_weights(config: ModelConfig) -> int:
 def training_memory(
     config: ModelConfig, train: TrainConfig, *, bf16: bool, stores_attention: bool = False
 ) -> Mapping[str, int]:
-    """Bytes that a training step takes, by what they are for; their sum is the most that is there at once, or near it.
+    """Bytes of a training step by purpose; their sum is close to the peak.
+
+    Compilation, which keeps less, dropout of attention weights and LoRA are not considered.
 
     Args:
-        config: the shape.
-        train: batch_size rows of block_size tokens go through at once; the optimizer, dropout and averaging.
-        bf16: whether products are in bfloat16; weights, gradients and optimizer are in float32 in any case.
-        stores_attention: whether the (T, T) weights of attention are kept (`model.writes_out_attention`).
-
-    Without compilation, which keeps less, without dropout of attention weights, and without adapters.
+        config: the model's config.
+        train: batch size, optimizer, dropout and weight averaging.
+        bf16: matrix products are in bfloat16; weights, gradients and optimizer state are in float32 in any case.
+        stores_attention: the (T, T) attention weights are kept (`model.writes_out_attention`).
 
     """
     c, inner, layers, vocab = config.n_embd, config.inner, config.n_layer, config.vocab_size
@@ -96,11 +95,11 @@ def training_memory(
     size = _BITS16 if bf16 else _FLOAT32
     tokens = train.batch_size * config.block_size
     # Kept of each token in a block: the stream before both norms, in float32; then the inputs of c_attn and of both
-    # c_proj, q, k and v, the input of c_fc, and the MLP before and after its bend.
+    # c_proj, q, k and v, the input of c_fc, and the MLP before and after its activation.
     block = 2 * c * _FLOAT32 + (6 * c + 2 * inner) * size + 2 * 2 * _FLOAT32
     block += config.n_head * (config.block_size * size if stores_attention else _FLOAT32)
-    block += 2 * c * size if train.dropout else 0  # which units were dropped
-    # Once: the inputs of ln_f and of the head, what dropout left of the embeddings, and every token's odds.
+    block += 2 * c * size if train.dropout else 0  # the dropout masks
+    # Once: the inputs of ln_f and of the head, what dropout left of the embeddings, and the log-probabilities.
     rest = c * (size + (_FLOAT32 if config.pre_norm else 0) + (_FLOAT32 if train.dropout else 0)) + vocab * _FLOAT32
     found = {
         "weights": config.num_parameters * _FLOAT32,
@@ -112,7 +111,7 @@ def training_memory(
     if bf16:
         found["matrices in bfloat16"] = (matrices + vocab * c) * _BITS16
     if train.ema_decay:
-        found["running average"] = config.num_parameters * _FLOAT32
+        found["weight average"] = config.num_parameters * _FLOAT32
     return found
 
 
@@ -121,7 +120,7 @@ def _padded(n: int, unit: int = _LANES) -> int:
 
 
 def packed_bytes(config: ModelConfig, quantize: str) -> int:
-    """Bytes of the weights in the kernel's layout (`native/model.hpp`), as fp32, bf16, int8 or int4."""
+    """Bytes of the weights in the kernel's layout (`native/model.hpp`) as fp32, bf16, int8 or int4."""
     bits = {"fp32": 32, "bf16": 16, "int8": 8, "int4": 4}[quantize]
     element = _FLOAT32 if quantize == "fp32" else _BITS16
 
@@ -144,15 +143,15 @@ def packed_bytes(config: ModelConfig, quantize: str) -> int:
     return total
 
 
-def slot_bytes(config: ModelConfig, quantize: str) -> int:
-    """Bytes of the keys and values of one text in the kernel, once the block is full."""
+def kv_cache_bytes(config: ModelConfig, quantize: str) -> int:
+    """Bytes of the KV cache of one sequence in the kernel, at the full context length."""
     element = _FLOAT32 if quantize == "fp32" else _BITS16
     return 2 * config.n_layer * config.n_head * _padded(config.block_size) * _padded(config.head_dim) * element
 
 
-def serving_memory(config: ModelConfig, slots: int) -> Mapping[str, tuple[int, int]]:
-    """By precision: bytes of the weights, and of the caches of `slots` texts at once, whose blocks are full."""
-    return {name: (packed_bytes(config, name), slots * slot_bytes(config, name)) for name in PRECISIONS}
+def serving_memory(config: ModelConfig, max_num_seqs: int) -> Mapping[str, tuple[int, int]]:
+    """Bytes of the weights and of the KV cache of `max_num_seqs` sequences at full length, by precision."""
+    return {name: (packed_bytes(config, name), max_num_seqs * kv_cache_bytes(config, name)) for name in PRECISIONS}
 
 
 def shape_near(config: ModelConfig, parameters: float) -> ModelConfig:

@@ -1,16 +1,15 @@
-"""How large a model, and how much text, for a given amount of computing (Hoffmann et al. 2022, "Chinchilla").
+"""Scaling laws: the best model size and amount of text for a compute budget (Hoffmann et al. 2022, "Chinchilla").
 
-Training a model of N parameters on D tokens takes about 6 N D FLOPs. The same FLOPs buy a large model that sees
-little, or a small one that sees much. Two answers to where the best lies between:
-  a rule of thumb   20 tokens for each parameter
-  a fitted loss     L(N, D) = E + A / N^alpha + B / D^beta, in nats per token: how surprising language itself is,
-                    what too small a model adds, and what too little text adds
+Training a model of N parameters on D tokens takes about 6 N D FLOPs. The same budget can train a large model on little
+text or a small model on much. Two rules for the optimum:
+  rule of thumb     20 tokens per parameter
+  fitted loss       L(N, D) = E + A / N^alpha + B / D^beta, in nats per token: the entropy of the text, and what a
+                    finite model and finite data add
 
-What they are good for: where to put the next FLOP. What they are not: a forecast of your loss. They were fitted on
-web text in a vocabulary of 32,000 pieces, each token seen about once, by models from 70 million to 16 billion
-parameters. Another text or vocabulary moves E most of all (characters have a loss of their own), and a text read many
-times is worth less than as many tokens read once. And what is best to train is not best to use: a model that will
-write much should be smaller, and see more.
+The laws tell how to divide a budget; they do not predict your loss. They were fitted to web text with a vocabulary of
+32,000 tokens, one epoch, and models of 70 million to 16 billion parameters. Another text or vocabulary changes E most
+of all (character models have quite other losses), and repeated epochs are worth less than new text. A model that will
+generate much should be smaller than the training optimum, and be trained for longer.
 """
 
 from dataclasses import dataclass
@@ -20,18 +19,18 @@ from inkhorn.errors import require
 TOKENS_PER_PARAMETER = 20
 """the rule of thumb: 20 to 22 throughout Hoffmann et al.'s table 3"""
 FITTED = (70_000_000, 16_000_000_000)
-"""parameters of the smallest and the largest model that the fits have seen"""
+"""number of parameters of the smallest and the largest fitted model"""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A loss over parameters N and tokens D.
+    """A fitted loss L(N, D) = e + a / N^alpha + b / D^beta.
 
     Attributes:
-        name: whose.
-        e: nats per token that remain however large both are.
-        a: numerator of the parameters' term.
-        b: numerator of the tokens' term.
+        name: its source.
+        e: irreducible loss in nats per token.
+        a: coefficient of the term in parameters N.
+        b: coefficient of the term in tokens D.
         alpha: exponent of N.
         beta: exponent of D.
 
@@ -45,14 +44,14 @@ class Fit:
     beta: float
 
     def loss(self, parameters: float, tokens: float) -> float:
-        """Nats per token of a model so large that has seen so many tokens, each about once."""
+        """Loss in nats per token of a model of this size after this many different tokens."""
         require(parameters > 0 and tokens > 0, f"a loss needs parameters and tokens, not {parameters:g} and {tokens:g}")
         return self.e + self.a / parameters**self.alpha + self.b / tokens**self.beta
 
     def best(self, flops: float) -> tuple[float, float]:
-        """(N, D) with 6 N D = flops whose loss is the lowest: where neither could give a FLOP to the other with profit.
+        """The (N, D) with 6 N D = flops and the lowest loss.
 
-        There alpha A / N^alpha = beta B / D^beta, which with D = flops / 6 N gives N in closed form.
+        At the optimum alpha A / N^alpha = beta B / D^beta, which with D = flops / 6 N gives N in closed form.
         """
         require(flops > 0, f"a budget must be above 0 FLOPs, not {flops:g}")
         balance = (self.alpha * self.a / (self.beta * self.b)) ** (1 / (self.alpha + self.beta))
@@ -63,7 +62,7 @@ class Fit:
 HOFFMANN = Fit("Hoffmann et al. 2022", e=1.69, a=406.4, b=410.7, alpha=0.34, beta=0.28)
 """the paper's own, its equation 10"""
 BESIROGLU = Fit("Besiroglu et al. 2024", e=1.8172, a=482.01, b=2085.43, alpha=0.3478, beta=0.3658)
-"""fitted again to the points of the paper's figure 4; it agrees better with the rule of thumb than the paper's fit"""
+"""a new fit to the data of the paper's figure 4, closer to the rule of thumb than the paper's own"""
 FITS = (HOFFMANN, BESIROGLU)
 
 

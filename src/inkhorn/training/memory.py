@@ -39,7 +39,7 @@ def memory_needed(config: ModelConfig, rows: int, hardware: Hardware, train: Tra
         learnt = train.lora_rank * sum(sum(spec.shape) for spec in adapted)  # A is (rank, in), B is (out, rank)
         found |= {"gradients": 4.0 * learnt, "optimizer": 8.0 * learnt}
     if hardware.sharded:
-        for name in found.keys() & {"weights", "gradients", "optimizer", "running average"}:
+        for name in found.keys() & {"weights", "gradients", "optimizer", "weight average"}:
             found[name] /= hardware.distributed.world_size
         outside = config.num_parameters - matrices
         found["gathered weights and gradients"] = 2 * 4.0 * (outside + 2 * matrices / config.n_layer)

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from inkhorn.checkpoint.resolve import spoken_name
+from inkhorn.checkpoint.resolve import display_name
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.train import TrainConfig
 from inkhorn.data.dataset import Dataset
@@ -39,7 +39,7 @@ def write(
     write_json(folder / "generation_config.json", defaults | ends)
     rows = _facts(config, dataset, train, step, seconds, loss)
     if init_from:
-        rows |= {"initial weights": spoken_name(init_from)}
+        rows |= {"initial weights": display_name(init_from)}
     kind = "GPT-2" if config.pre_norm else "GPT-1"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     text = f"""---

@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from inkhorn.checkpoint.resolve import spoken_name
+from inkhorn.checkpoint.resolve import display_name
 from inkhorn.errors import InkhornError
 from inkhorn.training.report.chart import Chart, loss_chart, metric_chart, save_png, to_svg
 from inkhorn.training.report.diagnose import diagnose
@@ -144,7 +144,7 @@ def _data(run: RunLog) -> Record:
     sizes = {key: format_or_dash(number(run.info, key), "{:,.0f}".format) for key in ("train_tokens", "val_tokens")}
     rows = {"corpus": str(run.info.get("corpus", "")) or None} | sizes
     model = str(run.info.get("init_from") or "")
-    return rows | ({"initial weights": spoken_name(model)} if model else {})
+    return rows | ({"initial weights": display_name(model)} if model else {})
 
 
 def _environment(run: RunLog) -> Record:
