@@ -34,7 +34,7 @@ class RunFolder:
         self.path, self.keep = path, keep
 
     def steps(self) -> list[Path]:
-        """The complete checkpoints, oldest first; `step-N.old` is one if a crash interrupted the replacement of step-N."""
+        """The complete checkpoints, oldest first; `step-N.old` is one if replacing step-N was interrupted."""
         found: dict[int, Path] = {}
         for path in sorted(self.path.glob("step-*")):  # step-N comes before step-N.old
             match = _STEP.fullmatch(path.name)

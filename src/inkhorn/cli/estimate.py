@@ -188,9 +188,7 @@ def gather(
         },
         "serving": {
             "max_num_seqs": args.max_num_seqs,
-            "bytes": {
-                kept: {"weights": w, "caches": c} for kept, (w, c) in serving_memory(config, args.max_num_seqs).items()
-            },
+            "bytes": {kind: {"weights": w, "caches": c} for kind, (w, c) in serving.items()},
         },
         "tokens": tokens,
         "tokens_from": "--tokens" if args.tokens else "the recipe's" if recipe is not None else "20 per parameter",
