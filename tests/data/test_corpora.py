@@ -51,7 +51,7 @@ def test_cached_file_is_checked_and_used(cache: Path, monkeypatch: pytest.Monkey
     assert source.name == "tiny-shakespeare"
     assert len("".join(source.train_chunks())) == int(len(BODY) * 0.9)
     path.write_bytes(BODY + b"!")
-    with pytest.raises(CorpusError, match=rf"{len(BODY) + 1:,} bytes .* not {SHA256}\. Delete it"):
+    with pytest.raises(CorpusError, match=rf"{len(BODY) + 1:,} bytes .* expected {SHA256}\. Delete it"):
         load_corpus("tiny-shakespeare")
 
 

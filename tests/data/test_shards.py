@@ -299,7 +299,7 @@ def test_full_disk(source: DocumentSource, tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     tokenize(source, tmp_path, num_shards=1)
-    monkeypatch.setattr(shard_writer, "flush", full)
+    monkeypatch.setattr(shard_writer, "fsync", full)
     with pytest.raises(CorpusError, match=r"No space left on device.*INKHORN_CACHE"):
         tokenize(source, tmp_path)
     monkeypatch.undo()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from helpers.paths import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -172,10 +173,10 @@ def test_download_error_and_unknown_name(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("INKHORN_CACHE", str(tmp_path))
 
     def refuse(*_: object, **__: object) -> None:
-        raise OSError("no network")
+        raise requests.ConnectionError("no network")
 
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
-    with pytest.raises(CorpusError, match="put the file there yourself"):
+    monkeypatch.setattr("requests.Session.send", refuse)
+    with pytest.raises(CorpusError, match="put the file at"):
         pretrained_tokenizer("gpt2")
     with pytest.raises(UsageError, match="did you mean 'gpt2'"):
         pretrained_tokenizer("gpt-2")

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _File:
-    """A file on the web."""
+    """A file to download."""
 
     url: str
     sha256: str
 
     def path(self) -> Path:
-        """Where it lies, downloaded if it is not there yet; CorpusError if that cannot be."""
+        """Its path in the cache, downloaded if necessary; CorpusError if that fails."""
         path = cache_dir() / "vocabularies" / self.url.rsplit("/", 1)[1]
         if not path.is_file() or sha256_of(path) != self.sha256:
             from inkhorn.utils.download import download
 
-            download(self.url, path, self.sha256, f"Or put the file there yourself: {path}")
+            download(self.url, path, self.sha256, f"Without a connection put the file at {path}")
         return path
 
 
