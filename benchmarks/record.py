@@ -100,7 +100,7 @@ class Args:
     save: Path | None = None
     """append each run to this file, a line of JSON"""
     keep: Path | None = None
-    """keep our runs in this folder, with what they wrote on their way (docs/figures/sounds.py draws it)"""
+    """keep our runs in this folder, with what they wrote on their way (docs/figures/loss_samples.py draws it)"""
 
     @property
     def all_seeds(self) -> range:

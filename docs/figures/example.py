@@ -1,4 +1,4 @@
-"""Make src/inkhorn/web/static/example.json: a text of the shipped model with all that the page's tour shows of it.
+"""Generate src/inkhorn/web/static/example.json: the activations that the page's tour shows before a text is generated.
 
 python docs/figures/example.py
 """
@@ -20,12 +20,12 @@ TEMPERATURE = 0.5
 
 
 def make() -> dict[str, Any]:
-    """The example, as the page reads it."""
+    """The example as a JSON object."""
     folder = resolve_checkpoint(MODEL)
     tokenizer, model = load_tokenizer(folder), ReferenceModel.from_pretrained(folder)
     texts = [token.decode("utf-8", "replace") for token in tokenizer.token_bytes]
     params = SamplingParams(temperature=TEMPERATURE, seed=SEED, max_tokens=TOKENS)
-    with load(MODEL, backend="numpy") as engine:  # float32: the same on every machine, but for the last bits
+    with load(MODEL, backend="numpy") as engine:  # float32: equal on every machine up to rounding
         text = engine.complete(PROMPT, params, logprobs=TOP)
     prompt = tokenizer.encode(PROMPT).tolist()
     ids = [*prompt, *text.ids]
@@ -38,7 +38,7 @@ def make() -> dict[str, Any]:
         for token, odds in zip(text.ids, text.logprobs, strict=True)
     ]
     explanations = [explain(model, tokenizer, ids, layer).to_json() for layer in range(model.config.n_layer)]
-    for other in explanations[1:]:  # what is the same for every layer stands in the first one only
+    for other in explanations[1:]:  # what does not depend on the layer is kept only once
         del other["last"]["wte"], other["last"]["wpe"]
         for name in set(other) - {"layer", "attention", "last"}:
             del other[name]

@@ -1,4 +1,4 @@
-"""Take docs/images: the page in both themes, and its inside view, from a real server in a real browser.
+"""Take the screenshots in docs/images: the page in both themes, on a phone, and the inspector.
 
 python docs/figures/screens.py [--chromium /usr/bin/chromium]
 """
@@ -19,16 +19,17 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgroun
 PROMPT, WORDS, SEED = "KING HENRY V:\nOnce more", "110", "21"
 
 
-def keep(page: Page, name: str) -> None:
-    """A screenshot in 128 colours, which is a third of its size and looks the same."""
+def save(page: Page, name: str) -> None:
+    """Save a screenshot with 256 colours, at half the size."""
     picture = Image.open(io.BytesIO(page.screenshot()))
-    picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
+    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
     print(f"{name}.png: {(IMAGES / f'{name}.png').stat().st_size:,} bytes")  # noqa: T201
 
 
-def write(page: Page, url: str, samples: int) -> None:
-    """Have a text written with surprisal highlighted."""
+def generate(page: Page, url: str, samples: int) -> None:
+    """Generate a text with surprisal highlighted."""
     page.goto(url)
+    page.locator("#about", has_text="parameters").wait_for()
     page.locator("#sampling").evaluate("it => it.open = true")
     page.fill("[name=seed]", SEED)
     page.locator("#sampling").evaluate("it => it.open = false")
@@ -42,25 +43,25 @@ def write(page: Page, url: str, samples: int) -> None:
 
 
 def shoot(url: str, browser: Any) -> None:
-    """All the pictures."""
+    """Take all screenshots."""
     desktop = {"width": 1280, "height": 900}
     light = browser.new_page(viewport=desktop, color_scheme="light")
-    write(light, url, 1)
-    keep(light, "page-light")
+    generate(light, url, 1)
+    save(light, "page-light")
     dark = browser.new_page(viewport=desktop, color_scheme="dark")
-    write(dark, url, 2)
-    keep(dark, "page-dark")
+    generate(dark, url, 2)
+    save(dark, "page-dark")
     light.locator(".line").nth(9).click(position={"x": 100, "y": 14})
     light.locator(".lens-table").wait_for()
     light.wait_for_timeout(500)
-    keep(light, "inside")
+    save(light, "inspector")
     phone = browser.new_page(viewport={"width": 375, "height": 760}, color_scheme="light")
-    write(phone, url, 1)
-    keep(phone, "page-phone")
+    generate(phone, url, 1)
+    save(phone, "page-phone")
 
 
 def main(chromium: str = shutil.which("chromium") or "chromium") -> None:
-    """Start a server, open a browser, take the pictures."""
+    """Start a server and a browser, and take the screenshots."""
     IMAGES.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "inkhorn", "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:

@@ -192,7 +192,7 @@ export class SamplePanel {
    * @param {FinishReason} [reason]
    */
   showDetails(characters, milliseconds, reason) {
-    const speed = characters > 20 && milliseconds > 0 ? ` · ${formatCount((characters / milliseconds) * 1000)} characters/s` : "";
+    const speed = characters > 20 && milliseconds > 0 ? ` · ${formatCount((characters / milliseconds) * 1000)} chars/s` : "";
     this.details.textContent = `seed ${this.sharedSegments[0]?.seed} · ${formatCount(this.view.text.length)} characters${speed}`;
     if (!reason) return;
     const outcome = { abort: "stopped", stop: "reached the end of the text", length: "finished" }[reason];
