@@ -32,10 +32,10 @@ def make() -> dict[str, Any]:
     tokens = [
         {
             "text": texts[token],
-            "logprob": round(odds.logprob, 3),
-            "top": [[texts[other], round(logprob, 3)] for other, logprob in odds.top],
+            "logprob": round(entry.logprob, 3),
+            "top": [[texts[other], round(logprob, 3)] for other, logprob in entry.top],
         }
-        for token, odds in zip(text.ids, text.logprobs, strict=True)
+        for token, entry in zip(text.ids, text.logprobs, strict=True)
     ]
     explanations = [explain(model, tokenizer, ids, layer).to_json() for layer in range(model.config.n_layer)]
     for other in explanations[1:]:  # what does not depend on the layer is kept only once

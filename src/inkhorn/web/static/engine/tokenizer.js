@@ -13,7 +13,7 @@ const WORDS = /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p
  * @property {number | null} bos_id starts an empty prompt
  * @property {number | null} eos_id ends a text
  * @property {number[]} banned_ids never sampled
- * @property {Record<string, string> | null} replacements of a character vocabulary: what stands for each character
+ * @property {Record<string, string> | null} replacements of a character vocabulary: the replacement of each character
  */
 
 /** GPT-2's printable symbol for each byte: itself where it is printable Latin-1, else the next from U+0100 on. */
