@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from inkhorn.checkpoint.tensor_file import LazyTensor, open_tensor_file, write_tensor_file
 from inkhorn.config.train import LORA_TARGETS
 from inkhorn.errors import CheckpointError, UsageError, nearest
 from inkhorn.model import GPT
@@ -92,8 +92,8 @@ def save_adapter(model: GPT, folder: Path, base: str) -> None:
     prefix = "base_model.model.transformer"
     tensors = {f"{prefix}.{name}.lora_A.weight": change.a for name, change in found.items()}
     tensors |= {f"{prefix}.{name}.lora_B.weight": change.b for name, change in found.items()}
-    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, folder / _FILE, {"format": "pt"})
-    (folder / _FILE).chmod(0o644)  # the library makes it readable by its owner only
+    arrays = {name: LazyTensor.of(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
+    write_tensor_file(folder / _FILE, arrays, {"format": "pt"})
     first = next(iter(found.values()))
     rank = first.a.shape[0]
     config = {
@@ -118,16 +118,16 @@ def load_adapter(model: GPT, folder: Path) -> GPT:
     """
     try:
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        tensors = load_file(folder / _FILE)
+        tensors = dict(open_tensor_file(folder / _FILE).tensors)
         add_adapters(model, config["r"], config["lora_alpha"], config["target_modules"])
         for name, change in lora_modules(model).items():
             prefix = f"base_model.model.transformer.{name}"
             for letter, parameter in (("A", change.a), ("B", change.b)):
                 saved = tensors.pop(f"{prefix}.lora_{letter}.weight")
-                if saved.shape != parameter.shape:
+                if saved.shape != tuple(parameter.shape):
                     raise ValueError(f"{name}: {tuple(saved.shape)}, the model needs {tuple(parameter.shape)}")
                 with torch.no_grad():
-                    parameter.copy_(saved)
+                    parameter.copy_(torch.from_numpy(saved.read()))
         if tensors:
             raise ValueError(f"the model has no place for {min(tensors)}")
     except UsageError:

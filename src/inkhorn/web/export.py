@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
+from inkhorn.checkpoint.tensor_file import LazyTensor, write_tensor_file
 from inkhorn.checkpoint.weights import read_config, read_weights
 from inkhorn.config.model import ModelConfig
 from inkhorn.errors import CheckpointError, UsageError
@@ -114,8 +114,8 @@ def _write_model(folder: Path, name: str, out: Path) -> None:
     if isinstance(tokenizer, BPETokenizer):
         _check_bpe(spec, folder)
     file = out / "weights.safetensors"
-    save_file(quantized_tensors(config, read_weights(folder, config)), file)
-    file.chmod(0o644)  # safetensors makes it readable by its owner only
+    tensors = quantized_tensors(config, read_weights(folder, config))
+    write_tensor_file(file, {name: LazyTensor.of(array) for name, array in tensors.items()}, {})
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     metadata = {
         "id": name,
