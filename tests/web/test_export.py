@@ -90,7 +90,7 @@ def test_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     save_checkpoint(folder, tiny_model(config), tokenizer)
     write_site(folder, "tiny", out)
     before = {name: (out / name).read_bytes() for name in files_of(out)}
-    monkeypatch.setattr(export, "save_file", full_disk)
+    monkeypatch.setattr(export, "write_tensor_file", full_disk)
     with pytest.raises(OSError, match="No space"):
         write_site(folder, "tiny", out)
     assert {name: (out / name).read_bytes() for name in files_of(out)} == before
