@@ -63,7 +63,7 @@ def transformers_folder(folder: Path, **changes: Any) -> Any:
     return model
 
 
-def test_an_imported_folder_does_everything(capsys: pytest.CaptureFixture[str]) -> None:
+def test_imported_folder_works_with_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
     model = transformers_folder(Path("theirs"))
     assert run("import", "theirs") == 0
     assert "models/theirs: GPT-2" in capsys.readouterr().out
@@ -94,7 +94,7 @@ def test_an_imported_folder_does_everything(capsys: pytest.CaptureFixture[str]) 
     assert "models/theirs already exists" in capsys.readouterr().err
 
 
-def test_vocab_json_and_merges_become_a_tokenizer() -> None:
+def test_vocab_json_and_merges_txt() -> None:
     transformers_folder(Path("theirs"))
     Path("theirs/tokenizer.json").unlink()
     Path("theirs/tokenizer_config.json").unlink()
@@ -105,7 +105,7 @@ def test_vocab_json_and_merges_become_a_tokenizer() -> None:
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="test data missing: OpenAI's tokenizer files")
-def test_gpt1_with_its_own_vocabulary(capsys: pytest.CaptureFixture[str]) -> None:
+def test_gpt1_vocabulary(capsys: pytest.CaptureFixture[str]) -> None:
     OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=40478, **HF)).save_pretrained("openai-gpt-tiny")
     shutil.copy(DATA / "gpt1-bpe" / "encoder_bpe_40000.json", "openai-gpt-tiny/vocab.json")
     shutil.copy(DATA / "gpt1-bpe" / "vocab_40000.bpe", "openai-gpt-tiny/merges.txt")
@@ -133,7 +133,7 @@ def nanogpt(folder: Path, alphabet: str, **changes: Any) -> NamedGPT:
     return model
 
 
-def test_nanogpts_characters_come_from_its_meta_or_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nanogpt_character_vocabulary(capsys: pytest.CaptureFixture[str]) -> None:
     alphabet = "".join(sorted(set(TEXT)))
     nanogpt(Path("out-char"), alphabet)
     assert run("import", "out-char", "--out", "a") == 0
@@ -157,7 +157,7 @@ def test_nanogpts_characters_come_from_its_meta_or_the_text(capsys: pytest.Captu
         assert set(capsys.readouterr().out) <= set(alphabet)
 
 
-def test_a_lecture_model_takes_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lets_build_gpt_vocabulary(capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(LetsBuildGPT(len(set(TEXT))).state_dict(), "nanoGPT.pth")
     assert run("import", "nanoGPT.pth") == 2
     assert "--text, the training text of a character-level model" in capsys.readouterr().err
@@ -171,7 +171,7 @@ def test_a_lecture_model_takes_its_text(capsys: pytest.CaptureFixture[str]) -> N
     assert run("generate", "To be", "--model", "models/nanoGPT", "--max-tokens", "5") == 0
 
 
-def test_padding_stays_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_vocabulary_padding_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     nanogpt(Path("padded"), "".join(map(chr, range(320))))
     Path("padded/meta.pkl").unlink()
     BPE.save(Path("padded"))
@@ -203,7 +203,7 @@ def test_padding_stays_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["openai-community/gpt2-medium"], 1, "cannot download openai-community/gpt2-medium"),
     ],
 )
-def test_bad_requests_are_named(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_requests(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     transformers_folder(Path("theirs"))
     Path("evil.pkl").write_bytes(b"cposix\nsystem\n(S'touch owned'\ntR.")
     Path("words.pkl").write_bytes(pickle.dumps({"stoi": {"ab": 0, "c": 1}}))
@@ -216,7 +216,7 @@ def test_bad_requests_are_named(words: list[str], code: int, message: str, capsy
     assert not Path("models").exists()
 
 
-def test_a_write_that_fails_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_import_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     model = transformers_folder(Path("theirs"))
     with torch.no_grad():
         model.transformer.ln_f.bias[0] = float("inf")
@@ -243,7 +243,7 @@ def real(kind: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
-def test_the_real_size(kind: str) -> None:
+def test_full_size_models(kind: str) -> None:
     model = real(kind)
     model.save_pretrained("theirs")
     vocab_size = model.config.vocab_size
@@ -279,7 +279,7 @@ print(peak() - before, Path("ours/model.safetensors").stat().st_size)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="not on this machine: no /proc")
-def test_no_more_than_its_own_size_in_memory() -> None:
+def test_peak_memory() -> None:
     config = ModelConfig(vocab_size=64, n_layer=24, n_head=4, n_embd=256)  # 76 MB, each tensor a hundredth of it
     save_file({n: t.clone() for n, t in GPT(config).state_dict().items() if n != "lm_head.weight"}, "big.safetensors")
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
@@ -364,7 +364,7 @@ def inkhorn(environment: dict[str, str], *words: str) -> subprocess.CompletedPro
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_a_repository_is_fetched_once(hub: tuple[dict[str, str], list[str]], tmp_path: Path) -> None:
+def test_hub_repository_is_cached(hub: tuple[dict[str, str], list[str]], tmp_path: Path) -> None:
     environment, asked = hub
     (tmp_path / "hub" / "flax_model.msgpack").write_bytes(b"not wanted")
     done = inkhorn(environment, "someone/tiny")
@@ -378,7 +378,7 @@ def test_a_repository_is_fetched_once(hub: tuple[dict[str, str], list[str]], tmp
         assert Path("again", name).read_bytes() == Path("models/tiny", name).read_bytes()
 
 
-def test_a_repository_of_pickles(hub: tuple[dict[str, str], list[str]], tmp_path: Path) -> None:
+def test_hub_repository_with_pickles(hub: tuple[dict[str, str], list[str]], tmp_path: Path) -> None:
     environment, asked = hub
     state = GPT2LMHeadModel.from_pretrained(tmp_path / "hub").state_dict()
     torch.save(state, tmp_path / "hub" / "pytorch_model.bin")
@@ -388,7 +388,7 @@ def test_a_repository_of_pickles(hub: tuple[dict[str, str], list[str]], tmp_path
     assert "pytorch_model.bin" in asked
 
 
-def test_what_the_hub_has_not(hub: tuple[dict[str, str], list[str]], tmp_path: Path) -> None:
+def test_missing_hub_repository(hub: tuple[dict[str, str], list[str]], tmp_path: Path) -> None:
     environment, asked = hub
     done = inkhorn(environment, "someone/else")
     assert done.returncode == 1

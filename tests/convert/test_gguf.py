@@ -49,7 +49,7 @@ def field(reader: gguf.GGUFReader, name: str) -> Any:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_float32_keeps_every_bit(tied: bool, tmp_path: Path) -> None:
+def test_float32_bit_exact(tied: bool, tmp_path: Path) -> None:
     save(tmp_path, ASCII, tie_word_embeddings=tied, n_inner=96)
     write_gguf(tmp_path, tmp_path / "all.gguf", "f32")
     found = {tensor.name: tensor.data for tensor in gguf.GGUFReader(tmp_path / "all.gguf").tensors}
@@ -75,7 +75,7 @@ def test_float32_keeps_every_bit(tied: bool, tmp_path: Path) -> None:
         assert np.array_equal(found["output.weight"], weights["lm_head.weight"])
 
 
-def test_what_the_file_says_of_the_model(tmp_path: Path) -> None:
+def test_metadata(tmp_path: Path) -> None:
     save(tmp_path, ASCII, padding=5)
     write_gguf(tmp_path, tmp_path / "m.gguf", "q8_0")
     reader = gguf.GGUFReader(tmp_path / "m.gguf")
@@ -124,7 +124,7 @@ def test_missing_end_token(tmp_path: Path) -> None:
         ({"normalizer": {"type": "Lowercase"}}, "a normalizer"),
     ],
 )
-def test_other_tokenizers_are_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_unsupported_tokenizers(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     save(tmp_path, TOKENIZERS["bpe"])
     write_json(tmp_path / "tokenizer.json", read_json(tmp_path / "tokenizer.json") | change)
     with pytest.raises(CheckpointError, match=message):
@@ -171,7 +171,7 @@ def greedy(model: GPT, ids: list[int], new: int) -> list[int]:
 @pytest.mark.parametrize("kind", ["f32", "f16"])
 @pytest.mark.parametrize("name", ["bpe", "characters"])
 @pytest.mark.parametrize("tied", [True, False])
-def test_llama_cpp_reads_and_writes_the_same(llama: Any, kind: Any, name: str, tied: bool, tmp_path: Path) -> None:
+def test_llama_cpp_logits_and_text(llama: Any, kind: Any, name: str, tied: bool, tmp_path: Path) -> None:
     tokenizer = TOKENIZERS[name]
     ours = save(tmp_path, tokenizer, padding=3, tie_word_embeddings=tied)
     write_gguf(tmp_path, tmp_path / "m.gguf", kind)
@@ -191,7 +191,7 @@ def test_llama_cpp_reads_and_writes_the_same(llama: Any, kind: Any, name: str, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
-def test_llama_cpp_writes_shakespeare(
+def test_llama_cpp_generates_shakespeare(
     llama: Any, kind: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The shipped model, as the command writes it: the same greedy text as ours."""
@@ -209,7 +209,7 @@ def test_llama_cpp_writes_shakespeare(
 # A state dict
 
 
-def test_a_state_dict_and_the_three_lines_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_dict_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run("export", "--state-dict", "nanoGPT.pth") == 0
     lines = """
@@ -225,7 +225,7 @@ model.load_state_dict(torch.load("nanoGPT.pth", weights_only=True))
     assert torch.equal(found, expected)
 
 
-def test_a_state_dict_comes_back_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_dict_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save(Path("mine"), TOKENIZERS["characters"])
     assert run("export", "mine", "--state-dict", "mine.pth") == 0

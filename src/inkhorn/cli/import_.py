@@ -33,7 +33,7 @@ class ImportArgs:
     """training text of a character-level model; its characters become the vocabulary"""
     tokenizer: Annotated[str | None, default()] = None
     """vocabulary: a folder with a tokenizer.json, nanoGPT's meta.pkl, gpt2 or openai-gpt"""
-    options: Annotated[ImportOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ImportOptions)
+    checkpoint: Annotated[ImportOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ImportOptions)
 
 
 def run(argv: list[str]) -> int:
@@ -49,7 +49,7 @@ def run(argv: list[str]) -> int:
     from inkhorn.convert.vocabulary import choose, write_generation_config
 
     folder = path if path.is_dir() else path.parent
-    model, vocabulary = choose(folder, open_checkpoint(path, args.options), args.text, args.tokenizer)
+    model, vocabulary = choose(folder, open_checkpoint(path, args.checkpoint), args.text, args.tokenizer)
     with atomic_write(out) as temporary:
         weights = write_weights(temporary, model.config, model.tensors, model.dtype).name
         vocabulary.save(temporary)

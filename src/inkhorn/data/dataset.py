@@ -7,9 +7,7 @@ and `dataset.json`. It is built once per text and found again by the text's chec
 import hashlib
 import math
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,7 +22,7 @@ from inkhorn.tokenizer.base import Tokenizer
 from inkhorn.tokenizer.bpe import MAX_TRAIN_CHARS, train_bpe
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
-from inkhorn.utils.files import read_json, write_json
+from inkhorn.utils.files import atomic_write, read_json, write_json
 
 Array = np.ndarray[Any, Any]
 
@@ -142,21 +140,16 @@ def tokenize_to_disk(
     elif tokenizer is None:
         # The alphabet includes the validation split: a character that occurs only there is scored, not dropped.
         tokenizer = CharTokenizer(summary.alphabet)
-    partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp")
     try:
-        partial.mkdir(parents=True)
-        metadata = {"name": source.name, "sha256": sha256, **_encode(source, tokenizer, partial, progress)}
-        tokenizer.save(partial)
-        write_json(partial / "dataset.json", metadata)
-        with suppress(OSError):  # another process may have built the same dataset in the meantime
-            partial.rename(folder)
-        if folder.is_dir():
-            return _open(folder)
-        raise CorpusError(f"cannot rename {partial} to {folder}")
+        with atomic_write(folder) as partial:
+            partial.mkdir()
+            metadata = {"name": source.name, "sha256": sha256, **_encode(source, tokenizer, partial, progress)}
+            tokenizer.save(partial)
+            write_json(partial / "dataset.json", metadata)
     except OSError as error:
-        raise CorpusError(f"cannot write the tokenized text to {folder}: {error}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not folder.is_dir():  # else another process has built the same dataset in the meantime
+            raise CorpusError(f"cannot write the tokenized text to {folder}: {error}") from None
+    return _open(folder)
 
 
 def _encode(source: TextSource, tokenizer: Tokenizer, folder: Path, progress: Progress) -> dict[str, Any]:
