@@ -23,9 +23,9 @@ from pathlib import Path
 import tyro
 from common import Series, interleave, report
 from peers import Peer
-from peers.apart import Apart
 from peers.ctranslate import CTranslate2
 from peers.hf import Transformers
+from peers.isolated import IsolatedEngine
 from peers.llama import LlamaCpp
 from peers.nanogpt import NanoGPT
 from peers.ours import Inkhorn
@@ -66,7 +66,7 @@ class Args:
     """folder for the models in each engine's format, made once"""
 
 
-def engines(args: Args, work: Work, *, ours_and_llama: bool = False) -> list[Apart]:
+def engines(args: Args, work: Work, *, ours_and_llama: bool = False) -> list[IsolatedEngine]:
     """Every engine that is installed, each with the workload's model in a process of its own."""
     folder, threads, texts = make_folder(args.work, work.shape), args.threads, work.texts
     found: list[Callable[[], Peer]] = [
@@ -82,10 +82,10 @@ def engines(args: Args, work: Work, *, ours_and_llama: bool = False) -> list[Apa
             found.append(partial(Inkhorn, folder, None, threads, texts))
             if args.nanogpt is not None:
                 found.append(partial(NanoGPT, args.nanogpt, SHAPES["char"]))
-    return [Apart(make, threads) for make in found]
+    return [IsolatedEngine(make, threads) for make in found]
 
 
-def measure(peer: Apart, work: Work) -> Callable[[], float]:
+def measure(peer: IsolatedEngine, work: Work) -> Callable[[], float]:
     """Tokens a second, or milliseconds where a single token is asked for."""
     peer.measure(replace(work, new=min(work.new, 16)))  # once to warm up
 

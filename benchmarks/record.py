@@ -63,7 +63,7 @@ from nanogpt import (
     val_ids,
     whole_split,
 )
-from telling import Point, Run, commit, save_line, startup, tell
+from record_report import Point, Run, commit, save_line, startup, tell
 
 from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.config.recipes import RECIPES, Recipe

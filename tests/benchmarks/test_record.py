@@ -22,7 +22,7 @@ from inkhorn.model import GPT
 sys.path.insert(0, str(ROOT / "benchmarks"))  # scripts, not a package: they import one another so
 nanogpt = importlib.import_module("nanogpt")
 record = importlib.import_module("record")
-telling = importlib.import_module("telling")
+record_report = importlib.import_module("record_report")
 
 LOG = """\
 tokens per iteration will be: 16,384
@@ -39,9 +39,9 @@ step 3: train loss nan, val loss nan
 
 def run(*losses: float, **changes: Any) -> Any:
     """A run measured every 100 steps, at 2 s a hundred after 3 s of start-up."""
-    points = (telling.Point(100 * i, 3 + 2.0 * i, loss, 3.0) for i, loss in enumerate(losses, start=1))
+    points = (record_report.Point(100 * i, 3 + 2.0 * i, loss, 3.0) for i, loss in enumerate(losses, start=1))
     facts = {"side": "ours", "seed": 1, "parameters": 9, "steps": 400, "tokens_per_step": 50}
-    return telling.Run(**facts | {"curve": tuple(points)} | changes)
+    return record_report.Run(**facts | {"curve": tuple(points)} | changes)
 
 
 def test_what_nanogpt_logs_is_read() -> None:
@@ -152,14 +152,16 @@ def test_the_goal_is_passed_at_the_first_point_as_low() -> None:
 
 
 def test_start_up_is_what_long_steps_take_beyond_the_usual_ones() -> None:
-    assert telling.startup([30.0] + [1.0] * 9 + [1.0, 5.0, 50.0, 1.0]) == 29 + 49, "the recompiling in the midst, too"
-    assert telling.startup([1.0] * 10 + [2.0] * 5) == 0
-    assert telling.startup([30.0, 1.0]) == 0, "no usual steps to tell by"
-    assert telling.startup([]) == 0
+    assert record_report.startup([30.0] + [1.0] * 9 + [1.0, 5.0, 50.0, 1.0]) == 29 + 49, (
+        "the recompiling in the midst, too"
+    )
+    assert record_report.startup([1.0] * 10 + [2.0] * 5) == 0
+    assert record_report.startup([30.0, 1.0]) == 0, "no usual steps to tell by"
+    assert record_report.startup([]) == 0
 
 
 def test_hours_are_written_out() -> None:
-    assert [telling.hours(3600 * number) for number in (0.123, 2, 9.96, 123.4, 12345)] == [
+    assert [record_report.hours(3600 * number) for number in (0.123, 2, 9.96, 123.4, 12345)] == [
         "0.12 hours",
         "2 hours",
         "10 hours",
@@ -170,35 +172,35 @@ def test_hours_are_written_out() -> None:
 
 def test_a_share_is_told_only_of_whole_sides() -> None:
     fast, slow = [run(1.4), run(1.6, 1.4)], [run(1.6, 1.6, 1.4), run(1.6, 1.6, 1.6, 1.4)]
-    assert telling.share(fast, slow, 1.45) == f"{6 / 10:.3f}"
-    assert "1 of 2 runs of ours and 2 of 2 of nanoGPT's" in telling.share([run(1.6), run(1.4)], slow, 1.45)
-    assert "2 of 2 runs of ours and 0 of 2 of nanoGPT's" in telling.share(fast, [run(1.6), run(1.5)], 1.45)
+    assert record_report.share(fast, slow, 1.45) == f"{6 / 10:.3f}"
+    assert "1 of 2 runs of ours and 2 of 2 of nanoGPT's" in record_report.share([run(1.6), run(1.4)], slow, 1.45)
+    assert "2 of 2 runs of ours and 0 of 2 of nanoGPT's" in record_report.share(fast, [run(1.6), run(1.5)], 1.45)
 
 
 def test_the_outcome_of_a_side() -> None:
-    told = telling.outcome([run(1.6, 1.4, 1.4, 1.4), run(1.6, 1.5)], 1.45)
+    told = record_report.outcome([run(1.6, 1.4, 1.4, 1.4), run(1.6, 1.5)], 1.45)
     assert told == "9 parameters; points per run: 2 to 4; 1 of 2 runs reached 1.45; ended early: 1"
-    assert "points per run: 1;" in telling.outcome([run(1.6)], 1.45)
+    assert "points per run: 1;" in record_report.outcome([run(1.6)], 1.45)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_the_commit_of_a_folder(tmp_path: Path) -> None:
-    assert telling.commit(tmp_path) is None
+    assert record_report.commit(tmp_path) is None
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "m"], ["tag", "-a", "v1", "-m", "v1"]):
         subprocess.run([*git, *command], cwd=tmp_path, check=True, capture_output=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert telling.commit(tmp_path) == head.stdout.strip()
+    assert record_report.commit(tmp_path) == head.stdout.strip()
 
 
 def test_summary() -> None:
-    assert telling.summary([1.0, 2.0, 6.0]) == {
+    assert record_report.summary([1.0, 2.0, 6.0]) == {
         "mean": 3.0,
         "deviation": pytest.approx(7**0.5),
         "lowest": 1.0,
         "highest": 6.0,
     }
-    assert telling.summary([2.0])["deviation"] is None
+    assert record_report.summary([2.0])["deviation"] is None
 
 
 def test_the_story_of_a_whole_run() -> None:
@@ -217,13 +219,13 @@ def test_the_story_of_a_run_cut_short_says_how_long_the_whole_would_take() -> No
 
 def test_series_hold_what_was_reached() -> None:
     runs = [run(1.6, 1.4), run(1.6, 1.5), run(1.3, own_estimate=1.25)]
-    values = {series.name: series.values for series in telling.series_of(runs, 1.45)}
+    values = {series.name: series.values for series in record_report.series_of(runs, 1.45)}
     assert values["ours: seconds to 1.45"] == (7, 5)
     assert values["ours: the same without start-up"] == (4, 2)
     assert values["ours: lowest loss"] == (1.4, 1.5, 1.3)
     assert values["ours: best of its own estimates"] == (1.25,)
-    assert "ours: seconds to 1" not in {series.name for series in telling.series_of(runs, 1)}
-    shown = telling.table(telling.series_of(runs, 1.45))
+    assert "ours: seconds to 1" not in {series.name for series in record_report.series_of(runs, 1)}
+    shown = record_report.table(record_report.series_of(runs, 1.45))
     assert "6.0        1.4        5.0        7.0  n=2" in shown
     assert "1.4000     0.1000     1.3000     1.5000  n=3" in shown
 
@@ -241,7 +243,7 @@ def test_a_recipe_is_changed_by_words() -> None:
 
 def test_each_run_is_kept_at_once(tmp_path: Path) -> None:
     for one in (run(1.6, 1.4), run(1.6)):
-        telling.save_line(tmp_path / "runs", one, 1.45, {"device": "abacus", "commit": "c0ffee"})
+        record_report.save_line(tmp_path / "runs", one, 1.45, {"device": "abacus", "commit": "c0ffee"})
     first, second = map(json.loads, (tmp_path / "runs").read_text().splitlines())
     assert (first["seconds_to_goal"], first["final"], first["startup"], first["commit"]) == (7, 1.4, 3, "c0ffee")
     assert first["curve"][0] == {"step": 100, "seconds": 5.0, "loss": 1.6, "startup": 3.0}

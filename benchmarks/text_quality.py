@@ -1,6 +1,6 @@
 """The voice of a model: does it write words, in speeches, and are they its own?
 
-    python benchmarks/voice.py [--model shakespeare] [--corpus shakespeare] [--texts 20] [--tokens 2000]
+    python benchmarks/text_quality.py [--model shakespeare] [--corpus shakespeare] [--texts 20] [--tokens 2000]
 
 Writes some texts from an empty prompt, one seed each, and reports
 - the share of words that stand somewhere in the corpus (training or held out), whatever their case,

@@ -1,6 +1,6 @@
 """Process start to first character: `inkhorn generate` with the shipped model, as a user waits for it.
 
-    python benchmarks/start.py [--rounds 20]
+    python benchmarks/startup_latency.py [--rounds 20]
 
 The clock runs from the start of the process until a character beyond the prompt has come through a pipe; weights and
 modules are in the system's cache, as at a second start.

@@ -1,4 +1,4 @@
-"""`benchmarks/overlap.py`: what of a held-out text it finds in the training text, and what it takes no notice of."""
+"""`benchmarks/train_test_overlap.py`: the passages that two texts share."""
 
 import importlib
 import json
@@ -15,7 +15,7 @@ from inkhorn.data.text import TextSource
 from inkhorn.tokenizer.base import END_OF_TEXT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))  # scripts, not a package: they import one another so
-overlap = importlib.import_module("overlap")
+overlap = importlib.import_module("train_test_overlap")
 
 WORDS = st.text("ab", max_size=40)  # so few letters that most short runs stand in both texts
 PLAY = "QUILL:\nThe ink is dry;\n\nFIRST CLERK:\nand so am I.\n"

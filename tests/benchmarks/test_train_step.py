@@ -1,4 +1,4 @@
-"""benchmarks/step.py runs."""
+"""benchmarks/train_step.py runs."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from helpers.paths import ROOT
 
 
 def test_step_benchmark_runs() -> None:
-    command = [sys.executable, "benchmarks/step.py", "--recipe", "test", "--rows", "4", "--rounds", "1"]
+    command = [sys.executable, "benchmarks/train_step.py", "--recipe", "test", "--rows", "4", "--rounds", "1"]
     root = ROOT
     done = subprocess.run([*command, "--vocab-size", "66"], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

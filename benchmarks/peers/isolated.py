@@ -32,7 +32,7 @@ def _serve(make: Callable[[], Peer], threads: int, ours: Connection) -> None:
             ours.send(Timing(sum(t.first for t in timings) / count, sum(t.rest for t in timings) / count))
 
 
-class Apart:
+class IsolatedEngine:
     """An engine that is made, and runs, in another process.
 
     Args:

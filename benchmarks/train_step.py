@@ -1,6 +1,6 @@
 """A training step of a recipe on random tokens: tokens a second, the share of the machine's best, and memory.
 
-    python benchmarks/step.py --recipe gpt2 --rows 1 --rounds 3
+    python benchmarks/train_step.py --recipe gpt2 --rows 1 --rounds 3
 
 No text is needed, and no other project: what is asked is what a model of this size costs here. The step is the
 recipe's, of as many rows: a pass of `--rows` of them is timed alone, and one with the update.

@@ -1,6 +1,6 @@
 """Does the held-out text of a corpus stand in its training text? Every passage that does, longest first.
 
-    python benchmarks/overlap.py [--corpus shakespeare] [--held-out tiny-shakespeare] [--run 30] [--fail-above N]
+    python benchmarks/train_test_overlap.py [--corpus shakespeare] [--held-out tiny-shakespeare] [--run 30]
 
 A loss on held-out text means something only if that text was not trained on. Shakespeare repeats proverbs and formulas,
 so some passages are his own doing: they are listed with the works that they stand in, for a person to judge. Each is
