@@ -51,9 +51,9 @@ def test_auto_takes_the_fastest_device_there_is(machine: Callable[..., None]) ->
     assert [h.compile for h in chosen] == [True, False, False]
     threads = torch.get_num_threads()
     assert [h.reasons[0] for h in chosen] == [
-        "device cuda (Some GPU): the fastest that torch finds",
-        "device mps (Apple GPU): the fastest that torch finds",
-        f"device cpu ({threads} threads): the fastest that torch finds",
+        "device cuda (Some GPU): fastest available",
+        "device mps (Apple GPU): fastest available",
+        f"device cpu ({threads} threads): fastest available",
     ]
 
 
@@ -61,12 +61,12 @@ def test_a_device_that_was_asked_for(machine: Callable[..., None]) -> None:
     machine(cuda=True)
     chosen = select_device(TrainConfig(device="cpu"))
     assert chosen.device.type == "cpu"
-    assert chosen.reasons[0].endswith("as asked")
+    assert chosen.reasons[0].endswith("as requested")
 
 
 def test_a_device_that_is_not_there(machine: Callable[..., None]) -> None:
     machine(mps=True)
-    with pytest.raises(UsageError, match="--device cuda: torch finds no such device here, only cpu, mps"):
+    with pytest.raises(UsageError, match="--device cuda: not available here; torch finds cpu, mps"):
         select_device(TrainConfig(device="cuda"))
     machine()
     with pytest.raises(UsageError, match=r"--device mps: torch finds no such device here, only cpu$"):
@@ -76,11 +76,11 @@ def test_a_device_that_is_not_there(machine: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("there", "dtype", "reason"),
     [
-        ({"cuda": True, "bf16": True}, torch.bfloat16, "dtype bfloat16: the GPU has bfloat16"),
-        ({"cuda": True}, torch.float32, "dtype float32: the GPU has no bfloat16"),
-        ({"bf16": True}, torch.bfloat16, "dtype bfloat16: the CPU multiplies bfloat16 several times as fast"),
-        ({}, torch.float32, "dtype float32: the CPU has no fast bfloat16"),
-        ({"mps": True, "bf16": True}, torch.float32, "dtype float32: bfloat16 is not reliable on Apple GPUs"),
+        ({"cuda": True, "bf16": True}, torch.bfloat16, "dtype bfloat16: supported by the GPU"),
+        ({"cuda": True}, torch.float32, "dtype float32: the GPU does not support bfloat16"),
+        ({"bf16": True}, torch.bfloat16, "dtype bfloat16: several times as fast on this CPU"),
+        ({}, torch.float32, "dtype float32: the CPU has no bfloat16 instructions"),
+        ({"mps": True, "bf16": True}, torch.float32, "dtype float32: bfloat16 is unreliable on Apple GPUs"),
     ],
 )
 def test_dtype_and_its_reason(machine: Callable[..., None], there: Any, dtype: torch.dtype, reason: str) -> None:
@@ -93,7 +93,7 @@ def test_dtype_and_its_reason(machine: Callable[..., None], there: Any, dtype: t
 def test_a_dtype_that_was_asked_for(machine: Callable[..., None], name: Any) -> None:
     machine(bf16=name == "float32")  # against what auto would take
     chosen = select_device(TrainConfig(dtype=name))
-    assert (chosen.dtype, chosen.reasons[1]) == (getattr(torch, name), f"dtype {name}: as asked")
+    assert (chosen.dtype, chosen.reasons[1]) == (getattr(torch, name), f"dtype {name}: as requested")
     x = torch.ones(2, 2)
     with chosen.autocast():
         assert (x @ x).dtype == chosen.dtype
@@ -101,12 +101,12 @@ def test_a_dtype_that_was_asked_for(machine: Callable[..., None], name: Any) -> 
 
 def test_compile_and_its_reason(machine: Callable[..., None]) -> None:
     machine(cuda=True)
-    assert select_device(TrainConfig()).reasons[2] == "compile on: it pays on CUDA"
-    assert select_device(TrainConfig(compile="off")).reasons[2] == "compile off: as asked"
+    assert select_device(TrainConfig()).reasons[2] == "compile on: faster on CUDA"
+    assert select_device(TrainConfig(compile="off")).reasons[2] == "compile off: as requested"
     machine()
     assert select_device(TrainConfig()).reasons[2].startswith("compile off: on a CPU")
     on = select_device(TrainConfig(compile="on"))
-    assert (on.compile, on.reasons[2]) == (True, "compile on: as asked")
+    assert (on.compile, on.reasons[2]) == (True, "compile on: as requested")
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_the_advice_where_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device: 2e9)
     xl = RECIPES["gpt2-xl"]()
     text = suggest_fit(xl.architecture.to_model_config(50_257), xl.train, CPU)
-    assert re.match(r"8 rows of 1024 tokens need about \d+\.\d GB; 2\.0 GB are free\. Not even one row would fit", text)
+    assert re.match(r"8 rows of 1024 tokens need about \d+\.\d GB; 2\.0 GB are available\. A single row would not fit", text)
 
 
 ERRORS = [

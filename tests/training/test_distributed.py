@@ -204,7 +204,7 @@ def test_fsdp_is_for_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         found = choose_parallel(BIG, train, hardware)
         return found.sharded, found.reasons[-1] if found.reasons else ""
 
-    assert chosen(4 * whole) == (False, "parallel ddp (each has the whole model): it fits")
+    assert chosen(4 * whole) == (False, "parallel ddp (the model is replicated): a full copy fits into memory")
     assert chosen(2 * whole)[0], "two on a machine have half of its memory each"
     assert "would hardly fit" in chosen(2 * whole)[1]
     assert not chosen(2 * whole, replace(train, parallel="ddp"))[0]
@@ -214,7 +214,7 @@ def test_fsdp_is_for_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "there is one process" in chosen(1.0, replace(train, parallel="fsdp"), ALONE_CPU)[1]
     with pytest.raises(UsageError, match="cannot be split over 2 processes"):
         chosen(whole, TrainConfig(batch_size=3))
-    with pytest.raises(UsageError, match="LoRA"):
+    with pytest.raises(UsageError, match="no use with --lora-rank"):
         TrainConfig(lora_rank=4, parallel="fsdp")
 
 
@@ -248,7 +248,7 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
-    with pytest.raises(UsageError, match="2 processes were started here, on a machine with 1 GPUs"):
+    with pytest.raises(UsageError, match="torchrun started 2 processes on a machine with 1 GPUs"):
         select_device(TrainConfig(), TWO)
 
 

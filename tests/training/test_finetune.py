@@ -122,7 +122,7 @@ def test_the_command(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     quick = ["--steps", "4", "--eval-every", "2", "--save-every", "2", "--sample-tokens", "5", "--batch-size", "2"]
     assert run("--init-from", str(base), "--text", "mine.txt", "--out", "full", *quick) == 0
-    assert "validation loss before the first step" in capsys.readouterr().err
+    assert "Initial validation loss" in capsys.readouterr().err
     record = json.loads(Path("full", "run.json").read_text())
     assert record["name"] == "finetune"
     assert record["train"]["patience"] > 0

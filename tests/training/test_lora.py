@@ -89,7 +89,7 @@ def test_what_cannot_be(tmp_path: Path) -> None:
     save_adapter(changed(tiny_model(tiny_config())), tmp_path, "base")
     with pytest.raises(CheckpointError, match="needs"):
         load_adapter(tiny_model(tiny_config(n_embd=32)), tmp_path)
-    with pytest.raises(CheckpointError, match="no place for"):
+    with pytest.raises(CheckpointError, match="no layer for"):
         load_adapter(tiny_model(tiny_config(n_layer=1)), tmp_path)
     (tmp_path / "adapter_model.safetensors").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="cannot be used"):

@@ -193,7 +193,7 @@ def test_an_explosion_is_rolled_back_with_half_the_rate(
     state = trainer(data, tmp_path, BASE, listener).run(resume=False)
     assert state.step == 12
     assert (state.rollbacks, state.lr_scale) == (1, 0.5)
-    assert any("back to step 6" in line and "times 0.5" in line for line in listener.said)
+    assert any("rolled back to step 6" in line and "scaled by 0.5" in line for line in listener.said)
     lines = read_log(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines if "event" in line] == [6]
     assert 0.0 < max(line["train/lr"] for line in lines if "train/lr" in line) <= BASE.lr
@@ -216,7 +216,7 @@ def test_weights_that_go_bad_in_the_step_before_a_save(
         if state.step == 9 and not harmed:
             harmed.append(state.step)
             with torch.no_grad():
-                for model in (state.model, state.average):
+                for model in (state.model, state.ema):
                     for parameter in model.parameters() if model else ():
                         parameter.mul_(harm)
         return values
@@ -225,7 +225,7 @@ def test_weights_that_go_bad_in_the_step_before_a_save(
     listener = Listener()
     state = trainer(data, tmp_path, BASE, listener).run(resume=False)
     assert (state.step, state.rollbacks, state.lr_scale) == (12, 1, 0.5)
-    assert any("back to step 6" in line for line in listener.said)
+    assert any("rolled back to step 6" in line for line in listener.said)
     assert state.best_loss < 5
     assert all(folder.name != "step-0000009" or state.is_finite() for folder in RunFolder(tmp_path).steps())
 
@@ -296,7 +296,7 @@ def test_resume_refuses_another_text_shape_or_optimizer(data: Dataset, tmp_path:
     other = replace(data, sha256="0" * 64)
     with pytest.raises(CheckpointError, match="another text"):
         trainer(other, tmp_path).run(resume=True)
-    with pytest.raises(CheckpointError, match="trained with muon, not adamw"):
+    with pytest.raises(CheckpointError, match="trained with --optimizer muon, not adamw"):
         trainer(data, tmp_path, replace(BASE, optimizer="adamw")).run(resume=True)
     with pytest.raises(CheckpointError, match="another shape or dropout"):
         trainer(data, tmp_path, replace(BASE, dropout=0.3)).run(resume=True)
@@ -326,10 +326,10 @@ def test_accumulated_gradients_equal_one_large_batch(data: Dataset, tmp_path: Pa
 
 def test_the_average_follows_the_weights(data: Dataset, tmp_path: Path) -> None:
     state = trainer(data, tmp_path, replace(BASE, steps=12)).run(resume=False)
-    assert state.average is not None
+    assert state.ema is not None
     fresh = new_state(config_for(data, BASE), BASE, CPU).model
     for name, weight in state.model.named_parameters():
-        average = dict(state.average.named_parameters())[name]
+        average = dict(state.ema.named_parameters())[name]
         if name.endswith("c_fc.weight"):
             assert 0 < (average - weight).norm() < (dict(fresh.named_parameters())[name] - weight).norm()
 

@@ -1,4 +1,4 @@
-"""What this machine can do: where to train, in which precision, how fast at best, and what would fit into memory."""
+"""The device, the precision and compilation of a run, and the peak speed of the device."""
 
 import time
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from inkhorn.hardware.memory import read_text
 
 @dataclass(frozen=True)
 class Hardware:
-    """The choices for one run, each with its reason in `reasons`, in words for the user.
+    """Where and how a run computes.
 
     Attributes:
-        device: where the tensors are.
-        dtype: of the matrix products (autocast); weights are float32.
+        device: the device of this process.
+        dtype: the autocast precision of matrix products; weights are float32.
         compile: whether to use torch.compile.
-        reasons: one line per choice.
-        distributed: the processes of the run, of which each has such a device.
-        sharded: whether each keeps its share of the model (FSDP), not a whole one.
+        reasons: a line for the user per choice, as "choice: reason".
+        distributed: this process and its process group.
+        sharded: whether the model is sharded over the processes (FSDP).
 
     """
 
@@ -39,18 +39,18 @@ class Hardware:
 
 
 def select_device(config: TrainConfig, distributed: DistributedContext = SINGLE_PROCESS) -> Hardware:
-    """Turn `auto` into choices; UsageError for a device that is not there."""
+    """Resolve `auto` for device, dtype and compile; UsageError if the device is not available."""
     available = {"cpu": True, "cuda": torch.cuda.is_available()}
     available["mps"] = torch.backends.mps.is_available() and distributed.world_size == 1
     name = config.device
     if name == "auto":
         name = "cuda" if available["cuda"] else "mps" if available["mps"] else "cpu"
     elif not available[name]:
-        here = ", ".join(kind for kind, there in available.items() if there)
-        raise UsageError(f"--device {name}: torch finds no such device here, only {here}")
+        here = ", ".join(kind for kind, found in available.items() if found)
+        raise UsageError(f"--device {name}: not available here; torch finds {here}")
     device = torch.device(name)
     if name == "cuda" and distributed.world_size > 1:
-        device = _own_gpu(distributed)
+        device = _local_gpu(distributed)
     what = (
         torch.cuda.get_device_name()
         if name == "cuda"
@@ -58,16 +58,14 @@ def select_device(config: TrainConfig, distributed: DistributedContext = SINGLE_
         if name == "cpu"
         else "Apple GPU"
     )
-    device_reason = f"device {name} ({what}): " + (
-        "as asked" if config.device != "auto" else "the fastest that torch finds"
-    )
+    device_reason = f"device {name} ({what}): " + ("as requested" if config.device != "auto" else "fastest available")
 
     dtype, dtype_reason = _choose_dtype(name, config)
     if config.compile == "auto":
         compiles = name == "cuda"
-        compile_reason = "it pays on CUDA" if compiles else "on a CPU it costs more than it gains at this size"
+        compile_reason = "faster on CUDA" if compiles else "little gain for small models without CUDA"
     else:
-        compiles, compile_reason = config.compile == "on", "as asked"
+        compiles, compile_reason = config.compile == "on", "as requested"
     return Hardware(
         device,
         dtype,
@@ -77,13 +75,13 @@ def select_device(config: TrainConfig, distributed: DistributedContext = SINGLE_
     )
 
 
-def _own_gpu(distributed: DistributedContext) -> torch.device:
-    """The GPU of this process, which torch takes from now on where none is named."""
-    there = torch.cuda.device_count()
-    if distributed.local_world_size > there:
+def _local_gpu(distributed: DistributedContext) -> torch.device:
+    """The GPU of this process, which becomes torch's default."""
+    count = torch.cuda.device_count()
+    if distributed.local_world_size > count:
         raise UsageError(
-            f"{distributed.local_world_size} processes were started here, on a machine with {there} GPUs: torchrun "
-            f"--nproc-per-node {there}, or --device cpu"
+            f"torchrun started {distributed.local_world_size} processes on a machine with {count} GPUs: use "
+            f"--nproc-per-node {count}, or --device cpu"
         )
     torch.cuda.set_device(distributed.local_rank)
     return torch.device("cuda", distributed.local_rank)
@@ -91,26 +89,26 @@ def _own_gpu(distributed: DistributedContext) -> torch.device:
 
 def _choose_dtype(device: str, config: TrainConfig) -> tuple[torch.dtype, str]:
     if config.dtype != "auto":
-        return getattr(torch, config.dtype), f"dtype {config.dtype}: as asked"
+        return getattr(torch, config.dtype), f"dtype {config.dtype}: as requested"
     if device == "cuda":
         fast = torch.cuda.is_bf16_supported()
-        why = "the GPU has bfloat16" if fast else "the GPU has no bfloat16"
+        why = "supported by the GPU" if fast else "the GPU does not support bfloat16"
     elif device == "cpu":
         fast = has_bf16_cpu()
-        why = "the CPU multiplies bfloat16 several times as fast" if fast else "the CPU has no fast bfloat16"
+        why = "several times as fast on this CPU" if fast else "the CPU has no bfloat16 instructions"
     else:
-        fast, why = False, "bfloat16 is not reliable on Apple GPUs"
+        fast, why = False, "bfloat16 is unreliable on Apple GPUs"
     return (torch.bfloat16, f"dtype bfloat16: {why}") if fast else (torch.float32, f"dtype float32: {why}")
 
 
 def has_bf16_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the CPU has bfloat16 products (AVX512-BF16, AMX, or ARM's)."""
+    """Whether the CPU has bfloat16 dot products (AVX512-BF16, AMX, or Arm BF16)."""
     info = read_text(cpuinfo)
     return any(flag in info for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
 def measure_peak(hardware: Hardware, size: int | None = None) -> float:
-    """FLOP/s of the best of some products of two matrices of `size`: the yardstick of MFU. Takes under a second."""
+    """FLOP/s of the fastest of six matrix products of `size` x `size`, the reference for MFU. Takes under a second."""
     size = size or (8192 if hardware.device.type == "cuda" else 1536)
     a = torch.randn(size, size, device=hardware.device, dtype=hardware.dtype)
     best = float("inf")
@@ -131,7 +129,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; torch says so in several ways, and on a CPU only in words."""
+    """Whether the error means out of memory; for CPUs torch raises a RuntimeError that only its message tells apart."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     words = ("can't allocate memory", "not enough memory", "out of memory")  # CPU; CPU on Windows; MPS, the CUDA driver

@@ -1,4 +1,4 @@
-"""How much memory is free, on a GPU or on a machine, within what a container may use of it."""
+"""Available memory of a GPU or of the machine, within the limits of its control groups (containers)."""
 
 import math
 import os
@@ -8,21 +8,21 @@ import torch
 
 
 def free_bytes(device: torch.device, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float:
-    """Memory that training could take on `device`; infinite where it cannot be told.
+    """Bytes available on `device`; infinite if unknown.
 
     Args:
-        device: where training would be.
-        proc: where Linux says what the machine has.
-        cgroups: where Linux says what a container may use of it.
+        device: the device to train on.
+        proc: the mount point of procfs.
+        cgroups: the mount point of the cgroup file system.
 
     """
-    if device.type == "cuda":  # what torch holds already is there for training too
+    if device.type == "cuda":  # memory that torch has reserved can be reused
         return float(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved())
     return min(_free_of_machine(proc), _free_of_cgroups(proc, cgroups))
 
 
 def _free_of_machine(proc: Path) -> float:
-    available = _table(proc / "meminfo").get("MemAvailable")  # counts the cache of files, which gives way
+    available = _table(proc / "meminfo").get("MemAvailable")  # includes the page cache, which is reclaimable
     if available is not None:
         return 1024.0 * available
     try:
@@ -32,7 +32,7 @@ def _free_of_machine(proc: Path) -> float:
 
 
 def _free_of_cgroups(proc: Path, cgroups: Path) -> float:
-    """The least that a limit on this process's control group, or on one around it, leaves; infinite without limits."""
+    """The least memory left by the limits of this process's control group and its parents; infinite without limits."""
     least = math.inf
     for line in read_text(proc / "self" / "cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -43,24 +43,24 @@ def _free_of_cgroups(proc: Path, cgroups: Path) -> float:
         else:
             continue
         group = root / path.lstrip("/")
-        # In a container the path may be the host's, which is not there: the container's own group is then the root.
+        # In a container the path may be the host's and missing here: the container's own group is then the root.
         for folder in (group, *group.parents):
             words = (read_text(folder / limit).strip(), read_text(folder / used).strip())
             if folder.is_relative_to(root) and all(word.isdecimal() for word in words):  # no limit is "max"
-                files = _table(folder / "memory.stat")  # the cache of files gives way here too
+                files = _table(folder / "memory.stat")  # the page cache is reclaimable here too
                 cache = sum(files.get(f"{total}{kind}_file", 0) for kind in ("active", "inactive"))
                 least = min(least, max(0.0, float(words[0]) - float(words[1]) + cache))
     return least
 
 
 def _table(path: Path) -> dict[str, int]:
-    """A file whose lines are a name and a number, as the kernel writes them; empty if there is none."""
+    """A kernel file of "name number" lines; empty if it is missing."""
     lines = [line.split() for line in read_text(path).splitlines()]
     return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) > 1 and words[1].isdecimal()}
 
 
 def read_text(path: Path) -> str:
-    """A file of the kernel's; empty if it is not there or may not be read."""
+    """A kernel file; empty if it is missing or not readable."""
     try:
         return path.read_text(errors="replace")
     except OSError:

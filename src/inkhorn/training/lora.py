@@ -1,8 +1,8 @@
-"""LoRA: fine-tuning that learns a small change to a model's matrices and leaves them as they are (Hu et al. 2021).
+"""LoRA: fine-tuning with low-rank adapters on frozen weights (Hu et al. 2021).
 
-A matrix W (out, in) becomes W + (alpha / rank) B A with A (rank, in) random and B (out, rank) zero at first, so that a
-model begins as it was. As a parametrization of `weight` the sum stands where the matrix stood: the model's code knows
-nothing of it, and what is read as `weight` is the merged matrix.
+A weight W (out, in) becomes W + (alpha / rank) B A, where A (rank, in) is random and B (out, rank) zero at first, so
+that training starts from the unchanged model. The sum is a torch parametrization of `weight`: the model's code does not
+change, and reading `weight` gives the merged matrix.
 """
 
 import json
@@ -24,7 +24,7 @@ _FILE, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 class LoRADelta(nn.Module):
-    """A change of a matrix (out, in), of so small a rank."""
+    """The low-rank update of a weight (out, in)."""
 
     def __init__(self, outputs: int, inputs: int, rank: int, alpha: float) -> None:
         super().__init__()
@@ -34,30 +34,32 @@ class LoRADelta(nn.Module):
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The matrix with the change: (out, in)."""
+        """The updated weight, (out, in)."""
         return weight + self.scale * (self.b @ self.a)
 
 
 def add_adapters(model: GPT, rank: int, alpha: float, targets: Sequence[str] = LORA_TARGETS) -> GPT:
-    """Freeze a model and give the matrices named a change each, which alone is trained; returns the model.
+    """Freeze a model and add a trainable adapter to each linear layer named in `targets`; returns the model.
 
-    Raises UsageError for a rank below 1, or targets that no model has.
+    Raises:
+        UsageError: the rank is below 1, or a target does not exist.
+
     """
     if rank < 1:
         raise UsageError(f"the rank of an adapter must be at least 1, not {rank}")
     for target in targets:
         if target not in LORA_TARGETS:
-            raise UsageError(f"LoRA knows no matrices {target!r}: {nearest(target, LORA_TARGETS)}")
+            raise UsageError(f"LoRA has no target {target!r}: {nearest(target, LORA_TARGETS)}")
     model.requires_grad_(False)
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Linear) and name.startswith("h.") and name.endswith(tuple(targets)):
-            change = LoRADelta(module.out_features, module.in_features, rank, alpha).to(module.weight.device)
-            parametrize.register_parametrization(module, "weight", change)
+            delta = LoRADelta(module.out_features, module.in_features, rank, alpha).to(module.weight.device)
+            parametrize.register_parametrization(module, "weight", delta)
     return model
 
 
 def lora_modules(model: GPT) -> dict[str, LoRADelta]:
-    """The changes by the names of the modules they are of; none where a model has no adapters."""
+    """The adapters by the names of the modules they update; empty if the model has none."""
     found = {}
     for name, module in model.named_modules():
         if isinstance(module, LoRADelta):
@@ -67,31 +69,31 @@ def lora_modules(model: GPT) -> dict[str, LoRADelta]:
 
 @torch.no_grad()
 def merge_lora(model: GPT) -> GPT:
-    """The model without adapters that computes the same; the model itself if it has none."""
+    """A model with the adapters merged into its weights; the model itself if it has none."""
     if not lora_modules(model):
         return model
-    plain = GPT(model.config).to(next(model.parameters()).device).train(model.training)
+    result = GPT(model.config).to(next(model.parameters()).device).train(model.training)
     modules = dict(model.named_modules())
-    for name, parameter in plain.named_parameters():
+    for name, parameter in result.named_parameters():
         owner, _, kind = name.rpartition(".")
         parameter.copy_(getattr(modules[owner], kind))
-    return plain
+    return result
 
 
 def save_adapter(model: GPT, folder: Path, base: str) -> None:
-    """Write the changes alone, in the form that `peft` loads onto transformers' model of the same weights.
+    """Write the adapters in the format of `peft`, for transformers' version of the base model.
 
     Args:
-        model: with adapters.
-        folder: is made.
-        base: the model that they are changes of: a name or a folder.
+        model: a model with adapters.
+        folder: the folder to create.
+        base: the name or folder of the base model.
 
     """
     found = lora_modules(model)
     folder.mkdir(parents=True, exist_ok=True)
     prefix = "base_model.model.transformer"
-    tensors = {f"{prefix}.{name}.lora_A.weight": change.a for name, change in found.items()}
-    tensors |= {f"{prefix}.{name}.lora_B.weight": change.b for name, change in found.items()}
+    tensors = {f"{prefix}.{name}.lora_A.weight": delta.a for name, delta in found.items()}
+    tensors |= {f"{prefix}.{name}.lora_B.weight": delta.b for name, delta in found.items()}
     arrays = {name: LazyTensor.of(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
     write_tensor_file(folder / _FILE, arrays, {"format": "pt"})
     first = next(iter(found.values()))
@@ -112,26 +114,28 @@ def save_adapter(model: GPT, folder: Path, base: str) -> None:
 
 
 def load_adapter(model: GPT, folder: Path) -> GPT:
-    """Put changes that were saved onto the model that they are of; returns the model.
+    """Add saved adapters to their base model; returns the model.
 
-    Raises CheckpointError if they are not there, not whole, or not of this model's shape.
+    Raises:
+        CheckpointError: the adapters are missing, damaged or of another shape.
+
     """
     try:
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         tensors = dict(open_tensor_file(folder / _FILE).tensors)
         add_adapters(model, config["r"], config["lora_alpha"], config["target_modules"])
-        for name, change in lora_modules(model).items():
+        for name, delta in lora_modules(model).items():
             prefix = f"base_model.model.transformer.{name}"
-            for letter, parameter in (("A", change.a), ("B", change.b)):
+            for letter, parameter in (("A", delta.a), ("B", delta.b)):
                 saved = tensors.pop(f"{prefix}.lora_{letter}.weight")
                 if saved.shape != tuple(parameter.shape):
                     raise ValueError(f"{name}: {tuple(saved.shape)}, the model needs {tuple(parameter.shape)}")
                 with torch.no_grad():
                     parameter.copy_(torch.from_numpy(saved.read()))
         if tensors:
-            raise ValueError(f"the model has no place for {min(tensors)}")
+            raise ValueError(f"the model has no layer for {min(tensors)}")
     except UsageError:
         raise
-    except Exception as error:  # the library raises its own kinds for a damaged file
+    except Exception as error:  # a damaged file raises errors of many types
         raise CheckpointError(f"the adapter in {folder} cannot be used: {error}") from None
     return model

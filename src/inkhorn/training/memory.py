@@ -1,4 +1,4 @@
-"""What this machine can do: where to train, in which precision, how fast at best, and what would fit into memory."""
+"""The memory that training needs, and advice if there is too little."""
 
 import math
 from collections.abc import Iterator
@@ -17,27 +17,27 @@ from inkhorn.model import writes_out_attention
 
 
 def memory_needed(config: ModelConfig, rows: int, hardware: Hardware, train: TrainConfig) -> dict[str, float]:
-    """Bytes that training takes in each process with `rows` in a pass, by what they are for: `estimate.training_memory`
-    with what adapters spare, and what sharding does.
+    """Bytes per process that training needs with micro-batches of `rows`, by use.
 
-    Activations are what lies beside the rest at the worst moment. After a pass that can be Muon's work, which was
-    measured, and in a sharded run the whole model, to evaluate and save it. Sharded, a process has its part of all that
-    belongs to weights, and whole what is in no block, and two blocks at a time.
+    Extends `costs.model.training_memory` by LoRA and sharding. "activations" is the peak of all temporary memory: that
+    of the forward pass, of Muon's update (measured), or of the full model that a sharded run gathers to evaluate and
+    save. A sharded process holds its part of weights, gradients and optimizer state, and gathers the parameters outside
+    the blocks and two blocks at a time.
     """
     stores = writes_out_attention(hardware.device, hardware.dtype, config.block_size)
-    plain = replace(train, batch_size=rows, optimizer="adamw" if train.lora_rank else train.optimizer)
+    unadapted = replace(train, batch_size=rows, optimizer="adamw" if train.lora_rank else train.optimizer)
     bf16 = hardware.dtype == torch.bfloat16
     found = {
         name.partition(",")[0]: float(size)
-        for name, size in training_memory(config, plain, bf16=bf16, stores_attention=stores).items()
+        for name, size in training_memory(config, unadapted, bf16=bf16, stores_attention=stores).items()
     }
     matrices = matrix_weights(config)
     kept = found.pop("kept for the backward pass") + found.pop("logits and their gradient")
-    work = matrices * (14.0 if bf16 else 20.0) if plain.optimizer == "muon" else 0.0
+    work = matrices * (14.0 if bf16 else 20.0) if unadapted.optimizer == "muon" else 0.0
     if train.lora_rank:
         adapted = (spec for spec in config.tensor_specs() if spec.is_linear and spec.layer in train.lora_targets)
-        learnt = train.lora_rank * sum(sum(spec.shape) for spec in adapted)  # A is (rank, in), B is (out, rank)
-        found |= {"gradients": 4.0 * learnt, "optimizer": 8.0 * learnt}
+        trained = train.lora_rank * sum(sum(spec.shape) for spec in adapted)  # A is (rank, in), B is (out, rank)
+        found |= {"gradients": 4.0 * trained, "optimizer": 8.0 * trained}
     if hardware.sharded:
         for name in found.keys() & {"weights", "gradients", "optimizer", "weight average"}:
             found[name] /= hardware.distributed.world_size
@@ -48,30 +48,30 @@ def memory_needed(config: ModelConfig, rows: int, hardware: Hardware, train: Tra
 
 
 def available_memory(hardware: Hardware) -> float:
-    """Memory that this process could take where it trains: of a CPU's, those of one machine have equal parts."""
+    """Bytes that this process can use on its device; the processes of a machine share the CPU's memory equally."""
     share = hardware.distributed.local_world_size if hardware.device.type == "cpu" else 1
     return free_bytes(hardware.device) / share
 
 
 def suggest_fit(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> str:
-    """What would fit: the largest batch, at most half of this one, that accumulates to just as many rows a step."""
+    """Flags that would fit: the largest micro-batch, at most half of this one, with the same effective batch size."""
     free, own = available_memory(hardware), train.batch_size * train.grad_accum // hardware.distributed.world_size
     now, _ = hardware.distributed.split_batch(train.batch_size, train.grad_accum)
     needed = sum(memory_needed(config, now, hardware, train).values())
-    said = f"{now} rows of {config.block_size} tokens need about {needed / 1e9:.1f} GB"
+    text = f"{now} rows of {config.block_size} tokens need about {needed / 1e9:.1f} GB"
     if free != math.inf:
-        said += f"; {free / 1e9:.1f} GB are free"
+        text += f"; {free / 1e9:.1f} GB are available"
     step = train.batch_size * train.grad_accum
     for rows in range(now // 2, 0, -1):
         if own % rows == 0 and sum(memory_needed(config, rows, hardware, train).values()) < 0.8 * free:
-            return f"{said}. These would fit and train the same: --batch-size {rows} --grad-accum {step // rows}"
+            return f"{text}. This fits, with the same effective batch: --batch-size {rows} --grad-accum {step // rows}"
     fsdp = " --parallel fsdp, or" if hardware.distributed.world_size > 1 and not hardware.sharded else ""
-    return f"{said}. Not even one row would fit: use{fsdp} a smaller --block-size, --n-layer or --n-embd"
+    return f"{text}. A single row would not fit: use{fsdp} a smaller --block-size, --n-layer or --n-embd"
 
 
 @contextmanager
 def oom_hint(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> Iterator[None]:
-    """Turns running out of memory inside it into a TrainingError that says what would fit."""
+    """Turn an out-of-memory error into a TrainingError that suggests flags that would fit."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -24,16 +24,16 @@ def write(
 
     Args:
         folder: the checkpoint.
-        config: the model's shape.
-        dataset: what it was trained on.
-        train: how.
-        step: for how many steps.
-        seconds: spent on them.
-        loss: in nats per token over the held-out part, once it is known.
-        init_from: the model whose weights training began with, if they were not random.
+        config: the model's config.
+        dataset: the training data.
+        train: the hyperparameters.
+        step: the number of steps trained.
+        seconds: the training time.
+        loss: the validation loss in nats per token; None before the evaluation.
+        init_from: the model that the run started from; empty for random weights.
 
     """
-    # In transformers a prompt and what follows must fit the block together.
+    # transformers generates at most block_size tokens, prompt included.
     defaults = {"do_sample": True, "temperature": 0.8, "max_new_tokens": min(200, config.block_size // 2)}
     ends = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
     write_json(folder / "generation_config.json", defaults | ends)
@@ -54,8 +54,8 @@ tags: [inkhorn, {config.model_type}]
 | --- | --- |
 {table}
 
-It loads in transformers as it is; there a prompt and what is written must fit into {config.block_size} tokens together,
-which `inkhorn generate --model FOLDER` does not ask:
+It loads in transformers, where prompt and output together are limited to {config.block_size} tokens;
+`inkhorn generate --model FOLDER` has no such limit.
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -73,20 +73,20 @@ def _facts(
     rows = train.batch_size * train.grad_accum
     epochs = step * rows * config.block_size / len(dataset.train)
     rates = f"Muon {train.muon_lr:g}, AdamW {train.lr:g}" if train.optimizer == "muon" else f"AdamW {train.lr:g}"
-    late = f" from {train.dropout_start:.0%} of the steps on" if train.dropout and train.dropout_start else ""
+    late = f" after {train.dropout_start:.0%} of the steps" if train.dropout and train.dropout_start else ""
     facts = {
-        "architecture": f"{kind}: {config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide",
+        "architecture": f"{kind}: {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}",
         "context": f"{config.block_size} tokens",
         "vocabulary": f"{config.vocab_size} tokens",
-        "text": f"{dataset.name}: {len(dataset.train):,} tokens to train on, {len(dataset.val):,} held out",
+        "data": f"{dataset.name}: {len(dataset.train):,} training tokens, {len(dataset.val):,} validation tokens",
         "training": f"{step:,} steps of {rows} x {config.block_size} tokens ({epochs:.2f} epochs)",
-        "time": f"{seconds / 60:.1f} minutes",
-        "rates": f"{rates}; {train.schedule} schedule over {train.steps:,} steps",
+        "training time": f"{seconds / 60:.1f} minutes",
+        "learning rates": f"{rates}; {train.schedule} schedule over {train.steps:,} steps",
         "regularisation": f"dropout {train.dropout:g}{late}, weight decay {train.weight_decay:g}",
         "seed": f"{train.seed}",
     }
     if loss is not None:
-        facts["loss on the held-out text"] = (
-            f"{loss:.4f} nats per token, {loss / math.log(2):.4f} bits, over all of it in non-overlapping windows"
+        facts["validation loss"] = (
+            f"{loss:.4f} nats per token, {loss / math.log(2):.4f} bits, in non-overlapping windows over the whole split"
         )
     return facts | {"made with": "Inkhorn"}

@@ -1,8 +1,8 @@
 """The optimizers: AdamW, and Muon for the matrices inside the blocks.
 
 Muon (Keller Jordan et al. 2024) takes each matrix's momentum and replaces it by the nearest matrix whose singular
-values are all 1, so that every direction of the matrix moves equally far. A fused c_attn is three matrices to it: taken
-as one, whichever of query, key and value has the largest gradient would leave the others almost still.
+values are all 1, so that every direction of the matrix moves equally far. It treats the fused c_attn as three matrices:
+as one, whichever of query, key and value has the largest gradient would leave little of the update to the others.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from inkhorn.config.train import TrainConfig
 from inkhorn.model import GPT
 from inkhorn.training.parallel import distribute_like, full_tensor
 
-# Five steps of x -> a x + b x^3 + c x^5 take singular values from (0, 1] to about 1 +- 0.3, which is near enough:
+# Five steps of x -> a x + b x^3 + c x^5 take singular values from (0, 1] to about 1 +- 0.3, close enough:
 # Jordan's coefficients trade exactness at 1 for the steepest slope at 0.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
@@ -26,7 +26,7 @@ def orthogonalize(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.b
     Args:
         matrices: (n, rows, cols), one batch of equal shapes.
         steps: Newton-Schulz iterations, three matrix products each.
-        dtype: of the products; bfloat16 is enough, for the result need not be exact.
+        dtype: of the products; bfloat16 is precise enough, since the result is approximate.
 
     Returns:
         (n, rows, cols) in `dtype`.
@@ -46,15 +46,15 @@ def orthogonalize(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.b
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised.
+    """Momentum with orthogonalised updates.
 
     Args:
-        params: parameter groups of matrices (out, in), each with `parts`: how many equal matrices lie in one, one below
-            the other (3 for c_attn).
-        lr: how far each update moves, as a root mean square over the singular values.
-        momentum: memory of the gradient, in Nesterov's form.
-        weight_decay: pull to zero, times lr.
-        dtype: of the orthogonalisation's products.
+        params: parameter groups of matrices (out, in), each with `parts`: the number of equal matrices stacked in
+            one (3 for c_attn).
+        lr: the learning rate: the size of an update, as a root mean square over its singular values.
+        momentum: Nesterov momentum.
+        weight_decay: decoupled weight decay, scaled by lr.
+        dtype: the precision of the orthogonalisation.
 
     """
 
@@ -71,10 +71,10 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every matrix; those of one shape go through Newton-Schulz in one batch.
+        """Update every matrix; matrices of the same shape are orthogonalised in one batch.
 
-        Where matrices are sharded, the momentum is gathered, for singular values are the whole matrix's, and each
-        process takes its part of the result. All must call this.
+        Sharded momentum is gathered, because singular values need the full matrix, and each process applies its part
+        of the result. All processes must call this.
         """
         assert closure is None
         batches: dict[tuple[int, int], list[tuple[Tensor, Tensor, int, float]]] = defaultdict(list)
@@ -86,7 +86,7 @@ class Muon(torch.optim.Optimizer):
                     self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
                 buffer, parts = self.state[parameter]["momentum_buffer"], group["parts"]
                 buffer.lerp_(parameter.grad, 1 - group["momentum"])
-                direction = parameter.grad.lerp(buffer, group["momentum"])  # Nesterov: a look ahead
+                direction = parameter.grad.lerp(buffer, group["momentum"])  # Nesterov's lookahead
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 rows, cols = parameter.shape[0] // parts, parameter.shape[1]
                 batches[min(rows, cols), max(rows, cols)].append((parameter, direction, parts, group["lr"]))
@@ -101,7 +101,7 @@ class Muon(torch.optim.Optimizer):
                 updates = []
                 for piece in chunks:
                     result = next(results)
-                    # A matrix with more outputs than inputs moves further, so that its outputs change as much.
+                    # A matrix with more outputs than inputs gets a larger update, so that its outputs change as much.
                     scale = max(1.0, piece.shape[0] / piece.shape[1]) ** 0.5
                     updates.append(lr * scale * (result if piece.shape == shape else result.mT).to(piece.dtype))
                 parameter.sub_(distribute_like(torch.cat(updates), parameter))
@@ -110,13 +110,13 @@ class Muon(torch.optim.Optimizer):
 def make_optimizers(
     model: GPT, config: TrainConfig, dtype: torch.dtype = torch.bfloat16
 ) -> list[torch.optim.Optimizer]:
-    """AdamW on everything, or Muon on the blocks' matrices and AdamW on the rest; no parameter in two or in none.
+    """AdamW on everything, or Muon on the blocks' matrices and AdamW on the rest; every parameter in exactly one.
 
-    Weight decay is on matrices and embeddings only: a bias or a gain has no size to keep small. Each group keeps its
-    highest rate as `peak_lr`, which the schedule scales.
+    Weight decay applies to matrices and embeddings, not to biases and LayerNorm gains. Each group stores its peak
+    learning rate as `peak_lr`, which the schedule scales.
     """
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    use_muon = config.optimizer == "muon" and not config.lora_rank  # a low rank is no matrix to make orthogonal
+    use_muon = config.optimizer == "muon" and not config.lora_rank  # adapters are not orthogonalised
     muon = [spec for spec in model.config.tensor_specs() if use_muon and spec.is_linear]
     rest = named.keys() - {spec.name for spec in muon}
     betas = (config.beta1, config.beta2)
@@ -138,15 +138,15 @@ def make_optimizers(
 
 
 def assert_partition(parameters: list[nn.Parameter], optimizers: list[torch.optim.Optimizer]) -> None:
-    """Every parameter is in exactly one group of one optimizer: one that never trains is the dearest bug there is."""
+    """Check that every parameter is in exactly one group of one optimizer: one that never trains is a costly bug."""
     owned = [id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
-    assert sorted(owned) == sorted(id(p) for p in parameters), "the optimizers do not share out the parameters exactly"
+    assert sorted(owned) == sorted(id(p) for p in parameters), "a parameter is in no optimizer group, or in several"
 
 
 def optimizer_tensors(model: GPT, optimizers: list[torch.optim.Optimizer], step: int) -> dict[str, Tensor]:
-    """What the optimizers remember after `step` updates of each parameter, by its name and that of the memory.
+    """The optimizer state of each parameter after `step` updates, as "parameter.state" names.
 
-    Where an optimizer has not begun, that is zeros, which it goes on with.
+    State that does not exist yet is created as zeros.
     """
     name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     found: dict[str, Tensor] = {}

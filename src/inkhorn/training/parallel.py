@@ -1,7 +1,7 @@
-"""A model spread over the processes of a run: a whole copy in each (DDP), or its share of every tensor (FSDP).
+"""Data parallelism: the model replicated (DDP) or sharded (FSDP) over the processes of a run.
 
-DDP (Li et al. 2020) averages gradients once a step. FSDP (Zhao et al. 2023; here torch's fully_shard) keeps of each
-weight, gradient and moment only a part in each process, and gathers the weights of a block when that is run.
+DDP (Li et al. 2020) averages gradients once per step. FSDP (Zhao et al. 2023; here torch's fully_shard) keeps a part of
+each weight, gradient and optimizer state in each process, and gathers the weights of a block when it runs.
 """
 
 import warnings
@@ -23,28 +23,30 @@ from inkhorn.training.memory import available_memory, memory_needed
 
 
 def choose_parallel(config: ModelConfig, train: TrainConfig, hardware: Hardware) -> Hardware:
-    """How several processes share a run: the hardware with that choice, and the reasons of it.
+    """Choose between DDP and FSDP; returns the hardware with `sharded` and `reasons` set.
 
-    UsageError if they cannot share out the rows of a step.
+    Raises:
+        UsageError: the rows of a step cannot be split over the processes.
+
     """
     distributed = hardware.distributed
     if distributed.world_size == 1:
-        said = ("parallel off: fsdp was asked for, but there is one process",) if train.parallel == "fsdp" else ()
+        said = ("parallel off: --parallel fsdp needs more than one process",) if train.parallel == "fsdp" else ()
         return replace(hardware, reasons=hardware.reasons + said)
     rows, passes = distributed.split_batch(train.batch_size, train.grad_accum)
-    shares = f"processes {distributed.world_size}: each takes {rows * passes} rows of a step, {rows} at a time"
-    kind, why = train.parallel, "as asked"
+    split = f"processes {distributed.world_size}: {rows * passes} rows of a step each, in micro-batches of {rows}"
+    kind, why = train.parallel, "as requested"
     if kind == "auto":
         fits = sum(memory_needed(config, rows, hardware, train).values()) < 0.8 * available_memory(hardware)
         kind = "fsdp" if distributed.any(not fits) and not train.lora_rank else "ddp"
-        why = "a whole model would hardly fit into the memory of each" if kind == "fsdp" else "it fits"
-    what = "each keeps its share of the model" if kind == "fsdp" else "each has the whole model"
-    reasons = (*hardware.reasons, shares, f"parallel {kind} ({what}): {why}")
+        why = "a full copy would hardly fit into memory" if kind == "fsdp" else "a full copy fits into memory"
+    what = "the model is sharded" if kind == "fsdp" else "the model is replicated"
+    reasons = (*hardware.reasons, split, f"parallel {kind} ({what}): {why}")
     return replace(hardware, sharded=kind == "fsdp", reasons=reasons)
 
 
 def shard_or_move(model: GPT, hardware: Hardware) -> GPT:
-    """Bring a model, the same in each process, to where it is trained; returns it."""
+    """Move a model, equal in all processes, to the device, or shard it with FSDP; returns it."""
     if not hardware.sharded:
         return model.to(hardware.device)
     from torch.distributed.device_mesh import init_device_mesh
@@ -53,15 +55,15 @@ def shard_or_move(model: GPT, hardware: Hardware) -> GPT:
     mesh = init_device_mesh(hardware.device.type, (hardware.distributed.world_size,))
     for block in model.h:
         fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)  # what is in no block: the embeddings, the head and the last norm
+    fully_shard(model, mesh=mesh)  # the parameters outside the blocks: embeddings, head and final norm
     return model
 
 
 def wrap_forward(model: GPT, hardware: Hardware) -> Any:
-    """What a training step calls: the model, under DDP where there are several, compiled if that pays.
+    """The callable of a training step: the model, wrapped by DDP and compiled where the hardware asks for it.
 
-    torch compiles after wrapping, so that DDP's buckets cut the graph where gradients are sent. Under FSDP each block
-    is compiled by itself, between the hooks that gather its weights.
+    Compiling after wrapping lets DDP's buckets split the graph where gradients are sent. With FSDP each block is
+    compiled separately, between the hooks that gather its weights.
     """
     if hardware.sharded:
         for block in model.h:
@@ -77,31 +79,31 @@ def wrap_forward(model: GPT, hardware: Hardware) -> Any:
 
 
 def no_sync(forward: Any) -> AbstractContextManager[None]:
-    """Around a pass that is not the step's last: DDP then keeps the gradients to itself.
+    """A context for all micro-batches of a step but the last, in which DDP does not synchronise gradients.
 
-    FSDP averages at each pass: to wait it would have to keep every gradient whole, and not to is what it is for.
+    FSDP synchronises at each micro-batch: otherwise it would have to keep all gradients unsharded.
     """
     hold = getattr(forward, "no_sync", None)
     return nullcontext() if hold is None else hold()
 
 
-# A sharded tensor is torch's DTensor, asked for by what it can do: importing the class takes a plain run a second.
+# A sharded tensor is torch's DTensor. It is recognised by its methods: importing the class takes a second.
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """A tensor gathered from all processes, which all must call this; itself where it is not sharded."""
+    """Gather a sharded tensor; all processes must call this. Other tensors are returned unchanged."""
     gather = getattr(tensor, "full_tensor", None)
     return tensor if gather is None else gather()
 
 
 def to_local(tensor: Tensor) -> Tensor:
-    """This process's part of a tensor; itself where it is not sharded."""
+    """This process's part of a sharded tensor; other tensors are returned unchanged."""
     part = getattr(tensor, "to_local", None)
     return tensor if part is None else part()
 
 
 def distribute_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, the same in each process, sharded as another is."""
+    """Shard a tensor, equal in all processes, like another; returned unchanged if the other is not sharded."""
     if not hasattr(like, "full_tensor"):
         return tensor
     from torch.distributed.tensor import distribute_tensor
@@ -110,9 +112,11 @@ def distribute_like(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def save_shards(folder: Path, tensors: Mapping[str, Tensor], hardware: Hardware) -> None:
-    """Write tensors, each process its parts, as safetensors. All must call this.
+    """Write each process's parts of the tensors as safetensors; all processes must call this.
 
-    Raises CheckpointError in every process if one could not.
+    Raises:
+        CheckpointError: a process failed; raised in all.
+
     """
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
@@ -126,25 +130,27 @@ def save_shards(folder: Path, tensors: Mapping[str, Tensor], hardware: Hardware)
 
 
 def load_shards(folder: Path, tensors: Mapping[str, Tensor], hardware: Hardware) -> None:
-    """Fill tensors from what `save_shards` wrote, whatever the number of processes was then. All must call this.
+    """Load tensors written by `save_shards`, by any number of processes; all processes must call this.
 
-    Raises CheckpointError in every process if one could not.
+    Raises:
+        CheckpointError: a process failed; raised in all.
+
     """
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.state_dict_loader import load
 
     reader = HuggingFaceStorageReader(str(folder))
-    alone = hardware.distributed.world_size == 1
+    single = hardware.distributed.world_size == 1
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # so it is in a plain run
-            load(dict(tensors), storage_reader=reader, process_group=hardware.distributed.group, no_dist=alone)
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # expected with one process
+            load(dict(tensors), storage_reader=reader, process_group=hardware.distributed.group, no_dist=single)
     except CheckpointException as error:
         raise CheckpointError(f"cannot read {folder}: {_first(error)}") from None
 
 
 def _first(error: Any) -> str:
-    """What the first process that failed said; torch reports all with their stacks."""
+    """The message of the first process that failed; torch reports all of them with their stacks."""
     rank, (problem, _) = min(error.failures.items())
     return f"process {rank}: {problem}"

@@ -1,4 +1,4 @@
-"""What a step number means for the rates: pure functions, so that a resumed run goes on as if it had never stopped."""
+"""Learning rate and momentum schedules: pure functions of the step, so that a resumed run repeats them exactly."""
 
 import math
 
@@ -6,16 +6,16 @@ from inkhorn.config.train import TrainConfig
 
 
 def rate(step: int, config: TrainConfig) -> float:
-    """The factor on all learning rates at `step` (0-based): rises linearly to 1 over the warm-up, then falls.
+    """The factor on all learning rates at `step` (0-based): linear warmup to 1, then decay.
 
-    `linear` stays at 1 and falls in a straight line over the last `cooldown_frac` of the steps; `cosine` falls along
-    half a cosine from the end of the warm-up. Both end at `final_lr_frac` after the last step.
+    `linear` stays at 1 and decays linearly over the last `cooldown_frac` of the steps; `cosine` decays along half a
+    cosine after warmup. Both end at `final_lr_frac` after the last step.
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     if config.schedule == "linear":
         length = min(config.steps - config.warmup_steps, round(config.steps * config.cooldown_frac))
-        left = min(1.0, (config.steps - step) / max(1, length))  # 1 until the decay begins, 0 at the end
+        left = min(1.0, (config.steps - step) / max(1, length))  # 1 until the cooldown starts, 0 at the end
     else:
         progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
         left = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
@@ -25,7 +25,7 @@ def rate(step: int, config: TrainConfig) -> float:
 def momentum(step: int, config: TrainConfig) -> float:
     """Muon's momentum at `step`: from 0.85 up to `momentum` over `momentum_warmup` steps.
 
-    Early gradients point to where the weights no longer are; a short memory forgets them sooner.
+    Early gradients are outdated soon, because the weights change fast; low momentum forgets them sooner.
     """
     start = min(0.85, config.momentum)
     share = min(1.0, step / config.momentum_warmup) if config.momentum_warmup else 1.0

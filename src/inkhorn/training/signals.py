@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that the loop answers between two steps, where everything can be saved."""
+"""SIGINT and SIGTERM as a flag that the training loop checks between steps, where it can save a checkpoint."""
 
 import signal
 import threading
@@ -7,9 +7,9 @@ from typing import Any
 
 
 class Interrupt:
-    """While entered, a first signal only sets `received`; a second one raises KeyboardInterrupt at once.
+    """A context in which the first signal sets `received` and the second raises KeyboardInterrupt.
 
-    Outside the main thread, where Python has no signals, it never sets anything.
+    Outside the main thread, where Python handles no signals, `received` stays None.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""One step of training: the gradient of some batches, and one update of the weights by it."""
+"""One training step: the gradient of some micro-batches and an update of the weights."""
 
 import math
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from inkhorn.training.state import TrainState
 def train_step(
     state: TrainState, forward: Any, batches: Sequence[Tensor], train: TrainConfig, hardware: Hardware
 ) -> Tensor:
-    """One update of the weights, by the mean gradient over all processes.
+    """Update the weights once, by the mean gradient over all processes.
 
     Args:
-        state: is changed.
-        forward: the model, or what `parallel.runner` makes of it.
-        batches: (B, T + 1) tensors of token ids, this process's share of the step.
-        train: the recipe.
-        hardware: where, and in which precision.
+        state: the training state; changed in place.
+        forward: the model, as wrapped by `parallel.wrap_forward`.
+        batches: this process's micro-batches, each (B, T + 1) token ids.
+        train: the hyperparameters.
+        hardware: the device and precision.
 
     Returns:
         (2,) mean loss in nats per token of these batches before the update, and the gradient's norm before clipping.
@@ -52,19 +52,19 @@ def train_step(
     for optimizer in state.optimizers:
         optimizer.step()
     state.step += 1
-    if state.average is not None:
-        _update_average(state.average, state.model, train.ema_decay, state.step)
+    if state.ema is not None:
+        _update_average(state.ema, state.model, train.ema_decay, state.step)
     return torch.stack([total, full_tensor(norm)])
 
 
 @torch.no_grad()
 def _update_average(average: GPT, model: GPT, decay: float, step: int) -> None:
-    memory = min(decay, step / (step + 10))  # short at first, so that the random start is soon forgotten
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - memory)
+    weight = min(decay, step / (step + 10))  # short at first, so that the random initial weights are forgotten soon
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - weight)
 
 
 def switch_dropout(model: GPT, *, on: bool) -> None:
-    """Dropout as training has it, or none, until `train()` or `eval()` is called: so at each step anew."""
+    """Turn dropout on or off until the next call of `train()` or `eval()`."""
     for module in model.modules():
-        if isinstance(module, nn.Dropout | CausalSelfAttention):  # the latter drops attention weights by itself
+        if isinstance(module, nn.Dropout | CausalSelfAttention):  # the latter drops attention weights itself
             module.training = on

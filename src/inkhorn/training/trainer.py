@@ -1,10 +1,10 @@
-"""The training loop: one step at a time, saved so that it can always go on.
+"""The training loop, with checkpoints from which a run can always be resumed.
 
-A run is a function of its config, its text and its seed: batches and rates follow from the step number, and everything
-else that a step changes is in the checkpoint. On a CPU a resumed run ends bit for bit where an uninterrupted one does.
+A run is a function of its config, its text and its seed: batches and learning rates follow from the step, and all
+else that a step changes is in the checkpoint. On a CPU a resumed run is bit-identical to an uninterrupted one.
 
-Several processes go through the loop side by side. What they decide by they know alike, the sums of all losses and
-signals, so that they always do the same next; the first alone speaks, records and saves.
+With several processes, each runs this loop. Decisions depend on reduced values only, such as the mean loss, so that all
+processes decide alike. Only the main process logs and saves.
 """
 
 import math
@@ -35,27 +35,27 @@ from inkhorn.training.memory import oom_hint
 from inkhorn.training.parallel import wrap_forward
 from inkhorn.training.schedule import rate
 from inkhorn.training.signals import Interrupt
-from inkhorn.training.state import TrainState, load_state, new_state, note_evaluation, save_state
+from inkhorn.training.state import TrainState, load_state, new_state, save_state, update_evaluation
 from inkhorn.training.step import train_step
 
 MAX_ROLLBACKS = 3
 
 
 class Trainer:
-    """A run: its state, its folder and its text.
+    """Trains a model.
 
     Args:
-        config: the model's shape.
-        train: the recipe.
-        dataset: the text.
+        config: the model's config.
+        train: the hyperparameters.
+        dataset: the tokenized data.
         out: the run's folder.
-        hardware: where to train.
-        peak_flops: the best of all processes' machines together, for MFU.
-        callbacks: is told what happens.
-        init_from: the model whose weights to begin with; random ones if empty.
+        hardware: the device and precision.
+        peak_flops: the peak FLOP/s of all processes together, for MFU.
+        callbacks: receives messages and metrics.
+        init_from: the model to start from; empty for random weights.
 
     Attributes:
-        interrupted: the signal that ended `fit` early, if one did.
+        interrupted: the signal that stopped `fit`, if any.
 
     """
 
@@ -89,16 +89,16 @@ class Trainer:
         self.flops_share = training_flops(config) / peak_flops
 
     def run(self, *, resume: bool) -> TrainState:
-        """Train to the last step, or until interrupted; returns the state, which is saved."""
+        """Start or resume, and train to the last step or until interrupted; returns the saved state."""
         return self.fit(self.start(resume=resume))
 
     def start(self, *, resume: bool) -> TrainState:
-        """The run's latest state, or a fresh one. Writes nothing; CheckpointError if the run is not this one."""
+        """The latest state of the run, or an initial one; writes nothing. CheckpointError if it cannot be resumed."""
         with oom_hint(self.config, self.train, self.hardware):
             return self._restore() if resume else self._fresh()
 
     def fit(self, state: TrainState) -> TrainState:
-        """Train from `state` to the last step, or until interrupted; returns the state, which is saved."""
+        """Train from `state` to the last step or until interrupted; returns the saved state."""
         if self.distributed.is_main_process:
             if state.step:
                 self.records.trim(state.step)
@@ -107,27 +107,27 @@ class Trainer:
         with Interrupt() as interrupt, oom_hint(self.config, self.train, self.hardware):
             if self.init_from and state.step == 0:
                 loss = split_loss(state.export_model(), self.dataset.val, self.hardware)
-                self.callbacks.log(f"validation loss before the first step: {loss:.4f}")
-            self._evaluate_if_due(state)  # the run may have been killed between saving and evaluating
+                self.callbacks.log(f"Initial validation loss: {loss:.4f}")
+            self._evaluate_if_due(state)  # the run may have been killed between save and evaluation
             while not self.is_done(state) and not self._is_stopped(interrupt):
                 state = self._train_until_checkpoint(state, interrupt)
         return state
 
     def _is_stopped(self, interrupt: Interrupt) -> bool:
-        """Whether a signal has come, to whichever process: so all stop after the same step."""
+        """Whether any process received a signal; all processes then stop after the same step."""
         number = self.distributed.all_reduce_max(interrupt.received or 0)
         self.interrupted = signal.Signals(number) if number else None
         return bool(number)
 
     def is_done(self, state: TrainState) -> bool:
-        """All steps are made, or the validation loss has not fallen for as long as patience allows."""
+        """Whether all steps are made, or the validation loss has not improved for `patience` evaluations."""
         return state.step >= self.train.steps or 0 < self.train.patience <= state.evals_since_best
 
     def _fresh(self) -> TrainState:
         return new_state(self.config, self.train, self.hardware, self.init_from)
 
     def _restore(self) -> TrainState:
-        """The newest checkpoint that loads; if none does, the newest one's error."""
+        """The newest checkpoint that can be loaded; raises the newest one's error if none can."""
         problems: list[CheckpointError] = []
         for folder in reversed(self.folder.steps()):
             try:
@@ -144,7 +144,7 @@ class Trainer:
         return self._fresh()
 
     def _train_until_checkpoint(self, state: TrainState, interrupt: Interrupt) -> TrainState:
-        """Steps up to the next save, and that save; if the loss explodes, the last good state instead."""
+        """Train up to the next checkpoint and save it; if the loss explodes, return the last good state instead."""
         forward = self._forward_of(state.model)
         on_cpu = self.hardware.device.type == "cpu"
         recent: list[Tensor] = []
@@ -154,7 +154,7 @@ class Trainer:
             recent.append(train_step(state, forward, self._batches(state.step), self.train, self.hardware))
             pause = self._is_due(state.step) or self._is_stopped(interrupt)
             log = state.step % self.train.log_every == 0
-            if pause or log or on_cpu:  # on a GPU reading a loss waits for the step, so look only when it is shown
+            if pause or log or on_cpu:  # reading a loss synchronises a GPU
                 values = (
                     self.distributed.all_reduce_sum(torch.stack(recent)) / self.distributed.world_size
                 ).tolist()  # [[loss, norm], ...]
@@ -165,15 +165,15 @@ class Trainer:
                 state.seconds += now - since
                 self._report_step(state, values, (now - since) / len(values), log=log)
                 since, recent = now, []
-                pause = pause or state.milestone == state.step
-        if self.distributed.any(not state.is_finite()):  # the loss that was looked at is the one before the last update
+                pause = pause or state.last_loss_eval_step == state.step
+        if self.distributed.any(not state.is_finite()):  # the last loss was computed before the last update
             return self._roll_back(state, state.step + 1, math.nan)
         self._save(state)
         self._evaluate_if_due(state)
         return state
 
     def _save(self, state: TrainState) -> None:
-        """A checkpoint, which is whole in every process's eyes once this returns."""
+        """Save a checkpoint; it is complete when this returns, in every process."""
 
         def write(path: Path) -> None:
             save_state(state, path, self.dataset, self.train, self.hardware)
@@ -185,7 +185,7 @@ class Trainer:
         self.distributed.barrier()
 
     def _forward_of(self, model: GPT) -> Any:
-        """What runs the model; made once for a model, which a roll-back replaces."""
+        """The wrapped model, cached until a rollback replaces the model."""
         if self._runner is None or self._runner[0] is not model:
             self._runner = (model, wrap_forward(model, self.hardware))
         return self._runner[1]
@@ -194,64 +194,65 @@ class Trainer:
         return step % self.train.save_every == 0 or step % self.train.eval_every == 0 or step == self.train.steps
 
     def _batches(self, step: int) -> list[Tensor]:
-        """This process's micro-batches of a step, (B, T + 1) each: its share of what one process would take."""
+        """This process's micro-batches of a step, (B, T + 1) each."""
         first = (step * self.distributed.world_size + self.distributed.rank) * self.passes
         return [torch.from_numpy(self.order.batch(first + i)).to(self.hardware.device) for i in range(self.passes)]
 
     def _check_losses(self, state: TrainState, values: Sequence[Sequence[float]]) -> int:
-        """Note the losses of some steps in the state; returns how many went well.
+        """Update the loss statistics with the (loss, gradient norm) of some steps; returns how many steps were good.
 
-        One has not whose loss or gradient is not finite, or whose loss has leapt: to more than twice the running mean
-        and a nat above it.
+        A step is bad if its loss or gradient norm is not finite, or if its loss jumps to more than twice the moving
+        average and more than one nat above it.
         """
         for i, (loss, norm) in enumerate(values):
-            leapt = state.ema_loss != math.inf and loss > 2 * state.ema_loss and loss > state.ema_loss + 1
-            if leapt or not (math.isfinite(loss) and math.isfinite(norm)):
+            jumped = state.ema_loss != math.inf and loss > 2 * state.ema_loss and loss > state.ema_loss + 1
+            if jumped or not (math.isfinite(loss) and math.isfinite(norm)):
                 return i
             state.ema_loss = loss if state.ema_loss == math.inf else 0.95 * state.ema_loss + 0.05 * loss
-            # The first loss of all passes nothing: a model that begins low was never at those above.
-            if any(loss <= milestone < state.min_train_loss < math.inf for milestone in self.train.eval_at_loss):
-                state.milestone = state.step
+            # The first loss reaches no value: a pretrained model was never above them.
+            if any(loss <= target < state.min_train_loss < math.inf for target in self.train.eval_at_loss):
+                state.last_loss_eval_step = state.step
             state.min_train_loss = min(state.min_train_loss, loss)
         return len(values)
 
     def _roll_back(self, state: TrainState, exploded_at: int, loss: float) -> TrainState:
-        """The last good state with half the learning rate.
+        """The last good state, with half the learning rate.
 
-        The loss of the first step after a checkpoint is that of the checkpoint's own weights: if it is the one that
-        exploded, the checkpoint is not good, and goes.
+        The first loss after a checkpoint is that of the checkpoint's weights: if that one exploded, the checkpoint is
+        bad and is deleted.
         """
         rollbacks, scale = state.rollbacks + 1, state.lr_scale / 2
         latest = self.folder.latest()
-        self.distributed.barrier()  # until all have seen the same folders
+        self.distributed.barrier()  # all processes must see the same folders
         if self.distributed.is_main_process and latest is not None and self.folder.step_of(latest) == exploded_at - 1:
             self.folder.discard(latest)
         self.distributed.barrier()
         if rollbacks > MAX_ROLLBACKS:
             raise TrainingError(
-                f"the loss exploded {rollbacks} times, the last time at step {exploded_at} with the rates times "
+                f"the loss exploded {rollbacks} times, last at step {exploded_at} with learning rates scaled by "
                 f"{state.lr_scale:g}: set --lr and --muon-lr lower than {self.train.lr * state.lr_scale:g} and "
                 f"{self.train.muon_lr * state.lr_scale:g}, or --warmup-steps higher. "
-                f"The last good checkpoint is {self.folder.latest() or 'none yet'}"
+                f"The last good checkpoint is {self.folder.latest() or 'none'}"
             )
         state = self._restore()
         state.rollbacks, state.lr_scale = rollbacks, scale
-        event = f"loss {loss:.3g} at step {exploded_at}: back to step {state.step}, learning rates times {scale:g}"
-        self.callbacks.log(f"The {event}.")
+        consequence = f"rolled back to step {state.step}, learning rates scaled by {scale:g}"
+        event = f"loss {loss:.3g} at step {exploded_at}: {consequence}"
+        self.callbacks.log(f"Loss explosion: {event}")
         if self.distributed.is_main_process:
             self.records.trim(state.step)
             self.records.append(self.records.metrics, {"step": state.step, "event": event})
         return state
 
     def _evaluate_if_due(self, state: TrainState) -> None:
-        """The validation loss and a sample, at a step that asks for them or is a milestone, and has just been saved."""
-        due = state.step % self.train.eval_every == 0 or state.step in (self.train.steps, state.milestone)
+        """Evaluate and sample if the state was just saved and an evaluation is due."""
+        due = state.step % self.train.eval_every == 0 or state.step in (self.train.steps, state.last_loss_eval_step)
         folder = self.folder.latest()
         saved = folder is not None and self.folder.step_of(folder) == state.step
-        if not due or state.evaluated == state.step or not self.distributed.any(saved):
+        if not due or state.last_eval_step == state.step or not self.distributed.any(saved):
             return
         loss = split_loss(state.export_model(), self.dataset.val, self.hardware)
-        state.evals_since_best, state.evaluated = state.evals_since_best + 1, state.step
+        state.evals_since_best, state.last_eval_step = state.evals_since_best + 1, state.step
         best = loss < state.best_loss
         if best:
             state.best_loss, state.evals_since_best = loss, 0
@@ -272,14 +273,14 @@ class Trainer:
         self.records.append(self.records.metrics, metrics)
         if sample:
             self.records.append(self.records.samples, {"step": state.step, "val/loss": loss, "text": sample})
-        note_evaluation(state, folder, self.dataset, self.train, loss)
+        update_evaluation(state, folder, self.dataset, self.train, loss)
         self.callbacks.on_evaluate(metrics, sample)
 
     def _sample(self, folder: Path) -> str:
         if not self.train.sample_tokens:
             return ""
         params = SamplingParams(seed=self.train.seed, max_tokens=self.train.sample_tokens, ignore_eos=True)
-        with load(folder) as engine:  # the very path that a user's `inkhorn generate --model` takes
+        with load(folder) as engine:  # the same code path as `inkhorn generate --model`
             return engine.complete("", params).text
 
     def _report_step(self, state: TrainState, values: Sequence[Sequence[float]], seconds: float, *, log: bool) -> None:

@@ -1,8 +1,8 @@
-"""A vocabulary rounded up while a model is trained, and cut to its size wherever the model is used.
+"""Padding of the vocabulary during training, for speed on GPUs.
 
-GPT-2's 50,257 tokens are no multiple of anything, and the product with the head is a third of a small model's work: a
-GPU's tensor cores take it in tiles, and are faster where the tiles come out even, as 50,304 rows do. The rows beyond
-belong to no token. Their odds are soon learnt away, and no folder ever has them.
+The product with the output head is a third of a small model's work. Tensor cores compute it in tiles, and faster if its
+size is a multiple of the tile's: GPT-2's 50,257 tokens are padded to 50,304. The padding rows belong to no token. Their
+probabilities soon become negligible, and checkpoints never contain them.
 """
 
 from dataclasses import replace
@@ -17,16 +17,16 @@ from inkhorn.training.parallel import full_tensor
 
 
 def pad_vocab(config: ModelConfig, multiple: int) -> ModelConfig:
-    """The config with its vocabulary rounded up to a multiple; 0 leaves it."""
+    """The config with its vocabulary size rounded up to a multiple of `multiple`; 0: unchanged."""
     return replace(config, vocab_size=-(-config.vocab_size // multiple) * multiple) if multiple else config
 
 
 @torch.no_grad()
 def load_into_padded(model: GPT, weights: GPT) -> None:
-    """Give a model the weights of one whose vocabulary may be smaller.
+    """Load weights into a model whose vocabulary may be larger.
 
-    Each row beyond is the mean of the others: so its logit is the mean logit, and by Jensen's inequality all such rows
-    together take no more of the odds than their share of the vocabulary. A row of zeros could take nearly all.
+    Each padding row is the mean of the others: its logit is the mean logit, and by Jensen's inequality the padding gets
+    no more probability than its share of the vocabulary. Rows of zeros could get nearly all of it.
     """
     state = weights.state_dict()
     for name in VOCAB_TENSORS:
@@ -39,21 +39,22 @@ def load_into_padded(model: GPT, weights: GPT) -> None:
 
 @torch.no_grad()
 def unpad_and_gather(model: GPT, config: ModelConfig) -> GPT:
-    """A trained model as others know it: with the vocabulary of `config`, and whole in every process.
+    """The full model with the vocabulary of `config`, gathered in every process.
 
-    The model itself if it is that already. Where it is sharded all processes must call this. Draws no random numbers.
+    Returns the model itself if it is neither padded nor sharded. If it is sharded, all processes must call this. Draws
+    no random numbers.
     """
     parameters = dict(model.named_parameters())
     if model.config == config and not any(hasattr(p, "full_tensor") for p in parameters.values()):
         return model
     with torch.device("meta"):
-        bare = GPT(config)
+        result = GPT(config)
     for name, parameter in parameters.items():
         tensor = full_tensor(parameter.detach())
         if name in VOCAB_TENSORS:
             tensor = tensor[: config.vocab_size]  # (V, C)
         owner, _, kind = name.rpartition(".")
-        setattr(bare.get_submodule(owner), kind, nn.Parameter(tensor))
+        setattr(result.get_submodule(owner), kind, nn.Parameter(tensor))
     if config.tie_word_embeddings:
-        bare.lm_head.weight = bare.wte.weight
-    return bare.train(model.training)
+        result.lm_head.weight = result.wte.weight
+    return result.train(model.training)
