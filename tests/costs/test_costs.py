@@ -124,7 +124,7 @@ def step_bytes(config: ModelConfig, train: TrainConfig, dtype: torch.dtype) -> d
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         train_step(state, state.model, [rows], train, hardware)
     moments = [t for o in state.optimizers for s in o.state.values() for key, t in s.items() if key != "step"]
-    averaged = state.average.parameters() if state.average is not None else []
+    averaged = state.ema.parameters() if state.ema is not None else []
     return {
         "weights": sum(p.nbytes for p in state.model.parameters()),
         "gradients": sum(p.grad.nbytes for p in state.model.parameters() if p.grad is not None),

@@ -211,7 +211,7 @@ def test_fsdp_is_for_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(9 * whole, replace(train, parallel="fsdp"))[0]
     assert not chosen(whole / 9, replace(train, lora_rank=4))[0]
     assert chosen(1.0, hardware=ALONE_CPU) == (False, "")
-    assert "there is one process" in chosen(1.0, replace(train, parallel="fsdp"), ALONE_CPU)[1]
+    assert "needs more than one process" in chosen(1.0, replace(train, parallel="fsdp"), ALONE_CPU)[1]
     with pytest.raises(UsageError, match="cannot be split over 2 processes"):
         chosen(whole, TrainConfig(batch_size=3))
     with pytest.raises(UsageError, match="no use with --lora-rank"):

@@ -298,7 +298,7 @@ def test_resume_refuses_another_text_shape_or_optimizer(data: Dataset, tmp_path:
         trainer(other, tmp_path).run(resume=True)
     with pytest.raises(CheckpointError, match="trained with --optimizer muon, not adamw"):
         trainer(data, tmp_path, replace(BASE, optimizer="adamw")).run(resume=True)
-    with pytest.raises(CheckpointError, match="another shape or dropout"):
+    with pytest.raises(CheckpointError, match="another architecture or dropout"):
         trainer(data, tmp_path, replace(BASE, dropout=0.3)).run(resume=True)
 
 
