@@ -306,9 +306,7 @@ def test_the_advice_where_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device: 2e9)
     xl = RECIPES["gpt2-xl"]()
     text = suggest_fit(xl.architecture.to_model_config(50_257), xl.train, CPU)
-    assert re.match(
-        r"8 rows of 1024 tokens need about \d+\.\d GB; 2\.0 GB are available\. A single row", text
-    )
+    assert re.match(r"8 rows of 1024 tokens need about \d+\.\d GB; 2\.0 GB are available\. A single row", text)
 
 
 ERRORS = [
