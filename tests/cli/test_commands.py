@@ -74,7 +74,7 @@ def test_train_resumes_with_the_saved_flags(capsys: pytest.CaptureFixture[str]) 
     assert Path("run", "latest").read_text() == "step-0000009\n"
 
 
-def test_train_goes_on_from_given_weights(capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_init_from(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "test", "--text", "mine.txt", "--out", "run", *TINY) == 0
     Path("other.txt").write_text(TEXT.upper() + "\u2603" + TEXT)
     capsys.readouterr()
@@ -112,7 +112,7 @@ def test_train_goes_on_from_given_weights(capsys: pytest.CaptureFixture[str]) ->
     assert not Path("third").exists()
 
 
-def test_a_refused_resume_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejected_resume_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     Path("other.txt").write_text(TEXT.upper())
     assert run("train", "test", "--text", "mine.txt", "--out", "run", *TINY) == 0
     before = Path("run", "run.json").read_bytes()
@@ -125,7 +125,7 @@ def test_a_refused_resume_changes_nothing(capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(Path("run", "run.json").read_text())["name"] == "test"
 
 
-def test_sigterm_saves_and_says_so(tmp_path: Path) -> None:
+def test_sigterm_saves_checkpoint(tmp_path: Path) -> None:
     words = ["train", "test", "--text", "mine.txt", "--out", "run", "--steps", "100000", "--log-every", "1"]
     process = subprocess.Popen([sys.executable, "-m", "inkhorn", *words], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""What the machine is said to do: the choices and their reasons, FLOPs counted by hand, memory and advice on it."""
+"""Choice of device, precision and compilation, available memory, and advice if memory runs out."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return pretend
 
 
-def test_auto_takes_the_fastest_device_there_is(machine: Callable[..., None]) -> None:
+def test_select_device_auto(machine: Callable[..., None]) -> None:
     chosen = []
     for there in ({"cuda": True, "mps": True}, {"mps": True}, {}):
         machine(**there)
@@ -57,14 +57,14 @@ def test_auto_takes_the_fastest_device_there_is(machine: Callable[..., None]) ->
     ]
 
 
-def test_a_device_that_was_asked_for(machine: Callable[..., None]) -> None:
+def test_select_requested_device(machine: Callable[..., None]) -> None:
     machine(cuda=True)
     chosen = select_device(TrainConfig(device="cpu"))
     assert chosen.device.type == "cpu"
     assert chosen.reasons[0].endswith("as requested")
 
 
-def test_a_device_that_is_not_there(machine: Callable[..., None]) -> None:
+def test_unavailable_device(machine: Callable[..., None]) -> None:
     machine(mps=True)
     with pytest.raises(UsageError, match="--device cuda: not available here; torch finds cpu, mps"):
         select_device(TrainConfig(device="cuda"))
@@ -83,14 +83,14 @@ def test_a_device_that_is_not_there(machine: Callable[..., None]) -> None:
         ({"mps": True, "bf16": True}, torch.float32, "dtype float32: bfloat16 is unreliable on Apple GPUs"),
     ],
 )
-def test_dtype_and_its_reason(machine: Callable[..., None], there: Any, dtype: torch.dtype, reason: str) -> None:
+def test_dtype_auto(machine: Callable[..., None], there: Any, dtype: torch.dtype, reason: str) -> None:
     machine(**there)
     chosen = select_device(TrainConfig())
     assert (chosen.dtype, chosen.reasons[1]) == (dtype, reason)
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
-def test_a_dtype_that_was_asked_for(machine: Callable[..., None], name: Any) -> None:
+def test_requested_dtype(machine: Callable[..., None], name: Any) -> None:
     machine(bf16=name == "float32")  # against what auto would take
     chosen = select_device(TrainConfig(dtype=name))
     assert (chosen.dtype, chosen.reasons[1]) == (getattr(torch, name), f"dtype {name}: as requested")
@@ -99,7 +99,7 @@ def test_a_dtype_that_was_asked_for(machine: Callable[..., None], name: Any) -> 
         assert (x @ x).dtype == chosen.dtype
 
 
-def test_compile_and_its_reason(machine: Callable[..., None]) -> None:
+def test_compile(machine: Callable[..., None]) -> None:
     machine(cuda=True)
     assert select_device(TrainConfig()).reasons[2] == "compile on: faster on CUDA"
     assert select_device(TrainConfig(compile="off")).reasons[2] == "compile off: as requested"
@@ -120,12 +120,12 @@ def test_compile_and_its_reason(machine: Callable[..., None]) -> None:
         ("", False),
     ],
 )
-def test_bf16_of_a_cpu(tmp_path: Path, text: str, has: bool) -> None:
+def test_has_bf16_cpu(tmp_path: Path, text: str, has: bool) -> None:
     (tmp_path / "cpuinfo").write_text(text)
     assert has_bf16_cpu(tmp_path / "cpuinfo") is has
 
 
-def test_no_cpuinfo_is_no_bf16(tmp_path: Path) -> None:
+def test_has_bf16_cpu_without_cpuinfo(tmp_path: Path) -> None:
     assert has_bf16_cpu(tmp_path / "cpuinfo") is False
 
 
@@ -133,7 +133,7 @@ def test_no_cpuinfo_is_no_bf16(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_peak_is_of_products_in_the_dtype(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+def test_measure_peak_uses_dtype(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
     real, products = torch.Tensor.__matmul__, list[tuple[Any, ...]]()
 
     def watched(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -156,7 +156,7 @@ def on_cpu(dtype: torch.dtype) -> Hardware:
     return Hardware(torch.device("cpu"), dtype, False, ())
 
 
-def test_training_bytes_grow_with_what_is_kept() -> None:
+def test_memory_needed_grows() -> None:
     def estimate(rows: int = 8, dtype: torch.dtype = torch.bfloat16, muon: bool = True) -> float:
         return training_bytes(CONFIG, rows, on_cpu(dtype), muon=muon)
 
@@ -189,7 +189,7 @@ def linux(root: Path, meminfo: str = MEMINFO, group: str = "", files: dict[str, 
     return free_bytes(torch.device("cpu"), root / "proc", root / "cgroups")
 
 
-def test_free_memory_includes_the_cache_of_files(tmp_path: Path) -> None:
+def test_free_memory_includes_page_cache(tmp_path: Path) -> None:
     assert linux(tmp_path) == 10 * GB  # MemFree would be 1
 
 
@@ -242,13 +242,11 @@ def test_free_memory_includes_the_cache_of_files(tmp_path: Path) -> None:
         ("", {"memory.max": GB, "memory.current": 0}, 10),  # of a group that this process is not in
     ],
 )
-def test_free_memory_within_the_limit_of_a_container(
-    tmp_path: Path, group: str, files: dict[str, object], free: float
-) -> None:
+def test_free_memory_in_cgroup(tmp_path: Path, group: str, files: dict[str, object], free: float) -> None:
     assert linux(tmp_path, group=group, files=files) == free * GB
 
 
-def test_free_memory_where_the_kernel_does_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_memory_without_procfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {"SC_AVPHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
     monkeypatch.setattr(os, "sysconf", asked.__getitem__)
     assert free_bytes(torch.device("cpu"), tmp_path, tmp_path) == 4_096_000
@@ -260,11 +258,11 @@ def test_free_memory_where_the_kernel_does_not_say(tmp_path: Path, monkeypatch: 
     assert free_bytes(torch.device("cpu"), tmp_path, tmp_path) == float("inf")
 
 
-def test_free_memory_here() -> None:
+def test_free_memory_of_this_machine() -> None:
     assert free_bytes(torch.device("cpu")) > 0
 
 
-def test_free_memory_of_a_gpu_includes_what_torch_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_memory_of_gpu_includes_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (3 * GB, 80 * GB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 70 * GB)
     assert free_bytes(torch.device("cuda")) == 73 * GB
@@ -280,7 +278,7 @@ def advised(text: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("grad_accum", [1, 3, 60])
-def test_the_advice_keeps_the_rows_of_a_step(monkeypatch: pytest.MonkeyPatch, grad_accum: int) -> None:
+def test_suggest_fit_keeps_effective_batch_size(monkeypatch: pytest.MonkeyPatch, grad_accum: int) -> None:
     def needed(rows: int) -> float:
         return training_bytes(CONFIG, rows, CPU, muon=True)
 
@@ -295,14 +293,14 @@ def test_the_advice_keeps_the_rows_of_a_step(monkeypatch: pytest.MonkeyPatch, gr
         assert all(needed(n) >= 0.8 * free for n in larger), f"{rows} of {batch_size} is not the largest"
 
 
-def test_the_advice_where_free_memory_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suggest_fit_with_unknown_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device: float("inf"))
     text = suggest_fit(CONFIG, TrainConfig(batch_size=33), CPU)
     assert advised(text) == (11, 3)
     assert "free" not in text
 
 
-def test_the_advice_where_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suggest_fit_if_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device: 2e9)
     xl = RECIPES["gpt2-xl"]()
     text = suggest_fit(xl.architecture.to_model_config(50_257), xl.train, CPU)
@@ -323,7 +321,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("error", "out"), ERRORS)
-def test_which_errors_mean_that_memory_ran_out(error: BaseException, out: bool) -> None:
+def test_is_out_of_memory(error: BaseException, out: bool) -> None:
     assert is_out_of_memory(error) is out
     with (
         pytest.raises(TrainingError if out else type(error)) as raised,
@@ -336,12 +334,12 @@ def test_which_errors_mean_that_memory_ran_out(error: BaseException, out: bool) 
         assert raised.value is error
 
 
-def test_torchs_own_error_is_known() -> None:
+def test_torch_out_of_memory_error() -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 60)
     assert is_out_of_memory(raised.value)
 
 
-def test_without_an_error_nothing_happens() -> None:
+def test_oom_hint_without_error() -> None:
     with oom_hint(CONFIG, TrainConfig(), CPU):
         pass

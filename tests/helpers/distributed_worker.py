@@ -1,6 +1,6 @@
-"""What torchrun starts for test_distributed.py: several runs side by side, then the command, in one pair of processes.
+"""The worker that torchrun starts for test_distributed.py: several runs and the command in one pair of processes.
 
-`python -m torch.distributed.run ... distributed_worker.py together FOLDER`, or `killed FOLDER`.
+`python -m torch.distributed.run ... distributed_worker.py compare FOLDER`, or `killed FOLDER`.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from inkhorn.training.state import TrainState
 from inkhorn.training.trainer import Trainer
 
 WORDS = "to be or not to be that is the question\nwhether tis nobler in the mind to suffer\n" * 30
-ARCHITECTURE = Architecture(n_layer=2, n_head=2, n_embd=18, block_size=16)  # 18 * 2 rows and more do not come out even
+ARCHITECTURE = Architecture(n_layer=2, n_head=2, n_embd=18, block_size=16)  # not divisible by the number of processes
 BASE = TrainConfig(
     steps=8,
     batch_size=4,
@@ -49,7 +49,7 @@ COMMAND = [
 ]
 loop: Any = inkhorn.training.trainer
 STOP = 5
-"""the step after which a run is stopped, or a process killed"""
+"""The step after which a run is stopped or a process killed."""
 
 
 def text(folder: Path) -> Dataset:
@@ -67,7 +67,7 @@ def trainer(data: Dataset, out: Path, train: TrainConfig, distributed: Distribut
 
 
 def signals_at(step: int, rank: int, number: signal.Signals) -> None:
-    """From now on one process sends itself a signal after a step."""
+    """Make one process send itself a signal after a step."""
     real = loop.train_step
 
     def step_then_signal(state: TrainState, *rest: Any) -> torch.Tensor:
@@ -79,8 +79,8 @@ def signals_at(step: int, rank: int, number: signal.Signals) -> None:
     loop.train_step = step_then_signal
 
 
-def together(folder: Path) -> None:
-    """All that test_distributed.py compares with one process."""
+def compare(folder: Path) -> None:
+    """All runs that test_distributed.py compares with those of one process."""
     with process_group(cuda=False) as distributed:
         data = distributed.main_process_first(lambda: text(folder))
         kinds: tuple[Parallel, ...] = ("ddp", "fsdp")
@@ -102,14 +102,14 @@ def together(folder: Path) -> None:
                 trainer(data, out, replace(BASE, parallel=then), distributed).run(resume=True)
         os.chdir(folder)
         joining: Any = inkhorn.hardware.distributed
-        joining.process_group = lambda cuda: contextlib.nullcontext(distributed)  # they are together already
-        assert main([*COMMAND, "--out", "whole"]) == 0
+        joining.process_group = lambda cuda: contextlib.nullcontext(distributed)  # the group exists already
+        assert main([*COMMAND, "--out", "uninterrupted"]) == 0
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if sys.argv[1] == "together":
-        together(Path(sys.argv[2]))
+    if sys.argv[1] == "compare":
+        compare(Path(sys.argv[2]))
         hard_exit(0)
     else:
         os.chdir(sys.argv[2])

@@ -1,4 +1,4 @@
-"""Small training runs, for tests."""
+"""Small training runs for tests."""
 
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,15 @@ BASE = TrainConfig(
 )
 
 
-class Listener:
+class RecordingCallbacks:
+    """Callbacks that keep messages and samples."""
+
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.samples: list[str] = []
 
     def log(self, text: str) -> None:
-        self.said.append(text)
+        self.messages.append(text)
 
     def on_step(self, metrics: dict[str, Any]) -> None: ...
 
@@ -56,11 +58,13 @@ def config_for(data: Dataset, train: TrainConfig) -> ModelConfig:
     )
 
 
-def trainer(data: Dataset, out: Path, train: TrainConfig = BASE, listener: Listener | None = None) -> Trainer:
-    return Trainer(config_for(data, train), train, data, out, CPU, 1e12, listener or Listener())
+def trainer(
+    data: Dataset, out: Path, train: TrainConfig = BASE, callbacks: RecordingCallbacks | None = None
+) -> Trainer:
+    return Trainer(config_for(data, train), train, data, out, CPU, 1e12, callbacks or RecordingCallbacks())
 
 
 def same_weights(state: TrainState, other: TrainState) -> bool:
     pairs = zip(state.model.parameters(), other.model.parameters(), strict=True)
-    shipped = zip(state.export_model().parameters(), other.export_model().parameters(), strict=True)
-    return all(torch.equal(a, b) for a, b in (*pairs, *shipped))
+    exported = zip(state.export_model().parameters(), other.export_model().parameters(), strict=True)
+    return all(torch.equal(a, b) for a, b in (*pairs, *exported))

@@ -1,4 +1,4 @@
-"""Several processes: they do what one would, whoever has which part of the model, and go on when one is killed."""
+"""Distributed training: several processes match one, resume each other's checkpoints and survive a killed worker."""
 
 import os
 import subprocess
@@ -42,10 +42,10 @@ def torchrun(folder: Path, task: str, *options: str) -> subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folders of runs of two processes."""
+    """Folder with the runs of two processes."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "words.txt").write_text(worker.WORDS)
-    done = torchrun(folder, "together")
+    done = torchrun(folder, "compare")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -56,8 +56,8 @@ def data(runs: Path) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def alone(runs: Path, data: Dataset) -> Path:
-    """The folders of the same runs of one process."""
+def single_process(runs: Path, data: Dataset) -> Path:
+    """Folder with the same runs of one process added."""
     for optimizer in ("adamw", "muon"):
         train = replace(worker.BASE, optimizer=optimizer)
         worker.trainer(data, runs / f"one-{optimizer}", train).run(resume=False)
@@ -68,54 +68,58 @@ def losses(run: Path, kind: str = "train/loss") -> list[float]:
     return [line[kind] for line in read_log(run / "metrics.jsonl") if kind in line]
 
 
-def last(run: Path) -> Path:
+def latest(run: Path) -> Path:
     folder = RunFolder(run).latest()
     assert folder is not None
     return folder
 
 
-def assert_alike(run: Path, one: Path) -> None:
-    """Losses, norms, validation losses and weights are those of one process, up to rounding."""
+def assert_runs_close(run: Path, one: Path) -> None:
+    """Check that losses, gradient norms, validation losses and weights are equal up to rounding."""
     for kind, count in (("train/loss", 8), ("train/grad_norm", 8), ("val/loss", 2)):
         assert len(losses(run, kind)) == count
         np.testing.assert_allclose(losses(run, kind), losses(one, kind), rtol=0, atol=1e-5)
     for (name, ours), theirs in zip(
-        GPT.from_pretrained(last(run)).named_parameters(), GPT.from_pretrained(last(one)).parameters(), strict=True
+        GPT.from_pretrained(latest(run)).named_parameters(), GPT.from_pretrained(latest(one)).parameters(), strict=True
     ):
         if not name.endswith("c_attn.bias"):  # a key's bias has no effect: its gradient is rounding
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4, msg=name)
 
 
+@pytest.mark.distributed
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_processes_do_what_one_does(alone: Path, parallel: str, optimizer: str) -> None:
-    assert_alike(alone / f"{parallel}-{optimizer}", alone / f"one-{optimizer}")
-    assert (last(alone / f"{parallel}-{optimizer}") / "trainer" / "shards").is_dir() == (parallel == "fsdp")
+def test_two_processes_match_one(single_process: Path, parallel: str, optimizer: str) -> None:
+    assert_runs_close(single_process / f"{parallel}-{optimizer}", single_process / f"one-{optimizer}")
+    assert (latest(single_process / f"{parallel}-{optimizer}") / "trainer" / "shards").is_dir() == (parallel == "fsdp")
 
 
+@pytest.mark.distributed
 @pytest.mark.parametrize("run", ["fsdp-then-ddp", "ddp-then-fsdp"])
-def test_a_run_goes_on_spread_otherwise(alone: Path, run: str) -> None:
-    assert_alike(alone / run, alone / "one-muon")
+def test_resume_with_other_parallelism(single_process: Path, run: str) -> None:
+    assert_runs_close(single_process / run, single_process / "one-muon")
 
 
-def test_a_sharded_run_goes_on_in_one_process(alone: Path, data: Dataset) -> None:
-    out = alone / "fsdp-then-one"
-    assert last(out).name == f"step-{worker.STOP:07d}"
+@pytest.mark.distributed
+def test_resume_sharded_run_in_one_process(single_process: Path, data: Dataset) -> None:
+    out = single_process / "fsdp-then-one"
+    assert latest(out).name == f"step-{worker.STOP:07d}"
     worker.trainer(data, out, worker.BASE).run(resume=True)
-    assert_alike(out, alone / "one-muon")
+    assert_runs_close(out, single_process / "one-muon")
 
 
-def test_a_killed_process_costs_nothing(runs: Path) -> None:
+@pytest.mark.distributed
+def test_torchrun_restarts_killed_worker(runs: Path) -> None:
     done = torchrun(runs, "killed", "--max-restarts", "2")
     assert done.returncode == 0, done.stderr
     assert "Resuming from step 4" in done.stderr
-    assert losses(runs / "killed") == losses(runs / "whole")
-    assert (last(runs / "killed") / "model.safetensors").read_bytes() == (
-        last(runs / "whole") / "model.safetensors"
+    assert losses(runs / "killed") == losses(runs / "uninterrupted")
+    assert (latest(runs / "killed") / "model.safetensors").read_bytes() == (
+        latest(runs / "uninterrupted") / "model.safetensors"
     ).read_bytes()
 
 
-def test_a_process_started_again_resumes_by_itself(
+def test_restarted_worker_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -143,9 +147,7 @@ def test_a_process_started_again_resumes_by_itself(
     ("batch_size", "grad_accum", "count", "share"),
     [(8, 60, 1, (8, 60)), (8, 60, 8, (6, 10)), (8, 60, 4, (8, 15)), (16, 1, 2, (8, 1)), (16, 1, 16, (1, 1))],
 )
-def test_a_step_has_the_same_rows_however_many_take_them(
-    batch_size: int, grad_accum: int, count: int, share: tuple[int, int]
-) -> None:
+def test_split_batch_keeps_rows_of_a_step(batch_size: int, grad_accum: int, count: int, share: tuple[int, int]) -> None:
     ids = np.arange(20_000)
     one = BatchSampler(ids, batch_size, 4, 7)
     rows, passes = share
@@ -159,14 +161,14 @@ def test_a_step_has_the_same_rows_however_many_take_them(
         np.testing.assert_array_equal(taken, expected)
 
 
-def test_rows_that_cannot_be_shared_out() -> None:
+def test_split_batch_indivisible_rows() -> None:
     with pytest.raises(
         UsageError, match="--batch-size 8 times --grad-accum 2 = 16 rows per step cannot be split over 3 processes"
     ):
         DistributedContext(0, 3).split_batch(8, 2)
 
 
-def test_dropout_differs_from_process_to_process_and_comes_again() -> None:
+def test_seed_rng_differs_by_rank_and_repeats() -> None:
     def drawn(rank: int, step: int, count: int = 2) -> list[float]:
         DistributedContext(rank, count).seed_rng(7, step)
         return torch.rand(3).tolist()
@@ -194,7 +196,7 @@ class Agreeing(DistributedContext):
         return value
 
 
-def test_fsdp_is_for_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choose_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = replace(ALONE_CPU, distributed=Agreeing(0, 2, local_world_size=2))
     train = TrainConfig(batch_size=2)
     whole = sum(memory_needed(BIG, 1, pair, train).values())
@@ -218,7 +220,7 @@ def test_fsdp_is_for_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         TrainConfig(lora_rank=4, parallel="fsdp")
 
 
-def test_what_a_share_of_the_model_takes() -> None:
+def test_memory_needed_sharded() -> None:
     train = TrainConfig(optimizer="adamw")
     one, two, eight = (
         memory_needed(BIG, 1, replace(ALONE_CPU, distributed=DistributedContext(0, count), sharded=count > 1), train)
@@ -252,7 +254,7 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         select_device(TrainConfig(), TWO)
 
 
-def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_by_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = list[int]()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -266,7 +268,7 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
 # Being several
 
 
-def test_without_torchrun_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_group_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     assert not is_torchrun()
@@ -289,7 +291,7 @@ def test_without_torchrun_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
         assert distributed.all_reduce_sum(values) is values
 
 
-def test_losing_another_process_is_told_and_other_errors_are_left_alone() -> None:
+def test_translate_peer_failure() -> None:
     lost = RuntimeError("[third_party/gloo/pair.cc:553] Connection closed by peer [127.0.0.1]:1")
     with pytest.raises(TrainingError, match="another of the 2 processes ended"), translate_peer_failure(2):
         raise lost

@@ -1,4 +1,4 @@
-"""Fine-tuning: training goes on from a model, whole or as a change of low rank, and stops when it gains no more."""
+"""Fine-tuning: all weights or LoRA, from the weights of a model, with early stopping."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.training import BASE, CPU, Listener, config_for, same_weights
+from helpers.training import BASE, CPU, RecordingCallbacks, config_for, same_weights
 
 from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.cli.main import main
@@ -40,7 +40,7 @@ def base(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def finetune(data: Dataset, out: Path, train: TrainConfig, base: Path, resume: bool = False) -> TrainState:
-    run = Trainer(config_for(data, train), train, data, out, CPU, 1e12, Listener(), str(base))
+    run = Trainer(config_for(data, train), train, data, out, CPU, 1e12, RecordingCallbacks(), str(base))
     return run.run(resume=resume)
 
 
@@ -48,7 +48,7 @@ def validation(out: Path) -> list[float]:
     return [line["val/loss"] for line in read_log(out / "metrics.jsonl") if "val/loss" in line]
 
 
-def test_a_low_rank_learns_and_leaves_the_model_as_it_was(data: Dataset, base: Path, tmp_path: Path) -> None:
+def test_lora_learns_and_keeps_base_weights(data: Dataset, base: Path, tmp_path: Path) -> None:
     state = finetune(data, tmp_path, replace(LORA, steps=60, eval_every=30, save_every=30), base)
     losses = validation(tmp_path)
     assert losses[-1] < losses[0], "it learns"
@@ -60,7 +60,7 @@ def test_a_low_rank_learns_and_leaves_the_model_as_it_was(data: Dataset, base: P
         torch.testing.assert_close(kept[original if original in kept else name], parameter, rtol=0, atol=0)
 
 
-def test_the_adapter_and_the_merged_folder_are_the_same_model(data: Dataset, base: Path, tmp_path: Path) -> None:
+def test_adapter_equals_merged_checkpoint(data: Dataset, base: Path, tmp_path: Path) -> None:
     finetune(data, tmp_path, LORA, base)
     folder = RunFolder(tmp_path).latest()
     assert folder is not None
@@ -69,24 +69,24 @@ def test_the_adapter_and_the_merged_folder_are_the_same_model(data: Dataset, bas
     with_adapter = load_adapter(GPT.from_pretrained(base), folder / "adapter").eval()
     torch.testing.assert_close(with_adapter(idx)[0], merged, rtol=1e-5, atol=1e-6)
     assert json.loads((folder / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
-    whole = (folder / "model.safetensors").stat().st_size
-    assert (folder / "adapter" / "adapter_model.safetensors").stat().st_size < whole
+    uninterrupted = (folder / "model.safetensors").stat().st_size
+    assert (folder / "adapter" / "adapter_model.safetensors").stat().st_size < uninterrupted
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_resumed_low_rank_ends_at_the_same_bits(data: Dataset, base: Path, tmp_path: Path, ema: float) -> None:
+def test_lora_resume_is_bit_equal(data: Dataset, base: Path, tmp_path: Path, ema: float) -> None:
     train = replace(LORA, ema_decay=ema)
-    whole = finetune(data, tmp_path / "whole", train, base)
+    uninterrupted = finetune(data, tmp_path / "uninterrupted", train, base)
     for step in (9, 12):  # as if it had been killed after step 6
-        (tmp_path / "whole" / f"step-{step:07d}").rename(tmp_path / f"taken-{step}")
-    again = finetune(data, tmp_path / "whole", train, base, resume=True)
+        (tmp_path / "uninterrupted" / f"step-{step:07d}").rename(tmp_path / f"taken-{step}")
+    again = finetune(data, tmp_path / "uninterrupted", train, base, resume=True)
     assert lora_modules(again.model)
-    assert again.step == whole.step
-    assert same_weights(again, whole)
+    assert again.step == uninterrupted.step
+    assert same_weights(again, uninterrupted)
 
 
 @pytest.mark.parametrize("patience", [1, 3])
-def test_it_stops_when_nothing_is_gained(data: Dataset, base: Path, tmp_path: Path, patience: int) -> None:
+def test_early_stopping(data: Dataset, base: Path, tmp_path: Path, patience: int) -> None:
     # Rates that only do harm: the first evaluation stays the best one.
     train = replace(
         BASE, steps=400, eval_every=5, save_every=5, patience=patience, lr=0.4, muon_lr=0.4, eval_at_loss=()
@@ -103,7 +103,7 @@ def test_it_stops_when_nothing_is_gained(data: Dataset, base: Path, tmp_path: Pa
     assert finetune(data, tmp_path, train, base, resume=True).step == state.step, "resumed, it is still done"
 
 
-def test_without_patience_it_goes_on(data: Dataset, base: Path, tmp_path: Path) -> None:
+def test_no_early_stopping_without_patience(data: Dataset, base: Path, tmp_path: Path) -> None:
     train = replace(BASE, steps=20, eval_every=2, save_every=2, lr=0.4, muon_lr=0.4, eval_at_loss=(), ema_decay=0.0)
     assert finetune(data, tmp_path, train, base).step == 20
 
@@ -116,7 +116,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_own_folder")
-def test_the_command(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finetune_command(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*words: str) -> Any:
         return main(["train", *words])
 

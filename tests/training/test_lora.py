@@ -1,4 +1,4 @@
-"""LoRA: a model begins as it was, only the change is trained, and others can read it."""
+"""LoRA: new adapters change nothing, only adapters are trained, and peft can load them."""
 
 import copy
 from pathlib import Path
@@ -26,14 +26,14 @@ def changed(model: GPT, targets: tuple[str, ...] = TARGETS, rank: int = 3) -> GP
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
-def test_a_model_begins_as_it_was(kind: str) -> None:
+def test_new_adapters_change_nothing(kind: str) -> None:
     model = tiny_model(tiny_config(model_type=kind))
     before = model(IDS)[0]
     torch.testing.assert_close(add_adapters(model, 4, 8.0)(IDS)[0], before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("targets", [TARGETS, ("c_attn",), ("c_proj", "c_fc")])
-def test_the_change_alone_is_trained(targets: tuple[str, ...]) -> None:
+def test_only_adapters_are_trained(targets: tuple[str, ...]) -> None:
     model = add_adapters(tiny_model(tiny_config()), 2, 4.0, targets)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     each = {"c_attn": 1, "c_proj": 2, "c_fc": 1}
@@ -47,7 +47,7 @@ def test_the_change_alone_is_trained(targets: tuple[str, ...]) -> None:
     assert moved == {name for name in before if name.endswith(".b")}  # of a product with zeros, only those have a slope
 
 
-def test_merged_is_the_same_function() -> None:
+def test_merge_lora_is_equivalent() -> None:
     model = changed(tiny_model(tiny_config()))
     plain = merge_lora(model)
     assert not lora_modules(plain)
@@ -56,7 +56,7 @@ def test_merged_is_the_same_function() -> None:
     assert merge_lora(untouched) is untouched
 
 
-def test_it_is_kept_and_comes_back(tmp_path: Path) -> None:
+def test_save_and_load_adapter(tmp_path: Path) -> None:
     base = tiny_model(tiny_config())
     model = changed(copy.deepcopy(base))
     save_adapter(model, tmp_path, "base")
@@ -65,7 +65,7 @@ def test_it_is_kept_and_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # peft's own
-def test_peft_reads_it(tmp_path: Path) -> None:
+def test_peft_loads_adapter(tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -79,7 +79,7 @@ def test_peft_reads_it(tmp_path: Path) -> None:
         torch.testing.assert_close(theirs(IDS).logits, model(IDS)[0], rtol=1e-4, atol=1e-5)
 
 
-def test_what_cannot_be(tmp_path: Path) -> None:
+def test_invalid_adapters(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least 1, not 0"):
         add_adapters(tiny_model(tiny_config()), 0, 1.0)
     with pytest.raises(UsageError, match="did you mean 'c_attn'"):

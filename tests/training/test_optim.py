@@ -31,7 +31,7 @@ def matrix_with(
 
 @pytest.mark.parametrize(("rows", "cols"), [(16, 16), (48, 16), (16, 64)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_singular_values_become_about_one_and_their_vectors_stay(rows: int, cols: int, dtype: torch.dtype) -> None:
+def test_orthogonalize_singular_values(rows: int, cols: int, dtype: torch.dtype) -> None:
     values = torch.logspace(0, -1.5, 16)  # a condition number of 32
     matrix, u, v = matrix_with(values, rows, cols)
     for size in (1e-6, 1.0, 1e6):  # how large the gradient is does not matter
@@ -45,7 +45,7 @@ def test_singular_values_become_about_one_and_their_vectors_stay(rows: int, cols
         assert off_diagonal.abs().max() < (1e-3 if dtype == torch.float32 else 0.08)
 
 
-def test_a_batch_is_done_matrix_by_matrix() -> None:
+def test_orthogonalize_batch() -> None:
     batch = (
         torch.randn(5, 6, 9, generator=torch.Generator().manual_seed(1))
         * torch.tensor([1e-3, 1, 10, 100, 1e4])[:, None, None]
@@ -56,7 +56,7 @@ def test_a_batch_is_done_matrix_by_matrix() -> None:
     torch.testing.assert_close(orthogonalize(batch.mT, dtype=torch.float32), together.mT, atol=1e-5, rtol=0)
 
 
-def test_no_gradient_is_no_update_and_not_nan() -> None:
+def test_zero_gradient_is_no_update() -> None:
     assert not orthogonalize(torch.zeros(2, 4, 8)).any()
 
 
@@ -72,7 +72,7 @@ def one_step(weight: torch.Tensor, gradient: torch.Tensor, parts: int, **options
     return parameter.detach() - weight
 
 
-def test_query_key_and_value_move_equally_far_whatever_their_gradients() -> None:
+def test_muon_splits_fused_qkv() -> None:
     generator = torch.Generator().manual_seed(0)
     gradient = torch.randn(3 * 32, 32, generator=generator)
     scaled = torch.cat([s * g for s, g in zip((10.0, 1.0, 0.1), gradient.chunk(3), strict=True)])
@@ -86,7 +86,7 @@ def test_query_key_and_value_move_equally_far_whatever_their_gradients() -> None
     torch.testing.assert_close(one_step(zero, scaled, parts=3), alone, atol=1e-5, rtol=1e-3)
 
 
-def test_the_optimizer_of_a_model_takes_c_attn_apart_and_nothing_else() -> None:
+def test_only_c_attn_is_split() -> None:
     model = tiny_model(tiny_config())
     before = copy.deepcopy(model)
     muon = make_optimizers(model, replace(MUON, weight_decay=0.0), torch.float32)[1]
@@ -112,7 +112,7 @@ def test_the_optimizer_of_a_model_takes_c_attn_apart_and_nothing_else() -> None:
             assert not update.any(), name
 
 
-def test_momentum_is_nesterovs() -> None:
+def test_nesterov_momentum() -> None:
     parameter = nn.Parameter(torch.zeros(4, 4))
     optimizer = Muon([{"params": [parameter]}], lr=1.0, momentum=0.9, dtype=torch.float32)
     gradients = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -125,7 +125,7 @@ def test_momentum_is_nesterovs() -> None:
     torch.testing.assert_close(parameter.detach(), expected, atol=1e-5, rtol=0)
 
 
-def test_muon_leaves_what_has_no_gradient() -> None:
+def test_muon_skips_parameters_without_gradient() -> None:
     with_one, without = nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(3, 3))
     optimizer = Muon([{"params": [with_one, without]}], weight_decay=0.5)
     with_one.grad = torch.eye(3)
@@ -140,7 +140,7 @@ def test_muon_leaves_what_has_no_gradient() -> None:
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("train", [MUON, ADAMW])
-def test_muon_has_the_blocks_matrices_and_adamw_the_rest(kind: Any, tied: bool, train: TrainConfig) -> None:
+def test_parameter_groups(kind: Any, tied: bool, train: TrainConfig) -> None:
     model = GPT(tiny_config(model_type=kind, tie_word_embeddings=tied))
     name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     adamw, *others = make_optimizers(model, train)
@@ -165,7 +165,7 @@ def test_muon_has_the_blocks_matrices_and_adamw_the_rest(kind: Any, tied: bool, 
     assert {group["peak_lr"] for group in adamw.param_groups} == {0.01}
 
 
-def test_a_parameter_in_two_groups_or_in_none_is_a_bug() -> None:
+def test_assert_partition() -> None:
     one, two = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
     sgd: torch.optim.Optimizer = torch.optim.SGD([one], lr=1.0)
     both: torch.optim.Optimizer = torch.optim.SGD([one, two], lr=1.0)
@@ -179,7 +179,7 @@ def test_a_parameter_in_two_groups_or_in_none_is_a_bug() -> None:
 
 
 @pytest.mark.parametrize("train", [MUON, ADAMW])
-def test_weight_decay_pulls_on_matrices_only(train: TrainConfig) -> None:
+def test_weight_decay_on_matrices_only(train: TrainConfig) -> None:
     model = tiny_model(tiny_config(tie_word_embeddings=False))
     before = copy.deepcopy(model)
     optimizers = make_optimizers(model, train)
@@ -214,7 +214,7 @@ def losses(model: GPT, optimizers: list[torch.optim.Optimizer], steps: int) -> l
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
 @pytest.mark.parametrize("train", [MUON, ADAMW])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_each_optimizer_learns_one_batch_by_heart(kind: Any, train: TrainConfig, dtype: torch.dtype) -> None:
+def test_overfits_one_batch(kind: Any, train: TrainConfig, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     model = GPT(tiny_config(model_type=kind))
     found = losses(model, make_optimizers(model, train, dtype), 60)
@@ -230,7 +230,7 @@ def test_muon_alone_learns() -> None:
     assert found[-1] < 0.6 * found[0]
 
 
-def test_the_adamw_path_is_torchs_adamw() -> None:
+def test_adamw_matches_torch() -> None:
     torch.manual_seed(0)
     ours, theirs = (GPT(tiny_config()) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
@@ -245,7 +245,7 @@ def test_the_adamw_path_is_torchs_adamw() -> None:
 
 
 @pytest.mark.parametrize("name", ["shakespeare", "tiny-shakespeare", "small", "test"])
-def test_the_recipes_optimizers_can_be_made(name: str) -> None:
+def test_optimizers_of_all_recipes(name: str) -> None:
     recipe = RECIPES[name]()
     model = GPT(replace(recipe.architecture, n_layer=1, block_size=8).to_model_config(9))
     assert [type(optimizer).__name__ for optimizer in make_optimizers(model, recipe.train)] == ["AdamW", "Muon"]

@@ -26,7 +26,7 @@ def plans(draw: st.DrawFn) -> TrainConfig:
 
 
 @given(plans())
-def test_rises_to_one_then_only_falls_to_the_last_rate(plan: TrainConfig) -> None:
+def test_rate_warms_up_then_decays(plan: TrainConfig) -> None:
     rates = [rate(step, plan) for step in range(plan.steps + 1)]
     warm = plan.warmup_steps
     assert all(0.0 < value <= 1.0 for value in rates[:-1]) or plan.final_lr_frac == 0.0
@@ -40,7 +40,7 @@ def test_rises_to_one_then_only_falls_to_the_last_rate(plan: TrainConfig) -> Non
 
 
 @given(plans())
-def test_no_step_jumps_further_than_the_slope_allows(plan: TrainConfig) -> None:
+def test_rate_is_continuous(plan: TrainConfig) -> None:
     length = plan.steps - plan.warmup_steps
     if plan.schedule == "linear":
         length = min(length, round(plan.steps * plan.cooldown_frac))
@@ -50,26 +50,26 @@ def test_no_step_jumps_further_than_the_slope_allows(plan: TrainConfig) -> None:
     assert max(jumps) <= steepest + 1e-12
 
 
-def test_linear_is_flat_and_then_a_straight_line() -> None:
+def test_linear_schedule() -> None:
     plan = TrainConfig(steps=100, warmup_steps=10, schedule="linear", cooldown_frac=0.4, final_lr_frac=0.1)
     assert [rate(s, plan) for s in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
     assert all(rate(s, plan) == 1.0 for s in range(10, 61))
     assert [rate(s, plan) for s in (70, 80, 90, 100)] == pytest.approx([0.775, 0.55, 0.325, 0.1])
 
 
-def test_cosine_is_half_a_cosine_after_the_warm_up() -> None:
+def test_cosine_schedule() -> None:
     plan = TrainConfig(steps=110, warmup_steps=10, schedule="cosine", cooldown_frac=0.1, final_lr_frac=0.2)
     assert [rate(s, plan) for s in (10, 60, 110)] == pytest.approx([1.0, 0.6, 0.2])
     assert rate(35, plan) == pytest.approx(0.2 + 0.8 * (0.5 + 0.5 * math.cos(math.pi / 4)))
 
 
-def test_a_warm_up_longer_than_the_run_only_rises() -> None:
+def test_warmup_longer_than_run() -> None:
     plan = TrainConfig(steps=10, warmup_steps=50)
     assert [rate(s, plan) for s in range(10)] == pytest.approx([(s + 1) / 50 for s in range(10)])
 
 
 @given(plans())
-def test_momentum_rises_from_a_short_memory_and_stays(plan: TrainConfig) -> None:
+def test_momentum_warmup(plan: TrainConfig) -> None:
     values = [momentum(step, plan) for step in range(plan.momentum_warmup + 5)]
     assert values[0] == pytest.approx(min(0.85, plan.momentum) if plan.momentum_warmup else plan.momentum)
     assert values[plan.momentum_warmup :] == pytest.approx([plan.momentum] * 5)
@@ -83,14 +83,14 @@ def test_momentum_halfway() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_warms_up_and_decays(name: str) -> None:
+def test_schedules_of_all_recipes(name: str) -> None:
     plan = RECIPES[name]().train
     assert 0 < plan.warmup_steps < plan.steps
     assert rate(0, plan) < rate(plan.warmup_steps, plan) == 1.0
     assert rate(plan.steps, plan) < 0.2
 
 
-def test_a_longer_run_has_the_same_beginning() -> None:
+def test_longer_run_has_same_start() -> None:
     short = TrainConfig(steps=1000, cooldown_frac=0.5)
     longer = replace(short, steps=2000)
     assert [rate(s, short) for s in range(500)] == [rate(s, longer) for s in range(500)]

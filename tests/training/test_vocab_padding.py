@@ -1,4 +1,4 @@
-"""A padded vocabulary: in training alone, and no folder, loss or sample ever shows it."""
+"""Vocabulary padding: it exists in training only; checkpoints, losses and samples never contain it."""
 
 import math
 from dataclasses import replace
@@ -26,12 +26,7 @@ IDS = torch.arange(10)[None] % 17
 PLAIN = replace(worker.BASE, steps=6, grad_accum=1, save_every=2, eval_every=6, ema_decay=0.0, dropout=0.1)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return worker.text(tmp_path_factory.mktemp("cache"))
-
-
-def test_rounded_up() -> None:
+def test_pad_vocab() -> None:
     config = tiny_config()
     assert [pad_vocab(config, multiple).vocab_size for multiple in (0, 1, 8, 17, 128)] == [17, 17, 24, 17, 128]
     gpt2 = RECIPES["gpt2"]()
@@ -40,7 +35,7 @@ def test_rounded_up() -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
-def test_there_and_back(kind: str, tied: bool) -> None:
+def test_pad_and_unpad(kind: str, tied: bool) -> None:
     model = tiny_model(tiny_config(model_type=kind, tie_word_embeddings=tied))
     wide = GPT(pad_vocab(model.config, 8)).eval()
     load_into_padded(wide, model)
@@ -58,7 +53,7 @@ def test_there_and_back(kind: str, tied: bool) -> None:
     assert unpad_and_gather(model, model.config) is model
 
 
-def test_it_begins_with_given_weights_as_they_are(data: Dataset, tmp_path: Path) -> None:
+def test_init_from_unpadded_weights(data: Dataset, tmp_path: Path) -> None:
     run = worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab_to=0)).run(resume=False)
     best = RunFolder(tmp_path).latest()
     state = new_state(run.config, replace(PLAIN, pad_vocab_to=64), CPU, str(best))
@@ -73,9 +68,7 @@ CASES = [{}, {"ema_decay": 0.9}, {"optimizer": "adamw"}, {"lora_rank": 2}, {"lor
 
 
 @pytest.mark.parametrize("changes", CASES)
-def test_a_padded_run_resumes_bit_for_bit_and_ships_what_it_is_of(
-    data: Dataset, tmp_path: Path, changes: dict[str, object]
-) -> None:
+def test_padded_run_resumes_bit_equal(data: Dataset, tmp_path: Path, changes: dict[str, object]) -> None:
     train: TrainConfig = replace(PLAIN, **changes)  # type: ignore[arg-type]
 
     def run(name: str, steps: int) -> TrainState:
@@ -89,29 +82,31 @@ def test_a_padded_run_resumes_bit_for_bit_and_ships_what_it_is_of(
             return state
         return trainer.fit(state)
 
-    whole = run("whole", 6)
+    uninterrupted = run("uninterrupted", 6)
     run("cut", 4)
     torch.manual_seed(1)
     assert not any("val/loss" in line for line in read_log(tmp_path / "cut" / "metrics.jsonl"))
     resumed = run("cut", 6)
-    assert whole.model.config.vocab_size == 24
-    assert whole.model.wte.weight.shape[0] == 24
-    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True))
-    folder = RunFolder(tmp_path / "whole").best()
+    assert uninterrupted.model.config.vocab_size == 24
+    assert uninterrupted.model.wte.weight.shape[0] == 24
+    assert all(
+        torch.equal(a, b) for a, b in zip(uninterrupted.model.parameters(), resumed.model.parameters(), strict=True)
+    )
+    folder = RunFolder(tmp_path / "uninterrupted").best()
     assert folder is not None
     saved = GPT.from_pretrained(folder)
     assert saved.config.vocab_size == data.tokenizer.vocab_size == 20
-    assert split_loss(saved, data.val, CPU) == pytest.approx(whole.best_loss, abs=1e-6)
+    assert split_loss(saved, data.val, CPU) == pytest.approx(uninterrupted.best_loss, abs=1e-6)
 
 
-def test_another_padding_is_refused(data: Dataset, tmp_path: Path) -> None:
+def test_resume_rejects_other_padding(data: Dataset, tmp_path: Path) -> None:
     worker.trainer(data, tmp_path, PLAIN).run(resume=False)
     with pytest.raises(CheckpointError, match="was trained with --pad-vocab-to 8: keep it"):
         worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab_to=64)).run(resume=True)
     assert worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab_to=12, steps=7)).run(resume=True).step == 7
 
 
-def test_what_is_no_token_is_learnt_away(data: Dataset, tmp_path: Path) -> None:
+def test_padding_probability_vanishes(data: Dataset, tmp_path: Path) -> None:
     state = worker.trainer(data, tmp_path, replace(PLAIN, steps=40, save_every=40, eval_every=40)).run(resume=False)
     rows = torch.from_numpy(data.val[:17].astype("int64"))[None]
     odds = state.model.eval()(rows[:, :-1])[0].softmax(-1)

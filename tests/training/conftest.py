@@ -1,0 +1,12 @@
+"""Fixtures of the training tests."""
+
+import pytest
+from helpers import distributed_worker
+
+from inkhorn.data.dataset import Dataset
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A small tokenized text, whose validation split is its beginning."""
+    return distributed_worker.text(tmp_path_factory.mktemp("cache"))
