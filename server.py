@@ -6,12 +6,12 @@ It serves the shipped model, an OpenAI-compatible API and the web UI at http://1
 
 import sys
 
-from generation import HERE, use_project_python
+from generation import ROOT, use_project_python
 
 if __name__ == "__main__":
     use_project_python()
     try:
         from inkhorn.cli.main import main
     except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is not installed. Run `make demo` in {HERE} once, then try again.")
+        sys.exit(f"{error.name} is not installed. Run `make demo` in {ROOT} once, then try again.")
     sys.exit(main(["serve", *sys.argv[1:]]))

@@ -15,16 +15,21 @@ import tyro
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.checkpoint.weights import read_config, read_weights
-from inkhorn.config.quantization import GROUPS
+from inkhorn.config.quantization import GROUP_SIZES, Precision
 from inkhorn.data.batches import evaluation_windows
 from inkhorn.data.corpora import load_text_corpus
-from inkhorn.inference.backends.base import Work
+from inkhorn.inference.backends.base import ModelInput
 from inkhorn.inference.backends.native_backend import NativeBackend
 from inkhorn.inference.backends.packed_weights import pack
 from inkhorn.tokenizer.load import load_tokenizer
 
 TOGETHER = 16  # windows in a call
-KEPT = [("fp32", 0), ("bf16", 0), *(("int8", g) for g in (0, 128, 64, 32)), *(("int4", g) for g in (0, 128, 64, 32))]
+KEPT: list[tuple[Precision, int]] = [
+    ("fp32", 0),
+    ("bf16", 0),
+    *(("int8", group) for group in (0, 128, 64, 32)),
+    *(("int4", group) for group in (0, 128, 64, 32)),
+]
 
 
 @dataclass
@@ -41,7 +46,7 @@ def loss_of(backend: NativeBackend, ids: np.ndarray) -> float:
     """Mean nats per token over every token but the first."""
     total, count = 0.0, 0
     for rows in evaluation_windows(ids, backend.config.block_size, TOGETHER):
-        work = [Work(slot, 0, row[:-1].tolist(), len(row) - 1) for slot, row in enumerate(rows)]
+        work = [ModelInput(slot, 0, row[:-1].tolist(), len(row) - 1) for slot, row in enumerate(rows)]
         for row, result in zip(rows, backend.run(work), strict=True):
             assert result.logits is not None
             logits = result.logits.astype(np.float64)  # (t, V)
@@ -67,10 +72,10 @@ def main() -> None:
     first = None
     for quantize, group in KEPT:
         packed = pack(config, weights, quantize, group)
-        loss = loss_of(NativeBackend(packed, slots=TOGETHER), ids)
+        loss = loss_of(NativeBackend(packed, max_num_seqs=TOGETHER), ids)
         first = loss if first is None else first
         more, size = np.expm1(loss - first), packed.data.nbytes / 1e6
-        chosen = "  (what --quantize takes)" if GROUPS.get(quantize, 0) == group else ""
+        chosen = "  (what --quantize takes)" if GROUP_SIZES.get(quantize, 0) == group else ""
         print(f"{quantize:8}{group or 'row':>7}{size:8.1f}{loss:11.5f}{more:+13.3%}{chosen}")
         rows.append({"quantize": quantize, "group": group, "megabytes": size, "loss": loss, "perplexity": float(more)})
     print(json.dumps({"tokens": len(ids), "rows": rows}))

@@ -20,7 +20,7 @@ from common import Series, report
 
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.data.corpora import load_text_corpus
-from inkhorn.inference.engine import load
+from inkhorn.inference.engine import Engine
 
 RUN = 50  # characters
 WORD = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*")
@@ -59,8 +59,8 @@ def main() -> None:
     known = frozenset(hash(run) for run in runs(train))
     vocabulary = {word.lower() for word in WORD.findall(train + val)}
     speakers = set(SPEAKER.findall(train + val))
-    engine = load(args.model)
-    prompt = engine.prompt("")
+    engine = Engine.from_pretrained(args.model)
+    prompt = engine.encode_prompt("")
     words, copied, spoken, texts = [], [], [], []
     for seed in range(args.texts):
         params = SamplingParams(max_tokens=args.tokens, temperature=args.temperature, seed=seed, ignore_eos=True)

@@ -9,27 +9,23 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from inkhorn.checkpoint.resolve import resolve_checkpoint
-from inkhorn.inference.explain import explain
-from inkhorn.inference.numpy_model import ReferenceModel
-from inkhorn.tokenizer.load import load_tokenizer
+import inkhorn
 
 TEXT = "ROMEO:\nO, she doth teach the torches to burn bright"
 
 
 def main(text: str = TEXT, layer: str = "1", picture: str = "inside.png") -> None:
-    folder = resolve_checkpoint("shakespeare")
-    model, tokenizer = ReferenceModel.from_pretrained(folder), load_tokenizer(folder)
-    found = explain(model, tokenizer, tokenizer.encode(text).tolist(), layer=int(layer))
+    with inkhorn.load("shakespeare") as model:
+        found = model.explain(text, int(layer))
     shown = ["↵" if token == "\n" else token for token in found.tokens]
 
-    print("next:", ", ".join(f"{token!r} {odds:.0%}" for token, odds in found.next[:5]))
-    least = np.argsort(-np.nan_to_num(found.surprise))[:5]
+    print("next:", ", ".join(f"{token!r} {odds:.0%}" for token, odds in found.next_tokens[:5]))
+    least = np.argsort(-np.nan_to_num(found.surprisal))[:5]
     print("most surprising:", ", ".join(f"{shown[i]!r} after {''.join(shown[max(0, i - 8) : i])!r}" for i in least))
     print("\nthe last 15 places: what comes, and what each depth would have said (the logit lens)")
     print("  text    ", " ".join(shown[-15:]))
     for depth, row in enumerate(found.lens_tokens[:, -16:-1]):
-        print(f"  block {depth} ", " ".join(found.texts[i].replace("\n", "↵") for i in row))
+        print(f"  block {depth} ", " ".join(found.vocabulary[i].replace("\n", "↵") for i in row))
 
     heads = len(found.attention)
     figure, axes = plt.subplots(1, heads, figsize=(3.2 * heads, 3.6), layout="constrained")

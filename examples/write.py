@@ -10,25 +10,28 @@ import inkhorn
 
 
 def main(prompt: str = "ROMEO:", words: str = "40") -> None:
-    with inkhorn.load() as engine:  # the shipped model; any checkpoint's folder goes here
+    with inkhorn.load("shakespeare") as model:  # or the path of a checkpoint folder
         params = inkhorn.SamplingParams(max_words=int(words), temperature=0.7, seed=2)
 
         print(prompt, end="")
-        for piece in engine.stream(prompt, params):
-            print(piece.text, end="", flush=True)
+        for chunk in model.stream(prompt, params):
+            print(chunk.text, end="", flush=True)
 
         names = ["JULIET:", "HAMLET:", "FALSTAFF:"]
         start = time.perf_counter()
-        handles = [engine.submit(name, params) for name in names]  # all are being written from here on
-        texts = [handle.result() for handle in handles]
+        completions = model.generate(names, params)  # one batch
         seconds = time.perf_counter() - start
-        for name, text in zip(names, texts, strict=True):
-            first = text.text.strip().splitlines()[0]
-            print(f"\n\n{name} {first} ... ({text.tokens} tokens, ended by its {text.finish_reason})", end="")
-        print(f"\n\n{sum(text.tokens for text in texts) / seconds:,.0f} tokens a second, all together")
+        for name, completion in zip(names, completions, strict=True):
+            first = completion.text.strip().splitlines()[0]
+            print(
+                f"\n\n{name} {first} ... ({completion.num_tokens} tokens, finish reason {completion.finish_reason})",
+                end="",
+            )
+        num_tokens = sum(completion.num_tokens for completion in completions)
+        print(f"\n\n{num_tokens / seconds:,.0f} tokens per second in total")
 
-        alone = engine.complete("HAMLET:", params).text
-        print("the same seed alone writes the same:", alone == texts[1].text)
+        alone = model.generate("HAMLET:", params)
+        print("the same seed gives the same text outside a batch:", alone == completions[1])
 
 
 if __name__ == "__main__":

@@ -3,23 +3,30 @@
 import time
 from pathlib import Path
 
+from inkhorn.config.quantization import Precision
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.inference.engine import Prompt, load
+from inkhorn.inference.engine import Engine
+from inkhorn.inference.outputs import Prompt
 from peers import Timing
 
 
 class Inkhorn:
-    """The native kernel with weights kept as `quantize` says, or NumPy."""
+    """The native kernel with weights kept as `precision` says, or NumPy."""
 
-    def __init__(self, folder: Path, quantize: str | None, threads: int, slots: int) -> None:
-        self.name = f"inkhorn {quantize or 'NumPy'}"
-        native = {"quantize": quantize, "threads": threads} if quantize else {}
-        self.engine = load(folder, slots=slots, backend="native" if quantize else "numpy", **native)  # type: ignore[arg-type]
+    def __init__(self, folder: Path, precision: Precision | None, threads: int, max_num_seqs: int) -> None:
+        self.name = f"inkhorn {precision or 'NumPy'}"
+        self.engine = Engine.from_pretrained(
+            folder,
+            precision=precision,
+            threads=threads if precision else None,
+            max_num_seqs=max_num_seqs,
+            backend="native" if precision else "numpy",
+        )
 
     def write(self, prompts: list[list[int]], new: int) -> Timing:
         params = SamplingParams(temperature=0.8, seed=1, max_tokens=new, ignore_eos=True)
         start = time.perf_counter()
-        handles = [self.engine.submit(Prompt("", tuple(ids), ()), params, i) for i, ids in enumerate(prompts)]
+        handles = [self.engine.submit(Prompt("", tuple(ids)), params, i) for i, ids in enumerate(prompts)]
         readers = [iter(handle) for handle in handles]
         for reader in readers:
             next(reader)

@@ -9,9 +9,9 @@ from typing import Any
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.inference.engine import load
+from inkhorn.inference.engine import Engine
 from inkhorn.inference.explain import explain
-from inkhorn.inference.numpy_model import ReferenceModel
+from inkhorn.inference.numpy_model import NumpyModel
 from inkhorn.tokenizer.load import load_tokenizer
 
 TARGET = Path(__file__).parents[2] / "src/inkhorn/web/static/example.json"
@@ -22,20 +22,20 @@ TEMPERATURE = 0.5
 def make() -> dict[str, Any]:
     """The example as a JSON object."""
     folder = resolve_checkpoint(MODEL)
-    tokenizer, model = load_tokenizer(folder), ReferenceModel.from_pretrained(folder)
+    tokenizer, model = load_tokenizer(folder), NumpyModel.from_pretrained(folder)
     texts = [token.decode("utf-8", "replace") for token in tokenizer.token_bytes]
     params = SamplingParams(temperature=TEMPERATURE, seed=SEED, max_tokens=TOKENS)
-    with load(MODEL, backend="numpy") as engine:  # float32: equal on every machine up to rounding
+    with Engine.from_pretrained(MODEL, backend="numpy") as engine:  # float32: equal everywhere up to rounding
         text = engine.complete(PROMPT, params, logprobs=TOP)
     prompt = tokenizer.encode(PROMPT).tolist()
-    ids = [*prompt, *text.ids]
+    ids = [*prompt, *text.token_ids]
     tokens = [
         {
             "text": texts[token],
             "logprob": round(entry.logprob, 3),
             "top": [[texts[other], round(logprob, 3)] for other, logprob in entry.top],
         }
-        for token, entry in zip(text.ids, text.logprobs, strict=True)
+        for token, entry in zip(text.token_ids, text.logprobs, strict=True)
     ]
     explanations = [explain(model, tokenizer, ids, layer).to_json() for layer in range(model.config.n_layer)]
     for other in explanations[1:]:  # what does not depend on the layer is kept only once

@@ -1,10 +1,12 @@
-"""Inkhorn: a GPT workshop. Read it, train it on your own text, look inside it, run it.
-
-The public names are imported on first use, so that `import inkhorn` costs nothing and needs no torch:
+"""Inkhorn: train, run, inspect and serve GPT-1 and GPT-2 models.
 
     import inkhorn
-    print(inkhorn.generate("ROMEO:", max_words=50))      # NumPy only
-    model = inkhorn.GPT.from_pretrained("runs/mine")     # needs inkhorn[train]
+
+    with inkhorn.load("shakespeare") as model:             # NumPy only
+        print(model.generate("ROMEO:", max_words=50).text)
+    gpt = inkhorn.GPT.from_pretrained("runs/mine")         # torch: needs inkhorn[train]
+
+The public names are imported on first use, so that `import inkhorn` is fast and needs no torch.
 """
 
 from importlib import import_module
@@ -17,20 +19,18 @@ _HOME = {
     "ModelConfig": "inkhorn.config.model",
     "SamplingParams": "inkhorn.config.sampling",
     "InkhornError": "inkhorn.errors",
-    "CharTokenizer": "inkhorn.tokenizer.char",
-    "Engine": "inkhorn.inference.engine",
-    "generate": "inkhorn.inference.engine",
-    "load": "inkhorn.inference.engine",
+    "Model": "inkhorn.inference.api",
+    "generate": "inkhorn.inference.api",
+    "load": "inkhorn.inference.api",
 }
-__all__ = ["GPT", "CharTokenizer", "Engine", "InkhornError", "ModelConfig", "SamplingParams", "generate", "load"]
+__all__ = ["GPT", "InkhornError", "Model", "ModelConfig", "SamplingParams", "generate", "load"]
 
 if TYPE_CHECKING:
     from inkhorn.config.model import ModelConfig
     from inkhorn.config.sampling import SamplingParams
     from inkhorn.errors import InkhornError
-    from inkhorn.inference.engine import Engine, generate, load
+    from inkhorn.inference.api import Model, generate, load
     from inkhorn.model import GPT
-    from inkhorn.tokenizer.char import CharTokenizer
 
 
 def __getattr__(name: str) -> Any:

@@ -24,7 +24,8 @@ from inkhorn.cli.generate import DEFAULT_TOKENS, DEFAULT_WORDS
 from inkhorn.cli.main import COMMANDS, main
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import UsageError
-from inkhorn.inference.engine import generate, load
+from inkhorn.inference.api import generate
+from inkhorn.inference.engine import Engine
 from inkhorn.tokenizer.char import CharTokenizer
 
 ALPHABET = "abcdefghij .,!'\nROMEO:é"
@@ -252,7 +253,7 @@ def test_num_samples(run: Run, model: Path) -> None:
     options = ("--seed", "3", "--max-tokens", "12", "--ignore-eos")
     done = run("ab", *options, "--num-samples", "3")
     params = SamplingParams(seed=3, max_tokens=12, ignore_eos=True)
-    texts = [load(model).complete("ab", params, choice).text for choice in range(3)]
+    texts = [Engine.from_pretrained(model).complete("ab", params, choice).text for choice in range(3)]
     assert len(set(texts)) == 3
     assert done.out == "\n".join(f"--- {i + 1} ---\nab{text}\n" for i, text in enumerate(texts))
     assert run("ab", *options).out == f"ab{texts[0]}\n", "the first is what one sample gives"
@@ -272,7 +273,7 @@ def test_json_is_one_object(run: Run, model: Path) -> None:
     result = json.loads(done.out)
     texts = [choice["text"] for choice in result["choices"]]
     params = SamplingParams(seed=3, max_tokens=12, ignore_eos=True)
-    assert texts == [load(model).complete("abé", params, choice).text for choice in range(2)]
+    assert texts == [Engine.from_pretrained(model).complete("abé", params, choice).text for choice in range(2)]
     assert [choice["finish_reason"] for choice in result["choices"]] == ["length", "length"]
     assert (result["prompt"], result["seed"], result["model"]) == ("abé", 3, str(model))
     assert result["usage"] == {"prompt_tokens": 3, "completion_tokens": 24, "total_tokens": 27}
@@ -347,7 +348,7 @@ def test_a_runs_folder_is_a_model(run: Run, model: Path, tmp_path: Path) -> None
         (("--num-samples", "0"), "--num-samples must be at least 1, not 0"),
         (("--quantize", "int6"), "int6"),
         (("--threads", "0"), "threads"),
-        (("--logit-bias", "99", "1"), "this model has no token 99"),
+        (("--logit-bias", "99", "1"), "token ids of this model are 0 to 24, not 99"),
         (("--context-overflow", "slide"), "shift"),
         (("--temprature", "1"), "--temperature"),
         (("--unheard-of",), "--unheard-of"),
@@ -378,7 +379,7 @@ def test_a_limit_of_0_is_refused_in_python_too(model: Path, limit: str) -> None:
 def test_a_prompt_that_does_not_fit_writes_nothing(run: Run) -> None:
     done = run("a" * 13, "--context-overflow", "stop")
     assert (done.code, done.out) == (2, "")
-    assert "the prompt has 13 tokens, the block 12" in done.err
+    assert "the prompt has 13 tokens, more than the block size of 12" in done.err
 
 
 # Models that cannot be used

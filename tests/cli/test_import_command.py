@@ -35,7 +35,7 @@ from transformers import (
 from inkhorn.checkpoint.weights import read_config
 from inkhorn.config.model import ModelConfig
 from inkhorn.convert.formats import open_checkpoint
-from inkhorn.inference.numpy_model import Cache, ReferenceModel
+from inkhorn.inference.numpy_model import KVCache, NumpyModel
 from inkhorn.model import GPT
 from inkhorn.tokenizer.bpe import BPETokenizer, train_bpe
 from inkhorn.tokenizer.char import CharTokenizer
@@ -256,11 +256,11 @@ def test_full_size_models(kind: str) -> None:
         assert all(np.array_equal(theirs.get_tensor(name), ours.get_tensor(name)) for name in names)
     config = read_config(Path("ours"))
     mapped = {name: read() for name, read in open_checkpoint(Path("ours")).tensors.items()}
-    reference = ReferenceModel(config, mapped)
+    reference = NumpyModel(config, mapped)
     with torch.no_grad():
         expected = model(torch.tensor([[3, 1, 4, 1]])).logits[0].numpy()
     assert expected.std() > 0.1
-    found = reference.forward([3, 1, 4, 1], Cache(config), every=True)
+    found = reference.forward([3, 1, 4, 1], KVCache(config), all_logits=True)
     np.testing.assert_allclose(found, expected, atol=1e-4 * abs(expected).max())
 
 

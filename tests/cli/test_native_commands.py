@@ -10,11 +10,12 @@ import pytest
 from inkhorn.cli.main import main
 from inkhorn.config.model import ModelConfig
 from inkhorn.inference.backends import native_bindings
-from inkhorn.inference.backends.base import Work
+from inkhorn.inference.backends.base import ModelInput
 from inkhorn.inference.backends.native_backend import NativeBackend
 from inkhorn.inference.backends.packed_weights import pack
 
-native = pytest.mark.skipif(native_bindings.why_not() is not None, reason=str(native_bindings.why_not()))
+REASON = native_bindings.unavailable_reason()
+native = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 
 
 def run(*words: str) -> int:
@@ -56,7 +57,7 @@ def test_info_where_the_kernel_was_not_built(
         assert "no C++20 compiler" in told["because"]
         assert run("generate", "ROMEO:", "--words", "3", "--seed", "1") == 0  # NumPy serves
         assert run("generate", "ROMEO:", "--quantize", "int8") == 2
-        assert "keeps weights as fp32 only" in capsys.readouterr().err
+        assert "supports fp32 only" in capsys.readouterr().err
     finally:
         native_bindings._open.cache_clear()
 
@@ -66,11 +67,11 @@ def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(native_bindings, "ABI", native_bindings.ABI + 1)
     native_bindings._open.cache_clear()
     try:
-        assert "has ABI version" in str(native_bindings.why_not())
+        assert "has ABI version" in str(native_bindings.unavailable_reason())
         (tmp_path / "libinkhorn_kernel.so").write_text("no library")
         monkeypatch.setattr(native_bindings, "library_path", lambda: tmp_path / "libinkhorn_kernel.so")
         native_bindings._open.cache_clear()
-        assert "cannot be used" in str(native_bindings.why_not())
+        assert "cannot be used" in str(native_bindings.unavailable_reason())
     finally:
         native_bindings._open.cache_clear()
 
@@ -127,8 +128,8 @@ def test_a_quantised_export_writes_the_same_text(tmp_path: Path, capsys: pytest.
 def test_an_idle_backend_uses_no_processor() -> None:
     config = ModelConfig(vocab_size=20, block_size=16, n_layer=1, n_head=2, n_embd=32)
     weights = {spec.name: np.zeros(spec.shape, np.float32) for spec in config.tensor_specs()}
-    backend = NativeBackend(pack(config, weights, "fp32"), slots=1)
-    backend.run([Work(0, 0, [1, 2, 3])])
+    backend = NativeBackend(pack(config, weights, "fp32"), max_num_seqs=1)
+    backend.run([ModelInput(0, 0, [1, 2, 3])])
     time.sleep(0.05)  # the members of the team look for work a little longer
     used = time.process_time()
     time.sleep(0.3)

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from inkhorn.config.model import ModelConfig
-from inkhorn.config.quantization import GROUPS, PRECISIONS
+from inkhorn.config.quantization import GROUP_SIZES, PRECISIONS, Precision
 from inkhorn.config.recipes import RECIPES
 from inkhorn.config.train import TrainConfig
 from inkhorn.costs.model import (
@@ -32,7 +32,7 @@ from inkhorn.training.state import new_state
 from inkhorn.training.step import train_step
 
 CPU = torch.device("cpu")
-needs_kernel = pytest.mark.skipif(native_bindings.why_not() is not None, reason="the kernel is not built")
+needs_kernel = pytest.mark.skipif(native_bindings.unavailable_reason() is not None, reason="the kernel is not built")
 
 
 def shapes() -> list[ModelConfig]:
@@ -172,14 +172,14 @@ def test_kernel_sizes(heads: int, size: int, inner: int, vocab: int, block: int,
     config = tiny_config(vocab_size=vocab, block_size=block, n_layer=layers, n_head=heads, n_embd=heads * size)
     config = replace(config, n_inner=inner, model_type=kind)
     for quantize in PRECISIONS:
-        ink_config = shape_of(config, quantize, GROUPS.get(quantize, 0))
+        ink_config = shape_of(config, quantize, GROUP_SIZES.get(quantize, 0))
         assert packed_bytes(config, quantize) == native_bindings.library().ink_model_packed_size(ink_config)
         assert kv_cache_bytes(config, quantize) == native_bindings.library().ink_session_slot_size(ink_config)
 
 
 @needs_kernel
 @pytest.mark.parametrize("quantize", PRECISIONS)
-def test_packed_size(quantize: str) -> None:
+def test_packed_size(quantize: Precision) -> None:
     config = tiny_config(n_layer=2)
     model = tiny_model(config)
     packed = pack(config, reference_of(model).weights, quantize)

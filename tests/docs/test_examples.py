@@ -46,8 +46,8 @@ def test_write(capsys: pytest.CaptureFixture[str]) -> None:
     example("write").main("ROMEO:", "6")
     told = capsys.readouterr().out
     assert told.startswith("ROMEO:")
-    assert re.search(r"FALSTAFF: .*\(\d+ tokens, ended by its length\)", told)
-    assert "the same seed alone writes the same: True" in told
+    assert re.search(r"FALSTAFF: .*\(\d+ tokens, finish reason length\)", told)
+    assert "the same seed gives the same text outside a batch: True" in told
 
 
 def test_train_your_text(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +120,7 @@ def test_each_is_short_and_recorded() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "the same seed alone writes the same:",
+        "the same seed gives the same text outside a batch:",
         "step   loss on text that it never saw",
         "the model that it changes has ",
         "most surprising:",

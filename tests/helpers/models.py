@@ -12,7 +12,7 @@ import torch
 from inkhorn.checkpoint.weights import write_weights
 from inkhorn.cli.main import main
 from inkhorn.config.model import ModelConfig
-from inkhorn.inference.numpy_model import ReferenceModel
+from inkhorn.inference.numpy_model import NumpyModel
 from inkhorn.model import GPT
 from inkhorn.tokenizer.base import Tokenizer
 
@@ -58,12 +58,12 @@ def save_checkpoint(folder: Path, model: GPT, tokenizer: Tokenizer) -> None:
     tokenizer.save(folder)
 
 
-def reference_of(model: GPT) -> ReferenceModel:
+def reference_of(model: GPT) -> NumpyModel:
     """The same function in NumPy; matrices are [in, out] there."""
     parameters = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
     specs = model.config.tensor_specs()
     weights = {s.name: (parameters[s.name].T if s.is_linear else parameters[s.name]).copy() for s in specs}
-    return ReferenceModel(model.config, weights)
+    return NumpyModel(model.config, weights)
 
 
 def run(*words: str) -> int:

@@ -31,10 +31,10 @@ def save_tiny(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def load_served(folder: Path, *, slots: int = 4, max_queue: int = 64, name: str = "tiny") -> ServedModel:
+def load_served(folder: Path, *, max_num_seqs: int = 4, max_queued: int = 64, name: str = "tiny") -> ServedModel:
     """Load a checkpoint with the NumPy backend, which is deterministic across machines."""
-    backend = NumpyBackend.from_pretrained(folder, slots)
-    return ServedModel(name, folder, Engine(backend, load_tokenizer(folder), max_queue=max_queue))
+    backend = NumpyBackend.from_pretrained(folder, max_num_seqs)
+    return ServedModel(name, folder, Engine(backend, load_tokenizer(folder), max_queued=max_queued))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from helpers.models import save_checkpoint, tiny_config, tiny_model
 from helpers.paths import ROOT
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.checkpoint.weights import read_config, read_weights
-from inkhorn.inference.numpy_model import ReferenceModel
+from inkhorn.inference.numpy_model import NumpyModel
 from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
@@ -76,7 +76,7 @@ def save_bpe_checkpoint(folder: Path) -> Path:
     return folder
 
 
-def quantized_reference(folder: Path) -> ReferenceModel:
+def quantized_reference(folder: Path) -> NumpyModel:
     """The NumPy model with the page's quantized weights, as floats."""
     config = read_config(folder)
     tensors = quantized_tensors(config, read_weights(folder, config))
@@ -85,7 +85,7 @@ def quantized_reference(folder: Path) -> ReferenceModel:
         if array.dtype == np.int8:
             matrix = array * tensors[name.removesuffix("weight") + "scale"][:, None]
             weights["lm_head.weight" if name == "head.weight" else name] = matrix if name == "head.weight" else matrix.T
-    return ReferenceModel(replace(config, tie_word_embeddings=False), weights)
+    return NumpyModel(replace(config, tie_word_embeddings=False), weights)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -12,12 +12,15 @@ from helpers.models import reference_of, save_checkpoint, tiny_config, tiny_mode
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.sampling import ContextOverflow, SamplingParams
 from inkhorn.errors import CheckpointError, InkhornError, UsageError
+from inkhorn.inference.api import generate
 from inkhorn.inference.backends import native_bindings
 from inkhorn.inference.backends.base import Backend
 from inkhorn.inference.backends.numpy_backend import NumpyBackend
-from inkhorn.inference.engine import Engine, Piece, generate, load, window_start
-from inkhorn.inference.numpy_model import ReferenceModel
+from inkhorn.inference.engine import Engine
+from inkhorn.inference.numpy_model import NumpyModel
+from inkhorn.inference.outputs import TokenChunk
 from inkhorn.inference.sampling import Sampler
+from inkhorn.inference.sequence import window_start
 from inkhorn.model import GPT
 from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.tokenizer.char import CharTokenizer
@@ -42,8 +45,8 @@ def weights_of(engine: Engine) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def tokens_of(engine: Engine, prompt: str, params: SamplingParams, choice: int = 0) -> list[int]:
-    pieces = engine.stream(engine.prompt(prompt), params, choice)
-    return [piece.token for piece in pieces if piece.token is not None]
+    pieces = engine.submit(engine.encode_prompt(prompt), params, choice)
+    return [piece.token_id for piece in pieces if piece.token_id is not None]
 
 
 def following(model: GPT, ids: list[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -67,7 +70,7 @@ def test_greedy_exact_is_the_naive_generate(kind: str, prompt: str) -> None:
         with torch.no_grad():
             model.lm_head.weight[eos] = 0.0  # its logit is 0, others are above, and the text goes on
         engine = Engine(NumpyBackend(reference_of(model)), engine.tokenizer)
-        start = engine.prompt(prompt).ids
+        start = engine.encode_prompt(prompt).token_ids
         steps = 5 * BLOCK
         drawn = tokens_of(engine, prompt, SamplingParams(temperature=0, max_tokens=steps, context_overflow="recompute"))
         naive = model.generate(torch.tensor([start]), steps, temperature=0)[0].tolist()
@@ -85,10 +88,10 @@ def test_within_the_block_all_policies_write_what_torch_writes(context_overflow:
     model, engine = tiny(seed=3)
     params = SamplingParams(temperature=0, max_tokens=BLOCK - 3, context_overflow=context_overflow, ignore_eos=True)
     drawn = tokens_of(engine, "abcd", params)
-    ids = list(engine.prompt("abcd").ids)
+    ids = list(engine.encode_prompt("abcd").token_ids)
     for token in drawn:
         logits = following(model, ids)
-        logits[engine.eos] = -np.inf
+        logits[engine.eos_id] = -np.inf
         second, best = np.sort(logits)[-2:]
         assert best - second > 1e-3
         assert token == int(logits.argmax())
@@ -96,7 +99,7 @@ def test_within_the_block_all_policies_write_what_torch_writes(context_overflow:
     assert len(drawn) == BLOCK - 3
 
 
-class Watched(ReferenceModel):
+class Watched(NumpyModel):
     """A model that keeps the logits that are drawn from: those after a single token."""
 
     seen: list[np.ndarray[Any, Any]]
@@ -124,14 +127,14 @@ def test_every_token_is_drawn_from_what_torch_sees_in_the_window(
     )
     drawn = tokens_of(watched, prompt, params)
     assert len(drawn) == 4 * block + 5
-    ids, start = list(watched.prompt(prompt).ids), 0
-    sampler = Sampler(params, 0, ids, {watched.eos or 0})
+    ids, start = list(watched.encode_prompt(prompt).token_ids), 0
+    sampler = Sampler(params, 0, ids, {watched.eos_id or 0})
     for token, logits in zip(drawn, watching.seen, strict=True):
         while len(ids) - start > block:  # full: half of it goes, or the first token
             start += max(1, block // 2) if context_overflow == "shift" else 1
         expected = following(model, ids[start:])
         np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5)
-        assert token == sampler.draw(expected, len(ids))
+        assert token == sampler.sample(expected, len(ids))
         ids.append(token)
 
 
@@ -152,7 +155,7 @@ def test_the_window_is_read_again_only_each_half_block() -> None:
     _, engine = tiny()
     sizes: list[int] = []
 
-    class Counting(ReferenceModel):
+    class Counting(NumpyModel):
         def forward(self, ids: Any, *rest: Any, **options: Any) -> Any:
             sizes.append(len(ids))
             return super().forward(ids, *rest, **options)
@@ -198,7 +201,7 @@ def test_streams_do_not_disturb_each_other() -> None:
     _, engine = tiny()
     params = SamplingParams(temperature=1.0, seed=4, max_tokens=30, ignore_eos=True)
     alone = [engine.complete(prompt, params).text for prompt in ("abc", "hg")]
-    one, two = (engine.stream(engine.prompt(prompt), params) for prompt in ("abc", "hg"))
+    one, two = (engine.submit(engine.encode_prompt(prompt), params) for prompt in ("abc", "hg"))
     together = [(a.text, b.text) for a, b in zip(one, two, strict=True)]
     assert ["".join(texts) for texts in zip(*together, strict=True)] == alone
 
@@ -239,22 +242,22 @@ def requests(count: int) -> list[tuple[str, SamplingParams]]:
     return found
 
 
-def backend_of(model: GPT, kind: str, slots: int) -> Backend:
+def backend_of(model: GPT, kind: Literal["numpy", "fp32", "int8"], slots: int) -> Backend:
     reference = reference_of(model)
     if kind == "numpy":
         return NumpyBackend(reference, slots)
-    reason = native_bindings.why_not()
+    reason = native_bindings.unavailable_reason()
     if reason is not None:
         pytest.skip(reason)
     from inkhorn.inference.backends.native_backend import NativeBackend
     from inkhorn.inference.backends.packed_weights import pack
 
-    return NativeBackend(pack(reference.config, reference.weights, kind), threads=2, slots=slots)
+    return NativeBackend(pack(reference.config, reference.weights, kind), threads=2, max_num_seqs=slots)
 
 
 @pytest.mark.parametrize("kind", ["numpy", "fp32", "int8"])
 @pytest.mark.parametrize("slots", [64, 5, 2])
-def test_a_text_is_the_same_in_any_company(kind: str, slots: int) -> None:
+def test_a_text_is_the_same_in_any_company(kind: Literal["numpy", "fp32", "int8"], slots: int) -> None:
     """Alone in a fresh engine, among 64 at once, with beginnings and slots handed on."""
     model, tokenizer = tiny(block_size=48)[0], CharTokenizer(PLAIN)
     with Engine(backend_of(model, kind, slots), tokenizer) as crowded:
@@ -277,18 +280,18 @@ class Watching(NumpyBackend):
         self.taken += sum(len(each.ids) for each in work)
         return super().run(work, steps)
 
-    def copy(self, source: int, target: int, length: int) -> None:
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
         self.copies.append((source, target, length))
-        super().copy(source, target, length)
+        super().copy_prefix(source, target, length)
 
 
 def test_samples_of_one_prompt_are_read_once_and_written_as_if_alone() -> None:
     model, alone = tiny(block_size=48, slots=1)
     backend = Watching(reference_of(model), 4)
     engine = Engine(backend, alone.tokenizer)
-    prompt = engine.prompt(LONG[:40])
+    prompt = engine.encode_prompt(LONG[:40])
     params = SamplingParams(temperature=1.0, seed=5, max_tokens=6, ignore_eos=True)
-    texts = engine.complete_many(prompt, params, 10)
+    texts = [handle.result() for handle in engine.submit_many(prompt, params, 10)]
     assert texts == [alone.complete(prompt, params, choice) for choice in range(10)]
     assert len({text.text for text in texts}) > 5
     assert len(backend.copies) == 9
@@ -331,26 +334,26 @@ def test_logprobs_are_torchs() -> None:
     params = SamplingParams(temperature=0.3, seed=1, max_tokens=9, ignore_eos=True, presence_penalty=1.0)
     handle = engine.submit("bad", params, logprobs=4)
     pieces = list(handle)
-    ids = list(engine.prompt("bad").ids)
+    ids = list(engine.encode_prompt("bad").token_ids)
     for piece in pieces:
         expected = log_softmax(following(model, ids))
-        assert piece.token is not None
+        assert piece.token_id is not None
         assert piece.logprobs is not None
-        assert piece.logprobs.logprob == pytest.approx(expected[piece.token], abs=1e-4)
+        assert piece.logprobs.logprob == pytest.approx(expected[piece.token_id], abs=1e-4)
         assert [token for token, _ in piece.logprobs.top] == np.argsort(-expected)[:4].tolist()
         assert [odds for _, odds in piece.logprobs.top] == pytest.approx(np.sort(expected)[::-1][:4].tolist(), abs=1e-4)
-        ids.append(piece.token)
+        ids.append(piece.token_id)
     done = engine.complete("bad", params, logprobs=4)
-    assert done.ids == tuple(piece.token for piece in pieces)
+    assert done.token_ids == tuple(piece.token_id for piece in pieces)
     assert done.logprobs == tuple(piece.logprobs for piece in pieces)
     plain = engine.complete("bad", params)
-    assert (plain.text, plain.ids, plain.logprobs, plain.prompt_logprobs) == (done.text, done.ids, (), ())
+    assert (plain.text, plain.token_ids, plain.logprobs, plain.prompt_logprobs) == (done.text, done.token_ids, (), ())
 
 
 @pytest.mark.parametrize("length", [1, 2, BLOCK, BLOCK + 3, 40])
 def test_logprobs_of_the_prompt(length: int) -> None:
     model, engine = tiny()
-    prompt = engine.prompt(("head cafe. " * 5)[:length])
+    prompt = engine.encode_prompt(("head cafe. " * 5)[:length])
     params = SamplingParams(temperature=1.0, seed=1, max_tokens=20, ignore_eos=True)
     done = engine.complete(prompt, params, logprobs=2, prompt_logprobs=True)
     assert done.text == engine.complete(prompt, params).text
@@ -360,8 +363,8 @@ def test_logprobs_of_the_prompt(length: int) -> None:
     for place in range(first + 1, length):
         found = done.prompt_logprobs[place]
         assert found is not None
-        expected = log_softmax(following(model, list(prompt.ids[first:place])))
-        assert found.logprob == pytest.approx(expected[prompt.ids[place]], abs=1e-4)
+        expected = log_softmax(following(model, list(prompt.token_ids[first:place])))
+        assert found.logprob == pytest.approx(expected[prompt.token_ids[place]], abs=1e-4)
         assert [token for token, _ in found.top] == np.argsort(-expected)[:2].tolist()
 
 
@@ -378,36 +381,36 @@ def test_logprobs_of_more_tokens_than_there_are() -> None:
 
 def test_the_end_of_text_token_ends_the_text() -> None:
     _, engine = tiny()
-    assert engine.eos is not None
-    pieces = list(engine.stream(engine.prompt("a"), SamplingParams(logit_bias={engine.eos: 100})))
-    assert pieces == [Piece("", engine.eos, "stop")]
-    ended = engine.complete("a", SamplingParams(logit_bias={engine.eos: 100}))
-    assert (ended.text, ended.tokens, ended.finish_reason) == ("", 1, "stop")
+    assert engine.eos_id is not None
+    pieces = list(engine.submit(engine.encode_prompt("a"), SamplingParams(logit_bias={engine.eos_id: 100})))
+    assert pieces == [TokenChunk("", engine.eos_id, "stop")]
+    ended = engine.complete("a", SamplingParams(logit_bias={engine.eos_id: 100}))
+    assert (ended.text, ended.num_tokens, ended.finish_reason) == ("", 1, "stop")
 
 
 def test_ignore_eos_never_draws_it() -> None:
     _, engine = tiny()
-    assert engine.eos is not None
-    params = SamplingParams(temperature=1.0, logit_bias={engine.eos: 100}, max_tokens=200, seed=0, ignore_eos=True)
+    assert engine.eos_id is not None
+    params = SamplingParams(temperature=1.0, logit_bias={engine.eos_id: 100}, max_tokens=200, seed=0, ignore_eos=True)
     drawn = tokens_of(engine, "a", params)
     assert len(drawn) == 200
-    assert engine.eos not in drawn
+    assert engine.eos_id not in drawn
 
 
 def test_a_config_that_names_no_end_of_text_takes_the_tokenizers() -> None:
     _, engine = tiny(bos_token_id=None, eos_token_id=None)
-    assert engine.eos == engine.tokenizer.eos_id
-    assert engine.prompt("").ids == (engine.tokenizer.eos_id,)
-    assert engine.complete("a", SamplingParams(logit_bias={engine.eos or 0: 100})).text == ""
+    assert engine.eos_id == engine.tokenizer.eos_id
+    assert engine.encode_prompt("").token_ids == (engine.tokenizer.eos_id,)
+    assert engine.complete("a", SamplingParams(logit_bias={engine.eos_id or 0: 100})).text == ""
 
 
 def test_what_was_held_back_is_shown_when_the_model_ends_the_text() -> None:
     """`a` may become the stop string, and then the end-of-text token comes."""
     model, engine = tiny()
-    eos, a = engine.eos, engine.tokenizer.encode("a")[0]
+    eos, a = engine.eos_id, engine.tokenizer.encode("a")[0]
     assert eos is not None
 
-    class Scripted(ReferenceModel):
+    class Scripted(NumpyModel):
         def forward(self, ids: Any, cache: Any, *rest: Any, **options: Any) -> Any:
             super().forward(ids, cache, *rest, **options)
             logits = np.full((1, self.config.vocab_size), -1e9, np.float32)
@@ -415,7 +418,7 @@ def test_what_was_held_back_is_shown_when_the_model_ends_the_text() -> None:
             return logits
 
     scripted = Engine(NumpyBackend(Scripted(model.config, weights_of(engine))), engine.tokenizer)
-    pieces = list(scripted.stream(scripted.prompt("b"), SamplingParams(stop=("aaaa",))))
+    pieces = list(scripted.submit(scripted.encode_prompt("b"), SamplingParams(stop=("aaaa",))))
     assert [(piece.text, piece.finish_reason) for piece in pieces] == [("", None)] * 3 + [("aaa", "stop")]
 
 
@@ -434,9 +437,9 @@ def test_words_and_stop_strings_end_the_text() -> None:
 
 def test_only_the_last_piece_has_a_reason_and_every_piece_a_token() -> None:
     _, engine = tiny()
-    pieces = list(engine.stream(engine.prompt("a"), SamplingParams(max_tokens=20, seed=0, ignore_eos=True)))
+    pieces = list(engine.submit(engine.encode_prompt("a"), SamplingParams(max_tokens=20, seed=0, ignore_eos=True)))
     assert [piece.finish_reason for piece in pieces] == [None] * 19 + ["length"]
-    assert engine.tokenizer.decode(piece.token for piece in pieces if piece.token is not None) == "".join(
+    assert engine.tokenizer.decode(piece.token_id for piece in pieces if piece.token_id is not None) == "".join(
         piece.text for piece in pieces
     )
 
@@ -448,17 +451,18 @@ def test_context_overflow_stop_ends_with_the_block(length: int) -> None:
     done = engine.complete(
         "a" * length, SamplingParams(temperature=1.0, context_overflow="stop", seed=0, ignore_eos=True)
     )
-    assert done.tokens == len(done.text) == BLOCK - length + 1
+    assert done.num_tokens == len(done.text) == BLOCK - length + 1
     assert done.finish_reason == "length"
 
 
 def test_context_overflow_stop_refuses_a_prompt_that_does_not_fit() -> None:
     _, engine = tiny()
-    prompt = engine.prompt("a" * (BLOCK + 1))
+    prompt = engine.encode_prompt("a" * (BLOCK + 1))
     with pytest.raises(
-        UsageError, match=f"the prompt has {BLOCK + 1} tokens, the block {BLOCK}.*context_overflow=shift"
+        UsageError,
+        match=f"{BLOCK + 1} tokens, more than the block size of {BLOCK}.*context_overflow shift",
     ):
-        engine.stream(prompt, SamplingParams(context_overflow="stop"))  # at once, not with the first token
+        engine.submit(prompt, SamplingParams(context_overflow="stop"))  # at once, not with the first token
 
 
 # Prompts
@@ -466,8 +470,8 @@ def test_context_overflow_stop_refuses_a_prompt_that_does_not_fit() -> None:
 
 def test_an_empty_prompt_starts_from_the_beginning_of_text() -> None:
     _, engine = tiny()
-    prompt = engine.prompt("")
-    assert (prompt.text, prompt.ids) == ("", (engine.config.bos_token_id,))
+    prompt = engine.encode_prompt("")
+    assert (prompt.text, prompt.token_ids) == ("", (engine.config.bos_token_id,))
     for seed in range(8):
         params = SamplingParams(temperature=1.0, seed=seed, max_words=3, ignore_eos=True)
         text = engine.complete("", params).text
@@ -477,25 +481,25 @@ def test_an_empty_prompt_starts_from_the_beginning_of_text() -> None:
 
 def test_a_model_without_a_first_token_asks_for_a_prompt() -> None:
     _, engine = tiny(bos_token_id=None, eos_token_id=None)
-    engine.eos = None
-    with pytest.raises(UsageError, match="give a prompt of at least one character"):
-        engine.prompt("")
+    engine.eos_id = None
+    with pytest.raises(UsageError, match="the prompt is empty"):
+        engine.encode_prompt("")
 
 
 def test_bos_and_eos_may_differ() -> None:
     _, engine = tiny(bos_token_id=3)
-    assert engine.prompt("").ids == (3,)
+    assert engine.encode_prompt("").token_ids == (3,)
 
 
 def test_unknown_characters_are_reported_and_replaced() -> None:
     _, engine = tiny()
-    prompt = engine.prompt("a😀ché")
+    prompt = engine.encode_prompt("a😀ché")
     assert prompt.text == "ache"
-    assert prompt.ids == tuple(engine.tokenizer.encode("ache").tolist())
+    assert prompt.token_ids == tuple(engine.tokenizer.encode("ache").tolist())
     assert [(u.character, u.position, u.replacement) for u in prompt.unknown] == [("😀", 1, ""), ("é", 4, "e")]
-    assert engine.prompt("😀").ids == (engine.config.bos_token_id,), "nothing is left: as an empty prompt"
+    assert engine.encode_prompt("😀").token_ids == (engine.config.bos_token_id,), "nothing is left: as an empty prompt"
     with pytest.raises(InkhornError, match="GRINNING FACE"):
-        engine.prompt("a😀", "error")
+        engine.encode_prompt("a😀", "error")
 
 
 @pytest.mark.parametrize("context_overflow", ["shift", "recompute"])
@@ -503,7 +507,7 @@ def test_a_prompt_longer_than_the_block_is_seen_by_its_end(context_overflow: Con
     model, engine = tiny()
     prompt = "cab.face bed\n" * 30 + "head"
     params = SamplingParams(temperature=0, max_tokens=1, context_overflow=context_overflow)
-    ids = list(engine.prompt(prompt).ids)
+    ids = list(engine.encode_prompt(prompt).token_ids)
     seen = ids[-BLOCK:] if context_overflow == "recompute" else ids[window_start(len(ids), BLOCK, "shift") :]
     assert tokens_of(engine, prompt, params) == [int(following(model, seen).argmax())]
 
@@ -540,14 +544,14 @@ def test_ids_beyond_the_tokenizer_are_never_drawn() -> None:
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused() -> None:
     model = tiny_model(tiny_config(vocab_size=5))
-    with pytest.raises(CheckpointError, match=r"tokenizer.json has 12 tokens, the model of config.json only 5"):
+    with pytest.raises(CheckpointError, match=r"tokenizer.json has 12 tokens, but the model of config.json only 5"):
         Engine(NumpyBackend(reference_of(model)), CharTokenizer(PLAIN))
 
 
 def test_a_bias_for_a_token_that_does_not_exist_is_refused() -> None:
     _, engine = tiny()
-    with pytest.raises(UsageError, match="this model has no token 12, its ids are 0 to 11"):
-        engine.stream(engine.prompt("a"), SamplingParams(logit_bias={12: 1.0}))
+    with pytest.raises(UsageError, match="logit_bias: token ids of this model are 0 to 11, not 12"):
+        engine.submit(engine.encode_prompt("a"), SamplingParams(logit_bias={12: 1.0}))
 
 
 DAMAGED = ["wte.weight", "h.1.mlp.c_fc.weight", "h.0.attn.c_attn.bias", "ln_f.weight"]
@@ -583,10 +587,12 @@ def folder(path: Path, **changes: Any) -> Path:
 
 def test_load_and_generate(tmp_path: Path) -> None:
     where = folder(tmp_path / "model")
-    assert isinstance(load(where).config, ModelConfig)
-    assert load(str(where)).config == load(where).config
+    assert isinstance(Engine.from_pretrained(where).config, ModelConfig)
+    assert Engine.from_pretrained(str(where)).config == Engine.from_pretrained(where).config
     text = generate("abc", model=where, max_words=4, seed=1, ignore_eos=True)
-    assert text == load(where).complete("abc", SamplingParams(max_words=4, seed=1, ignore_eos=True)).text
+    assert (
+        text == Engine.from_pretrained(where).complete("abc", SamplingParams(max_words=4, seed=1, ignore_eos=True)).text
+    )
 
 
 @pytest.mark.parametrize("limits", [{}, {"max_tokens": None}, {"max_words": None, "end_at_sentence": False}])
@@ -596,4 +602,4 @@ def test_generate_ends_without_a_limit(tmp_path: Path, limits: dict[str, Any]) -
 
 def test_a_name_that_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere"):
-        load(tmp_path / "nowhere")
+        Engine.from_pretrained(tmp_path / "nowhere")

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +18,13 @@ from helpers.models import reference_of, tiny_config, tiny_model
 
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import InkhornError, QueueFullError, UsageError
-from inkhorn.inference.backends.base import Result, Work
+from inkhorn.inference.api import Model
+from inkhorn.inference.backends.base import ModelInput, ModelOutput
 from inkhorn.inference.backends.numpy_backend import NumpyBackend
-from inkhorn.inference.engine import Completion, Engine, Handle
-from inkhorn.inference.numpy_model import ReferenceModel
+from inkhorn.inference.engine import Engine
+from inkhorn.inference.numpy_model import NumpyModel
+from inkhorn.inference.outputs import Completion
+from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.tokenizer.char import CharTokenizer
 
 TOKENIZER = CharTokenizer("abcdefgh .\n")
@@ -29,7 +33,7 @@ WAIT = 20  # seconds after which a test that hangs fails
 
 
 @cache
-def model() -> ReferenceModel:
+def model() -> NumpyModel:
     ends = {"bos_token_id": TOKENIZER.eos_id, "eos_token_id": TOKENIZER.eos_id}
     return reference_of(tiny_model(tiny_config(vocab_size=TOKENIZER.vocab_size, block_size=32, **ends)))
 
@@ -42,7 +46,7 @@ class Gated(NumpyBackend):
         self.calls = self.closed = 0
         self.inside, self.gate = threading.Event(), threading.Event()
 
-    def run(self, work: Sequence[Work], steps: int = 1) -> list[Result]:
+    def run(self, work: Sequence[ModelInput], steps: int = 1) -> list[ModelOutput]:
         self.inside.set()
         assert self.gate.wait(WAIT)
         self.calls += 1
@@ -59,7 +63,7 @@ class Failing(NumpyBackend):
         super().__init__(model(), slots)
         self.good, self.error = good, error
 
-    def run(self, work: Sequence[Work], steps: int = 1) -> list[Result]:
+    def run(self, work: Sequence[ModelInput], steps: int = 1) -> list[ModelOutput]:
         self.good -= 1
         if self.good < 0:
             raise self.error
@@ -76,7 +80,7 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture
 def gated() -> Iterator[tuple[Gated, Engine]]:
     backend = Gated()
-    one = Engine(backend, TOKENIZER, max_queue=2)
+    one = Engine(backend, TOKENIZER, max_queued=2)
     try:
         yield backend, one
     finally:
@@ -91,6 +95,10 @@ def params(tokens: int = 12, seed: int = 3, **more: Any) -> SamplingParams:
 @cache
 def alone(prompt: str, tokens: int, seed: int) -> Completion:
     return Engine(NumpyBackend(model(), 1), TOKENIZER).complete(prompt, params(tokens, seed))
+
+
+def complete_many(engine: Engine, count: int) -> list[Completion]:
+    return [handle.result() for handle in engine.submit_many("ab", params(5), count)]
 
 
 def threads_of_engines() -> int:
@@ -122,22 +130,22 @@ def test_a_handle_gives_pieces_and_then_the_rest(engine: Engine) -> None:
     first = [next(handle), next(handle)]
     rest = handle.result()
     assert "".join(piece.text for piece in first) + rest.text == alone("ab", 9, 3).text
-    assert (rest.tokens, rest.finish_reason) == (7, "length")
+    assert (rest.num_tokens, rest.finish_reason) == (7, "length")
     assert list(handle) == []
 
 
 def test_a_reader_is_awakened_once_for_a_call(gated: tuple[Gated, Engine], monkeypatch: pytest.MonkeyPatch) -> None:
     backend, one = gated
     puts = []
-    deliver = Handle.put
+    deliver = RequestHandle.put
 
-    def put(self: Handle, pieces: Any, *rest: Any, **options: Any) -> None:
+    def put(self: RequestHandle, pieces: Any, *rest: Any, **options: Any) -> None:
         puts.append(len(pieces))
         deliver(self, pieces, *rest, **options)
 
-    monkeypatch.setattr(Handle, "put", put)
+    monkeypatch.setattr(RequestHandle, "put", put)
     backend.gate.set()
-    assert one.complete("ab", params(40)).tokens == sum(puts) == 40
+    assert one.complete("ab", params(40)).num_tokens == sum(puts) == 40
     assert len(puts) == backend.calls
 
 
@@ -145,9 +153,8 @@ def test_many_texts_for_one_prompt_come_in_order(gated: tuple[Gated, Engine]) ->
     """More than may wait: as many are asked for as can be."""
     backend, one = gated
     backend.gate.set()
-    texts = [handle.result() for handle in one.submit_many("ab", params(5), 9)]
-    assert texts == one.complete_many("ab", params(5), 9) == [one.complete("ab", params(5), i) for i in range(9)]
-    assert one.complete_many("ab", params(5), 0) == []
+    assert complete_many(one, 9) == [one.complete("ab", params(5), i) for i in range(9)]
+    assert complete_many(one, 0) == []
 
 
 # Given up
@@ -174,11 +181,11 @@ def test_random_ones_are_given_up() -> None:
 def test_what_is_given_up_ends(engine: Engine) -> None:
     handle = engine.submit("a", ENDLESS)
     pieces = [next(handle), next(handle)]
-    engine.abort(handle)
+    handle.abort()
     handle.abort()
     pieces += handle
     assert all(piece.finish_reason is None for piece in pieces)
-    with pytest.raises(InkhornError, match="the text was given up before its end"):
+    with pytest.raises(InkhornError, match="the request was aborted"):
         handle.result()
     assert engine.complete("b", params()) == alone("b", 12, 3), "the slot is free"
 
@@ -208,7 +215,7 @@ def test_one_is_given_up_during_a_call(gated: tuple[Gated, Engine]) -> None:
 @pytest.mark.parametrize("read", [0, 1, 5])
 @pytest.mark.parametrize("drop", ["close", "forget"])
 def test_a_stream_that_is_dropped_gives_its_text_up(engine: Engine, read: int, drop: str) -> None:
-    stream: Any = engine.stream("a", ENDLESS)
+    stream: Any = Model(engine, Path()).stream("a", ENDLESS)
     for _ in range(read):
         next(stream)
     if drop == "close":
@@ -234,7 +241,7 @@ def test_a_full_queue_refuses_at_once(gated: tuple[Gated, Engine]) -> None:
     with pytest.raises(QueueFullError, match="try again later"):
         one.submit("a", params())
     with pytest.raises(QueueFullError, match="try again later"):
-        one.stream("a", params())
+        Model(one, Path()).stream("a", params())
     handles[2].abort()
     handles[2] = one.submit("a", params(seed=2))
     backend.gate.set()
@@ -242,8 +249,8 @@ def test_a_full_queue_refuses_at_once(gated: tuple[Gated, Engine]) -> None:
 
 
 def test_max_queue_is_validated() -> None:
-    with pytest.raises(UsageError, match="max_queue must be at least 1"):
-        Engine(NumpyBackend(model(), 1), TOKENIZER, max_queue=0)
+    with pytest.raises(UsageError, match="max_queued must be at least 1"):
+        Engine(NumpyBackend(model(), 1), TOKENIZER, max_queued=0)
 
 
 # Failures
@@ -309,9 +316,9 @@ def test_without_work_the_thread_sleeps(engine: Engine) -> None:
     scheduler = engine._loop._scheduler
 
     def calls_in(seconds: float) -> int:
-        before = scheduler._calls
+        before = scheduler._num_calls
         time.sleep(seconds)
-        return scheduler._calls - before
+        return scheduler._num_calls - before
 
     calls_in(0.01)  # the last text may just be leaving
     assert calls_in(0.05) == 0
@@ -320,8 +327,8 @@ def test_without_work_the_thread_sleeps(engine: Engine) -> None:
 def test_the_process_may_end_while_a_text_is_written() -> None:
     program = """
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.inference.engine import load
-handle = load(backend="numpy").submit("a", SamplingParams(ignore_eos=True))
+from inkhorn.inference.engine import Engine
+handle = Engine.from_pretrained(backend="numpy").submit("a", SamplingParams(ignore_eos=True))
 print(len(next(handle).text))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
@@ -331,13 +338,13 @@ print(len(next(handle).text))
 # asyncio
 
 
-def run(main: Callable[[Engine], Any], slots: int = 1) -> Any:
+def run(main: Callable[[Model], Any], slots: int = 1) -> Any:
     with Engine(NumpyBackend(model(), slots), TOKENIZER) as one:
-        return asyncio.run(asyncio.wait_for(main(one), WAIT))
+        return asyncio.run(asyncio.wait_for(main(Model(one, Path())), WAIT))
 
 
 def test_async_for_gives_the_same_pieces() -> None:
-    async def main(one: Engine) -> Any:
+    async def main(one: Model) -> Any:
         return [piece async for piece in one.astream("ab", params(30))]
 
     pieces = run(main)
@@ -346,8 +353,8 @@ def test_async_for_gives_the_same_pieces() -> None:
 
 
 def test_many_tasks() -> None:
-    async def main(one: Engine) -> Any:
-        tasks = [one.acomplete("abc"[: 1 + n % 3], params(20, n)) for n in range(20)]
+    async def main(one: Model) -> Any:
+        tasks = [one.agenerate("abc"[: 1 + n % 3], params(20, n)) for n in range(20)]
         return await asyncio.gather(*tasks)
 
     assert run(main, 3) == [alone("abc"[: 1 + n % 3], 20, n) for n in range(20)]
@@ -355,7 +362,7 @@ def test_many_tasks() -> None:
 
 @pytest.mark.parametrize("way", ["cancel", "aclose", "break"])
 def test_a_task_that_leaves_gives_its_text_up(way: str) -> None:
-    async def main(one: Engine) -> Any:
+    async def main(one: Model) -> Any:
         read = asyncio.Event()
         streams: list[Any] = [one.astream("a", ENDLESS)]
 
@@ -376,25 +383,25 @@ def test_a_task_that_leaves_gives_its_text_up(way: str) -> None:
         if way == "aclose":
             await streams[0].aclose()
         streams.clear()
-        return await one.acomplete("b", params())
+        return await one.agenerate("b", params())
 
     assert run(main) == alone("b", 12, 3)
 
 
 def test_cancelling_one_that_waits_for_a_whole_text() -> None:
-    async def main(one: Engine) -> Any:
-        task = asyncio.create_task(one.acomplete("a", ENDLESS))
+    async def main(one: Model) -> Any:
+        task = asyncio.create_task(one.agenerate("a", ENDLESS))
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return await one.acomplete("b", params())
+        return await one.agenerate("b", params())
 
     assert run(main) == alone("b", 12, 3)
 
 
 def test_a_loop_that_is_gone_gives_its_texts_up(engine: Engine) -> None:
-    async def main() -> Handle:
+    async def main() -> RequestHandle:
         handle = engine.submit("a", ENDLESS)
         await anext(handle)
         return handle
@@ -405,12 +412,12 @@ def test_a_loop_that_is_gone_gives_its_texts_up(engine: Engine) -> None:
 
 
 def test_errors_come_to_tasks_too() -> None:
-    async def main(one: Engine) -> None:
+    async def main(one: Model) -> None:
         with pytest.raises(UsageError, match="logprobs must be"):
-            await one.acomplete("a", params(), logprobs=99)
+            await one.agenerate("a", params(), logprobs=99)
         with pytest.raises(UsageError, match="logprobs must be"):
             await anext(one.astream("a", params(), logprobs=99))
-        waiting = asyncio.create_task(one.acomplete("a", ENDLESS))
+        waiting = asyncio.create_task(one.agenerate("a", ENDLESS))
         await asyncio.sleep(0)
         await asyncio.to_thread(one.close)
         with pytest.raises(InkhornError, match="the engine was closed"):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.errors import UsageError
 from inkhorn.inference.explain import MAX_POSITIONS, Explanation, explain
-from inkhorn.inference.numpy_model import Cache, ReferenceModel, Trace, softmax
+from inkhorn.inference.numpy_model import KVCache, NumpyModel, Trace, softmax
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
 
@@ -24,7 +24,7 @@ TOKENIZER = CharTokenizer("abcdef .\né")
 KINDS = ["gpt2", "openai-gpt"]
 
 
-def tiny(kind: str = "gpt2", **changes: Any) -> ReferenceModel:
+def tiny(kind: str = "gpt2", **changes: Any) -> NumpyModel:
     shape: dict[str, Any] = {
         "vocab_size": TOKENIZER.vocab_size + 3,
         "block_size": 40,
@@ -33,13 +33,13 @@ def tiny(kind: str = "gpt2", **changes: Any) -> ReferenceModel:
     return reference_of(tiny_model(tiny_config(**(shape | changes))))
 
 
-def look(model: ReferenceModel, text: str, layer: int = 0) -> Explanation:
+def look(model: NumpyModel, text: str, layer: int = 0) -> Explanation:
     return explain(model, TOKENIZER, TOKENIZER.encode(text).tolist(), layer)
 
 
-def traced(model: ReferenceModel, text: str) -> tuple[Any, Trace]:
+def traced(model: NumpyModel, text: str) -> tuple[Any, Trace]:
     trace: Trace = {}
-    return model.forward(TOKENIZER.encode(text).tolist(), Cache(model.config), trace, every=True), trace
+    return model.forward(TOKENIZER.encode(text).tolist(), KVCache(model.config), trace, all_logits=True), trace
 
 
 def unpack(told: dict[str, Any], head: int, t: int) -> Any:
@@ -70,12 +70,12 @@ def test_the_last_lens_is_the_model_itself(kind: str) -> None:
     odds, found = softmax(logits), look(model, text)
     ids = TOKENIZER.encode(text)
     np.testing.assert_array_equal(found.lens_tokens[-1], odds.argmax(-1))
-    np.testing.assert_allclose(found.lens_odds[-1], odds.max(-1), rtol=1e-6)
-    np.testing.assert_allclose(found.lens_actual[-1][:-1], odds[np.arange(len(ids) - 1), ids[1:]], rtol=1e-6)
-    np.testing.assert_allclose(found.surprise[1:], -np.log(odds[np.arange(len(ids) - 1), ids[1:]]), rtol=1e-5)
-    assert math.isnan(found.surprise[0])
-    assert found.lens_actual[-1][-1] == 0
-    assert [p for _, p in found.next] == pytest.approx(sorted(odds[-1].tolist(), reverse=True)[:10])
+    np.testing.assert_allclose(found.lens_probs[-1], odds.max(-1), rtol=1e-6)
+    np.testing.assert_allclose(found.lens_target_probs[-1][:-1], odds[np.arange(len(ids) - 1), ids[1:]], rtol=1e-6)
+    np.testing.assert_allclose(found.surprisal[1:], -np.log(odds[np.arange(len(ids) - 1), ids[1:]]), rtol=1e-5)
+    assert math.isnan(found.surprisal[0])
+    assert found.lens_target_probs[-1][-1] == 0
+    assert [p for _, p in found.next_tokens] == pytest.approx(sorted(odds[-1].tolist(), reverse=True)[:10])
 
 
 def test_an_early_lens_takes_the_stream_to_the_head_at_once() -> None:
@@ -98,19 +98,21 @@ def test_the_parts_add_up_to_the_whole() -> None:
         for part in ("attn", "mlp"):
             out = trace[f"h.{i}.{part}.out"]
             stream += out
-            assert found.added[part][i] == pytest.approx(math.sqrt((out[-1] ** 2).mean()), rel=1e-5)
+            assert found.update_rms[part][i] == pytest.approx(math.sqrt((out[-1] ** 2).mean()), rel=1e-5)
         np.testing.assert_allclose(stream, trace[f"h.{i}.resid"], atol=1e-5)
-        np.testing.assert_allclose(found.residual[i + 1], np.sqrt((stream**2).mean(-1)), rtol=1e-4)
-    last = found.last["wte"] + found.last["wpe"]
+        np.testing.assert_allclose(found.residual_rms[i + 1], np.sqrt((stream**2).mean(-1)), rtol=1e-4)
+    last = found.last_token["wte"] + found.last_token["wpe"]
     np.testing.assert_allclose(last, trace["embedding"][-1], atol=1e-6)
-    np.testing.assert_array_equal(found.last["mlp"], trace["h.1.mlp.hidden"][-1])
+    np.testing.assert_array_equal(found.last_token["mlp"], trace["h.1.mlp.hidden"][-1])
 
 
 def test_vectors_on_the_wire_are_near() -> None:
     found = look(tiny(), "abc def.", 1)
     for name, told in found.to_json()["last"].items():
         values = told["scale"] * np.frombuffer(base64.b64decode(told["data"]), np.int8)
-        np.testing.assert_allclose(values, found.last[name], atol=np.abs(found.last[name]).max() / 254 * 1.001)
+        np.testing.assert_allclose(
+            values, found.last_token[name], atol=np.abs(found.last_token[name]).max() / 254 * 1.001
+        )
 
 
 def test_only_the_end_of_a_long_text_is_looked_at() -> None:
@@ -126,13 +128,13 @@ def test_what_cannot_be_looked_at() -> None:
     for layer in (-1, 2):
         with pytest.raises(UsageError, match=f"layer must be from 0 to 1, not {layer}"):
             look(tiny(), "ab", layer)
-    with pytest.raises(UsageError, match="nothing to look at"):
+    with pytest.raises(UsageError, match="nothing to explain"):
         explain(tiny(), TOKENIZER, [], 0)
 
 
 def test_a_whole_look_stays_small_on_the_wire() -> None:
     folder = resolve_checkpoint("shakespeare")
-    tokenizer, model = load_tokenizer(folder), ReferenceModel.from_pretrained(folder)
+    tokenizer, model = load_tokenizer(folder), NumpyModel.from_pretrained(folder)
     ids = tokenizer.encode("To be, or not to be, that is the question:\n" * 8).tolist()
     told = explain(model, tokenizer, ids, 3).to_json()
     assert len(told["tokens"]) == MAX_POSITIONS

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkhorn.config.model import Activation, ModelConfig, ModelType
-from inkhorn.inference.numpy_model import Cache, ReferenceModel, Trace, erf, gelu, gelu_new, relu
+from inkhorn.inference.numpy_model import KVCache, NumpyModel, Trace, erf, gelu, gelu_new, relu
 from inkhorn.model import GPT
 
 KINDS = get_args(ModelType)
@@ -24,7 +24,7 @@ SHAPES = [
 ]
 
 
-def pair(seed: int = 0, **changes: Any) -> tuple[GPT, ReferenceModel]:
+def pair(seed: int = 0, **changes: Any) -> tuple[GPT, NumpyModel]:
     model = tiny_model(tiny_config(**changes), seed)
     return model, reference_of(model)
 
@@ -49,10 +49,10 @@ def test_logits_are_those_of_the_torch_model(kind: str, activation: str, tied: b
     for length in range(1, model.config.block_size + 1):
         ids = some_ids(model.config, length, seed=length)
         expected = torch_logits(model, ids)
-        logits = reference.forward(ids, Cache(model.config), every=True)
+        logits = reference.forward(ids, KVCache(model.config), all_logits=True)
         assert logits.dtype == np.float32
         np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
-        last = reference.forward(ids, Cache(model.config))
+        last = reference.forward(ids, KVCache(model.config))
         assert last.shape == (1, model.config.vocab_size)
         np.testing.assert_allclose(last[0], expected[-1], rtol=0, atol=1e-5)
 
@@ -77,12 +77,12 @@ def test_the_models_of_these_tests_depend_on_every_weight() -> None:
 def test_the_cache_changes_nothing_wherever_the_text_is_split(kind: str) -> None:
     model, reference = pair(model_type=kind)
     ids = some_ids(model.config, model.config.block_size)
-    whole = reference.forward(ids, Cache(model.config), every=True)
+    whole = reference.forward(ids, KVCache(model.config), all_logits=True)
     for split in range(1, len(ids)):
-        cache = Cache(model.config)
-        first = reference.forward(ids[:split], cache, every=True)
+        cache = KVCache(model.config)
+        first = reference.forward(ids[:split], cache, all_logits=True)
         assert cache.length == split
-        second = reference.forward(ids[split:], cache, every=True)
+        second = reference.forward(ids[split:], cache, all_logits=True)
         assert cache.length == len(ids)
         np.testing.assert_allclose(np.concatenate([first, second]), whole, rtol=0, atol=1e-5)
 
@@ -91,37 +91,37 @@ def test_the_cache_changes_nothing_wherever_the_text_is_split(kind: str) -> None
 @given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=12))
 def test_any_chunks_give_the_same(kind: str, lengths: list[int]) -> None:
     model, reference = pair(model_type=kind)
-    ids, cache, parts = some_ids(model.config, model.config.block_size), Cache(model.config), []
+    ids, cache, parts = some_ids(model.config, model.config.block_size), KVCache(model.config), []
     for length in lengths:
         chunk = ids[cache.length : cache.length + length]
         if chunk:
-            parts.append(reference.forward(chunk, cache, every=True))
-    whole = reference.forward(ids[: cache.length], Cache(model.config), every=True)
+            parts.append(reference.forward(chunk, cache, all_logits=True))
+    whole = reference.forward(ids[: cache.length], KVCache(model.config), all_logits=True)
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=1e-5)
 
 
 def test_a_used_cache_can_be_shortened_and_used_again() -> None:
     model, reference = pair()
     ids = some_ids(model.config, 10)
-    cache = Cache(model.config)
+    cache = KVCache(model.config)
     reference.forward(some_ids(model.config, 12, seed=9), cache)
     cache.length = 0
     reference.forward(ids[:4], cache)
-    got = reference.forward(ids[4:], cache, every=True)
+    got = reference.forward(ids[4:], cache, all_logits=True)
     np.testing.assert_array_equal(got, _in_two(reference, ids))
 
 
-def _in_two(reference: ReferenceModel, ids: list[int]) -> np.ndarray[Any, Any]:
-    cache = Cache(reference.config)
+def _in_two(reference: NumpyModel, ids: list[int]) -> np.ndarray[Any, Any]:
+    cache = KVCache(reference.config)
     reference.forward(ids[:4], cache)
-    return reference.forward(ids[4:], cache, every=True)
+    return reference.forward(ids[4:], cache, all_logits=True)
 
 
 def test_a_full_cache_says_so_and_stays_as_it_is() -> None:
     model, reference = pair()
     block = model.config.block_size
-    cache = Cache(model.config)
-    with pytest.raises(ValueError, match=f"{block + 1} tokens do not fit into the block size of {block}"):
+    cache = KVCache(model.config)
+    with pytest.raises(ValueError, match=f"{block + 1} tokens exceed the block size of {block}"):
         reference.forward(some_ids(model.config, block + 1), cache)
     assert cache.length == 0
     ids = some_ids(model.config, block)
@@ -137,11 +137,11 @@ def test_a_full_cache_says_so_and_stays_as_it_is() -> None:
 def test_trace_names_every_activation(kind: str, before: int, new: int) -> None:
     model, reference = pair(model_type=kind)
     config = model.config
-    ids, cache = some_ids(config, before + new), Cache(config)
+    ids, cache = some_ids(config, before + new), KVCache(config)
     if before:
         reference.forward(ids[:before], cache)
     trace: Trace = {}
-    logits = reference.forward(ids[before:], cache, trace, every=True)
+    logits = reference.forward(ids[before:], cache, trace, all_logits=True)
     heads, size, total = config.n_head, config.head_dim, before + new
     expected: dict[str, tuple[int, ...]] = {"embedding": (new, config.n_embd), "logits": (new, config.vocab_size)}
     for i in range(config.n_layer):
@@ -162,7 +162,7 @@ def test_trace_names_every_activation(kind: str, before: int, new: int) -> None:
 def test_trace_holds_what_was_computed() -> None:
     model, reference = pair()
     ids, trace = some_ids(model.config, 7), Trace()
-    reference.forward(ids, Cache(model.config), trace, every=True)
+    reference.forward(ids, KVCache(model.config), trace, all_logits=True)
     resid = trace["embedding"]
     np.testing.assert_allclose(resid, model.wte.weight.detach()[ids] + model.wpe.weight.detach()[:7], atol=1e-6)
     for i in range(model.config.n_layer):
@@ -184,8 +184,8 @@ def test_trace_holds_what_was_computed() -> None:
 def test_tracing_changes_no_bit() -> None:
     model, reference = pair()
     ids = some_ids(model.config, 9)
-    plain = reference.forward(ids, Cache(model.config))
-    np.testing.assert_array_equal(reference.forward(ids, Cache(model.config), {}), plain)
+    plain = reference.forward(ids, KVCache(model.config))
+    np.testing.assert_array_equal(reference.forward(ids, KVCache(model.config), {}), plain)
 
 
 def test_activations() -> None:

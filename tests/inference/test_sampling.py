@@ -211,7 +211,7 @@ def test_a_sampler_remembers_what_was_written(
         assert params.seed is not None
         adjusted = plain_adjusted(row, params, prompt, text, banned)
         expected = plain_sample(adjusted, params, uniform(params.seed, choice, position))
-        token = sampler.draw(floats32(*row), position)
+        token = sampler.sample(floats32(*row), position)
         assert token == expected
         assert token not in banned
         text.append(token)
@@ -232,9 +232,11 @@ def test_sums_run_from_the_first_to_the_last(top_p: float) -> None:
 
 def test_drawing_leaves_the_logits_alone() -> None:
     logits = floats32(1, 2, 3)
-    sampler = Sampler(SamplingParams(repetition_penalty=2, presence_penalty=1, logit_bias={0: 5}, seed=0), banned=[2])
+    sampler = Sampler(
+        SamplingParams(repetition_penalty=2, presence_penalty=1, logit_bias={0: 5}, seed=0), banned_ids=[2]
+    )
     for position in range(3):
-        sampler.draw(logits, position)
+        sampler.sample(logits, position)
     assert logits.tolist() == [1, 2, 3]
 
 
@@ -282,7 +284,7 @@ def test_odds(params: dict[str, Any], expected: list[float]) -> None:
 
 def test_drawn_tokens_have_the_models_odds() -> None:
     sampler = Sampler(SamplingParams(temperature=1.0, seed=3))
-    drawn = np.array([sampler.draw(floats32(*LOGS), position) for position in range(4000)])
+    drawn = np.array([sampler.sample(floats32(*LOGS), position) for position in range(4000)])
     expected = 4000 * doubles(0.1, 0.5, 0.15, 0.25)
     assert ((np.bincount(drawn, minlength=4) - expected) ** 2 / expected).sum() < 16.3  # 3 degrees, one in a thousand
 
@@ -312,31 +314,31 @@ def test_among_equals_the_lowest_id_is_first() -> None:
 )
 def test_penalties_by_hand(params: Mapping[str, Any], expected: list[float]) -> None:
     logits = [2.0, -1.0, 4.0, 0.5]
-    sampler = Sampler(SamplingParams(**params, seed=0), prompt=[0, 1])
+    sampler = Sampler(SamplingParams(**params, seed=0), prompt_ids=[0, 1])
     forced = {token: [-INF if other != token else 0.0 for other in range(4)] for token in range(4)}
     for position, token in enumerate([1, 2, 2]):
-        assert sampler.draw(floats32(*forced[token]), position) == token
-    assert sampler._adjusted(floats32(*logits)).tolist() == expected
+        assert sampler.sample(floats32(*forced[token]), position) == token
+    assert sampler._process(floats32(*logits)).tolist() == expected
     assert plain_adjusted(logits, sampler.params, [0, 1], [1, 2, 2], set()) == expected
 
 
 def test_banned_ids_are_never_drawn() -> None:
     logits = floats32(50, 0, 50, 1)
-    sampler = Sampler(SamplingParams(temperature=100, logit_bias={0: 100, 2: 100}, seed=1), banned={0, 2})
-    assert {sampler.draw(logits, position) for position in range(200)} == {1, 3}
-    assert Sampler(SamplingParams(temperature=0), banned={0, 2}).draw(logits, 0) == 3
+    sampler = Sampler(SamplingParams(temperature=100, logit_bias={0: 100, 2: 100}, seed=1), banned_ids={0, 2})
+    assert {sampler.sample(logits, position) for position in range(200)} == {1, 3}
+    assert Sampler(SamplingParams(temperature=0), banned_ids={0, 2}).sample(logits, 0) == 3
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("logits", [[-INF, -INF], [0.0, math.nan], [math.nan, math.nan], [INF, 0.0], [-INF, math.nan]])
 def test_no_odds_no_token(logits: list[float], temperature: float) -> None:
-    with pytest.raises(ValueError, match="no token can be drawn"):
+    with pytest.raises(ValueError, match="no token can be sampled"):
         sample(doubles(*logits), SamplingParams(temperature=temperature), 0.5)
 
 
 def test_nothing_left_to_draw() -> None:
-    with pytest.raises(ValueError, match="no token can be drawn"):
-        Sampler(SamplingParams(seed=0), banned=range(3)).draw(floats32(0, 1, 2), 0)
+    with pytest.raises(ValueError, match="no token can be sampled"):
+        Sampler(SamplingParams(seed=0), banned_ids=range(3)).sample(floats32(0, 1, 2), 0)
 
 
 # Seeds
@@ -344,8 +346,8 @@ def test_nothing_left_to_draw() -> None:
 
 def draws(params: SamplingParams, choice: int = 0, steps: int = 24) -> list[int]:
     """Tokens drawn from logits that any language can make: (7 i + 3 position) mod 11, divided by 4."""
-    sampler = Sampler(params, choice, prompt=[1, 2], banned=[5])
-    return [sampler.draw(floats32(*[(7 * i + 3 * p) % 11 / 4 for i in range(16)]), p) for p in range(2, 2 + steps)]
+    sampler = Sampler(params, choice, prompt_ids=[1, 2], banned_ids=[5])
+    return [sampler.sample(floats32(*[(7 * i + 3 * p) % 11 / 4 for i in range(16)]), p) for p in range(2, 2 + steps)]
 
 
 GOLDEN: list[tuple[dict[str, Any], int, list[int]]] = [

@@ -1,363 +1,375 @@
-"""The scheduler alone: who gets a slot, whose tokens are taken in, what need not be computed again."""
+"""The scheduler alone, with a simulated backend: slots, prefill budget, decode steps and prefix reuse."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import QueueFullError
-from inkhorn.inference.request import Request
-from inkhorn.inference.scheduler import Limits, Plan, Scheduler, Turn, common
+from inkhorn.inference.backends.base import ModelInput
+from inkhorn.inference.sampling import Sampler
+from inkhorn.inference.scheduler import Scheduler, SchedulerConfig, SchedulerOutput, common_prefix_length
+from inkhorn.inference.sequence import Sequence
+from inkhorn.inference.stopping import IncrementalDetokenizer
 
 BLOCK = 24
-SMALL = Limits(prompt_tokens=16, prompt_tokens_beside=5, shared=3, steps=4)
+SMALL = SchedulerConfig(max_prefill_tokens=16, max_prefill_tokens_beside_decode=5, min_shared_prefix=3, max_steps=4)
 
 
-def request(ids: list[int], tokens: int = 4, **options: object) -> Request:
-    return Request(list(ids), BLOCK, max_tokens=tokens, **options)  # type: ignore[arg-type]
+def sequence(
+    token_ids: list[int], max_tokens: int | None = 4, *, prompt_logprobs: bool = False, **params: Any
+) -> Sequence:
+    sampling = SamplingParams(max_tokens=max_tokens, **params)
+    detokenizer = IncrementalDetokenizer(sampling, [])
+    return Sequence(token_ids, BLOCK, Sampler(sampling), detokenizer, prompt_logprobs=prompt_logprobs)
 
 
 @dataclass
-class Machine:
-    """What a backend would hold; draws the tokens 100, 101, ... and checks every plan."""
+class SimulatedBackend:
+    """Keeps the contents of the slots, samples the tokens 100, 101, ... and checks every call against the rules."""
 
     scheduler: Scheduler
     slots: dict[int, list[int]] = field(default_factory=dict)
-    taken: int = 0  # tokens that were computed
-    copied: list[tuple[int, int, int]] = field(default_factory=list)
-    order: list[Request] = field(default_factory=list)  # as they came to a slot
-    unserved: dict[Request, int] = field(default_factory=dict)
+    num_computed: int = 0
+    copies: list[tuple[int, int, int]] = field(default_factory=list)
+    admitted: list[Sequence] = field(default_factory=list)
+    calls_waited: dict[Sequence, int] = field(default_factory=dict)
 
-    def call(self) -> Plan | None:
-        plan = self.scheduler.plan()
-        if plan is None:
+    def call(self) -> SchedulerOutput | None:
+        output = self.scheduler.schedule()
+        if output is None:
             assert not self.scheduler.running
             assert not self.scheduler.waiting
             return None
-        for source, target, length in plan.copies:
+        for source, target, length in output.copies:
             assert len(self.slots[source]) >= length
             self.slots[target] = self.slots[source][:length]
-        self.copied += plan.copies
-        self._check(plan)
-        for turn in plan.turns:
-            self._run(turn, plan.steps)
-        return plan
+        self.copies += output.copies
+        self._check(output)
+        for each, model_input in zip(output.sequences, output.inputs, strict=True):
+            self._run(each, model_input, output.num_steps)
+        return output
 
-    def _check(self, plan: Plan) -> None:
-        running, limits = self.scheduler.running, self.scheduler.limits
-        assert len({turn.request.slot for turn in plan.turns}) == len(plan.turns)
-        self.order += [each for each in running if each not in self.order]
-        ready = [each for each in running if each.pending == 1 and each.leader is None]
-        drawing = [turn.request for turn in plan.turns]
-        assert all(each in drawing for each in ready), "who can draw does so in every call"
-        reading = [turn for turn in plan.turns if turn.request not in ready]
-        budget = limits.prompt_tokens_beside if ready else limits.prompt_tokens
-        assert sum(len(turn.ids) for turn in reading) <= budget
-        if len(ready) < len(running):
-            assert plan.steps == 1
+    def _check(self, output: SchedulerOutput) -> None:
+        running, config = self.scheduler.running, self.scheduler.config
+        assert [each.slot for each in output.sequences] == [model_input.slot for model_input in output.inputs]
+        assert len({model_input.slot for model_input in output.inputs}) == len(output.inputs)
+        self.admitted += [each for each in running if each not in self.admitted]
+        decoding = [each for each in running if each.num_uncomputed == 1 and each.prefix_source is None]
+        assert all(each in output.sequences for each in decoding), "every sequence that can sample does so"
+        budget = config.max_prefill_tokens_beside_decode if decoding else config.max_prefill_tokens
+        pairs = zip(output.sequences, output.inputs, strict=True)
+        assert sum(len(model_input.ids) for each, model_input in pairs if each not in decoding) <= budget
+        if len(decoding) < len(running):
+            assert output.num_steps == 1
         for each in running:
-            led = each.leader is not None
-            self.unserved[each] = 0 if led or each in drawing else self.unserved.get(each, 0) + 1
-            assert self.unserved[each] < len(running), "all others came first"
+            served = each in output.sequences or each.prefix_source is not None
+            self.calls_waited[each] = 0 if served else self.calls_waited.get(each, 0) + 1
+            assert self.calls_waited[each] < len(running), "each sequence waits at most for all others"
 
-    def _run(self, turn: Turn, steps: int) -> None:
-        each = turn.request
-        assert each.slot is not None
-        held = self.slots.setdefault(each.slot, [])
-        assert len(held) >= turn.position
-        del held[turn.position :]
-        held += turn.ids
-        self.taken += len(turn.ids)
-        assert held == each.ids[each.start : each.start + len(held)], "the slot holds the text's own tokens"
-        assert 1 <= len(held) <= BLOCK
-        if not turn.outputs or turn.scores:
-            self.scheduler.took(turn, [])
+    def _run(self, each: Sequence, model_input: ModelInput, num_steps: int) -> None:
+        cached = self.slots.setdefault(model_input.slot, [])
+        assert len(cached) >= model_input.position
+        del cached[model_input.position :]
+        cached += model_input.ids
+        self.num_computed += len(model_input.ids)
+        assert cached == each.token_ids[each.window_start : each.window_start + len(cached)]
+        assert 1 <= len(cached) <= BLOCK
+        is_complete = len(cached) == len(each.token_ids) - each.window_start
+        assert (model_input.sampler is not None) == is_complete, "a token is sampled once the whole window is cached"
+        if not is_complete:
+            self.scheduler.update(each, model_input, [])
             return
-        assert len(held) == len(each.ids) - each.start, "all that a token is drawn from is there"
-        count = min(steps, BLOCK - len(held) + 1)
-        if each.remaining is not None:
-            count = min(count, each.remaining)
-        first = 100 + len(each.ids) - each.prompt_length
-        tokens = list(range(first, first + count))
-        held += tokens[:-1]
-        self.taken += count - 1
-        self.scheduler.took(turn, tokens)
-        if each.remaining == 0 or each.over:
-            self.scheduler.drop(each)
+        count = min(num_steps, BLOCK - len(cached) + 1)
+        if each.num_remaining is not None:
+            count = min(count, each.num_remaining)
+        first = 100 + len(each.token_ids) - each.num_prompt_tokens
+        sampled = list(range(first, first + count))
+        cached += sampled[:-1]
+        self.num_computed += count - 1
+        self.scheduler.update(each, model_input, sampled)
+        if each.num_remaining == 0 or each.is_full:
+            self.scheduler.remove(each)
 
-    def finish(self, most: int = 10_000) -> None:
-        for _ in range(most):
+    def finish(self, max_calls: int = 10_000) -> None:
+        for _ in range(max_calls):
             if self.call() is None:
                 return
-        raise AssertionError("somebody never finishes")
+        raise AssertionError("some sequence never finishes")
 
 
-def machine(slots: int = 2, limits: Limits = SMALL, *requests: Request) -> Machine:
-    scheduler = Scheduler(slots, limits)
-    for each in requests:
+def simulate(max_num_seqs: int = 2, config: SchedulerConfig = SMALL, *sequences: Sequence) -> SimulatedBackend:
+    scheduler = Scheduler(max_num_seqs, config)
+    for each in sequences:
         scheduler.add(each)
-    return Machine(scheduler)
+    return SimulatedBackend(scheduler)
 
 
-# All rules at once
+# All rules together
 
 PROMPTS = st.one_of(
-    st.integers(1, 60).map(lambda n: list(range(n))),  # all begin alike
+    st.integers(1, 60).map(lambda n: list(range(n))),  # all share a prefix
     st.lists(st.integers(0, 2), min_size=1, max_size=40),
 )
-REQUESTS = st.builds(
-    request,
+SEQUENCES = st.builds(
+    sequence,
     PROMPTS,
     st.integers(1, 40),
     context_overflow=st.sampled_from(["shift", "recompute"]),
-    plain=st.booleans(),
-    scored=st.sampled_from([False, False, True]),
+    presence_penalty=st.sampled_from([0.0, 1.0]),
+    prompt_logprobs=st.sampled_from([False, False, True]),
 )
 
 
 @settings(max_examples=150)
 @given(
-    st.lists(st.tuples(REQUESTS, st.integers(0, 12), st.one_of(st.none(), st.integers(0, 12))), max_size=9),
+    st.lists(st.tuples(SEQUENCES, st.integers(0, 12), st.one_of(st.none(), st.integers(0, 12))), max_size=9),
     st.integers(1, 4),
 )
-def test_everyone_is_served_in_time_from_the_right_tokens(
-    plans: list[tuple[Request, int, int | None]], slots: int
-) -> None:
-    """Requests come at any call, and some are given up at any later one."""
-    model, added = machine(slots), list[Request]()
+def test_random_arrivals_and_aborts(plans: list[tuple[Sequence, int, int | None]], max_num_seqs: int) -> None:
+    """Sequences arrive at any call, and some are aborted at any later one."""
+    backend, added = simulate(max_num_seqs), list[Sequence]()
     for now in range(26):
-        for each, comes, _ in plans:
-            if comes == now:
-                model.scheduler.add(each)
+        for each, arrival, _ in plans:
+            if arrival == now:
+                backend.scheduler.add(each)
                 added.append(each)
-        for each, comes, stays in plans:
-            if stays is not None and comes + stays == now and each.remaining:
-                model.scheduler.drop(each)
-        model.call()
-    model.finish()
-    assert [each for each in added if each in model.order] == model.order, "slots are given in the order of arrival"
-    for each, _, stays in plans:
+        for each, arrival, aborted_after in plans:
+            if aborted_after is not None and arrival + aborted_after == now and each.num_remaining:
+                backend.scheduler.remove(each)
+        backend.call()
+    backend.finish()
+    assert [each for each in added if each in backend.admitted] == backend.admitted, "admission in order of arrival"
+    for each, _, aborted_after in plans:
         assert each.slot is None
-        if stays is None:
-            assert each.remaining == 0
+        if aborted_after is None:
+            assert each.num_remaining == 0
 
 
 @settings(max_examples=30)
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=12), st.integers(1, 3))
-def test_overload_starves_nobody(lengths: list[int], slots: int) -> None:
-    """As many new ones as finish, each call: those that came first are still served first."""
-    model = machine(slots)
-    early = [request([n] * (n % BLOCK + 1), n % 7 + 1) for n in lengths]
+def test_no_starvation_under_overload(lengths: list[int], max_num_seqs: int) -> None:
+    """As many sequences arrive as finish: those that came first are still served first."""
+    backend = simulate(max_num_seqs)
+    early = [sequence([n] * (n % BLOCK + 1), n % 7 + 1) for n in lengths]
     for each in early:
-        model.scheduler.add(each)
+        backend.scheduler.add(each)
     calls = 0
-    while any(each.remaining for each in early):
-        model.scheduler.add(request([7] * 20, 2))
-        model.call()
+    while any(each.num_remaining for each in early):
+        backend.scheduler.add(sequence([7] * 20, 2))
+        backend.call()
         calls += 1
-        assert calls <= sum(each.prompt_length + 8 for each in early)
-    assert model.order[: len(early)] == early
+        assert calls <= sum(each.num_prompt_tokens + 8 for each in early)
+    assert backend.admitted[: len(early)] == early
 
 
-# Prompts beside texts
+# Prefill beside decode
 
 
-def test_a_long_prompt_holds_up_nobody() -> None:
-    writing, late = request([1, 2], 20), request(list(range(3, 23)), 1)
-    model = machine(2, SMALL, writing)
-    model.call()
-    model.scheduler.add(late)
+def test_long_prompt_does_not_delay_decoding() -> None:
+    decoding, late = sequence([1, 2], 20), sequence(list(range(3, 23)), 1)
+    backend = simulate(2, SMALL, decoding)
+    backend.call()
+    backend.scheduler.add(late)
     sizes = []
-    while late.remaining:
-        before = writing.remaining or 0
-        plan = model.call()
-        assert plan is not None
-        assert writing.remaining == before - 1
-        sizes.append(sum(len(turn.ids) for turn in plan.turns if turn.request is late))
+    while late.num_remaining:
+        before = decoding.num_remaining or 0
+        output = backend.call()
+        assert output is not None
+        assert decoding.num_remaining == before - 1
+        pairs = zip(output.sequences, output.inputs, strict=True)
+        sizes.append(sum(len(model_input.ids) for each, model_input in pairs if each is late))
     assert sizes == [5, 5, 5, 5]
 
 
-def test_a_prompt_alone_is_read_in_large_chunks() -> None:
-    model = machine(2, SMALL, request(list(range(20)), 1))
-    plans = [model.call(), model.call()]
-    assert [[len(turn.ids) for turn in plan.turns] for plan in plans if plan] == [[16], [4]]
-    assert [[turn.outputs for turn in plan.turns] for plan in plans if plan] == [[0], [1]]
+def test_prefill_alone_uses_large_chunks() -> None:
+    backend = simulate(2, SMALL, sequence(list(range(20)), 1))
+    outputs = [backend.call(), backend.call()]
+    assert [[len(each.ids) for each in output.inputs] for output in outputs if output] == [[16], [4]]
+    assert [[each.num_outputs for each in output.inputs] for output in outputs if output] == [[0], [1]]
 
 
-def test_readers_take_turns() -> None:
-    long, short = request([1] * 22), request([2, 3, 4])
-    model = machine(2, Limits(prompt_tokens=4, shared=3), long, short)
-    plans = [model.call() for _ in range(2)]
-    read = [[(turn.request is long, len(turn.ids)) for turn in plan.turns] for plan in plans if plan]
-    assert read == [[(True, 4)], [(False, 3), (True, 1)]]
+def test_prefill_alternates() -> None:
+    long, short = sequence([1] * 22), sequence([2, 3, 4])
+    backend = simulate(2, SchedulerConfig(max_prefill_tokens=4, min_shared_prefix=3), long, short)
+    prefilled = []
+    for _ in range(2):
+        output = backend.call()
+        assert output is not None
+        pairs = zip(output.sequences, output.inputs, strict=True)
+        prefilled.append([(each is long, len(model_input.ids)) for each, model_input in pairs])
+    assert prefilled == [[(True, 4)], [(False, 3), (True, 1)]]
 
 
-def test_the_window_is_read_again_in_chunks_too() -> None:
-    text, beside = request(list(range(BLOCK)), 3), request([1, 2], 30)
-    model = machine(2, SMALL, text, beside)
-    while text.start == 0:
-        model.call()
-    assert text.start == BLOCK // 2
-    assert 0 < text.filled <= SMALL.prompt_tokens_beside
-    model.finish()
+def test_moved_window_is_prefilled_in_chunks() -> None:
+    full, other = sequence(list(range(BLOCK)), 3), sequence([1, 2], 30)
+    backend = simulate(2, SMALL, full, other)
+    while full.window_start == 0:
+        backend.call()
+    assert full.window_start == BLOCK // 2
+    assert 0 < full.num_cached <= SMALL.max_prefill_tokens_beside_decode
+    backend.finish()
 
 
-# Steps
+# Decode steps
 
 
-def steps_after(model: Machine, seconds: float) -> int:
-    plan = model.call()
-    assert plan is not None
-    model.scheduler.lasted(plan, seconds * plan.steps)
-    following = model.scheduler.plan()
+def steps_after(backend: SimulatedBackend, step_seconds: float) -> int:
+    """The number of steps of the call that follows one with this latency."""
+    output = backend.call()
+    assert output is not None
+    backend.scheduler.record_latency(output, step_seconds * output.num_steps)
+    following = backend.scheduler.schedule()
     assert following is not None
-    return following.steps
+    return following.num_steps
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(1e-6, 16), (0.001, 5), (0.004, 1), (1.0, 1)])
-def test_steps_fill_some_milliseconds(seconds: float, steps: int) -> None:
-    assert steps_after(machine(1, Limits(), request([1], 99)), seconds) == steps
+def test_decode_steps_fill_the_target_duration(seconds: float, steps: int) -> None:
+    assert steps_after(simulate(1, SchedulerConfig(), sequence([1], 99)), seconds) == steps
 
 
-def test_one_step_for_who_must_see_each_token_and_no_more_than_anyone_needs() -> None:
-    assert steps_after(machine(2, Limits(), request([1], 99), request([2], 99, plain=False)), 1e-6) == 1
-    assert steps_after(machine(2, Limits(), request([1], 3), request([2], 5)), 1e-6) == 4
-    endless = Request([1], BLOCK)
-    assert steps_after(machine(2, Limits(), endless, request([2], 5)), 1e-6) == 16
+def test_decode_steps_are_one_with_penalties() -> None:
+    penalized = sequence([2], 99, presence_penalty=1.0)
+    assert steps_after(simulate(2, SchedulerConfig(), sequence([1], 99), penalized), 1e-6) == 1
 
 
-def test_a_slow_call_is_forgotten() -> None:
-    model = machine(1, Limits(), request([1], 999))
-    steps_after(model, 10.0)
-    assert [steps_after(model, 1e-6) for _ in range(16)][-1] == 16
+def test_decode_steps_are_limited_by_max_tokens() -> None:
+    assert steps_after(simulate(2, SchedulerConfig(), sequence([1], 3), sequence([2], 5)), 1e-6) == 4
+    assert steps_after(simulate(2, SchedulerConfig(), sequence([1], None), sequence([2], 5)), 1e-6) == 16
 
 
-# Beginnings that are there already
+def test_decode_steps_recover_from_a_slow_call() -> None:
+    backend = simulate(1, SchedulerConfig(), sequence([1], 999))
+    steps_after(backend, 10.0)
+    assert [steps_after(backend, 1e-6) for _ in range(16)][-1] == 16
 
 
-def test_samples_of_one_prompt_read_it_once() -> None:
+# Prefix reuse
+
+
+def test_samples_of_one_prompt_share_its_prefill() -> None:
     prompt = list(range(20))
-    model = machine(4, SMALL, *(request(prompt, 3) for _ in range(8)))
-    model.finish()
-    drawn = 8 * 2  # the last token of a text is not taken in
-    assert model.taken == len(prompt) + 7 + drawn, "each sample takes in the last token, for its logits"
+    backend = simulate(4, SMALL, *(sequence(prompt, 3) for _ in range(8)))
+    backend.finish()
+    decoded = 8 * 2  # the last token of a sequence is not computed
+    assert backend.num_computed == len(prompt) + 7 + decoded, "each sample computes the last prompt token"
 
 
-def test_followers_wait_only_for_a_beginning_that_is_longer() -> None:
-    leader, follower, other = request([*range(20)], 2), request([*range(18), 99, 98], 2), request([7, 8, 9], 2)
-    model = machine(3, SMALL, leader, follower, other)
-    model.call()
-    assert (follower.leader, follower.filled) == (leader, 0)
-    model.call()
-    assert (follower.leader, follower.shared) == (leader, 18)
-    model.call()
-    assert follower.leader is None
-    assert model.copied == [(0, 1, 18)]
-    model.finish()
+def test_waiting_only_for_a_longer_prefix() -> None:
+    first, second, third = sequence([*range(20)], 2), sequence([*range(18), 99, 98], 2), sequence([7, 8, 9], 2)
+    backend = simulate(3, SMALL, first, second, third)
+    backend.call()
+    assert (second.prefix_source, second.num_cached) == (first, 0)
+    backend.call()
+    assert (second.prefix_source, second.shared_prefix) == (first, 18)
+    backend.call()
+    assert second.prefix_source is None
+    assert backend.copies == [(0, 1, 18)]
+    backend.finish()
 
 
-def test_who_waits_for_one_that_is_given_up_reads_on_from_there() -> None:
-    leader, follower = request([*range(20)], 2), request([*range(20)], 2)
-    model = machine(2, SMALL, leader, follower)
-    model.call()
-    model.scheduler.drop(leader)
-    model.call()
-    assert model.copied == [(0, 1, 16)]
-    assert follower.leader is None
-    model.finish()
+def test_aborted_prefix_source() -> None:
+    first, second = sequence([*range(20)], 2), sequence([*range(20)], 2)
+    backend = simulate(2, SMALL, first, second)
+    backend.call()
+    backend.scheduler.remove(first)
+    backend.call()
+    assert backend.copies == [(0, 1, 16)]
+    assert second.prefix_source is None
+    backend.finish()
 
 
-def test_a_conversation_goes_on_in_its_slot() -> None:
-    first = request([*range(10)], 4)
-    model = machine(2, SMALL, first)
-    model.finish()
-    before = model.taken
-    second = request([*first.ids, 1, 2], 1)
-    model.scheduler.add(second)
-    model.finish()
-    assert model.copied == [(0, 0, 13)]
-    assert model.taken - before == 3, "what was drawn last, and the two new ones"
+def test_continuation_reuses_its_slot() -> None:
+    first = sequence([*range(10)], 4)
+    backend = simulate(2, SMALL, first)
+    backend.finish()
+    before = backend.num_computed
+    backend.scheduler.add(sequence([*first.token_ids, 1, 2], 1))
+    backend.finish()
+    assert backend.copies == [(0, 0, 13)]
+    assert backend.num_computed - before == 3, "the last sampled token and two new ones"
 
 
-def test_what_another_may_still_want_is_copied_not_cut() -> None:
-    model = machine(2, SMALL, request([*range(20)], 1))
-    model.finish()
-    model.scheduler.add(request([*range(10), 50], 1))
-    model.finish()
-    assert model.copied == [(0, 1, 10)]
-    model.scheduler.add(request([*range(20)], 1))
-    model.finish()
-    assert model.copied[-1] == (0, 1, 19), "the slot that is free longest gives way, but not the source"
+def test_cached_tokens_are_copied_rather_than_truncated() -> None:
+    backend = simulate(2, SMALL, sequence([*range(20)], 1))
+    backend.finish()
+    backend.scheduler.add(sequence([*range(10), 50], 1))
+    backend.finish()
+    assert backend.copies == [(0, 1, 10)]
+    backend.scheduler.add(sequence([*range(20)], 1))
+    backend.finish()
+    assert backend.copies[-1] == (0, 1, 19), "the least recently used slot is replaced, but not the source"
 
 
-def test_a_text_that_is_still_written_lends_its_beginning() -> None:
-    model = machine(2, SMALL, request([*range(10)], 30))
-    model.call()
-    model.scheduler.add(request([*range(10), 100, 5], 1))
-    model.call()
-    assert model.copied == [(0, 1, 10)]
-    model.finish()
+def test_prefix_of_a_running_sequence() -> None:
+    backend = simulate(2, SMALL, sequence([*range(10)], 30))
+    backend.call()
+    backend.scheduler.add(sequence([*range(10), 100, 5], 1))
+    backend.call()
+    assert backend.copies == [(0, 1, 10)]
+    backend.finish()
 
 
-def test_short_beginnings_are_read_again() -> None:
-    model = machine(2, SMALL, request([1, 2, 3], 1), request([1, 2, 3], 1))
-    model.finish()
-    assert model.copied == []
+def test_short_prefixes_are_recomputed() -> None:
+    backend = simulate(2, SMALL, sequence([1, 2, 3], 1), sequence([1, 2, 3], 1))
+    backend.finish()
+    assert backend.copies == []
 
 
-def test_scores_need_the_whole_prompt() -> None:
-    scored = request([*range(10)], 1, scored=True)
-    model = machine(2, SMALL, request([*range(10)], 1))
-    model.finish()
-    model.scheduler.add(scored)
-    plan = model.call()
-    assert plan is not None
-    assert [(turn.position, len(turn.ids), turn.outputs, turn.scores) for turn in plan.turns] == [(0, 9, 9, True)]
-    plan = model.call()
-    assert plan is not None
-    assert [(turn.position, len(turn.ids), turn.outputs, turn.scores) for turn in plan.turns] == [(9, 1, 1, False)]
+def test_prompt_logprobs_compute_the_whole_prompt() -> None:
+    backend = simulate(2, SMALL, sequence([*range(10)], 1))
+    backend.finish()
+    backend.scheduler.add(sequence([*range(10)], 1, prompt_logprobs=True))
+    for expected in [(0, 9, 9, False), (9, 1, 1, True)]:
+        output = backend.call()
+        assert output is not None
+        found = [(each.position, len(each.ids), each.num_outputs, each.sampler is not None) for each in output.inputs]
+        assert found == [expected]
 
 
-# The queue
+# Queue
 
 
-def test_a_full_queue() -> None:
-    model = machine(2, Limits(max_queue=3), *(request([n]) for n in range(5)))
-    with pytest.raises(QueueFullError, match=r"5 requests are waiting already, and no more may: try again later"):
-        model.scheduler.add(request([9]))
-    model.call()
+def test_full_queue() -> None:
+    backend = simulate(2, SchedulerConfig(max_queued=3), *(sequence([n]) for n in range(5)))
+    with pytest.raises(QueueFullError, match="the queue is full, 5 requests are waiting: try again later"):
+        backend.scheduler.add(sequence([9]))
+    backend.call()
     with pytest.raises(QueueFullError, match="3 requests"):
-        model.scheduler.add(request([9]))
-    model.scheduler.drop(model.scheduler.waiting[1])
-    model.scheduler.add(request([9]))
-    model.finish()
+        backend.scheduler.add(sequence([9]))
+    backend.scheduler.remove(backend.scheduler.waiting[1])
+    backend.scheduler.add(sequence([9]))
+    backend.finish()
 
 
-def test_a_slot_is_free_at_once() -> None:
-    first, second = request([1], 50), request([2], 3)
-    model = machine(1, SMALL, first, second)
-    model.call()
+def test_removed_sequence_frees_its_slot() -> None:
+    first, second = sequence([1], 50), sequence([2], 3)
+    backend = simulate(1, SMALL, first, second)
+    backend.call()
     assert second.slot is None
-    model.scheduler.drop(first)
-    model.call()
+    backend.scheduler.remove(first)
+    backend.call()
     assert second.slot == 0
 
 
-def test_what_comes_of_a_turn_of_one_given_up_is_forgotten() -> None:
-    each = request([1, 2], 50)
+def test_update_after_removal_is_ignored() -> None:
+    each = sequence([1, 2], 50)
     scheduler = Scheduler(1, SMALL)
     scheduler.add(each)
-    plan = scheduler.plan()
-    assert plan is not None
-    scheduler.drop(each)
-    scheduler.took(plan.turns[0], [5])
-    assert each.ids == [1, 2]
-    assert scheduler.plan() is None
+    output = scheduler.schedule()
+    assert output is not None
+    scheduler.remove(each)
+    scheduler.update(each, output.inputs[0], [5])
+    assert each.token_ids == [1, 2]
+    assert scheduler.schedule() is None
 
 
 @given(st.lists(st.integers(0, 1)), st.lists(st.integers(0, 1)))
-def test_common(a: list[int], b: list[int]) -> None:
-    length = common(a, b)
+def test_common_prefix_length(a: list[int], b: list[int]) -> None:
+    length = common_prefix_length(a, b)
     assert a[:length] == b[:length]
     assert length in (len(a), len(b)) or a[length] != b[length]

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.inference.stopping import TextStream
+from inkhorn.inference.stopping import IncrementalDetokenizer
 
 
 def run(
@@ -19,15 +19,15 @@ def run(
 
     A text that goes on is ended from outside, as an end-of-text token would.
     """
-    stream, shown = TextStream(params, tokens, prompt), []
+    detokenizer, shown = IncrementalDetokenizer(params, tokens, prompt), []
     for token in range(len(tokens)):
-        shown.append(stream.push(token))
-        assert stream.tokens == token + 1
-        if stream.finish_reason is not None:
-            return shown, stream.finish_reason
+        shown.append(detokenizer.add(token))
+        assert detokenizer.num_tokens == token + 1
+        if detokenizer.finish_reason is not None:
+            return shown, detokenizer.finish_reason
     if not end:
         return shown, None
-    shown.append(stream.finish("stop"))
+    shown.append(detokenizer.finish("stop"))
     return shown, "end of text"
 
 
@@ -138,12 +138,12 @@ def test_bytes_that_are_no_text_do_no_harm(data: bytes, seed: int, count: int | 
 @given(text=few, stop=stops)
 def test_no_character_waits_longer_than_it_must(text: str, stop: tuple[str, ...]) -> None:
     """What is held back is always the beginning of a stop string, and the longest there is."""
-    stream = TextStream(SamplingParams(stop=stop), bytes_of(text))
+    detokenizer = IncrementalDetokenizer(SamplingParams(stop=stop), bytes_of(text))
     seen = shown = ""
     for token, character in enumerate(text):
         seen += character
-        shown += stream.push(token)
-        if stream.finish_reason is not None:
+        shown += detokenizer.add(token)
+        if detokenizer.finish_reason is not None:
             return
         held = seen[len(shown) :]
         beginnings = [seen[-n:] for n in range(1, len(seen) + 1) if any(s.startswith(seen[-n:]) for s in stop)]
@@ -310,14 +310,14 @@ def test_text_after_the_end_inside_a_token_is_not_shown() -> None:
 
 
 def test_the_end_of_text_token_shows_what_was_held() -> None:
-    stream = TextStream(SamplingParams(stop=("abc",)), bytes_of("ab"))
-    assert stream.push(0) + stream.push(1) == ""
-    assert stream.finish("stop") == "ab"
-    assert stream.finish_reason == "stop"
+    detokenizer = IncrementalDetokenizer(SamplingParams(stop=("abc",)), bytes_of("ab"))
+    assert detokenizer.add(0) + detokenizer.add(1) == ""
+    assert detokenizer.finish("stop") == "ab"
+    assert detokenizer.finish_reason == "stop"
 
 
 def test_words_that_were_begun_are_counted() -> None:
-    stream = TextStream(SamplingParams(), bytes_of("e or not"), "to b")
+    detokenizer = IncrementalDetokenizer(SamplingParams(), bytes_of("e or not"), "to b")
     for token in range(8):
-        stream.push(token)
-    assert stream.words == 2
+        detokenizer.add(token)
+    assert detokenizer.num_words == 2

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from helpers.server import complete, stream_chunks
 
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.inference.engine import Prompt
+from inkhorn.inference.outputs import Prompt
 from inkhorn.server.model_registry import ServedModel
 
 

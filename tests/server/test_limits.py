@@ -73,11 +73,11 @@ def test_max_seconds(model: ServedModel) -> None:
             events = [line for line in stream.iter_lines() if line]
         assert "0.05 seconds" in json.loads(events[-2][6:])["error"]["message"]
         assert events[-1] == "data: [DONE]"
-    wait_until(lambda: model.engine.load == (0, 0))
+    wait_until(lambda: model.engine.request_counts == (0, 0))
 
 
 def test_max_queued(folder: Path) -> None:
-    with app_client(load_served(folder, slots=1, max_queue=1), limits=Limits(max_queued=1)) as client:
+    with app_client(load_served(folder, max_num_seqs=1, max_queued=1), limits=Limits(max_queued=1)) as client:
         response = client.post("/v1/completions", json={"prompt": "a", "n": 3, "max_tokens": 2000, "ignore_eos": True})
         assert response.status_code == 429
         assert response.headers["retry-after"] == "1"

@@ -11,7 +11,7 @@ import pytest
 from helpers.server import BLOCK
 from helpers.server_process import ServerProcess, run_server
 
-from inkhorn.inference.numpy_model import Cache, ReferenceModel
+from inkhorn.inference.numpy_model import KVCache, NumpyModel
 from inkhorn.tokenizer.load import load_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # in lm-eval itself
@@ -58,10 +58,10 @@ def server(folder: Path) -> Iterator[ServerProcess]:
 
 def score(folder: Path, context_text: str, text: str) -> float:
     """ln p(text | context), computed directly."""
-    tokenizer, model = load_tokenizer(folder), ReferenceModel.from_pretrained(folder)
+    tokenizer, model = load_tokenizer(folder), NumpyModel.from_pretrained(folder)
     context = tokenizer.encode(context_text).tolist() or [tokenizer.eos_id]
     ids = [*context, *tokenizer.encode(text).tolist()]
-    logits = model.forward(ids, Cache(model.config), every=True).astype(np.float64)
+    logits = model.forward(ids, KVCache(model.config), all_logits=True).astype(np.float64)
     logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     return float(sum(logprobs[i - 1, ids[i]] for i in range(len(context), len(ids))))
 

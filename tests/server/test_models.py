@@ -43,7 +43,9 @@ def test_several_models(folder: Path, tmp_path: Path) -> None:
 
 def test_explain_equals_inference_explain(client: TestClient, model: ServedModel) -> None:
     response = client.post("/api/explain", json={"text": "ab A:", "layer": 1}).json()
-    expected = explain(model.reference, model.engine.tokenizer, model.engine.prompt("ab A:").ids, 1).to_json()
+    expected = explain(
+        model.reference, model.engine.tokenizer, model.engine.encode_prompt("ab A:").token_ids, 1
+    ).to_json()
     assert response == {"model": "tiny"} | json.loads(json.dumps(expected))
     assert "layer" in bad_request(client, "/api/explain", text="ab", layer=2)["message"]
 

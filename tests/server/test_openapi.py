@@ -96,7 +96,7 @@ def test_security_schemes(model: ServedModel, api_keys: tuple[str, ...]) -> None
 
 @pytest.fixture(scope="module")
 def api(folder: Path) -> Iterator[Any]:
-    model = load_served(folder, max_queue=1000)
+    model = load_served(folder, max_queued=1000)
     app = create_app(ModelRegistry(model), Settings(limits=Limits(max_tokens=64, max_choices=8, max_queued=1000)))
     app.state.ready = True  # the lifespan does not run here
     yield schemathesis.openapi.from_asgi("/openapi.json", app)

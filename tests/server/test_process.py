@@ -17,7 +17,7 @@ from helpers.server import wait_until
 from helpers.server_process import ServerProcess, run_server
 
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.inference.engine import load
+from inkhorn.inference.engine import Engine
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ LONG: dict[str, Any] = {"prompt": "a", "max_tokens": 60_000, "extra_body": {"ign
 
 
 def test_openai_client(server: ServerProcess, folder: Path) -> None:
-    with load(folder) as engine:
+    with Engine.from_pretrained(folder) as engine:
         expected = engine.complete("ab", SamplingParams(temperature=1, seed=3, max_tokens=50, ignore_eos=True)).text
     more: dict[str, Any] = {"seed": 3, "max_tokens": 50, "extra_body": {"ignore_eos": True}}
     with server.client() as client:

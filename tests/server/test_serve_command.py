@@ -39,7 +39,7 @@ def test_flags(configs: list[ServerConfig]) -> None:
         ServerConfig(
             models=("one", "two"),
             port=0,
-            quantize="fp32",
+            precision="fp32",
             threads=2,
             max_num_seqs=8,
             shutdown_timeout=5,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.data import dataset, text
 from inkhorn.errors import CorpusError, UsageError
-from inkhorn.inference.engine import load
+from inkhorn.inference.engine import Engine
 from inkhorn.tokenizer import bpe
 from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.tokenizer.bpe import BPETokenizer, train_bpe
@@ -129,9 +129,9 @@ def test_train_with_bpe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     more = ["--text", str(tmp_path / "text.txt"), "--tokenizer", "bpe", "--vocab-size", "290", "--steps", "10"]
     assert main([*run, *more]) == 0
     assert main([*run, "--resume", "--steps", "12"]) == 0
-    with load(tmp_path / "run") as engine:
+    with Engine.from_pretrained(tmp_path / "run") as engine:
         assert engine.config.vocab_size == 290
-        assert engine.complete("the cat", SamplingParams(seed=1, max_tokens=20)).tokens
+        assert engine.complete("the cat", SamplingParams(seed=1, max_tokens=20)).num_tokens
     assert main(["train", "test", "--out", str(tmp_path / "other"), "--tokenizer", "nothing"]) == 2
     assert main(["train", "test", "--out", str(tmp_path / "other"), *more, "--init-from", "shakespeare"]) == 2
 

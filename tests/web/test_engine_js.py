@@ -16,8 +16,8 @@ from inkhorn.inference import sampling
 from inkhorn.inference.backends.numpy_backend import NumpyBackend
 from inkhorn.inference.engine import Engine
 from inkhorn.inference.explain import explain
-from inkhorn.inference.numpy_model import Cache, ReferenceModel
-from inkhorn.inference.window import window_start
+from inkhorn.inference.numpy_model import KVCache, NumpyModel
+from inkhorn.inference.sequence import window_start
 from inkhorn.tokenizer.base import END_OF_TEXT, Tokenizer
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.web import STATIC_DIR
@@ -28,8 +28,8 @@ def test_gpt_js_is_short() -> None:
     assert len((STATIC_DIR / "engine" / "gpt.js").read_text(encoding="utf-8").splitlines()) <= 200
 
 
-def all_logits(model: ReferenceModel, ids: list[int]) -> np.ndarray[Any, Any]:
-    return model.forward(ids, Cache(model.config), every=True)
+def all_logits(model: NumpyModel, ids: list[int]) -> np.ndarray[Any, Any]:
+    return model.forward(ids, KVCache(model.config), all_logits=True)
 
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -73,7 +73,7 @@ def test_perplexity_within_one_percent_of_float32(shipped_site: Path) -> None:
         normalizers = np.log(np.exp(wide - wide.max(-1, keepdims=True)).sum(-1)) + wide.max(-1)
         return float((normalizers[:-1] - wide[np.arange(len(ids) - 1), ids[1:]]).mean())
 
-    floats = loss(all_logits(ReferenceModel.from_pretrained(SHIPPED), ids))
+    floats = loss(all_logits(NumpyModel.from_pretrained(SHIPPED), ids))
     assert abs(math.exp(loss(np.array(found)) - floats) - 1) < 0.01
 
 
@@ -109,7 +109,7 @@ def test_sample_matches_python() -> None:
 def test_log_probabilities_match_python() -> None:
     logits = np.round(np.random.default_rng(5).normal(scale=4, size=50), 1).astype(np.float32)
     (found,) = run_engine({"do": "logprobs", "values": logits.tolist(), "count": 5})
-    _, expected = sampling.log_probabilities(logits, 0, 5)
+    expected = sampling.token_logprobs(logits, 0, 5).top
     assert [token for token, _ in found] == [token for token, _ in expected]
     np.testing.assert_allclose([p for _, p in found], [p for _, p in expected], atol=1e-12)
 
@@ -127,7 +127,7 @@ def test_nan_weights_are_an_error(tiny_site: Path) -> None:
     assert message == "Sampling failed: the model's weights contain invalid values."
 
 
-def reference_engine(reference: ReferenceModel, tokenizer: Tokenizer) -> Engine:
+def reference_engine(reference: NumpyModel, tokenizer: Tokenizer) -> Engine:
     return Engine(NumpyBackend(reference, 1), tokenizer)
 
 
@@ -234,10 +234,10 @@ TEXTS = [
 def test_char_tokenizer_matches_engine(shipped_site: Path, tiny_site: Path) -> None:
     for folder, checkpoint in ((shipped_site, SHIPPED), (tiny_site, tiny_site.parent / "checkpoint")):
         tokenizer = load_tokenizer(checkpoint)
-        with reference_engine(ReferenceModel.from_pretrained(checkpoint), tokenizer) as engine:
+        with reference_engine(NumpyModel.from_pretrained(checkpoint), tokenizer) as engine:
             (found,) = run_engine({"do": "encode", "folder": str(folder), "texts": TEXTS})
             for text, (ids, _) in zip(TEXTS, found, strict=True):
-                assert ids == list(engine.prompt(text).ids), text
+                assert ids == list(engine.encode_prompt(text).token_ids), text
 
 
 def test_bpe_tokenizer_matches_python(tmp_path: Path) -> None:

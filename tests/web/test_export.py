@@ -110,8 +110,8 @@ def test_nan_weights_are_rejected() -> None:
 
 def test_quantized_weights_match_native_kernel() -> None:
     """The same integers and scales as native/pack.cpp computes."""
-    if native_bindings.why_not() is not None:
-        pytest.skip(f"no kernel: {native_bindings.why_not()}")
+    if native_bindings.unavailable_reason() is not None:
+        pytest.skip(f"no kernel: {native_bindings.unavailable_reason()}")
     config = read_config(SHIPPED)
     weights = read_weights(SHIPPED, config)
     packed = pack(config, weights, "int8").data.tobytes()

@@ -8,13 +8,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.cli.parsing import parse
-from inkhorn.config.quantization import PRECISIONS
+from inkhorn.config.quantization import PRECISIONS, Precision
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import UsageError, require
 from inkhorn.inference.backends import native_bindings
-from inkhorn.inference.engine import Engine, Prompt, load
+from inkhorn.inference.engine import Engine
+from inkhorn.inference.outputs import Prompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class BenchArgs:
 
     model: str = "shakespeare"
     """a shipped model's name, a checkpoint folder, or a run's folder"""
-    quantize: tuple[str, ...] = field(default=PRECISIONS)
+    quantize: tuple[Precision, ...] = field(default=PRECISIONS)
     """how the weights are kept: any of fp32, bf16, int8 and int4"""
     texts: tuple[int, ...] = (1, 8)
     """how many texts are written at once"""
@@ -46,7 +46,7 @@ def run(argv: list[str]) -> int:
     for name in ("tokens", "rounds"):
         require(getattr(args, name) >= 1, f"--{name} must be at least 1, not {getattr(args, name)}")
     require(all(1 <= n <= 256 for n in args.texts), "--texts must be from 1 to 256 at once")
-    reason = native_bindings.why_not()
+    reason = native_bindings.unavailable_reason()
     if reason is not None or os.environ.get("INKHORN_BACKEND") == "numpy":
         raise UsageError(f"inkhorn bench measures the native backend: {reason or 'INKHORN_BACKEND=numpy rules it out'}")
     rows = [row for quantize in args.quantize for row in _measure(args, quantize)]
@@ -63,10 +63,12 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _measure(args: BenchArgs, quantize: str) -> list[dict[str, Any]]:
+def _measure(args: BenchArgs, quantize: Precision) -> list[dict[str, Any]]:
     """A row for each number of texts. `share`: bytes that had to be read a second, over what the machine reads."""
     rows = []
-    with load(resolve_checkpoint(args.model), quantize=quantize, threads=args.threads, slots=max(args.texts)) as engine:
+    with Engine.from_pretrained(
+        args.model, precision=quantize, threads=args.threads, max_num_seqs=max(args.texts)
+    ) as engine:
         backend: Any = engine.backend
         size = backend.weight_bytes
         speed = native_bindings.library().ink_memory_bandwidth(size, backend.threads, 10)
@@ -90,9 +92,9 @@ def _measure(args: BenchArgs, quantize: str) -> list[dict[str, Any]]:
 
 
 def _rate(engine: Engine, texts: int, tokens: int) -> float:
-    start = engine.eos if engine.eos is not None else 0
+    start = engine.eos_id if engine.eos_id is not None else 0
     params = SamplingParams(seed=1, max_tokens=tokens, ignore_eos=True)
     begin = time.perf_counter()
     handles = [engine.submit(Prompt("", (start,), ()), params, choice) for choice in range(texts)]
-    written = sum(handle.result().tokens for handle in handles)
+    written = sum(handle.result().num_tokens for handle in handles)
     return written / (time.perf_counter() - begin)

@@ -11,6 +11,7 @@ import tyro
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.checkpoint.weights import Dtype, read_config
 from inkhorn.cli.parsing import default, parse
+from inkhorn.config.quantization import Precision
 from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.utils.files import atomic_write, write_json
 
@@ -30,7 +31,7 @@ class ExportArgs:
     """folder to write"""
     dtype: Annotated[Dtype | None, default("float16")] = None
     """data type of the folder's weights"""
-    quantize: Annotated[Literal["fp32", "bf16", "int8", "int4"] | None, default()] = None
+    quantize: Annotated[Precision | None, default()] = None
     """pack the folder's weights for inkhorn's kernel; needs no torch"""
     state_dict: Annotated[Path | None, default()] = None
     """write a torch state dict for inkhorn.GPT to this file"""
@@ -112,10 +113,10 @@ def _save(folder: Path, out: Path, dtype: Dtype) -> Path:
     return out / "model.safetensors"
 
 
-def _save_packed(folder: Path, out: Path, quantize: str) -> Path:
+def _save_packed(folder: Path, out: Path, precision: Precision) -> Path:
     from inkhorn.inference.backends.packed_weights import load_packed, save_packed
 
-    path = save_packed(load_packed(folder, quantize), out)
+    path = save_packed(load_packed(folder, precision), out)
     write_json(out / "config.json", read_config(folder).to_hf())  # last: it makes the folder a checkpoint
     return path
 

@@ -13,7 +13,8 @@ import tyro
 from inkhorn.cli.parsing import parse
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import UsageError, require
-from inkhorn.inference.engine import Engine, Prompt, load
+from inkhorn.inference.engine import Engine
+from inkhorn.inference.outputs import Prompt
 from inkhorn.tokenizer.normalize import UnknownPolicy
 
 DEFAULT_WORDS, DEFAULT_TOKENS = 120, 4000  # the tokens end a text that has no spaces
@@ -75,8 +76,8 @@ def run(argv: list[str]) -> int:
     if params.seed is None:
         params = replace(params, seed=secrets.randbits(32))
     text = _prompt_text(args)
-    engine = load(args.model, quantize=args.quantize, threads=args.threads)
-    prompt = engine.prompt(text, args.on_unknown)
+    engine = Engine.from_pretrained(args.model, precision=args.quantize, threads=args.threads)
+    prompt = engine.encode_prompt(text, args.on_unknown)
     for unknown in prompt.unknown[:10]:
         _note(f"the model has never seen {unknown}")
     if len(prompt.unknown) > 10:
@@ -136,8 +137,8 @@ def _print_text(engine: Engine, prompt: Prompt, params: SamplingParams, args: Ge
 
 def _print_json(engine: Engine, prompt: Prompt, params: SamplingParams, args: GenerateArgs) -> None:
     start = time.perf_counter()
-    texts = engine.complete_many(prompt, params, args.num_samples)
-    tokens, given = sum(text.tokens for text in texts), len(prompt.ids)
+    texts = [handle.result() for handle in engine.submit_many(prompt, params, args.num_samples)]
+    tokens, given = sum(text.num_tokens for text in texts), len(prompt.token_ids)
     result = {
         "model": args.model,
         "prompt": prompt.text,

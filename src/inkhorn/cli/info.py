@@ -11,7 +11,7 @@ from typing import Any
 import inkhorn
 from inkhorn.checkpoint.resolve import SHIPPED
 from inkhorn.cli.parsing import parse
-from inkhorn.config.quantization import DEFAULT
+from inkhorn.config.quantization import DEFAULT_PRECISION
 from inkhorn.inference.backends import native_bindings
 
 
@@ -51,7 +51,7 @@ def gather() -> dict[str, Any]:
             "kernel": str(native_bindings.library_path()),
             "instructions": native_bindings.isa(),
             "this machine runs": native_bindings.supported_isas(),
-            "weights": f"{DEFAULT} unless --quantize says otherwise",
+            "weights": f"{DEFAULT_PRECISION} unless --quantize says otherwise",
         }
     return facts | {
         "cores": native_bindings.cores(),
@@ -62,7 +62,7 @@ def gather() -> dict[str, Any]:
 
 def chosen_backend() -> tuple[str, str]:
     """Which backend `load` picks here, and why."""
-    missing, wanted = native_bindings.why_not(), os.environ.get("INKHORN_BACKEND")
+    missing, wanted = native_bindings.unavailable_reason(), os.environ.get("INKHORN_BACKEND")
     if wanted == "numpy":
         return "numpy", "INKHORN_BACKEND=numpy asks for it"
     if missing is not None:

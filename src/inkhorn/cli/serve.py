@@ -4,16 +4,16 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
 from inkhorn.cli.parsing import parse
+from inkhorn.config.quantization import Precision
 from inkhorn.errors import UsageError, require
 from inkhorn.server.settings import Limits, ServerConfig, Settings
 from inkhorn.tokenizer.normalize import UnknownPolicy
 
-Precision = Literal["fp32", "bf16", "int8", "int4"]
 API_KEY_VARIABLE = "INKHORN_API_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -73,7 +73,7 @@ def run(argv: list[str]) -> int:
         models=args.model or ServerConfig.models,
         host=args.host,
         port=args.port,
-        quantize=args.quantize,
+        precision=args.quantize,
         threads=args.threads,
         max_num_seqs=args.max_num_seqs,
         shutdown_timeout=args.shutdown_timeout,

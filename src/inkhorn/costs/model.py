@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from inkhorn.config.model import ModelConfig
-from inkhorn.config.quantization import GROUPS, PRECISIONS
+from inkhorn.config.quantization import GROUP_SIZES, PRECISIONS
 from inkhorn.config.tensors import Role
 from inkhorn.config.train import TrainConfig
 
@@ -126,7 +126,7 @@ def packed_bytes(config: ModelConfig, quantize: str) -> int:
 
     def matrix(inputs: int, outputs: int, bits: int = bits) -> int:
         rows, columns = _padded(inputs), _padded(outputs)
-        group = GROUPS.get(quantize, 0)
+        group = GROUP_SIZES.get(quantize, 0)
         groups = -(-rows // group) if 0 < group <= rows else 1
         scales = columns * groups * _BITS16 if bits <= 8 else 0
         return _padded(rows * columns * bits // 8, _LINE) + _padded(scales, _LINE) + columns * _FLOAT32

@@ -17,7 +17,7 @@ from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import CorpusError, UsageError, nearest
 from inkhorn.evaluation.loglikelihood import TokenScores, Window, join_scores, rolling_windows, score_windows
 from inkhorn.hardware.device import Hardware
-from inkhorn.inference.engine import load
+from inkhorn.inference.engine import Engine
 from inkhorn.model import GPT
 from inkhorn.tokenizer.load import load_tokenizer
 
@@ -109,7 +109,7 @@ class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Generate with the engine, in float32."""
         texts = []
-        with load(self.folder, quantize="fp32") as engine:
+        with Engine.from_pretrained(self.folder, precision="fp32") as engine:
             for request in tqdm(requests, "generate_until", disable=disable_tqdm or None):
                 context, options = request.args
                 stop = options.get("until") or []

@@ -1,111 +1,114 @@
-"""The engine's thread: schedule, run, deliver, again and again. It reads texts between calls; without any it sleeps."""
+"""The engine's thread: schedule, run, postprocess, in a loop. It sleeps while there is nothing to do."""
 
 import threading
 import time
-from collections.abc import Sequence
 
-from inkhorn.errors import InkhornError
-from inkhorn.inference.backends.base import Backend, Result, Work
-from inkhorn.inference.request import Request
-from inkhorn.inference.scheduler import Plan, Scheduler
-from inkhorn.inference.sequence_state import Writing
+from inkhorn.errors import CheckpointError, InkhornError
+from inkhorn.inference.backends.base import Backend, ModelOutput
+from inkhorn.inference.request_handle import RequestHandle
+from inkhorn.inference.scheduler import Scheduler, SchedulerOutput
+from inkhorn.inference.sequence import Sequence
 
 
-class Loop:
-    """Runs a backend for many requests at once, in a thread that starts with the first of them.
+class EngineLoop:
+    """Runs a backend for many sequences at once, in a thread that starts with the first one.
 
     Args:
-        backend: computes, one call at a time.
-        scheduler: decides what.
+        backend: computes one call at a time.
+        scheduler: plans the calls.
 
     """
 
     def __init__(self, backend: Backend, scheduler: Scheduler) -> None:
         self._backend, self._scheduler = backend, scheduler
-        self._writings: dict[Request, Writing] = {}
-        self._changed = threading.Condition()  # guards the scheduler, the writings and the two below
+        self._handles: dict[Sequence, RequestHandle] = {}
+        self._changed = threading.Condition()  # guards the scheduler and all fields
         self._thread: threading.Thread | None = None
-        self._end: BaseException | None = None
+        self._error: BaseException | None = None
 
-    def submit(self, writing: Writing) -> None:
-        """Queue a text; QueueFullError if too many wait, or the error that the loop has ended with."""
+    def submit(self, sequence: Sequence, handle: RequestHandle) -> None:
+        """Queue a sequence. Raises QueueFullError, or the error that ended the loop."""
         with self._changed:
-            if self._end is not None:
-                raise self._end
-            self._scheduler.add(writing.request)
-            self._writings[writing.request] = writing
+            if self._error is not None:
+                raise self._error
+            self._scheduler.add(sequence)
+            self._handles[sequence] = handle
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="inkhorn", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="inkhorn", daemon=True)
                 self._thread.start()
             self._changed.notify()
 
-    def abort(self, request: Request) -> None:
-        """Give a text up, unless it has ended. A call under way goes on without it."""
+    def abort(self, sequence: Sequence) -> None:
+        """Remove a sequence, unless it has finished. A call in progress is not interrupted."""
         with self._changed:
-            writing = self._writings.pop(request, None)
-            if writing is None:
+            handle = self._handles.pop(sequence, None)
+            if handle is None:
                 return
-            self._scheduler.drop(request)
-        writing.handle.put([], last=True)
+            self._scheduler.remove(sequence)
+        handle.put([], last=True)
 
     @property
-    def load(self) -> tuple[int, int]:
-        """How many texts are being written, and how many wait for a slot."""
+    def request_counts(self) -> tuple[int, int]:
+        """How many sequences are running, and how many wait for a slot."""
         with self._changed:
             return len(self._scheduler.running), len(self._scheduler.waiting)
 
     def stop(self) -> None:
-        """End the thread after the call under way. Texts that are not finished get an error."""
+        """End the thread after the call in progress. Unfinished requests get an error."""
         with self._changed:
-            self._end = self._end or InkhornError("the engine was closed")
+            self._error = self._error or InkhornError("the engine was closed")
             thread = self._thread
             self._changed.notify()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def _serve(self) -> None:
+    def _run(self) -> None:
         try:
-            while call := self._schedule():
-                plan, work = call
-                self._deliver(plan, self._run(plan, work))
-        except BaseException as error:  # a bug or a lack of memory: who waits must hear of it, and nobody else would
+            while scheduled := self._schedule():
+                self._postprocess(scheduled, self._run_model(scheduled))
+        except BaseException as error:  # nothing else would report it to the readers
             with self._changed:
-                self._end = error
+                self._error = error
         with self._changed:
-            left, end = list(self._writings.values()), self._end
-            self._writings.clear()
-        for writing in left:
-            writing.handle.put([], end, last=True)
+            unfinished, end = list(self._handles.values()), self._error
+            self._handles.clear()
+        for handle in unfinished:
+            handle.put([], end, last=True)
 
-    def _schedule(self) -> tuple[Plan, list[Work]] | None:
-        """Wait until there is something to do; None at the end."""
+    def _schedule(self) -> SchedulerOutput | None:
+        """Wait for the next call; None when the loop ends."""
         with self._changed:
-            while self._end is None:
-                plan = self._scheduler.plan()
-                if plan is not None:
-                    return plan, [self._writings[turn.request].work(turn) for turn in plan.turns]
+            while self._error is None:
+                scheduled = self._scheduler.schedule()
+                if scheduled is not None:
+                    return scheduled
                 self._changed.wait()
         return None
 
-    def _run(self, plan: Plan, work: Sequence[Work]) -> list[Result]:
-        for source, target, length in plan.copies:
-            self._backend.copy(source, target, length)
+    def _run_model(self, scheduled: SchedulerOutput) -> list[ModelOutput]:
+        for source, target, length in scheduled.copies:
+            self._backend.copy_prefix(source, target, length)
         start = time.perf_counter()
-        results = self._backend.run(work, plan.steps)
-        self._scheduler.lasted(plan, time.perf_counter() - start)
-        return results
+        outputs = self._backend.run(scheduled.inputs, scheduled.num_steps)
+        self._scheduler.record_latency(scheduled, time.perf_counter() - start)
+        return outputs
 
-    def _deliver(self, plan: Plan, results: Sequence[Result]) -> None:
-        """Make text of what came, then tell the scheduler and the readers."""
-        taken = []
-        for turn, result in zip(plan.turns, results, strict=True):
-            writing = self._writings.get(turn.request)
-            if writing is not None:  # else it was given up during the call
-                taken.append((turn, writing, writing.take(turn, result)))
+    def _postprocess(self, scheduled: SchedulerOutput, outputs: list[ModelOutput]) -> None:
+        """Decode the tokens, then update the scheduler, then wake the readers."""
+        processed = []
+        for sequence, model_input, output in zip(scheduled.sequences, scheduled.inputs, outputs, strict=True):
+            handle = self._handles.get(sequence)
+            if handle is not None:  # not aborted during the call
+                chunks = sequence.process_output(model_input, output)
+                processed.append((sequence, model_input, handle, chunks))
         with self._changed:
-            for turn, writing, tokens in taken:
-                self._scheduler.took(turn, tokens)
-                if writing.ended and self._writings.pop(turn.request, None) is not None:
-                    self._scheduler.drop(turn.request)
-        for _, writing, _ in taken:
-            writing.deliver()
+            for sequence, model_input, _, chunks in processed:
+                token_ids = [chunk.token_id for chunk in chunks if chunk.token_id is not None]
+                self._scheduler.update(sequence, model_input, token_ids)
+                if sequence.is_finished and self._handles.pop(sequence, None) is not None:
+                    self._scheduler.remove(sequence)
+        for sequence, _, handle, chunks in processed:
+            if chunks or sequence.is_finished:
+                handle.prompt_logprobs = handle.prompt_logprobs or tuple(sequence.prompt_scores)
+                error = None if sequence.error is None else CheckpointError(sequence.error)
+                handle.put(chunks, error, last=sequence.is_finished)

@@ -1,7 +1,7 @@
-"""A look inside: what the model attends to, what each layer would say, and how surprised it is.
+"""What happens inside the model: attention, logit lens, surprisal and residual norms over a text.
 
-All numbers come from one forward pass of the reference. The wire has 8 bits for what is only looked at, so that a whole
-layer of 256 positions stays below half a megabyte.
+Everything comes from one forward pass of the NumPy model. The JSON form stores arrays in 8 bits, so that a layer of 256
+positions stays below half a megabyte.
 """
 
 import base64
@@ -12,33 +12,35 @@ from typing import Any
 import numpy as np
 
 from inkhorn.errors import require
-from inkhorn.inference.numpy_model import Array, Cache, ReferenceModel, Trace, softmax
+from inkhorn.inference.numpy_model import Array, KVCache, NumpyModel, Trace, softmax
 from inkhorn.tokenizer.base import Tokenizer
 
 MAX_POSITIONS = 256
-"""of a text, its last ones: a layer's attention grows with their square"""
-LIKELIEST = 10
+"""The last tokens of a text that are explained: the size of a layer's attention grows with their square."""
+NUM_NEXT_TOKENS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What goes on inside a model, over the last T tokens of a text. L = n_layer, nh = n_head.
+    """Activations over the last T tokens of a text. L = n_layer, nh = n_head, C = n_embd.
 
     Attributes:
-        tokens: T texts.
-        start: how many tokens came before the first of them, and were not looked at.
-        layer: whose attention and MLP.
-        attention: (nh, T, T), of the layer: row t says how much token t takes from each up to itself; adds up to 1.
-        surprise: (T,), -ln p(token | those before), NaN for the first.
-        next: the likeliest tokens after the last one, with their probabilities.
-        lens_tokens: (L + 1, T) ids: the likeliest next token, if the residual stream after so many blocks went to the
-            last normalisation and the head at once (the logit lens, nostalgebraist 2020). GPT-1 has no last
-            normalisation, and its stream is normalised after every block: there it goes to the head as it is.
-        lens_odds: (L + 1, T), their probabilities.
-        lens_actual: (L + 1, T), the probability of the token that does follow; 0 for the last.
-        residual: (L + 1, T), root mean square of the residual stream after so many blocks.
-        added: for "attn" and "mlp", (L,): root mean square of what each adds to the last token's stream.
-        last: of the last token: its rows "wte" and "wpe" (C,), and "mlp" (4C,): the layer's MLP after its activation.
+        tokens: the text of each token.
+        start: how many earlier tokens were left out.
+        layer: the layer of `attention` and of `last_token["mlp"]`.
+        attention: (nh, T, T), of the layer: row t holds the weights of token t over the tokens up to t; sums to 1.
+        surprisal: (T,), -ln p(token | those before it); NaN for the first.
+        next_tokens: the most likely tokens after the last one, with their probabilities.
+        vocabulary: the text of every token id.
+        lens_tokens: (L + 1, T), token ids. The logit lens (nostalgebraist 2020): the most likely next token if the
+            residual stream after so many blocks went to the final LayerNorm and the head. GPT-1 has no final LayerNorm,
+            and normalises its stream after every block: there it goes to the head directly.
+        lens_probs: (L + 1, T), their probabilities.
+        lens_target_probs: (L + 1, T), the probability of the token that does follow; 0 for the last.
+        residual_rms: (L + 1, T), root mean square of the residual stream after so many blocks.
+        update_rms: for "attn" and "mlp", (L,): root mean square of what each adds to the last token's stream.
+        last_token: of the last token: its embeddings "wte" and "wpe" (C,), and "mlp" (4C,), the layer's hidden MLP
+            activations.
 
     """
 
@@ -46,20 +48,23 @@ class Explanation:
     start: int
     layer: int
     attention: Array
-    surprise: Array
-    next: tuple[tuple[str, float], ...]
-    texts: Sequence[str]
+    surprisal: Array
+    next_tokens: tuple[tuple[str, float], ...]
+    vocabulary: Sequence[str]
     lens_tokens: Array
-    lens_odds: Array
-    lens_actual: Array
-    residual: Array
-    added: dict[str, Array]
-    last: dict[str, Array]
+    lens_probs: Array
+    lens_target_probs: Array
+    residual_rms: Array
+    update_rms: dict[str, Array]
+    last_token: dict[str, Array]
 
     def to_json(self) -> dict[str, Any]:
-        """For the wire. Attention comes as lower triangles, byte by byte: a weight is its byte over its row's sum."""
-        layers, (heads, size, _) = len(self.added["mlp"]), self.attention.shape
-        within = np.tril_indices(size)
+        """The response of the server's explain endpoint, which the web page reads.
+
+        Attention comes as lower triangles of bytes; a weight is its byte over the sum of its row.
+        """
+        layers, (heads, size, _) = len(self.update_rms["mlp"]), self.attention.shape
+        lower = np.tril_indices(size)
         largest = self.attention.max(-1, keepdims=True)  # becomes 255, so that no row is all zeros
         scaled = np.rint(self.attention / largest * 255)
         return {
@@ -68,86 +73,87 @@ class Explanation:
             "n_layer": layers,
             "n_head": heads,
             "layer": self.layer,
-            "attention": _bytes(np.stack([head[within] for head in scaled])),
-            "surprise": [None, *np.round(self.surprise[1:], 3).tolist()],
-            "next": [[text, round(odds, 4)] for text, odds in self.next],
+            "attention": _encode_bytes(np.stack([head[lower] for head in scaled])),
+            "surprise": [None, *np.round(self.surprisal[1:], 3).tolist()],
+            "next": [[text, round(probability, 4)] for text, probability in self.next_tokens],
             "lens": {
-                "tokens": [[self.texts[token] for token in row] for row in self.lens_tokens],
-                "probs": _bytes(np.rint(self.lens_odds * 255)),
-                "actual": _bytes(np.rint(self.lens_actual * 255)),
+                "tokens": [[self.vocabulary[token] for token in row] for row in self.lens_tokens],
+                "probs": _encode_bytes(np.rint(self.lens_probs * 255)),
+                "actual": _encode_bytes(np.rint(self.lens_target_probs * 255)),
             },
-            "residual": np.round(self.residual.astype(np.float64), 3).tolist(),
-            "added": {name: np.round(values.astype(np.float64), 3).tolist() for name, values in self.added.items()},
-            "last": {name: _vector(values) for name, values in self.last.items()},
+            "residual": np.round(self.residual_rms.astype(np.float64), 3).tolist(),
+            "added": {name: np.round(rms.astype(np.float64), 3).tolist() for name, rms in self.update_rms.items()},
+            "last": {name: _encode_vector(values) for name, values in self.last_token.items()},
         }
 
 
-def explain(model: ReferenceModel, tokenizer: Tokenizer, ids: Sequence[int], layer: int) -> Explanation:
-    """Look inside at the end of a text.
+def explain(model: NumpyModel, tokenizer: Tokenizer, token_ids: Sequence[int], layer: int) -> Explanation:
+    """Explain the end of a text.
 
     Args:
-        model: whose.
-        tokenizer: its own.
-        ids: the text's tokens, of which the last MAX_POSITIONS are looked at, and no more than fit the block.
-        layer: whose attention and MLP, from 0.
+        model: the model.
+        tokenizer: its tokenizer.
+        token_ids: the text's tokens; the last MAX_POSITIONS are used, or fewer if the block size is smaller.
+        layer: the layer of the attention and MLP activations, from 0.
 
-    Raises UsageError for a layer that is not there, or no tokens.
+    Raises:
+        UsageError: there is no such layer, or there are no tokens.
 
     """
     config, weights = model.config, model.weights
     require(0 <= layer < config.n_layer, f"layer must be from 0 to {config.n_layer - 1}, not {layer}")
-    require(len(ids) > 0, "there is nothing to look at: give at least one token")
-    size = min(len(ids), MAX_POSITIONS, config.block_size)
-    start = len(ids) - size
-    seen = np.array(ids[start:])
+    require(len(token_ids) > 0, "there is nothing to explain: give at least one token")
+    size = min(len(token_ids), MAX_POSITIONS, config.block_size)
+    start = len(token_ids) - size
+    ids = np.array(token_ids[start:])
     trace: Trace = {}
-    logits = model.forward(seen.tolist(), Cache(config), trace, every=True)  # (T, V)
-    texts = [token.decode("utf-8", "replace") for token in tokenizer.token_bytes]
-    texts += [""] * (config.vocab_size - len(texts))
+    logits = model.forward(ids.tolist(), KVCache(config), trace, all_logits=True)  # (T, V)
+    vocabulary = [token.decode("utf-8", "replace") for token in tokenizer.token_bytes]
+    vocabulary += [""] * (config.vocab_size - len(vocabulary))
     streams = [trace["embedding"], *(trace[f"h.{i}.resid"] for i in range(config.n_layer))]  # (T, C) each
-    # The last stream's odds are the model's own, from its own logits.
-    odds = [softmax(model.lens(stream)) for stream in streams[:-1]] + [softmax(logits)]  # (T, V) each
-    following = [np.append(row[np.arange(size - 1), seen[1:]], 0.0) for row in odds]  # (T,) each
-    surprise = np.full(size, np.nan)
+    # After the last block the lens is the model itself.
+    probs = [softmax(model.compute_logits(stream)) for stream in streams[:-1]] + [softmax(logits)]  # (T, V) each
+    target_probs = [np.append(row[np.arange(size - 1), ids[1:]], 0.0) for row in probs]  # (T,) each
+    surprisal = np.full(size, np.nan)
     with np.errstate(divide="ignore"):
-        surprise[1:] = np.minimum(-np.log(following[-1][:-1]), 999.0)
-    likeliest = np.argsort(-odds[-1][-1], kind="stable")[:LIKELIEST]
+        surprisal[1:] = np.minimum(-np.log(target_probs[-1][:-1]), 999.0)
+    next_ids = np.argsort(-probs[-1][-1], kind="stable")[:NUM_NEXT_TOKENS]
 
-    def added(part: str) -> Array:
-        return np.array([_size(trace[f"h.{i}.{part}.out"][-1]) for i in range(config.n_layer)])
+    def update_rms(part: str) -> Array:
+        return np.array([_rms(trace[f"h.{i}.{part}.out"][-1]) for i in range(config.n_layer)])
 
     return Explanation(
-        tokens=tuple(texts[token] for token in seen),
+        tokens=tuple(vocabulary[token] for token in ids),
         start=start,
         layer=layer,
         attention=trace[f"h.{layer}.attn.weights"],
-        surprise=surprise,
-        next=tuple((texts[token], float(odds[-1][-1, token])) for token in likeliest),
-        texts=texts,
-        lens_tokens=np.stack([row.argmax(-1) for row in odds]),
-        lens_odds=np.stack([row.max(-1) for row in odds]),
-        lens_actual=np.stack(following),
-        residual=np.stack([_size(stream) for stream in streams]),
-        added={"attn": added("attn"), "mlp": added("mlp")},
-        last={
-            "wte": weights["wte.weight"][seen[-1]],
+        surprisal=surprisal,
+        next_tokens=tuple((vocabulary[token], float(probs[-1][-1, token])) for token in next_ids),
+        vocabulary=vocabulary,
+        lens_tokens=np.stack([row.argmax(-1) for row in probs]),
+        lens_probs=np.stack([row.max(-1) for row in probs]),
+        lens_target_probs=np.stack(target_probs),
+        residual_rms=np.stack([_rms(stream) for stream in streams]),
+        update_rms={"attn": update_rms("attn"), "mlp": update_rms("mlp")},
+        last_token={
+            "wte": weights["wte.weight"][ids[-1]],
             "wpe": weights["wpe.weight"][size - 1],
             "mlp": trace[f"h.{layer}.mlp.hidden"][-1],
         },
     )
 
 
-def _size(x: Array) -> Array:
+def _rms(x: Array) -> Array:
     """Root mean square over the last axis."""
     return np.sqrt((x * x).mean(-1))
 
 
-def _bytes(values: Array) -> str:
+def _encode_bytes(values: Array) -> str:
     return base64.b64encode(values.astype(np.uint8).tobytes()).decode()
 
 
-def _vector(values: Array) -> dict[str, Any]:
-    """Numbers as whole ones within +-127, times a scale."""
+def _encode_vector(values: Array) -> dict[str, Any]:
+    """Integers from -127 to 127 and a scale."""
     scale = float(np.abs(values).max()) / 127 or 1.0
     data = base64.b64encode(np.rint(values / scale).astype(np.int8).tobytes()).decode()
     return {"scale": scale, "data": data}

@@ -1,78 +1,84 @@
-"""What goes into the engine and what comes out: a prompt, pieces of text, a whole text."""
+"""The engine's inputs and outputs: a prompt, chunks of generated text, and a completion."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inkhorn.inference.backends.base import TokenLogprobs
+from inkhorn.inference.sampling import TokenLogprobs
 from inkhorn.inference.stopping import FinishReason
 from inkhorn.tokenizer.normalize import UnknownCharacter
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt that a model can start from.
+    """An encoded prompt.
 
     Attributes:
-        text: in characters that the vocabulary has.
-        ids: its tokens; never empty, for an empty prompt starts from the beginning-of-text token.
-        unknown: characters that were replaced.
+        text: the text, after replacement of characters outside the vocabulary.
+        token_ids: its tokens, at least one: an empty prompt becomes the beginning-of-text token.
+        unknown: the characters that were replaced or dropped.
 
     """
 
     text: str
-    ids: tuple[int, ...]
-    unknown: tuple[UnknownCharacter, ...]
+    token_ids: tuple[int, ...]
+    unknown: tuple[UnknownCharacter, ...] = ()
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A piece of a text being written.
+class TokenChunk:
+    """One step of a streamed completion.
 
     Attributes:
-        text: new text, which may be empty.
-        token: the token that was drawn, or None if the text ended without one.
-        finish_reason: set on the last piece.
-        logprobs: of the token, if asked for.
+        text: new text; empty while characters are held back, because they may belong to a stop string.
+        token_id: the sampled token; None if the text ended without one.
+        finish_reason: set on the last chunk.
+        logprobs: log-probabilities at this token, if requested.
 
     """
 
     text: str
-    token: int | None
+    token_id: int | None
     finish_reason: FinishReason | None
     logprobs: TokenLogprobs | None = None
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A whole text.
+    """A generated text.
 
     Attributes:
-        text: what follows the prompt.
-        tokens: how many tokens were drawn.
-        finish_reason: why it ended.
-        ids: the tokens that were drawn.
-        logprobs: of each of them, if asked for.
-        prompt_logprobs: of each of the prompt's tokens, if asked for; None where there is none to tell: for the first
-            token that the model sees, and those before it.
+        text: the text after the prompt.
+        token_ids: the sampled tokens.
+        finish_reason: "stop" (a stop string, stop token or end of sentence) or "length" (a limit was reached).
+        logprobs: for each sampled token, if requested.
+        prompt_logprobs: for each prompt token, if requested; None for the first token in the context window, which has
+            no context, and for those before it.
 
     """
 
     text: str
-    tokens: int
+    token_ids: tuple[int, ...]
     finish_reason: FinishReason
-    ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprobs, ...] = ()
     prompt_logprobs: tuple[TokenLogprobs | None, ...] = ()
 
+    @property
+    def num_tokens(self) -> int:
+        """Number of sampled tokens."""
+        return len(self.token_ids)
+
     @classmethod
-    def of(
+    def from_chunks(
         cls,
-        pieces: Sequence[Piece],
+        chunks: Sequence[TokenChunk],
         finish_reason: FinishReason,
         prompt_logprobs: tuple[TokenLogprobs | None, ...] = (),
     ) -> "Completion":
-        """Join the pieces of a text."""
-        ids = tuple(piece.token for piece in pieces if piece.token is not None)
-        logprobs = tuple(piece.logprobs for piece in pieces if piece.logprobs is not None)
-        text = "".join(piece.text for piece in pieces)
-        return cls(text, len(ids), finish_reason, ids, logprobs, prompt_logprobs)
+        """Join the chunks of a text."""
+        return cls(
+            "".join(chunk.text for chunk in chunks),
+            tuple(chunk.token_id for chunk in chunks if chunk.token_id is not None),
+            finish_reason,
+            tuple(chunk.logprobs for chunk in chunks if chunk.logprobs is not None),
+            prompt_logprobs,
+        )

@@ -1,31 +1,32 @@
-"""From logits to a token. This file is the definition: the kernel's `native/sampling.cpp` gives the same tokens.
+"""Sampling: from logits to a token. This file is the specification; `native/sampling.cpp` samples the same tokens.
 
-All of it is IEEE double arithmetic in the order written here, never fused (C++ needs -ffp-contract=off), with no
-operation that a library may round its own way: `exp` is the polynomial below, sums run from the first candidate to the
-last, and the random number for a place in the text depends only on (seed, choice, position), by a counter-based
-generator (Philox4x64-10, Salmon et al. 2011).
+All arithmetic is IEEE double precision in the order written here, never fused (C++ needs -ffp-contract=off), and uses
+no function whose rounding depends on a library: `exp` is the polynomial below, and sums run from the first candidate to
+the last. The random number of a token depends only on (seed, sample_index, position), by the counter-based generator
+Philox4x64-10 (Salmon et al. 2011).
 
-    1. l = logits as doubles; penalties and biases, in this order, for tokens by how often they stand
-         in prompt or text:  l = l / repetition_penalty if l > 0 else l * repetition_penalty
-         in the text:        l = l - presence_penalty - frequency_penalty * count
+    1. l = logits as doubles; penalties and biases, in this order:
+         tokens of the prompt or the output:  l = l / repetition_penalty if l > 0 else l * repetition_penalty
+         tokens of the output:                l = l - presence_penalty - frequency_penalty * count
          l = l + logit_bias
-       banned tokens get -inf; before the text has min_tokens, so do those that would end it
-    2. candidates = the tokens that may be drawn (l above -inf), by ascending id; m = the largest l
+       banned tokens get -inf; until the output has min_tokens, so do those that would end it
+    2. candidates = the tokens with l above -inf, by ascending id; m = the largest l
     3. temperature 0: the first candidate whose l is m. Otherwise
     4. keep the first top_k by (-l, id) (0: all)
     5. w_i = exp((l_i - m) / temperature); drop those whose w is 0
-    6. top_p: total = the sum of all w; by (-l, id), keep the shortest beginning whose sum of w reaches top_p * total
+    6. top_p: total = the sum of all w; by (-l, id), keep the shortest prefix whose sum of w reaches top_p * total
     7. min_p: drop those with w_i < min_p (the largest w is 1)
     8. u = a random double in [0, 1); by ascending id, the first candidate at which the running sum of w exceeds
-       u * (the sum of all w left), or the last one if rounding leaves none
+       u * (the sum of all remaining w), or the last one if rounding leaves none
 
-Sums run by ascending id but for the beginning in 6, so that no sort of a whole vocabulary is needed where there is no
-top_k and no top_p, and only one of the likeliest where there is.
+Sums run by ascending id except for the prefix in 6, so that without top_k and top_p no sort of the vocabulary is
+needed, and with them only a sort of the most likely tokens.
 """
 
 import math
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,15 +35,22 @@ from inkhorn.config.sampling import SamplingParams
 
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
+Logits = np.ndarray[Any, np.dtype[np.float32]]
+
+NO_TOKEN = "no token can be sampled: every logit is -inf, or one is NaN or +inf"
+
 _MASK = 2**64 - 1
-_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # ln 2 in two parts, the first short
+_LN2_HIGH, _LN2_LOW = (
+    6.93147180369123816490e-01,
+    1.90821492927058770002e-10,
+)  # ln 2 as a sum: the first part has few bits
 _INVERSE_FACTORIALS = [1.0 / math.factorial(n) for n in range(13, -1, -1)]
 
 
 def exp(x: Doubles) -> Doubles:
     """e**x for x <= 0: x = n ln 2 + r with n the nearest integer, a Taylor polynomial of degree 13 in r, times 2**n.
 
-    At most 1 unit in the last place from the nearest double, and monotone; 0 below -700.
+    Within 1 unit in the last place of the exact value, and monotone; 0 below -700.
     """
     bounded = np.maximum(x, -700.0)
     n = np.rint(bounded * 1.4426950408889634)  # 1 / ln 2; ties to even
@@ -53,17 +61,17 @@ def exp(x: Doubles) -> Doubles:
     return np.where(x < -700.0, 0.0, np.ldexp(p, n.astype(np.int32)))
 
 
-def uniform(seed: int, choice: int, position: int) -> float:
-    """The random double in [0, 1) for a place in a text: Philox4x64-10, the top 53 bits of its first word.
+def uniform(seed: int, sample_index: int, position: int) -> float:
+    """The random double in [0, 1) for a position: Philox4x64-10, the top 53 bits of its first word.
 
     Args:
         seed: 0 to 2**64 - 1, the first key word.
-        choice: which of several texts for one prompt, the second key word.
-        position: of the token to be drawn, counted from the prompt's first token; the counter.
+        sample_index: index among several samples of one prompt, the second key word.
+        position: of the token to sample, counted from the prompt's first token; the counter.
 
     """
     c0, c1, c2, c3 = position & _MASK, 0, 0, 0
-    k0, k1 = seed & _MASK, choice & _MASK
+    k0, k1 = seed & _MASK, sample_index & _MASK
     for _ in range(10):
         p0, p1 = 0xD2E7470EE14C6C93 * c0, 0xCA5A826395121157 * c2
         c0, c1, c2, c3 = (p1 >> 64) ^ c1 ^ k0, p1 & _MASK, (p0 >> 64) ^ c3 ^ k1, p0 & _MASK
@@ -71,120 +79,142 @@ def uniform(seed: int, choice: int, position: int) -> float:
     return float((c0 >> 11) * 2.0**-53)
 
 
-class Sampler:
-    """Draws the tokens of one text.
-
-    Args:
-        params: how.
-        choice: which of several texts for one prompt.
-        prompt: the prompt's token ids, for the repetition penalty.
-        banned: ids that are never drawn.
-        end_token: the token that ends the text; who draws several tokens at once stops at it.
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """Log-probabilities (natural logarithm) at one position: of the logits, before temperature and penalties.
 
     Attributes:
-        plain: the odds do not depend on what was drawn before, so a kernel may draw, several tokens in one call.
+        logprob: of the token at this position.
+        top: the most likely tokens as (token id, log-probability), in descending order; ties by ascending id.
+
+    """
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+class Sampler:
+    """Samples the tokens of one sequence.
+
+    Args:
+        params: the sampling parameters.
+        sample_index: index among several samples of one prompt; each has its own random numbers.
+        prompt_ids: the prompt's tokens, for the repetition penalty.
+        banned_ids: tokens that are never sampled.
+        eos_id: the end-of-text token; a call of several steps ends at it.
+
+    Attributes:
+        is_stateless: the distribution does not depend on earlier samples, so a kernel may sample several tokens in
+            one call.
 
     """
 
     def __init__(
         self,
         params: SamplingParams,
-        choice: int = 0,
-        prompt: Iterable[int] = (),
-        banned: Iterable[int] = (),
+        sample_index: int = 0,
+        prompt_ids: Iterable[int] = (),
+        banned_ids: Iterable[int] = (),
         *,
-        end_token: int | None = None,
+        eos_id: int | None = None,
     ) -> None:
-        self.params, self.choice, self.end_token = params, choice, end_token
+        self.params, self.sample_index, self.eos_id = params, sample_index, eos_id
         self.seed = secrets.randbits(63) if params.seed is None else params.seed
-        self.banned = np.array(sorted(banned), np.int32)
-        self.plain = params.repetition_penalty == 1.0 and not (
+        self.banned_ids = np.array(sorted(banned_ids), np.int32)
+        self.is_stateless = params.repetition_penalty == 1.0 and not (
             params.presence_penalty or params.frequency_penalty or params.logit_bias or params.min_tokens
         )
-        ends = {*params.stop_token_ids, *(() if end_token is None else (end_token,))}
-        self._ends = np.array(sorted(ends), np.int32)
-        self._drawn = 0
+        self._stop_ids = np.array(sorted({*params.stop_token_ids, *(() if eos_id is None else (eos_id,))}), np.int32)
+        self._num_sampled = 0
         self.counts: dict[int, int] = {}
-        self.seen = set(prompt) if params.repetition_penalty != 1.0 else set()
+        self.seen_ids = set(prompt_ids) if params.repetition_penalty != 1.0 else set()
 
-    def draw(self, logits: "np.ndarray[Any, np.dtype[np.float32]]", position: int) -> int:
-        """The token at `position`, given its logits (V,). Remembers it for the penalties."""
-        token = sample(self._adjusted(logits), self.params, uniform(self.seed, self.choice, position))
-        self.counts[token] = self.counts.get(token, 0) + 1
-        self.seen.add(token)
-        self._drawn += 1
-        return token
+    def sample(self, logits: Logits, position: int) -> int:
+        """Sample the token at `position` from its logits (vocab_size,), and count it for the penalties.
 
-    def _adjusted(self, logits: "np.ndarray[Any, np.dtype[np.float32]]") -> Doubles:
-        params, adjusted = self.params, logits.astype(np.float64)
-        if params.repetition_penalty != 1.0 and self.seen:
-            ids = np.array(sorted(self.seen))
-            old = adjusted[ids]
-            adjusted[ids] = np.where(old > 0, old / params.repetition_penalty, old * params.repetition_penalty)
+        Raises:
+            ValueError: no token can be sampled.
+
+        """
+        token_id = sample(self._process(logits), self.params, uniform(self.seed, self.sample_index, position))
+        self.counts[token_id] = self.counts.get(token_id, 0) + 1
+        self.seen_ids.add(token_id)
+        self._num_sampled += 1
+        return token_id
+
+    def _process(self, logits: Logits) -> Doubles:
+        """Step 1: penalties, biases and banned tokens."""
+        params, logits64 = self.params, logits.astype(np.float64)
+        if params.repetition_penalty != 1.0 and self.seen_ids:
+            ids = np.array(sorted(self.seen_ids))
+            old = logits64[ids]
+            logits64[ids] = np.where(old > 0, old / params.repetition_penalty, old * params.repetition_penalty)
         if (params.presence_penalty or params.frequency_penalty) and self.counts:
             ids, counts = np.array(list(self.counts)), np.array(list(self.counts.values()), np.float64)
-            adjusted[ids] = adjusted[ids] - params.presence_penalty - params.frequency_penalty * counts
+            logits64[ids] = logits64[ids] - params.presence_penalty - params.frequency_penalty * counts
         for token, bias in params.logit_bias.items():
-            adjusted[token] += bias
-        adjusted[self.banned] = -np.inf
-        if self._drawn < params.min_tokens:
-            adjusted[self._ends] = -np.inf
-        return adjusted
+            logits64[token] += bias
+        logits64[self.banned_ids] = -np.inf
+        if self._num_sampled < params.min_tokens:
+            logits64[self._stop_ids] = -np.inf
+        return logits64
 
 
-@np.errstate(over="ignore")  # step 5 by a tiny temperature: -inf, of which exp makes the 0 that is meant
+@np.errstate(over="ignore")  # step 5 with a tiny temperature gives -inf, whose exp is 0 as intended
 def sample(logits: Doubles, params: SamplingParams, u: float) -> int:
-    """Steps 2 to 8: the token that the random number `u` in [0, 1) picks. A logit of -inf is never drawn.
+    """Steps 2 to 8: the token that the random number `u` in [0, 1) selects. A logit of -inf is never selected.
 
-    Raises ValueError if no token may be drawn, or a logit is NaN or +inf.
+    Raises:
+        ValueError: every logit is -inf, or one is NaN or +inf.
+
     """
-    best = int(np.argmax(logits))  # the first of equals: the lowest id; a NaN if there is one
+    best = int(np.argmax(logits))  # of equal values the lowest id; NaN if there is one
     largest = logits[best]
     if not math.isfinite(largest):
-        raise ValueError("no token can be drawn: every logit is -inf, or one is NaN or +inf")
+        raise ValueError(NO_TOKEN)
     if params.temperature == 0:
         return best
     ids = np.flatnonzero(logits > -np.inf)
     if 0 < params.top_k < len(ids):
-        ids = np.sort(_likeliest(logits[ids], ids, params.top_k))
+        ids = np.sort(_top_k(logits[ids], ids, params.top_k))
     weights = exp((logits[ids] - largest) / params.temperature)
     ids, weights = ids[weights > 0], weights[weights > 0]
     if params.top_p < 1.0:
         bound = params.top_p * np.add.accumulate(weights)[-1]  # from first to last, unlike sum()
         order = np.argsort(-logits[ids], kind="stable")  # stable, from ascending ids: by (-logit, id)
         reached = np.add.accumulate(weights[order]) >= bound
-        # Rounding may leave the whole sum, taken in this order, a little below the bound: then all are kept.
+        # In this order, rounding may leave the full sum just below the bound: then all are kept.
         kept = np.sort(order[: int(np.argmax(reached)) + 1]) if reached[-1] else np.arange(len(ids))
         ids, weights = ids[kept], weights[kept]
     if params.min_p > 0.0:
         likely = weights >= params.min_p
         ids, weights = ids[likely], weights[likely]
     running = np.add.accumulate(weights)
-    drawn = int(np.searchsorted(running, u * running[-1], side="right"))
-    return int(ids[min(drawn, len(ids) - 1)])
+    index = int(np.searchsorted(running, u * running[-1], side="right"))
+    return int(ids[min(index, len(ids) - 1)])
 
 
-def _likeliest(logits: Doubles, ids: "np.ndarray[Any, Any]", count: int) -> "np.ndarray[Any, Any]":
-    """The first `count` of some ids by (-logit, id)."""
-    # The count-th largest value bounds them before the exact order is made: sorting a whole vocabulary would be slow.
-    bound = np.partition(logits, len(logits) - count)[len(logits) - count]
+def _top_k(logits: Doubles, ids: "np.ndarray[Any, Any]", k: int) -> "np.ndarray[Any, Any]":
+    """The first `k` of some ids by (-logit, id)."""
+    # The k-th largest value limits the candidates before they are sorted: sorting a whole vocabulary would be slow.
+    bound = np.partition(logits, len(logits) - k)[len(logits) - k]
     near = np.flatnonzero(logits >= bound)
-    return ids[near[np.argsort(-logits[near], kind="stable")][:count]]
+    return ids[near[np.argsort(-logits[near], kind="stable")][:k]]
 
 
-def log_probabilities(
-    logits: "np.ndarray[Any, np.dtype[np.float32]]", token: int, top: int
-) -> tuple[float, tuple[tuple[int, float], ...]]:
-    """The model's own odds, before temperature and penalties: ln softmax(logits) of a token, and of the likeliest.
+def token_logprobs(logits: Logits, token_id: int, top: int) -> TokenLogprobs:
+    """Log-probabilities of a token and of the most likely ones: ln softmax(logits), before temperature and penalties.
 
     Args:
-        logits: (V,).
-        token: the one that stands there.
-        top: how many of the likeliest; they come by (-logit, id).
+        logits: (vocab_size,).
+        token_id: the token.
+        top: how many of the most likely tokens to return.
 
     """
     doubles = logits.astype(np.float64)
     largest = doubles.max()
     normalizer = largest + math.log(float(np.add.accumulate(exp(doubles - largest))[-1]))
-    likeliest = _likeliest(doubles, np.arange(len(doubles)), min(top, len(doubles))) if top else ()
-    return float(doubles[token] - normalizer), tuple((int(i), float(doubles[i] - normalizer)) for i in likeliest)
+    top_ids = _top_k(doubles, np.arange(len(doubles)), min(top, len(doubles))) if top else ()
+    return TokenLogprobs(
+        float(doubles[token_id] - normalizer), tuple((int(i), float(doubles[i] - normalizer)) for i in top_ids)
+    )

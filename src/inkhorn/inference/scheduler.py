@@ -1,232 +1,221 @@
-"""Who runs next: which request gets a slot, whose tokens are taken in, and how many steps a call has.
+"""Continuous batching: which sequence gets a cache slot, and which tokens the next call computes.
 
-The rules:
-    - Slots are given in the order of arrival.
-    - Whoever can draw a token does so in every call.
-    - Those that still read (a prompt, or the window again) share a budget of tokens, the one that waited longest first:
-      a long prompt holds nobody up, and none is forgotten.
-    - A call has one step while anyone reads, so that who is ready need not wait; else as many as fit into some
-      milliseconds, also while others wait for a slot: one step at a time would not give them one sooner.
-    - What a slot already holds is not computed again: a request that begins like it takes a copy, or the slot itself if
-      nobody else uses it. If the other is still reading that beginning, it waits for it.
+Rules:
+    - Slots are assigned in order of arrival.
+    - Every sequence that can sample a token does so in every call.
+    - Sequences in prefill (of the prompt, or of a moved window) share a token budget, the one that waited longest
+      first: a long prompt delays nobody, and no sequence starves.
+    - A call runs one step while any sequence is in prefill, so that a sequence that becomes ready does not wait;
+      otherwise as many steps as fit into a few milliseconds, even if others wait for a slot: single steps would not
+      free one sooner.
+    - A shared prefix is computed once: a sequence copies it from another slot, or takes over a free slot that holds it.
+      If the other sequence is still computing the prefix, it waits for it.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from inkhorn.errors import QueueFullError
-from inkhorn.inference.request import Request
+from inkhorn.inference.backends.base import ModelInput
+from inkhorn.inference.sequence import Sequence, TokenIds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The numbers in the rules."""
+class SchedulerConfig:
+    """Limits of the scheduling rules."""
 
-    max_queue: int = 1024
-    """how many requests may wait for a slot"""
-    prompt_tokens: int = 256
-    """how many tokens of prompts a call takes in when nobody draws"""
-    prompt_tokens_beside: int = 64
-    """how many when somebody does"""
-    steps: int = 16
-    """how many tokens each may draw in one call"""
-    seconds: float = 0.005
-    """how long a call of several steps should last at most"""
-    shared: int = 16
-    """shortest common beginning that is worth a copy"""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One request's part in a call.
-
-    Attributes:
-        request: whose.
-        position: where in the slot the ids begin.
-        ids: tokens to take in.
-        outputs: after how many of the last ids something is wanted.
-        scores: the logits are wanted, of the prompt's own tokens; nothing is drawn.
-
-    """
-
-    request: Request
-    position: int
-    ids: Sequence[int]
-    outputs: int
-    scores: bool = False
+    max_queued: int = 1024
+    """sequences that may wait for a slot"""
+    max_prefill_tokens: int = 256
+    """prefill tokens per call when no sequence samples"""
+    max_prefill_tokens_beside_decode: int = 64
+    """prefill tokens per call when some sequence samples"""
+    max_steps: int = 16
+    """decode steps per call"""
+    max_call_seconds: float = 0.005
+    """target duration of a call with several steps"""
+    min_shared_prefix: int = 16
+    """shortest prefix in tokens that is worth copying"""
 
 
 @dataclass(slots=True)
-class Plan:
-    """A call.
+class SchedulerOutput:
+    """One call of the backend.
 
     Attributes:
-        copies: (source, target, length) of slots, to be made in this order before the call.
-        turns: of the requests that take part.
-        steps: how many tokens each may draw.
+        copies: (source slot, target slot, number of tokens), to be made in this order before the call.
+        sequences: the sequences that take part.
+        inputs: the input of each.
+        num_steps: how many tokens each may sample.
 
     """
 
     copies: list[tuple[int, int, int]] = field(default_factory=list)
-    turns: list[Turn] = field(default_factory=list)
-    steps: int = 1
+    sequences: list[Sequence] = field(default_factory=list)
+    inputs: list[ModelInput] = field(default_factory=list)
+    num_steps: int = 1
+
+    def add(self, sequence: Sequence, max_tokens: int) -> int:
+        """Schedule up to `max_tokens` tokens of a sequence; returns how many."""
+        model_input = sequence.model_input(max_tokens)
+        self.sequences.append(sequence)
+        self.inputs.append(model_input)
+        return len(model_input.ids)
 
 
-def common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common beginning."""
+def common_prefix_length(a: TokenIds, b: TokenIds) -> int:
+    """Length of the longest common prefix."""
     low, high = 0, min(len(a), len(b))
     if a[:1] != b[:1]:
         return 0
     if a[:high] == b[:high]:
         return high
-    while high - low > 1:  # a[:low] is common, a[:high] is not; comparing slices is quick, a loop over tokens is not
+    while high - low > 1:  # a[:low] is common, a[:high] is not; comparing slices is faster than a loop over tokens
         middle = (low + high) // 2
         low, high = (middle, high) if a[low:middle] == b[low:middle] else (low, middle)
     return low
 
 
 class Scheduler:
-    """Decides; computes nothing, knows no text and has no clock. Not thread-safe.
+    """Assigns slots and plans calls. It computes nothing, has no clock, and is not thread-safe.
 
     Args:
-        slots: how many requests may run at once.
-        limits: the numbers in the rules.
+        max_num_seqs: the number of cache slots.
+        config: the limits.
 
     """
 
-    def __init__(self, slots: int, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
-        self.waiting: deque[Request] = deque()
-        self.running: list[Request] = []  # in the order in which they got their slots
-        self._held: list[list[int]] = [[] for _ in range(slots)]  # what a slot without a request still holds
-        self._free = list(range(slots))  # the one that is free longest comes first
-        self._calls = self._admitted = 0
+    def __init__(self, max_num_seqs: int, config: SchedulerConfig | None = None) -> None:
+        self.config = config or SchedulerConfig()
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []  # in order of admission
+        self._cached_ids: list[list[int]] = [[] for _ in range(max_num_seqs)]  # what each free slot still holds
+        self._free_slots = list(range(max_num_seqs))  # least recently used first
+        self._num_calls = self._num_admitted = 0
         self._step_seconds = float("inf")
 
-    def add(self, request: Request) -> None:
-        """Queue a request; QueueFullError if too many wait."""
-        if len(self.waiting) - len(self._free) >= self.limits.max_queue:
-            waiting = f"{len(self.waiting)} requests are waiting" if len(self.waiting) != 1 else "a request is waiting"
-            raise QueueFullError(f"{waiting} already, and no more may: try again later")
-        self.waiting.append(request)
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence; QueueFullError if the queue is full."""
+        if len(self.waiting) - len(self._free_slots) >= self.config.max_queued:
+            count = len(self.waiting)
+            requests = "1 request is" if count == 1 else f"{count} requests are"
+            raise QueueFullError(f"the queue is full, {requests} waiting: try again later")
+        self.waiting.append(sequence)
 
-    def drop(self, request: Request) -> None:
-        """Forget a request, finished or given up; its slot is free at once, and what it holds is remembered."""
-        if request.slot is None:
-            self.waiting.remove(request)
+    def remove(self, sequence: Sequence) -> None:
+        """Remove a sequence that finished or was aborted. Its slot is free at once, and its tokens stay cached."""
+        if sequence.slot is None:
+            self.waiting.remove(sequence)
             return
-        self.running.remove(request)
-        self._held[request.slot] = request.held
-        self._free.append(request.slot)
-        request.slot = None
+        self.running.remove(sequence)
+        self._cached_ids[sequence.slot] = sequence.cached_ids
+        self._free_slots.append(sequence.slot)
+        sequence.slot = None
 
-    def plan(self) -> Plan | None:
-        """The next call, or None if there is nothing to do."""
-        plan = Plan()
-        self._calls += 1
-        for request in self.running:
-            leader = request.leader
-            if leader is not None and (leader.slot is None or leader.filled >= request.shared):
-                self._begin(request, *self._source(request), plan)
-        while self.waiting and self._free:
-            self._admit(self.waiting.popleft(), plan)
-        ready: list[Request] = []
-        reading: list[Request] = []
-        for request in self.running:
-            request.move_window()
-            if request.leader is None:
-                (ready if request.pending == 1 else reading).append(request)
-        plan.turns = [Turn(request, request.filled, request.ids[-1:], 1) for request in ready]
-        budget = self.limits.prompt_tokens_beside if ready else self.limits.prompt_tokens
-        for request in sorted(reading, key=lambda request: (request.served, request.order)):
+    def schedule(self) -> SchedulerOutput | None:
+        """Plan the next call; None if there is nothing to do."""
+        output = SchedulerOutput()
+        self._num_calls += 1
+        for sequence in self.running:
+            source = sequence.prefix_source
+            if source is not None and (source.slot is None or source.num_cached >= sequence.shared_prefix):
+                self._start(sequence, *self._find_prefix(sequence), output)
+        while self.waiting and self._free_slots:
+            self._admit(self.waiting.popleft(), output)
+        decoding: list[Sequence] = []
+        prefilling: list[Sequence] = []
+        for sequence in self.running:
+            sequence.move_window()
+            if sequence.prefix_source is None:
+                (decoding if sequence.num_uncomputed == 1 else prefilling).append(sequence)
+        for sequence in decoding:
+            output.add(sequence, 1)
+        config = self.config
+        budget = config.max_prefill_tokens_beside_decode if decoding else config.max_prefill_tokens
+        for sequence in sorted(prefilling, key=lambda each: (each.last_prefill, each.admission_order)):
             if not budget:
                 break
-            plan.turns.append(self._read(request, budget))
-            budget -= len(plan.turns[-1].ids)
-        if ready and not reading:
-            plan.steps = self._steps(ready)
-        return plan if plan.turns else None
+            sequence.last_prefill = self._num_calls
+            budget -= output.add(sequence, budget)
+        if decoding and not prefilling:
+            output.num_steps = self._num_steps(decoding)
+        return output if output.inputs else None
 
-    def took(self, turn: Turn, tokens: Sequence[int]) -> None:
-        """Note what came of a turn: the tokens drawn that stand, if any was to be drawn."""
-        request = turn.request
-        if request.slot is None:  # given up during the call
+    def update(self, sequence: Sequence, model_input: ModelInput, token_ids: TokenIds) -> None:
+        """Apply the result of a call: the input is cached, and `token_ids` were sampled, none in mid-prefill."""
+        if sequence.slot is None:  # aborted during the call
             return
-        if tokens:
-            request.extend(tokens)
+        if token_ids:
+            sequence.append(token_ids)
         else:
-            request.filled = turn.position + len(turn.ids)
+            sequence.num_cached = model_input.position + len(model_input.ids)
 
-    def lasted(self, plan: Plan, seconds: float) -> None:
-        """Note how long a call took, for the number of steps of those that follow."""
-        if all(len(turn.ids) == 1 for turn in plan.turns):
-            last = seconds / plan.steps
+    def record_latency(self, output: SchedulerOutput, seconds: float) -> None:
+        """Record the duration of a call, from which later calls choose their number of steps."""
+        if all(len(model_input.ids) == 1 for model_input in output.inputs):
+            last = seconds / output.num_steps
             self._step_seconds = last if self._step_seconds == float("inf") else (self._step_seconds + last) / 2
 
-    def _admit(self, request: Request, plan: Plan) -> None:
-        """Give a request a slot: of the free ones the one it can go on from, else the one that is free longest."""
-        self._admitted += 1
-        request.order, request.served = self._admitted, self._calls - 1  # after those that read already
-        source, length = self._source(request)
-        if source in self._free and (length == len(self._held[source]) or len(self._free) == 1):
-            request.slot = source
-        else:  # what the source holds beyond the common beginning may serve another
-            request.slot = next(slot for slot in self._free if slot != source)
-        self._free.remove(request.slot)
-        self._begin(request, source, length, plan)
-        self._held[request.slot] = []
-        self.running.append(request)
+    def _admit(self, sequence: Sequence, output: SchedulerOutput) -> None:
+        """Assign a slot: the one that holds the sequence's prefix if it is free, else the least recently used."""
+        self._num_admitted += 1
+        sequence.admission_order = self._num_admitted
+        sequence.last_prefill = self._num_calls - 1  # after those that are in prefill already
+        source, length = self._find_prefix(sequence)
+        if source in self._free_slots and (length == len(self._cached_ids[source]) or len(self._free_slots) == 1):
+            sequence.slot = source
+        else:  # the rest of what the source holds may serve another sequence
+            sequence.slot = next(slot for slot in self._free_slots if slot != source)
+        self._free_slots.remove(sequence.slot)
+        self._start(sequence, source, length, output)
+        self._cached_ids[sequence.slot] = []
+        self.running.append(sequence)
 
-    def _begin(self, request: Request, source: int, length: int, plan: Plan) -> None:
-        """Copy the beginning that a slot holds, or wait for one that is still reading more of it."""
-        request.leader, request.shared = self._leader(request, length)
-        if request.leader is None and length:
-            assert request.slot is not None
-            plan.copies.append((source, request.slot, length))
-            request.filled = length
+    def _start(self, sequence: Sequence, source: int, length: int, output: SchedulerOutput) -> None:
+        """Copy a cached prefix, or wait for a sequence that is computing a longer one."""
+        sequence.prefix_source, sequence.shared_prefix = self._find_prefix_source(sequence, length)
+        if sequence.prefix_source is None and length:
+            assert sequence.slot is not None
+            output.copies.append((source, sequence.slot, length))
+            sequence.num_cached = length
 
-    def _source(self, request: Request) -> tuple[int, int]:
-        """The slot that holds most of a request's beginning, and how much: (-1, 0) if not enough for a copy."""
-        window, best = self._beginning(request), (-1, 0)
-        held = {other.slot: other.held for other in self.running if other.slot is not None}
-        held |= {slot: self._held[slot] for slot in self._free}
-        for slot, ids in held.items():
-            length = common(window, ids)
-            if length > best[1] and length >= self.limits.shared:
+    def _find_prefix(self, sequence: Sequence) -> tuple[int, int]:
+        """The slot that holds the longest prefix of a sequence, and its length; (-1, 0) if too short to copy."""
+        ids = self._reusable_ids(sequence)
+        cached = {other.slot: other.cached_ids for other in self.running if other.slot is not None}
+        cached |= {slot: self._cached_ids[slot] for slot in self._free_slots}
+        best = (-1, 0)
+        for slot, cached_ids in cached.items():
+            length = common_prefix_length(ids, cached_ids)
+            if length > best[1] and length >= self.config.min_shared_prefix:
                 best = slot, length
         return best
 
-    def _leader(self, request: Request, length: int) -> tuple[Request | None, int]:
-        """Who came earlier and is reading a beginning that is longer than `length`."""
-        window, best = self._beginning(request), length
-        leader = None
+    def _find_prefix_source(self, sequence: Sequence, length: int) -> tuple[Sequence | None, int]:
+        """An earlier sequence in prefill that shares more than `length` tokens with this one, and how many."""
+        ids, best = self._reusable_ids(sequence), length
+        source = None
         for other in self.running:
-            if best == len(window):
+            if best == len(ids):
                 break
-            if other.order < request.order and other.reading:
-                shared = common(window, other.ids[other.start :])
-                if shared > best and shared >= self.limits.shared:
-                    leader, best = other, shared
-        return leader, best
+            if other.admission_order < sequence.admission_order and other.is_prefill:
+                shared = common_prefix_length(ids, other.token_ids[other.window_start :])
+                if shared > best and shared >= self.config.min_shared_prefix:
+                    source, best = other, shared
+        return source, best
 
     @staticmethod
-    def _beginning(request: Request) -> list[int]:
-        """What of a request need not be computed if it is there already: the last token must, for the logits."""
-        return [] if request.scored else request.ids[request.start : -1]
+    def _reusable_ids(sequence: Sequence) -> list[int]:
+        """The tokens that may come from another slot: not the last one, whose logits are needed."""
+        return [] if sequence.prompt_logprobs else sequence.token_ids[sequence.window_start : -1]
 
-    def _read(self, request: Request, budget: int) -> Turn:
-        request.served = self._calls
-        scores = request.scored and request.reading
-        count = min(budget, request.pending - scores)
-        first = request.start + request.filled
-        outputs = count if scores else int(count == request.pending)
-        return Turn(request, request.filled, request.ids[first : first + count], outputs, scores=scores)
-
-    def _steps(self, ready: Sequence[Request]) -> int:
-        if not all(request.plain for request in ready):
-            return 1
-        steps = max(1, min(self.limits.steps, int(self.limits.seconds / self._step_seconds)))
-        if all(request.remaining is not None for request in ready):
-            steps = min(steps, max(request.remaining or 1 for request in ready))
-        return steps
+    def _num_steps(self, decoding: Iterable[Sequence]) -> int:
+        remaining = []
+        for sequence in decoding:
+            if not sequence.is_stateless:
+                return 1
+            remaining.append(sequence.num_remaining)
+        steps = max(1, min(self.config.max_steps, int(self.config.max_call_seconds / self._step_seconds)))
+        limits = [count for count in remaining if count is not None]
+        return min(steps, max(1, *limits)) if len(limits) == len(remaining) else steps

@@ -1,7 +1,7 @@
-"""From tokens to text that may be shown, and when a text is finished.
+"""Incremental detokenization and stopping conditions.
 
-Shown text is never taken back: bytes wait until they are a whole character, and characters wait while they may yet turn
-out to be the beginning of a stop string.
+Text that was returned is never revised: bytes are held back until they form a complete character, and characters while
+they may be the beginning of a stop string.
 """
 
 import codecs
@@ -11,67 +11,67 @@ from typing import Literal
 from inkhorn.config.sampling import SamplingParams
 
 FinishReason = Literal["stop", "length"]
-"""stop: a stop string, the end of a sentence or the end-of-text token; length: the limit of tokens, words or block."""
+"""stop: a stop string, a stop token or the end of a sentence; length: the limit of tokens, words or context."""
 
 _SENTENCE_ENDS = ".!?"
-_CLOSING = "'\")]\u2019\u201d"  # may stand between a sentence's end and the space after it
+_CLOSING = "'\")]\u2019\u201d"  # allowed between the end of a sentence and the space after it
 
 
-class TextStream:
-    """The text of one sequence as it grows.
+class IncrementalDetokenizer:
+    """Turns the tokens of one sequence into text, and checks the stopping conditions.
 
-    A word is a run of characters without white space. Words are counted where they begin, so the rest of a word that
-    the prompt left unfinished is no new word; the text ends with the last word that `max_words` allows, once a white
-    space shows that it is complete.
+    A word is a run of characters without whitespace. Words are counted where they begin, so the rest of a word that the
+    prompt left unfinished is not a new word. With `max_words` the text ends once whitespace shows that the last allowed
+    word is complete.
 
     Args:
         params: the limits and stop strings.
         token_bytes: each token's text in UTF-8.
-        prompt: the text before.
+        prompt: the text before the first token.
 
     Attributes:
-        finish_reason: None as long as the text may go on.
-        tokens: how many tokens came in.
-        words: how many words were begun.
+        finish_reason: None while the text may continue.
+        num_tokens: tokens so far.
+        num_words: words begun so far.
 
     """
 
     def __init__(self, params: SamplingParams, token_bytes: Sequence[bytes], prompt: str = "") -> None:
         self.params, self.token_bytes = params, token_bytes
         self.finish_reason: FinishReason | None = None
-        self.tokens = self.words = 0
+        self.num_tokens = self.num_words = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""  # may be the beginning of a stop string
         self._in_word = prompt != "" and not prompt[-1].isspace()
-        self._ends_sentence = False  # the last characters would end a sentence if a space followed
+        self._ends_sentence = False  # whitespace after this would end a sentence
 
-    def push(self, token: int) -> str:
-        """Take in a token; returns the text that may now be shown."""
-        self.tokens += 1
-        shown = []
-        for character in self._decoder.decode(self.token_bytes[token]):
+    def add(self, token_id: int) -> str:
+        """Add a token; returns the new text."""
+        self.num_tokens += 1
+        ready = []
+        for character in self._decoder.decode(self.token_bytes[token_id]):
             if self._ends_with(character):
                 break
-            if not self.params.stop or self.tokens < self.params.min_tokens:  # nothing to hold back for
-                shown.append(character)
+            if not self.params.stop or self.num_tokens < self.params.min_tokens:  # no stop string to wait for
+                ready.append(character)
                 continue
             self._held += character
-            stop = self._stop_string()
+            stop = self._matched_stop_string()
             if stop:
                 self._held = self._held[: -len(stop)]
                 self.finish_reason = "stop"
                 break
-            waiting = self._may_become_stop()
-            shown.append(self._held[: len(self._held) - waiting])
+            waiting = self._partial_stop_length()
+            ready.append(self._held[: len(self._held) - waiting])
             self._held = self._held[len(self._held) - waiting :]
-        if self.finish_reason is None and self.params.max_tokens == self.tokens:
+        if self.finish_reason is None and self.params.max_tokens == self.num_tokens:
             self.finish_reason = "length"
         if self.finish_reason is not None:
-            shown.append(self._release())
-        return "".join(shown)
+            ready.append(self._release())
+        return "".join(ready)
 
     def finish(self, reason: FinishReason) -> str:
-        """End the text from outside; returns what was held back. An unfinished character is dropped."""
+        """End the text; returns what was held back. An incomplete character is dropped."""
         self.finish_reason = reason
         return self._release()
 
@@ -83,11 +83,11 @@ class TextStream:
         """Count words and sentences; True if the text ends before this character."""
         params = self.params
         if not character.isspace():
-            self.words += not self._in_word
+            self.num_words += not self._in_word
             self._in_word = True
             self._ends_sentence = character in _SENTENCE_ENDS or (self._ends_sentence and character in _CLOSING)
             return False
-        enough = self._in_word and self.words >= (params.max_words or 0)
+        enough = self._in_word and self.num_words >= (params.max_words or 0)
         sentence, self._in_word, self._ends_sentence = self._ends_sentence, False, False
         if not enough or (params.max_words is None and not params.end_at_sentence):
             return False
@@ -96,12 +96,12 @@ class TextStream:
         self.finish_reason = "stop" if params.end_at_sentence else "length"
         return True
 
-    def _stop_string(self) -> str:
-        """The longest stop string that the held text ends with, or none."""
+    def _matched_stop_string(self) -> str:
+        """The longest stop string that ends the held text; empty if none does."""
         return max((stop for stop in self.params.stop if self._held.endswith(stop)), key=len, default="")
 
-    def _may_become_stop(self) -> int:
-        """Length of the longest end of the held text that a stop string begins with."""
+    def _partial_stop_length(self) -> int:
+        """Length of the longest suffix of the held text that is a prefix of a stop string."""
         longest = max((len(stop) for stop in self.params.stop), default=0)
         for length in range(min(len(self._held), longest - 1), 0, -1):
             if any(stop.startswith(self._held[-length:]) for stop in self.params.stop):

@@ -46,8 +46,8 @@ def _explain(model: ServedModel, request: ExplainRequest, settings: Settings) ->
     from inkhorn.inference.explain import MAX_POSITIONS, explain
 
     try:
-        prompt = model.engine.prompt(request.text[-MAX_POSITIONS * MAX_BYTES_PER_TOKEN :], settings.on_unknown)
+        prompt = model.engine.encode_prompt(request.text[-MAX_POSITIONS * MAX_BYTES_PER_TOKEN :], settings.on_unknown)
     except UnicodeEncodeError:
         raise ApiError(400, "text: contains a lone surrogate, which is not valid Unicode", param="text") from None
-    explanation = explain(model.reference, model.engine.tokenizer, prompt.ids, request.layer)
+    explanation = explain(model.reference, model.engine.tokenizer, prompt.token_ids, request.layer)
     return {"model": model.id} | explanation.to_json()

@@ -11,8 +11,8 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.inference.outputs import Completion, Piece, Prompt
-from inkhorn.inference.stream import Handle
+from inkhorn.inference.outputs import Completion, Prompt, TokenChunk
+from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.context import AppContext
 from inkhorn.server.errors import CLIENT_CLOSED_REQUEST
 from inkhorn.server.metrics import SequenceMeter
@@ -52,9 +52,9 @@ class GenerationJob:
     include_usage: bool = False
     warnings: list[str] = field(default_factory=list)
 
-    def submit(self) -> list[Handle]:
+    def submit(self) -> list[RequestHandle]:
         """Submit all sequences to the engine: those of the first prompt, then those of the next."""
-        handles: list[Handle] = []
+        handles: list[RequestHandle] = []
         try:
             for prompt in self.prompts:
                 for choice in range(self.best_of):
@@ -79,7 +79,7 @@ class GenerationJob:
     @property
     def prompt_tokens(self) -> int:
         """Number of tokens of all prompts."""
-        return sum(len(prompt.ids) for prompt in self.prompts)
+        return sum(len(prompt.token_ids) for prompt in self.prompts)
 
 
 class ResponseFormat(Protocol):
@@ -88,7 +88,7 @@ class ResponseFormat(Protocol):
     def response(self, completions: Sequence[Completion]) -> dict[str, Any]:
         """The body of a response that is not streamed."""
 
-    def chunk(self, index: int, pieces: list[Piece], handle: Handle) -> dict[str, Any]:
+    def chunk(self, index: int, pieces: list[TokenChunk], handle: RequestHandle) -> dict[str, Any]:
         """An event of a stream: new tokens of the sequence with this index."""
 
     def usage_chunk(self, generated: int) -> dict[str, Any]:
@@ -112,7 +112,7 @@ async def generate(job: GenerationJob, form: ResponseFormat, request: Request, c
     log_fields |= {"model": job.model.id, "prompt_tokens": job.prompt_tokens}
     if context.settings.log_prompts:
         log_fields["prompts"] = [prompt.text for prompt in job.prompts]
-    prompt_sizes = (len(prompt.ids) for prompt in job.prompts)
+    prompt_sizes = (len(prompt.token_ids) for prompt in job.prompts)
     context.metrics.observe_request(job.model.id, prompt_sizes, job.n, job.params.max_tokens or 0)
     meters = [SequenceMeter(context.metrics, job.model.id) for _ in range(len(job.prompts) * job.best_of)]
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from inkhorn.inference.backends.base import TokenLogprobs
-from inkhorn.inference.outputs import Piece, Prompt
+from inkhorn.inference.outputs import Prompt, TokenChunk
+from inkhorn.inference.sampling import TokenLogprobs
 from inkhorn.server.model_registry import ServedModel
 
 
@@ -33,7 +33,7 @@ class LogprobsFormatter:
         if self._top is None:
             return None
         if self._echo_pending:
-            tokens, logprobs = (*self._prompt.ids, *tokens), (*prompt_logprobs, *logprobs)
+            tokens, logprobs = (*self._prompt.token_ids, *tokens), (*prompt_logprobs, *logprobs)
         self._echo_pending = False
         texts = [self._texts[token] for token in tokens]
         offsets = []
@@ -57,7 +57,7 @@ class LogprobsFormatter:
         return found
 
 
-def chat_logprobs(model: ServedModel, pieces: Sequence[Piece]) -> dict[str, Any]:
+def chat_logprobs(model: ServedModel, pieces: Sequence[TokenChunk]) -> dict[str, Any]:
     """The `logprobs` object of chat completions for some tokens."""
     texts, token_bytes = model.token_texts, model.engine.tokenizer.token_bytes
 
@@ -66,7 +66,7 @@ def chat_logprobs(model: ServedModel, pieces: Sequence[Piece]) -> dict[str, Any]
 
     content = []
     for piece in pieces:
-        if piece.token is not None and piece.logprobs is not None:
+        if piece.token_id is not None and piece.logprobs is not None:
             top = [entry(token, logprob) for token, logprob in piece.logprobs.top]
-            content.append(entry(piece.token, piece.logprobs.logprob) | {"top_logprobs": top})
+            content.append(entry(piece.token_id, piece.logprobs.logprob) | {"top_logprobs": top})
     return {"content": content, "refusal": None}

@@ -14,8 +14,8 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from inkhorn.inference.outputs import Piece
-from inkhorn.inference.stream import Handle
+from inkhorn.inference.outputs import TokenChunk
+from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.model_registry import ModelRegistry
 
 LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
@@ -39,10 +39,10 @@ class _EngineCollector(Collector):
         waiting = gauge("num_requests_waiting", "Number of sequences waiting to be scheduled.")
         usage = gauge("kv_cache_usage_perc", "Fraction of the KV cache slots in use (0 to 1).")
         for name, model in self._models.items():
-            num_running, num_waiting = model.engine.load
+            num_running, num_waiting = model.engine.request_counts
             running.add_metric([name], num_running)
             waiting.add_metric([name], num_waiting)
-            usage.add_metric([name], num_running / model.engine.backend.slots)
+            usage.add_metric([name], num_running / model.engine.backend.max_num_seqs)
         return [running, waiting, usage]
 
 
@@ -130,22 +130,23 @@ class SequenceMeter:
         self.tokens = 0
         self.finish_reason: str | None = None
 
-    def on_chunk(self, handle: Handle, pieces: Sequence[Piece]) -> None:
+    def on_chunk(self, handle: RequestHandle, pieces: Sequence[TokenChunk]) -> None:
         """Record generated tokens."""
         if not self.tokens:
-            self._metrics.time_to_first_token.labels(self._model).observe(handle.first - handle.submitted)
-        count = sum(piece.token is not None for piece in pieces)
+            self._metrics.time_to_first_token.labels(self._model).observe(handle.first_token_time - handle.arrival_time)
+        count = sum(piece.token_id is not None for piece in pieces)
         self.tokens += count
         self._metrics.generation_tokens.labels(self._model).inc(count)
         self.finish_reason = pieces[-1].finish_reason
 
-    def on_finish(self, handle: Handle) -> None:
+    def on_finish(self, handle: RequestHandle) -> None:
         """Record the end of the sequence; without a finish reason it was aborted."""
         metrics, model = self._metrics, self._model
         metrics.request_success.labels(model, self.finish_reason or "abort").inc()
         if self.finish_reason is None:
             return
-        metrics.e2e_latency.labels(model).observe(time.perf_counter() - handle.submitted)
+        metrics.e2e_latency.labels(model).observe(time.perf_counter() - handle.arrival_time)
         metrics.request_generation_tokens.labels(model).observe(self.tokens)
         if self.tokens > 1:
-            metrics.inter_token_latency.labels(model).observe((handle.last - handle.first) / (self.tokens - 1))
+            decode_seconds = handle.last_token_time - handle.first_token_time
+            metrics.inter_token_latency.labels(model).observe(decode_seconds / (self.tokens - 1))

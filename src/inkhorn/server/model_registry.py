@@ -9,10 +9,11 @@ from pathlib import Path
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.config.model import ModelConfig
+from inkhorn.config.quantization import Precision
 from inkhorn.errors import UsageError, nearest
 from inkhorn.inference.backends.select import load_backend
 from inkhorn.inference.engine import Engine
-from inkhorn.inference.numpy_model import ReferenceModel
+from inkhorn.inference.numpy_model import NumpyModel
 from inkhorn.server.errors import ApiError
 from inkhorn.tokenizer.load import load_tokenizer
 
@@ -44,7 +45,7 @@ class ServedModel:
             if (self.folder / name).is_file():
                 digest.update((self.folder / name).read_bytes())
                 break
-        self.fingerprint = f"fp_{digest.hexdigest()[:8]}_{self.engine.backend.arithmetic}"
+        self.fingerprint = f"fp_{digest.hexdigest()[:8]}_{self.engine.backend.fingerprint}"
 
     @property
     def config(self) -> ModelConfig:
@@ -52,9 +53,9 @@ class ServedModel:
         return self.engine.config
 
     @cached_property
-    def reference(self) -> ReferenceModel:
+    def reference(self) -> NumpyModel:
         """The NumPy model, whose intermediate values `explain` reads; loaded on first use."""
-        return ReferenceModel.from_pretrained(self.folder)
+        return NumpyModel.from_pretrained(self.folder)
 
     @cached_property
     def token_texts(self) -> list[str]:
@@ -83,14 +84,14 @@ class ModelRegistry(Mapping[str, ServedModel]):
 
     @classmethod
     def load(
-        cls, names: list[str], *, quantize: str | None, threads: int | None, max_num_seqs: int, max_queued: int
+        cls, names: list[str], *, precision: Precision | None, threads: int | None, max_num_seqs: int, max_queued: int
     ) -> "ModelRegistry":
         """Load shipped models by name and checkpoints by folder, each named after the last part of its path."""
         models = []
         for name in names:
             folder = resolve_checkpoint(name)
-            backend = load_backend(folder, quantize=quantize, threads=threads, slots=max_num_seqs)
-            engine = Engine(backend, load_tokenizer(folder), max_queue=max_queued)
+            backend = load_backend(folder, precision=precision, threads=threads, max_num_seqs=max_num_seqs)
+            engine = Engine(backend, load_tokenizer(folder), max_queued=max_queued)
             models.append(ServedModel(Path(name).name or folder.name, folder, engine))
         return cls(*models)
 

@@ -36,7 +36,7 @@ def serve(config: ServerConfig) -> int:
     host, port = listener.getsockname()[:2]
     models = ModelRegistry.load(
         list(config.models),
-        quantize=config.quantize,
+        precision=config.precision,
         threads=config.threads,
         max_num_seqs=config.max_num_seqs,
         max_queued=config.settings.limits.max_queued,

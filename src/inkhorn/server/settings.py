@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from inkhorn.config.bounds import Range, validate
+from inkhorn.config.quantization import Precision
 from inkhorn.errors import require
 from inkhorn.tokenizer.normalize import UnknownPolicy
 
@@ -68,7 +69,7 @@ class ServerConfig:
         models: names of shipped models, checkpoint folders or run folders.
         host: address to listen on.
         port: port to listen on; 0 picks a free one.
-        quantize: precision of the weights; None picks the default.
+        precision: precision of the weights; None picks the default.
         threads: maximum number of threads per model; None picks it.
         max_num_seqs: maximum number of sequences that each model generates at once.
         shutdown_timeout: seconds to finish running requests after SIGTERM.
@@ -78,7 +79,7 @@ class ServerConfig:
     models: tuple[str, ...] = ("shakespeare",)
     host: str = "127.0.0.1"
     port: Annotated[int, Range(ge=0, le=65_535)] = 8000
-    quantize: str | None = None
+    precision: Precision | None = None
     threads: Annotated[int | None, Range(ge=1)] = None
     max_num_seqs: Annotated[int, Range(ge=1)] = 64
     shutdown_timeout: Annotated[int, Range(ge=0)] = 30

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 
-from inkhorn.inference.outputs import Completion, Piece
-from inkhorn.inference.stream import Handle
+from inkhorn.inference.outputs import Completion, TokenChunk
+from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.errors import ApiError, to_api_error
 from inkhorn.server.metrics import SequenceMeter
 from inkhorn.server.settings import Settings
 
 T = TypeVar("T")
-IndexedChunk = tuple[int, list[Piece]]
+IndexedChunk = tuple[int, list[TokenChunk]]
 """index of a sequence, and the tokens that it generated"""
 
 DONE = b"data: [DONE]\n\n"
@@ -28,10 +28,10 @@ def sse_event(data: dict[str, Any]) -> bytes:
 
 
 async def event_stream(
-    handles: Sequence[Handle],
+    handles: Sequence[RequestHandle],
     meters: Sequence[SequenceMeter],
     settings: Settings,
-    format_chunk: Callable[[int, list[Piece]], dict[str, Any]],
+    format_chunk: Callable[[int, list[TokenChunk]], dict[str, Any]],
     format_usage: Callable[[], dict[str, Any]] | None,
 ) -> AsyncGenerator[bytes, None]:
     """The events of a streamed response: chunks, the usage, and [DONE]. A failure is sent as an event with `error`.
@@ -62,14 +62,16 @@ async def event_stream(
     yield DONE
 
 
-async def collect(handles: Sequence[Handle], meters: Sequence[SequenceMeter], settings: Settings) -> list[Completion]:
+async def collect(
+    handles: Sequence[RequestHandle], meters: Sequence[SequenceMeter], settings: Settings
+) -> list[Completion]:
     """The completed sequences; ApiError 408 if they take too long. A failure or cancellation aborts them all."""
 
-    async def collect_one(handle: Handle, meter: SequenceMeter) -> Completion:
+    async def collect_one(handle: RequestHandle, meter: SequenceMeter) -> Completion:
         pieces = [piece async for chunk in read_chunks(handle, meter, settings.chunk_interval) for piece in chunk]
         reason = pieces[-1].finish_reason
         assert reason is not None
-        return Completion.of(pieces, reason, handle.prompt_logprobs)
+        return Completion.from_chunks(pieces, reason, handle.prompt_logprobs)
 
     async def collect_all() -> list[Completion]:
         async with asyncio.TaskGroup() as group:
@@ -85,12 +87,12 @@ async def collect(handles: Sequence[Handle], meters: Sequence[SequenceMeter], se
             handle.abort()
 
 
-async def read_chunks(handle: Handle, meter: SequenceMeter, interval: float) -> AsyncIterator[list[Piece]]:
+async def read_chunks(handle: RequestHandle, meter: SequenceMeter, interval: float) -> AsyncIterator[list[TokenChunk]]:
     """The tokens of a sequence: the first at once, then those of each interval together. The end aborts the sequence
     if it is not finished."""
     try:
         wait = 0.0
-        while pieces := await handle.gather(wait):
+        while pieces := await handle.collect(wait):
             wait = interval
             meter.on_chunk(handle, pieces)
             yield pieces
@@ -100,7 +102,7 @@ async def read_chunks(handle: Handle, meter: SequenceMeter, interval: float) -> 
 
 
 async def merge_streams(
-    handles: Sequence[Handle], meters: Sequence[SequenceMeter], interval: float, keepalive: float
+    handles: Sequence[RequestHandle], meters: Sequence[SequenceMeter], interval: float, keepalive: float
 ) -> AsyncGenerator[IndexedChunk | None, None]:
     """The chunks of several sequences in order of arrival; None after `keepalive` seconds without one.
 
@@ -108,7 +110,7 @@ async def merge_streams(
     """
     queue: asyncio.Queue[IndexedChunk | BaseException | None] = asyncio.Queue()
 
-    async def forward(index: int, handle: Handle, meter: SequenceMeter) -> None:
+    async def forward(index: int, handle: RequestHandle, meter: SequenceMeter) -> None:
         try:
             async for pieces in read_chunks(handle, meter, interval):
                 await queue.put((index, pieces))

@@ -93,7 +93,7 @@ def _text_prompt(text: str, model: ServedModel, settings: Settings) -> Prompt:
     message = f"the prompt has {len(text):,} characters; this server accepts at most {limit:,}"
     _require(len(text) <= limit, "prompt", message)
     try:
-        return model.engine.prompt(text, settings.on_unknown)
+        return model.engine.encode_prompt(text, settings.on_unknown)
     except UnicodeEncodeError:
         raise ApiError(400, "prompt: contains a lone surrogate, which is not valid Unicode", param="prompt") from None
 
@@ -107,7 +107,7 @@ def _token_prompt(ids: Sequence[int], model: ServedModel) -> Prompt:
 
 
 def _check_limits(prompts: Sequence[Prompt], best_of: int, limits: Limits) -> None:
-    longest = max(len(prompt.ids) for prompt in prompts)
+    longest = max(len(prompt.token_ids) for prompt in prompts)
     if longest > limits.max_prompt_tokens:
         message = f"the prompt has {longest:,} tokens; this server accepts at most {limits.max_prompt_tokens:,}"
         raise ApiError(400, message, param="prompt", code="context_length_exceeded")

@@ -27,7 +27,7 @@ from inkhorn.data.dataset import Dataset
 from inkhorn.errors import CheckpointError, TrainingError
 from inkhorn.evaluation.loss import split_loss
 from inkhorn.hardware.device import Hardware
-from inkhorn.inference.engine import load
+from inkhorn.inference.engine import Engine
 from inkhorn.model import GPT
 from inkhorn.training.callbacks import Callbacks
 from inkhorn.training.log_writer import LogWriter
@@ -280,7 +280,7 @@ class Trainer:
         if not self.train.sample_tokens:
             return ""
         params = SamplingParams(seed=self.train.seed, max_tokens=self.train.sample_tokens, ignore_eos=True)
-        with load(folder) as engine:  # the same code path as `inkhorn generate --model`
+        with Engine.from_pretrained(folder) as engine:  # the same code path as `inkhorn generate --model`
             return engine.complete("", params).text
 
     def _report_step(self, state: TrainState, values: Sequence[Sequence[float]], seconds: float, *, log: bool) -> None:

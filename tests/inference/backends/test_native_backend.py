@@ -19,23 +19,24 @@ from hypothesis import strategies as st
 from inkhorn.checkpoint.resolve import SHIPPED
 from inkhorn.checkpoint.weights import read_config, read_weights
 from inkhorn.config.model import ModelConfig
-from inkhorn.config.quantization import PRECISIONS
+from inkhorn.config.quantization import PRECISIONS, Precision
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.inference.backends import native_bindings
-from inkhorn.inference.backends.base import Work
+from inkhorn.inference.backends.base import ModelInput
 from inkhorn.inference.backends.native_backend import NativeBackend
 from inkhorn.inference.backends.numpy_backend import NumpyBackend
 from inkhorn.inference.backends.packed_weights import load_packed, pack, save_packed
-from inkhorn.inference.numpy_model import Cache, ReferenceModel
-from inkhorn.inference.sampling import Sampler, log_probabilities
+from inkhorn.inference.numpy_model import KVCache, NumpyModel
+from inkhorn.inference.sampling import Sampler, token_logprobs
 from inkhorn.tokenizer.load import load_tokenizer
 
-pytestmark = pytest.mark.skipif(native_bindings.why_not() is not None, reason=str(native_bindings.why_not()))
+REASON = native_bindings.unavailable_reason()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 
 Array = np.ndarray[Any, Any]
 Weights = dict[str, Array]
-ISAS = native_bindings.supported_isas() if native_bindings.why_not() is None else []
+ISAS = native_bindings.supported_isas() if native_bindings.unavailable_reason() is None else []
 FP32, SMALLER = PRECISIONS[0], PRECISIONS[1:]
 
 
@@ -77,14 +78,14 @@ def shapes() -> st.SearchStrategy[ModelConfig]:
 
 
 def logits_of(backend: NativeBackend, ids: list[int], slot: int = 0) -> Array:
-    found = backend.run([Work(slot, 0, ids, len(ids))])[0].logits
+    found = backend.run([ModelInput(slot, 0, ids, len(ids))])[0].logits
     assert found is not None
     return found
 
 
 def in_chunks(backend: NativeBackend, texts: list[list[int]], generator: np.random.Generator) -> list[Array]:
     """The logits of several texts, taken in side by side in chunks and slots of any kind."""
-    slots = generator.permutation(backend.slots)[: len(texts)].tolist()
+    slots = generator.permutation(backend.max_num_seqs)[: len(texts)].tolist()
     found: list[list[Array]] = [[] for _ in texts]
     done = [0] * len(texts)
     while any(at < len(text) for at, text in zip(done, texts, strict=True)):
@@ -92,7 +93,7 @@ def in_chunks(backend: NativeBackend, texts: list[list[int]], generator: np.rand
         for i in generator.permutation(len(texts)).tolist():
             count = min(int(generator.integers(0, 9)), len(texts[i]) - done[i])
             if count:
-                work.append(Work(slots[i], done[i], texts[i][done[i] : done[i] + count], count))
+                work.append(ModelInput(slots[i], done[i], texts[i][done[i] : done[i] + count], count))
                 who.append(i)
                 done[i] += count
         for i, result in zip(who, backend.run(work) if work else [], strict=True):
@@ -110,18 +111,18 @@ def test_any_shape_in_any_company(config: ModelConfig, seed: int) -> None:
         generator.integers(0, config.vocab_size, int(generator.integers(1, config.block_size + 1))).tolist()
         for _ in range(3)
     ]
-    reference = ReferenceModel(config, weights)
-    expected = [reference.forward(text, Cache(config), every=True) for text in texts]
+    reference = NumpyModel(config, weights)
+    expected = [reference.forward(text, KVCache(config), all_logits=True) for text in texts]
     try:
         for name in ISAS:
             assert native_bindings.library().ink_isa_select(name.encode()) == 0
-            for quantize in PRECISIONS:
-                packed = pack(config, weights, quantize, int(generator.choice([0, 32, 64, 128])))
-                alone = [logits_of(NativeBackend(packed, threads=1, slots=1), text) for text in texts]
-                together = in_chunks(NativeBackend(packed, threads=2, slots=4), texts, generator)
+            for precision in PRECISIONS:
+                packed = pack(config, weights, precision, int(generator.choice([0, 32, 64, 128])))
+                alone = [logits_of(NativeBackend(packed, threads=1, max_num_seqs=1), text) for text in texts]
+                together = in_chunks(NativeBackend(packed, threads=2, max_num_seqs=4), texts, generator)
                 for one, other, right in zip(alone, together, expected, strict=True):
-                    assert np.array_equal(one, other), (name, quantize)
-                    if quantize == FP32:
+                    assert np.array_equal(one, other), (name, precision)
+                    if precision == FP32:
                         assert np.abs(one - right).max() <= 1e-4 * max(1.0, np.abs(right).max())
     finally:
         native_bindings.library().ink_isa_select(None)
@@ -135,8 +136,8 @@ def test_the_shipped_model_in_float32(isa: str) -> None:
         .encode("ROMEO:\nBut, soft! what light through yonder window breaks?\n" * 4)
         .tolist()[:240]
     )
-    expected = ReferenceModel(config, read_weights(folder, config)).forward(ids, Cache(config), every=True)
-    found = logits_of(NativeBackend.from_pretrained(folder, quantize="fp32", slots=1), ids)
+    expected = NumpyModel(config, read_weights(folder, config)).forward(ids, KVCache(config), all_logits=True)
+    found = logits_of(NativeBackend.from_pretrained(folder, precision="fp32", max_num_seqs=1), ids)
     assert np.abs(found - expected).max() <= 1e-4
 
 
@@ -144,8 +145,8 @@ def test_gpt2s_width_in_float32(isa: str) -> None:
     config = ModelConfig(vocab_size=1000, block_size=64, n_layer=2, n_head=12, n_embd=768)
     weights = random_weights(config, scale=0.02)
     ids = np.random.default_rng(1).integers(0, 1000, 40).tolist()
-    expected = ReferenceModel(config, weights).forward(ids, Cache(config), every=True)
-    assert np.abs(logits_of(NativeBackend(pack(config, weights, "fp32"), slots=1), ids) - expected).max() <= 1e-4
+    expected = NumpyModel(config, weights).forward(ids, KVCache(config), all_logits=True)
+    assert np.abs(logits_of(NativeBackend(pack(config, weights, "fp32"), max_num_seqs=1), ids) - expected).max() <= 1e-4
 
 
 SPEECHES = """\
@@ -171,22 +172,22 @@ There's no harm done.
 """
 
 
-@pytest.mark.parametrize(("quantize", "most"), [("bf16", 0.001), ("int8", 0.01), ("int4", 0.03)])
-def test_quality_on_a_held_out_scene(isa: str, quantize: str, most: float) -> None:
+@pytest.mark.parametrize(("precision", "most"), [("bf16", 0.001), ("int8", 0.01), ("int4", 0.03)])
+def test_quality_on_a_held_out_scene(isa: str, precision: Precision, most: float) -> None:
     """Lines of a play that the model never saw; docs/performance.md has the whole plays."""
     folder = SHIPPED["shakespeare"]
     ids = load_tokenizer(folder).encode(SPEECHES).tolist()
 
-    def loss(kept: str) -> float:
-        backend = NativeBackend.from_pretrained(folder, quantize=kept, slots=1)
+    def loss(kept: Precision) -> float:
+        backend = NativeBackend.from_pretrained(folder, precision=kept, max_num_seqs=1)
         windows = [ids[i : i + 200] for i in range(0, len(ids) - 200, 100)]
         losses = []
         for window in windows:
             logits = logits_of(backend, window)
-            losses += [-log_probabilities(row, token, 0)[0] for row, token in zip(logits, window[1:], strict=False)]
+            losses += [-token_logprobs(row, token, 0).logprob for row, token in zip(logits, window[1:], strict=False)]
         return float(np.mean(losses))
 
-    change = np.exp(loss(quantize) - loss("fp32")) - 1
+    change = np.exp(loss(precision) - loss("fp32")) - 1
     assert change <= most
 
 
@@ -198,15 +199,13 @@ def tokens_of(
     backend: NativeBackend | NumpyBackend, sampler: Sampler, ids: list[int], count: int, steps: int
 ) -> list[int]:
     """Draw so many tokens, several in a call."""
-    result = backend.run([Work(0, 0, ids, 1, sampler, len(ids))])[0]
-    tokens = result.tokens
-    while (
-        len(tokens) < count and tokens[-1] != sampler.end_token and len(ids) + len(tokens) <= backend.config.block_size
-    ):
+    result = backend.run([ModelInput(0, 0, ids, 1, sampler, len(ids))])[0]
+    tokens = result.token_ids
+    while len(tokens) < count and tokens[-1] != sampler.eos_id and len(ids) + len(tokens) <= backend.config.block_size:
         at = len(ids) + len(tokens) - 1
-        more = backend.run([Work(0, at, tokens[-1:], 1, sampler, at + 1)], min(steps, count - len(tokens)))[0]
+        more = backend.run([ModelInput(0, at, tokens[-1:], 1, sampler, at + 1)], min(steps, count - len(tokens)))[0]
         assert more.error is None
-        tokens = tokens + more.tokens
+        tokens = tokens + more.token_ids
     return tokens
 
 
@@ -217,10 +216,10 @@ def test_bursts_draw_what_numpy_draws_one_by_one(how: dict[str, Any]) -> None:
     config = tiny()
     weights = random_weights(config)
     params = SamplingParams(seed=11, **how)
-    native = NativeBackend(pack(config, weights, "fp32"), slots=2)
-    reference = NumpyBackend(ReferenceModel(config, weights), 1)
+    native = NativeBackend(pack(config, weights, "fp32"), max_num_seqs=2)
+    reference = NumpyBackend(NumpyModel(config, weights), 1)
     for choice in range(8):
-        sampler = Sampler(params, choice, banned=[3, 4], end_token=9)
+        sampler = Sampler(params, choice, banned_ids=[3, 4], eos_id=9)
         expected = tokens_of(reference, sampler, [1, 2], 20, 1)
         for steps in (1, 3, 16):
             assert tokens_of(native, sampler, [1, 2], 20, steps) == expected
@@ -230,11 +229,11 @@ def test_a_burst_ends_where_the_slot_is_full_and_at_the_end_token() -> None:
     config = tiny()
     native = NativeBackend(pack(config, random_weights(config), "fp32"))
     sampler = Sampler(SamplingParams(seed=1))
-    result = native.run([Work(0, 0, [5] * 20, 1, sampler, 20)], 16)[0]
-    assert len(result.tokens) == 5  # after 20 of 24 places: four more are taken in, and the one drawn after the last
-    ending = Sampler(SamplingParams(seed=1), end_token=result.tokens[2])
-    again = native.run([Work(0, 0, [5] * 20, 1, ending, 20)], 16)[0]
-    assert again.tokens == result.tokens[: result.tokens.index(ending.end_token) + 1]  # type: ignore[arg-type]
+    result = native.run([ModelInput(0, 0, [5] * 20, 1, sampler, 20)], 16)[0]
+    assert len(result.token_ids) == 5  # after 20 of 24 places: four more are taken in, and the one drawn after the last
+    ending = Sampler(SamplingParams(seed=1), eos_id=result.token_ids[2])
+    again = native.run([ModelInput(0, 0, [5] * 20, 1, ending, 20)], 16)[0]
+    assert again.token_ids == result.token_ids[: result.token_ids.index(ending.eos_id) + 1]  # type: ignore[arg-type]
 
 
 def test_several_outputs_draw_at_each() -> None:
@@ -242,40 +241,40 @@ def test_several_outputs_draw_at_each() -> None:
     native = NativeBackend(pack(config, random_weights(config), "int8"))
     sampler = Sampler(SamplingParams(seed=4))
     text = tokens_of(native, sampler, [1, 2, 3], 12, 4)
-    whole = native.run([Work(1, 0, [1, 2, 3, *text[:-1]], len(text), sampler, 3)])[0]
-    assert whole.tokens == text
+    whole = native.run([ModelInput(1, 0, [1, 2, 3, *text[:-1]], len(text), sampler, 3)])[0]
+    assert whole.token_ids == text
 
 
 def test_logprobs_are_those_of_the_definition() -> None:
     config = tiny()
     native = NativeBackend(pack(config, random_weights(config), "fp32"))
     sampler = Sampler(SamplingParams(seed=4))
-    result = native.run([Work(0, 0, [1, 2], 1, sampler, 2, logprobs=3)], 6)[0]
-    assert len(result.logprobs) == len(result.tokens) == 6
-    for i, (token, told) in enumerate(zip(result.tokens, result.logprobs, strict=True)):
-        row = logits_of(native, [1, 2, *result.tokens[:i]], slot=1)[-1]
-        logprob, top = log_probabilities(row, token, 3)
-        assert told.logprob == pytest.approx(logprob, abs=1e-6)
-        assert [i for i, _ in told.top] == [i for i, _ in top]
-        assert [x for _, x in told.top] == pytest.approx([x for _, x in top], abs=1e-6)
+    result = native.run([ModelInput(0, 0, [1, 2], 1, sampler, 2, logprobs=3)], 6)[0]
+    assert len(result.logprobs) == len(result.token_ids) == 6
+    for i, (token, told) in enumerate(zip(result.token_ids, result.logprobs, strict=True)):
+        row = logits_of(native, [1, 2, *result.token_ids[:i]], slot=1)[-1]
+        expected = token_logprobs(row, token, 3)
+        assert told.logprob == pytest.approx(expected.logprob, abs=1e-6)
+        assert [i for i, _ in told.top] == [i for i, _ in expected.top]
+        assert [x for _, x in told.top] == pytest.approx([x for _, x in expected.top], abs=1e-6)
 
 
 def test_penalties_and_biases_are_drawn_in_python() -> None:
     config = tiny()
     weights = random_weights(config)
     params = SamplingParams(seed=2, frequency_penalty=1.0, repetition_penalty=1.3, logit_bias={7: 3.0})
-    native, reference = NativeBackend(pack(config, weights, "fp32")), NumpyBackend(ReferenceModel(config, weights), 1)
+    native, reference = NativeBackend(pack(config, weights, "fp32")), NumpyBackend(NumpyModel(config, weights), 1)
     assert tokens_of(native, Sampler(params), [1], 15, 8) == tokens_of(reference, Sampler(params), [1], 15, 1)
 
 
-@pytest.mark.parametrize("quantize", PRECISIONS)
-def test_a_copied_slot_goes_on_as_the_original(quantize: str) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_copied_slot_goes_on_as_the_original(precision: Precision) -> None:
     config = tiny()
-    native = NativeBackend(pack(config, random_weights(config), quantize), slots=3)
+    native = NativeBackend(pack(config, random_weights(config), precision), max_num_seqs=3)
     ids = np.random.default_rng(0).integers(0, 23, 24).tolist()
     whole = logits_of(native, ids)
-    native.copy(0, 2, 13)
-    rest = native.run([Work(2, 13, ids[13:], 11)])[0].logits
+    native.copy_prefix(0, 2, 13)
+    rest = native.run([ModelInput(2, 13, ids[13:], 11)])[0].logits
     assert rest is not None
     assert np.array_equal(rest, whole[13:])
 
@@ -283,26 +282,26 @@ def test_a_copied_slot_goes_on_as_the_original(quantize: str) -> None:
 @pytest.mark.parametrize(
     ("work", "message"),
     [
-        (Work(2, 0, [1]), "slot must be from 0 to 1, not 2"),
-        (Work(0, 20, [1] * 5), "5 tokens at position 20 exceed the block size of 24"),
-        (Work(0, 0, [23]), "token ids must be from 0 to 22, not 23"),
-        (Work(0, 0, [-1]), "token ids must be from 0 to 22, not -1"),
-        (Work(0, 0, [1], 2), "n_outputs must be from 0 to 1, not 2"),
-        (Work(0, 0, []), "0 tokens at position 0"),
+        (ModelInput(2, 0, [1]), "slot must be from 0 to 1, not 2"),
+        (ModelInput(0, 20, [1] * 5), "5 tokens at position 20 exceed the block size of 24"),
+        (ModelInput(0, 0, [23]), "token ids must be from 0 to 22, not 23"),
+        (ModelInput(0, 0, [-1]), "token ids must be from 0 to 22, not -1"),
+        (ModelInput(0, 0, [1], 2), "n_outputs must be from 0 to 1, not 2"),
+        (ModelInput(0, 0, []), "0 tokens at position 0"),
     ],
 )
-def test_invalid_input_is_an_error(work: Work, message: str) -> None:
-    native = NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), slots=2)
+def test_invalid_input_is_an_error(work: ModelInput, message: str) -> None:
+    native = NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), max_num_seqs=2)
     with pytest.raises(ValueError, match=message):
         native.run([work])
 
 
 def test_duplicate_slot_and_too_many_inputs() -> None:
-    native = NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), slots=2)
+    native = NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), max_num_seqs=2)
     with pytest.raises(ValueError, match="slot 1 is used by two inputs"):
-        native.run([Work(1, 0, [1]), Work(1, 0, [1])])
-    with pytest.raises(ValueError, match="1 to 2 items, not 3"):
-        native.run([Work(0, 0, [1]), Work(1, 0, [1]), Work(0, 0, [1])])
+        native.run([ModelInput(1, 0, [1]), ModelInput(1, 0, [1])])
+    with pytest.raises(ValueError, match="1 to 2 inputs, not 3"):
+        native.run([ModelInput(0, 0, [1]), ModelInput(1, 0, [1]), ModelInput(0, 0, [1])])
 
 
 def test_weights_that_are_not_finite() -> None:
@@ -314,7 +313,7 @@ def test_weights_that_are_not_finite() -> None:
 
 def test_unknown_precisions_and_threads() -> None:
     with pytest.raises(UsageError, match=r"int6'.*did you mean"):
-        pack(tiny(), random_weights(tiny()), "int6")
+        pack(tiny(), random_weights(tiny()), "int6")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="threads must be at least 1, not 0"):
         NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), threads=0)
     assert NativeBackend(pack(tiny(), random_weights(tiny()), "fp32"), threads=1000).threads == native_bindings.cores()
@@ -329,23 +328,23 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("quantize", PRECISIONS)
-def test_a_packed_file_is_the_same_model(checkpoint: Path, quantize: str) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_packed_file_is_the_same_model(checkpoint: Path, precision: Precision) -> None:
     ids = list(range(20))
-    expected = logits_of(NativeBackend(load_packed(checkpoint, quantize)), ids)
-    save_packed(load_packed(checkpoint, quantize), checkpoint)
+    expected = logits_of(NativeBackend(load_packed(checkpoint, precision)), ids)
+    save_packed(load_packed(checkpoint, precision), checkpoint)
     (checkpoint / "model.safetensors").unlink()
     mapped = load_packed(checkpoint)
     assert isinstance(mapped.data, np.memmap)
     assert np.array_equal(logits_of(NativeBackend(mapped), ids), expected)
-    with pytest.raises(UsageError, match=f"packed as {quantize} only"):
-        load_packed(checkpoint, next(other for other in PRECISIONS if other != quantize))
+    with pytest.raises(UsageError, match=f"packed as {precision} only"):
+        load_packed(checkpoint, next(other for other in PRECISIONS if other != precision))
 
 
 def test_a_packed_file_is_left_alone_where_another_precision_is_asked_for(checkpoint: Path) -> None:
     save_packed(load_packed(checkpoint, "int4"), checkpoint)
-    assert load_packed(checkpoint).quantize == "int4"
-    assert load_packed(checkpoint, "fp32").quantize == "fp32"
+    assert load_packed(checkpoint).precision == "int4"
+    assert load_packed(checkpoint, "fp32").precision == "fp32"
 
 
 @settings(max_examples=40)

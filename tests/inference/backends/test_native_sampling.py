@@ -13,7 +13,8 @@ from inkhorn.config.sampling import SamplingParams
 from inkhorn.inference.backends import native_bindings
 from inkhorn.inference.sampling import sample, uniform
 
-pytestmark = pytest.mark.skipif(native_bindings.why_not() is not None, reason=str(native_bindings.why_not()))
+REASON = native_bindings.unavailable_reason()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 
 words64 = st.integers(0, 2**64 - 1)
 Logits = np.ndarray[Any, np.dtype[np.float32]]

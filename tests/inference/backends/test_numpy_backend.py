@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import UsageError
-from inkhorn.inference.backends.base import Result, Work
+from inkhorn.inference.backends.base import ModelInput, ModelOutput
 from inkhorn.inference.backends.numpy_backend import CHUNK, NumpyBackend
-from inkhorn.inference.numpy_model import Cache, ReferenceModel
-from inkhorn.inference.sampling import Sampler, log_probabilities
+from inkhorn.inference.numpy_model import KVCache, NumpyModel
+from inkhorn.inference.sampling import Sampler, token_logprobs
 
 BLOCK = 3 * CHUNK + 5
 VOCAB = 17
@@ -25,19 +25,19 @@ TEXT = np.random.default_rng(0).integers(0, VOCAB, 4 * BLOCK).tolist()
 
 
 class Recording(Sampler):
-    """A sampler that keeps the logits it drew from."""
+    """A sampler that keeps the logits it sampled from."""
 
     def __init__(self, params: SamplingParams, **options: Any) -> None:
         super().__init__(params, **options)
-        self.drawn_from: list[np.ndarray[Any, Any]] = []
+        self.logits_seen: list[np.ndarray[Any, Any]] = []
 
-    def draw(self, logits: np.ndarray[Any, Any], position: int) -> int:
-        self.drawn_from.append(logits.copy())
-        return super().draw(logits, position)
+    def sample(self, logits: np.ndarray[Any, Any], position: int) -> int:
+        self.logits_seen.append(logits.copy())
+        return super().sample(logits, position)
 
 
 @cache
-def model() -> ReferenceModel:
+def model() -> NumpyModel:
     return reference_of(tiny_model(tiny_config(vocab_size=VOCAB, block_size=BLOCK, n_layer=2)))
 
 
@@ -45,23 +45,23 @@ def sampler(**params: Any) -> Recording:
     return Recording(SamplingParams(**{"temperature": 1.0, "seed": 3} | params))
 
 
-def work(slot: int, position: int, ids: Sequence[int], draws: Sampler | None = None, **options: Any) -> Work:
-    return Work(slot, position, ids, **{"outputs": int(draws is not None), "sampler": draws} | options)
+def work(slot: int, position: int, ids: Sequence[int], draws: Sampler | None = None, **options: Any) -> ModelInput:
+    return ModelInput(slot, position, ids, **{"num_outputs": int(draws is not None), "sampler": draws} | options)
 
 
 def written(backend: NumpyBackend, prompt: Sequence[int], count: int, slot: int = 0) -> tuple[list[int], Recording]:
     """A text, token by token, and the logits that its tokens were drawn from."""
     draws = sampler()
-    tokens = backend.run([work(slot, 0, prompt, draws)])[0].tokens
+    tokens = backend.run([work(slot, 0, prompt, draws)])[0].token_ids
     while len(tokens) < count:
-        tokens += backend.run([work(slot, len(prompt) + len(tokens) - 1, tokens[-1:], draws, place=len(tokens))])[
-            0
-        ].tokens
+        tokens += backend.run(
+            [work(slot, len(prompt) + len(tokens) - 1, tokens[-1:], draws, sample_position=len(tokens))]
+        )[0].token_ids
     return tokens, draws
 
 
 def same(one: Recording, other: Recording) -> None:
-    np.testing.assert_array_equal(one.drawn_from, other.drawn_from)
+    np.testing.assert_array_equal(one.logits_seen, other.logits_seen)
 
 
 # One text, however it is computed
@@ -80,10 +80,10 @@ def test_where_a_prompt_is_cut_changes_no_bit(length: int, cuts: list[int], data
         beside = work(2, 0, TEXT[number : number + 5], sampler())
         last = draws if end == length else None
         results = backend.run([work(1, start, prompt[start:end], last), beside])
-    tokens = results[0].tokens
+    tokens = results[0].token_ids
     for i in range(3):
         beside = work(0, 0, TEXT[i : i + 7], sampler())
-        tokens += backend.run([beside, work(1, length + i, tokens[-1:], draws, place=i + 1)])[1].tokens
+        tokens += backend.run([beside, work(1, length + i, tokens[-1:], draws, sample_position=i + 1)])[1].token_ids
     same(alone, draws)
 
 
@@ -95,20 +95,20 @@ def test_a_copy_is_as_good_as_reading(shared: int, target: int) -> None:
     first, _ = written(backend, TEXT[:20], 60)
     prompt = [*TEXT[:20], *first][:shared] + TEXT[50:53]
     _, alone = written(NumpyBackend(model()), prompt, 4)
-    backend.copy(0, target, shared)
+    backend.copy_prefix(0, target, shared)
     draws = sampler()
-    tokens = backend.run([work(target, shared, prompt[shared:], draws)])[0].tokens
+    tokens = backend.run([work(target, shared, prompt[shared:], draws)])[0].token_ids
     for i in range(3):
-        tokens += backend.run([work(target, len(prompt) + i, tokens[-1:], draws, place=i + 1)])[0].tokens
+        tokens += backend.run([work(target, len(prompt) + i, tokens[-1:], draws, sample_position=i + 1)])[0].token_ids
     same(alone, draws)
 
 
 def test_steps_are_calls() -> None:
     expected, one_by_one = written(NumpyBackend(model()), TEXT[:10], 20)
     backend, draws = NumpyBackend(model()), sampler()
-    tokens = backend.run([work(0, 0, TEXT[:10], draws)], steps=7)[0].tokens
+    tokens = backend.run([work(0, 0, TEXT[:10], draws)], num_steps=7)[0].token_ids
     assert len(tokens) == 7
-    tokens += backend.run([work(0, 16, tokens[-1:], draws, place=7)], steps=13)[0].tokens
+    tokens += backend.run([work(0, 16, tokens[-1:], draws, sample_position=7)], num_steps=13)[0].token_ids
     assert tokens == expected
     same(one_by_one, draws)
 
@@ -116,40 +116,41 @@ def test_steps_are_calls() -> None:
 def test_several_outputs_and_truncating_a_slot() -> None:
     expected, one_by_one = written(NumpyBackend(model()), TEXT[:10], 9)
     backend, draws = NumpyBackend(model()), sampler()
-    tokens = backend.run([work(0, 0, TEXT[:10], draws)])[0].tokens
+    tokens = backend.run([work(0, 0, TEXT[:10], draws)])[0].token_ids
     wrong = (expected[3] + 1) % VOCAB
     continuation = [*expected[1:3], wrong, wrong]
-    drawn = backend.run([work(0, 10, [*tokens, *continuation], draws, outputs=5, place=1)])[0].tokens
+    drawn = backend.run([work(0, 10, [*tokens, *continuation], draws, num_outputs=5, sample_position=1)])[0].token_ids
     assert drawn[:3] == expected[1:4]
     assert len(drawn) == 5
-    del draws.drawn_from[4:]
+    del draws.logits_seen[4:]
     tokens = expected[:4]
     while len(tokens) < 9:
-        tokens += backend.run([work(0, 9 + len(tokens), tokens[-1:], draws, place=len(tokens))])[0].tokens
+        tokens += backend.run([work(0, 9 + len(tokens), tokens[-1:], draws, sample_position=len(tokens))])[0].token_ids
     assert tokens == expected
     same(one_by_one, draws)
 
 
 def test_logits_are_the_models() -> None:
-    backend, cache = NumpyBackend(model()), Cache(model().config)
-    expected = model().forward(TEXT[:70], cache, every=True)
-    assert backend.run([work(0, 0, TEXT[:10])]) == [Result()]
-    found = backend.run([work(0, 10, TEXT[10:70], outputs=60)])[0].logits
+    backend, cache = NumpyBackend(model()), KVCache(model().config)
+    expected = model().forward(TEXT[:70], cache, all_logits=True)
+    assert backend.run([work(0, 0, TEXT[:10])]) == [ModelOutput()]
+    found = backend.run([work(0, 10, TEXT[10:70], num_outputs=60)])[0].logits
     assert found is not None
     np.testing.assert_allclose(found, expected[10:], rtol=0, atol=2e-5)
-    found = backend.run([work(0, 30, TEXT[30:70], outputs=3)])[0].logits
+    found = backend.run([work(0, 30, TEXT[30:70], num_outputs=3)])[0].logits
     assert found is not None
     np.testing.assert_allclose(found, expected[67:], rtol=0, atol=2e-5)
     draws = sampler()
     backend.run([work(0, 69, TEXT[69:70], draws)])
-    np.testing.assert_allclose(draws.drawn_from[0], expected[-1], rtol=0, atol=2e-5)
+    np.testing.assert_allclose(draws.logits_seen[0], expected[-1], rtol=0, atol=2e-5)
 
 
 def test_logprobs_of_each_token() -> None:
     backend, draws = NumpyBackend(model()), sampler()
-    result = backend.run([work(0, 0, TEXT[:9], draws, logprobs=3)], steps=5)[0]
-    told = [(each.logprob, each.top) for each in result.logprobs]
-    assert told == [log_probabilities(logits, t, 3) for logits, t in zip(draws.drawn_from, result.tokens, strict=True)]
+    result = backend.run([work(0, 0, TEXT[:9], draws, logprobs=3)], num_steps=5)[0]
+    assert result.logprobs == [
+        token_logprobs(logits, t, 3) for logits, t in zip(draws.logits_seen, result.token_ids, strict=True)
+    ]
 
 
 # Where a call ends
@@ -158,31 +159,31 @@ def test_logprobs_of_each_token() -> None:
 def test_steps_end_at_the_end_token_and_with_the_slot() -> None:
     tokens, _ = written(NumpyBackend(model()), TEXT[:10], 20)
     end = tokens[5]
-    draws = Recording(SamplingParams(temperature=1.0, seed=3), end_token=end)
-    found = NumpyBackend(model()).run([work(0, 0, TEXT[:10], draws)], steps=16)[0].tokens
+    draws = Recording(SamplingParams(temperature=1.0, seed=3), eos_id=end)
+    found = NumpyBackend(model()).run([work(0, 0, TEXT[:10], draws)], num_steps=16)[0].token_ids
     assert found == tokens[: tokens.index(end) + 1]
-    full = NumpyBackend(model()).run([work(0, 0, TEXT[: BLOCK - 3], sampler())], steps=16)[0].tokens
+    full = NumpyBackend(model()).run([work(0, 0, TEXT[: BLOCK - 3], sampler())], num_steps=16)[0].token_ids
     assert len(full) == 4, "the last one is drawn after the last place and not taken in"
 
 
 def test_a_sampler_that_must_see_each_token_holds_the_call_to_one_step() -> None:
     backend = NumpyBackend(model(), 2)
     call = [work(0, 0, [1, 2], sampler()), work(1, 0, [1, 2], sampler(presence_penalty=1.0))]
-    assert [len(result.tokens) for result in backend.run(call, steps=9)] == [1, 1]
-    assert [len(result.tokens) for result in backend.run(call[:1], steps=9)] == [9]
+    assert [len(result.token_ids) for result in backend.run(call, num_steps=9)] == [1, 1]
+    assert [len(result.token_ids) for result in backend.run(call[:1], num_steps=9)] == [9]
 
 
 def test_logits_to_draw_nothing_from_are_told() -> None:
     sound = model()
     damaged = {name: array.copy() for name, array in sound.weights.items()}
     damaged["wpe.weight"][CHUNK + 8 :] = np.nan
-    backend = NumpyBackend(ReferenceModel(sound.config, damaged), 2)
+    backend = NumpyBackend(NumpyModel(sound.config, damaged), 2)
     backend.run([work(1, 0, TEXT[:5], sampler())])
-    results = backend.run([work(0, 0, TEXT[: CHUNK + 1], sampler()), work(1, 0, TEXT[:3], sampler())], steps=10)
-    assert len(results[0].tokens) == 8
+    results = backend.run([work(0, 0, TEXT[: CHUNK + 1], sampler()), work(1, 0, TEXT[:3], sampler())], num_steps=10)
+    assert len(results[0].token_ids) == 8
     assert results[0].error is not None
-    assert "no token can be drawn" in results[0].error
-    assert (len(results[1].tokens), results[1].error) == (10, None)
+    assert "no token can be sampled" in results[0].error
+    assert (len(results[1].token_ids), results[1].error) == (10, None)
 
 
 # Slots
@@ -191,12 +192,12 @@ def test_logits_to_draw_nothing_from_are_told() -> None:
 def test_a_cache_is_made_when_its_slot_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
-    class Counted(Cache):
+    class Counted(KVCache):
         def __init__(self, config: ModelConfig) -> None:
             made.append(self)
             super().__init__(config)
 
-    monkeypatch.setattr("inkhorn.inference.backends.numpy_backend.Cache", Counted)
+    monkeypatch.setattr("inkhorn.inference.backends.numpy_backend.KVCache", Counted)
     backend = NumpyBackend(model(), 10_000)
     backend.run([work(7, 0, [1])])
     backend.run([work(7, 0, [2])])
@@ -207,18 +208,18 @@ def test_a_cache_is_made_when_its_slot_is_used(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (work(2, 0, [1]), "there is no slot 2, only 0 to 1"),
-        (work(-1, 0, [1]), "there is no slot -1"),
-        (work(0, 4, [1]), "slot 0 holds 3 tokens: none can come at 4"),
-        (work(0, -1, [1]), "none can come at -1"),
-        (work(0, 0, []), "0 tokens at 0 do not fit"),
-        (work(0, 3, TEXT[: BLOCK - 2]), f"do not fit into the block of {BLOCK}"),
-        (work(0, 0, [1, 2], outputs=3), "2 tokens have no 3 outputs"),
-        (work(0, 0, [VOCAB]), "ids must be from 0 to 16"),
-        (work(0, 0, [-1]), "ids must be from 0 to 16"),
+        (work(2, 0, [1]), "slot must be from 0 to 1, not 2"),
+        (work(-1, 0, [1]), "slot must be from 0 to 1, not -1"),
+        (work(0, 4, [1]), "position must be from 0 to 3, the tokens of the slot, not 4"),
+        (work(0, -1, [1]), "position must be from 0 to 3, the tokens of the slot, not -1"),
+        (work(0, 0, []), "0 tokens at position 0"),
+        (work(0, 3, TEXT[: BLOCK - 2]), f"exceed the block size of {BLOCK}"),
+        (work(0, 0, [1, 2], num_outputs=3), "num_outputs must be from 0 to 2, not 3"),
+        (work(0, 0, [VOCAB]), "token ids must be from 0 to 16, not 17"),
+        (work(0, 0, [-1]), "token ids must be from 0 to 16, not -1"),
     ],
 )
-def test_mistakes_of_the_caller(wrong: Work, message: str) -> None:
+def test_mistakes_of_the_caller(wrong: ModelInput, message: str) -> None:
     backend = NumpyBackend(model(), 2)
     backend.run([work(0, 0, [1, 2, 3])])
     with pytest.raises(ValueError, match=message):
@@ -229,6 +230,6 @@ def test_no_copy_of_what_is_not_there() -> None:
     backend = NumpyBackend(model(), 2)
     backend.run([work(0, 0, [1, 2, 3])])
     with pytest.raises(ValueError, match="slot 0 holds 3 tokens, not 4"):
-        backend.copy(0, 1, 4)
-    with pytest.raises(UsageError, match="slots must be at least 1, not 0"):
+        backend.copy_prefix(0, 1, 4)
+    with pytest.raises(UsageError, match="max_num_seqs must be at least 1, not 0"):
         NumpyBackend(model(), 0)

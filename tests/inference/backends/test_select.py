@@ -9,10 +9,10 @@ from helpers.models import save_checkpoint, tiny_config, tiny_model
 from inkhorn.errors import UsageError
 from inkhorn.inference.backends import native_bindings
 from inkhorn.inference.backends.select import load_backend
-from inkhorn.inference.engine import load
+from inkhorn.inference.engine import Engine
 from inkhorn.tokenizer.char import CharTokenizer
 
-needs_native = pytest.mark.skipif(native_bindings.why_not() is not None, reason="the kernel was not built")
+needs_native = pytest.mark.skipif(native_bindings.unavailable_reason() is not None, reason="the kernel was not built")
 
 
 @pytest.fixture
@@ -25,22 +25,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_bindings, "why_not", lambda: "there was no compiler")
+    monkeypatch.setattr(native_bindings, "unavailable_reason", lambda: "there was no compiler")
 
 
 @needs_native
 def test_the_kernel_where_it_is(folder: Path) -> None:
-    backend = load_backend(folder, slots=3, threads=1)
+    backend = load_backend(folder, max_num_seqs=3, threads=1)
     assert backend.name.startswith("native")
-    assert backend.slots == 3
-    with load(folder, quantize="fp32") as engine:
+    assert backend.max_num_seqs == 3
+    with Engine.from_pretrained(folder, precision="fp32") as engine:
         assert "fp32" in engine.backend.name
 
 
 @pytest.mark.usefixtures("no_kernel")
 def test_numpy_where_there_is_none(folder: Path) -> None:
-    backend = load_backend(folder, slots=3, quantize="fp32")
-    assert (backend.name, backend.slots) == ("numpy (fp32)", 3)
+    backend = load_backend(folder, max_num_seqs=3, precision="fp32")
+    assert (backend.name, backend.max_num_seqs) == ("numpy (fp32)", 3)
 
 
 @pytest.mark.parametrize("asked", ["argument", "environment"])
@@ -54,12 +54,15 @@ def test_numpy_if_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch, asked
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "native"}, "the native backend cannot be used: there was no compiler"),
-        ({"backend": "numpi"}, "there is no backend 'numpi': did you mean 'numpy'?"),
-        ({"quantize": "int8"}, "the NumPy backend, in use because there was no compiler, keeps weights as fp32 only"),
-        ({"quantize": "int8", "backend": "numpy"}, "the NumPy backend keeps weights as fp32 only, not as int8"),
+        ({"backend": "native"}, "the native backend is not available: there was no compiler"),
+        ({"backend": "numpi"}, "unknown backend 'numpi': did you mean 'numpy'?"),
+        (
+            {"precision": "int8"},
+            "the NumPy backend (in use because there was no compiler) supports fp32 only, not int8",
+        ),
+        ({"precision": "int8", "backend": "numpy"}, "the NumPy backend supports fp32 only, not int8"),
         ({"threads": 2}, "takes its number of threads from the environment variable OMP_NUM_THREADS"),
-        ({"slots": 0}, "slots must be at least 1, not 0"),
+        ({"max_num_seqs": 0}, "max_num_seqs must be at least 1, not 0"),
     ],
 )
 def test_what_cannot_be(folder: Path, options: dict[str, Any], message: str) -> None:
@@ -70,7 +73,7 @@ def test_what_cannot_be(folder: Path, options: dict[str, Any], message: str) -> 
 
 def test_an_unknown_backend_in_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INKHORN_BACKEND", "gpu")
-    with pytest.raises(UsageError, match="INKHORN_BACKEND: there is no backend 'gpu': valid: native, numpy"):
-        load(folder)
+    with pytest.raises(UsageError, match="INKHORN_BACKEND: unknown backend 'gpu': valid: native, numpy"):
+        Engine.from_pretrained(folder)
     monkeypatch.setenv("INKHORN_BACKEND", "")
-    load(folder).close()
+    Engine.from_pretrained(folder).close()

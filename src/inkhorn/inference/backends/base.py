@@ -1,7 +1,8 @@
-"""The seam between the engine and what computes: a backend owns weights and caches and knows nothing of text.
+"""The interface between the engine and the code that runs the model.
 
-Caches lie in numbered slots. A call takes in tokens of any sequences at once, and may draw the tokens that follow,
-several steps in one call, so that Python's share of a token is small.
+A backend owns the weights and the key-value caches, one per numbered slot, and knows nothing of text. A call computes
+tokens of any sequences together and may sample the tokens that follow, several steps in one call, so that Python's
+overhead per token is small.
 """
 
 from collections.abc import Sequence
@@ -11,102 +12,87 @@ from typing import Any, Protocol
 import numpy as np
 
 from inkhorn.config.model import ModelConfig
-from inkhorn.inference.sampling import Sampler
+from inkhorn.inference.sampling import Sampler, TokenLogprobs
 
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
-class TokenLogprobs:
-    """Natural logarithms of the model's own odds at one place: of the logits, before temperature and penalties.
-
-    Attributes:
-        logprob: of the token that stands there.
-        top: the likeliest tokens and theirs, by falling odds; of equals the lowest id first.
-
-    """
-
-    logprob: float
-    top: tuple[tuple[int, float], ...]
-
-
 @dataclass(slots=True)
-class Work:
-    """What one sequence asks of a call.
+class ModelInput:
+    """What a call computes for one sequence. The kernel's `ink_model_input` has the same field names.
 
     Attributes:
-        slot: where its keys and values lie.
-        position: where the first of `ids` stands in the slot; what the slot held from there on is forgotten.
-        ids: tokens to take in, at least one.
-        outputs: after how many of the last ids something is wanted: 0 in the middle of a prompt, 1 to go on.
-        sampler: draws a token at each output; None: the logits are wanted instead.
-        place: where in the text the first drawn token will stand, which picks its random number.
-        logprobs: None, or how many of the likeliest tokens to tell with each drawn one.
+        slot: the sequence's cache slot.
+        position: position of the first of `ids` in the slot; what the slot held from there on is discarded.
+        ids: the tokens to compute, at least one.
+        num_outputs: how many of the last `ids` need an output: 0 in the middle of a prefill, 1 to sample.
+        sampler: samples a token at each output; None: the outputs are logits.
+        sample_position: position in the text of the first sampled token, which selects its random number.
+        logprobs: how many of the most likely tokens to return with each sampled token; None: no log-probabilities.
 
     """
 
     slot: int
     position: int
     ids: Sequence[int]
-    outputs: int = 1
+    num_outputs: int = 1
     sampler: Sampler | None = None
-    place: int = 0
+    sample_position: int = 0
     logprobs: int | None = None
 
 
 @dataclass(slots=True)
-class Result:
-    """What came of a `Work`.
+class ModelOutput:
+    """The result of a `ModelInput`.
 
     Attributes:
-        tokens: drawn: one for each output, then one for each further step, up to and with the sampler's end token.
-            Every token but the last has been taken in by the slot.
-        logprobs: of each token, if asked for.
-        logits: float32 (outputs, V), if no sampler was given.
-        error: why no token could be drawn, if the logits were none to draw from.
+        token_ids: the sampled tokens: one for each output, then one for each further step, up to and including the
+            sampler's end-of-text token. All but the last are in the slot's cache.
+        logprobs: for each sampled token, if requested.
+        logits: float32 (num_outputs, vocab_size), if there was no sampler.
+        error: why no token could be sampled, if the logits were not finite.
 
     """
 
-    tokens: list[int] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     logits: Array | None = None
     error: str | None = None
 
 
 class Backend(Protocol):
-    """A model that computes.
+    """A loaded model.
 
     Attributes:
-        config: its shape.
-        name: for people: which backend, how the weights are kept, with how many threads.
-        arithmetic: how the weights are kept and with which instructions it computes: where that is the same, so are the
-            bits.
-        slots: how many sequences may have a cache at once.
+        config: the model's configuration.
+        name: the backend, precision and number of threads, for display.
+        fingerprint: the precision and the instruction set: results are bit-identical where it is the same.
+        max_num_seqs: the number of cache slots.
 
     """
 
     config: ModelConfig
     name: str
-    arithmetic: str
-    slots: int
+    fingerprint: str
+    max_num_seqs: int
 
-    def run(self, work: Sequence[Work], steps: int = 1) -> list[Result]:
-        """One call: take in every Work's ids, then draw up to `steps` tokens for those that have a sampler.
+    def run(self, inputs: Sequence[ModelInput], num_steps: int = 1) -> list[ModelOutput]:
+        """Compute every input's `ids`, then sample up to `num_steps` tokens for those that have a sampler.
 
-        A sampler that must see each token (penalties, logit bias) holds the call to one step. With more than one
-        step, a Work with a sampler has one output. A slot stands at most once among the Works. A sequence ends its
-        steps early at its sampler's end token and when its slot is full.
+        A sampler that depends on earlier samples (penalties, logit bias) limits the call to one step. With more than
+        one step, an input with a sampler has one output. A slot may occur once. A sequence ends its steps early at its
+        sampler's end-of-text token and when its slot is full.
 
         Raises:
-            ValueError: tokens that do not fit the block, unknown slots or ids: a mistake of the caller.
+            ValueError: tokens that exceed the block size, or a slot or token id that does not exist.
 
         """
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Make the first `length` tokens of a slot also those of another.
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` tokens of one slot's cache to another slot.
 
-        A copy from a slot to itself says that another text goes on from them.
+        A copy from a slot to itself truncates it, for a sequence that continues from there.
         """
 
     def close(self) -> None:
-        """Free threads and caches; the backend is of no use afterwards."""
+        """Free threads and caches. The backend cannot be used afterwards."""

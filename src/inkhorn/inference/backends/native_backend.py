@@ -1,4 +1,4 @@
-"""The native backend: the C++ kernel behind the seam of `backend.py`."""
+"""The native backend: runs a model on the C++ kernel."""
 
 import ctypes
 from collections.abc import Sequence
@@ -6,63 +6,69 @@ from pathlib import Path
 
 import numpy as np
 
+from inkhorn.config.quantization import Precision
 from inkhorn.errors import UsageError
-from inkhorn.inference.backends.base import Array, Result, TokenLogprobs, Work
+from inkhorn.inference.backends.base import Array, ModelInput, ModelOutput
 from inkhorn.inference.backends.native_bindings import InkModelInput, InkSamplingParams, check, cores, isa, library
 from inkhorn.inference.backends.packed_weights import Packed, load_packed
-from inkhorn.inference.sampling import Sampler, log_probabilities
+from inkhorn.inference.sampling import NO_TOKEN, Sampler, TokenLogprobs, token_logprobs
 
 
 class NativeBackend:
-    """A model on the kernel, behind the seam of `backend.py`.
+    """A packed model and a kernel session.
 
     Args:
         packed: the model.
-        threads: at most so many; never more than the cores that this process may use.
-        slots: how many sequences may have a cache at once. A cache takes memory as it fills.
+        threads: the most threads to use; never more than the CPU cores that this process may use.
+        max_num_seqs: the number of cache slots. A cache takes memory as it fills.
 
     Attributes:
-        weight_bytes: what is read of the weights for every token.
+        weight_bytes: how much of the weights is read for every token.
 
     """
 
-    def __init__(self, packed: Packed, *, threads: int | None = None, slots: int = 8) -> None:
-        self._lib, self._packed, self.config, self.slots = library(), packed, packed.config, slots
+    def __init__(self, packed: Packed, *, threads: int | None = None, max_num_seqs: int = 8) -> None:
+        self._lib, self._packed, self.config, self.max_num_seqs = library(), packed, packed.config, max_num_seqs
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
         self.threads = min(threads or cores(), cores())
-        # What is read for every token: all but the tables of tokens and places, of which a row each is.
-        rows = self.config.n_embd * (4 if packed.quantize == "fp32" else 2)
-        self.weight_bytes = packed.data.nbytes - (self.config.vocab_size + self.config.block_size) * rows
-        self.name = f"native ({isa()}, {packed.quantize}, {self.threads} thread{'s' * (self.threads > 1)})"
-        self.arithmetic = f"{packed.quantize}_{isa()}"
+        # All weights are read for every token, except for the embedding tables, of which one row each is.
+        row_bytes = self.config.n_embd * (4 if packed.precision == "fp32" else 2)
+        self.weight_bytes = packed.data.nbytes - (self.config.vocab_size + self.config.block_size) * row_bytes
+        self.name = f"native ({isa()}, {packed.precision}, {self.threads} thread{'s' * (self.threads > 1)})"
+        self.fingerprint = f"{packed.precision}_{isa()}"
         self._session = ctypes.c_void_p()
-        self._call = _Call(slots)
-        check(self._lib.ink_session_open(packed.handle, slots, self.threads, ctypes.byref(self._session)))
+        self._buffers = _CallBuffers(max_num_seqs)
+        check(self._lib.ink_session_open(packed.handle, max_num_seqs, self.threads, ctypes.byref(self._session)))
 
     @classmethod
     def from_pretrained(
-        cls, folder: Path, *, quantize: str | None = None, threads: int | None = None, slots: int = 8
+        cls,
+        folder: Path,
+        *,
+        precision: Precision | None = None,
+        threads: int | None = None,
+        max_num_seqs: int = 8,
     ) -> "NativeBackend":
-        """Load a checkpoint folder; CheckpointError says what is wrong with it."""
-        return cls(load_packed(folder, quantize), threads=threads, slots=slots)
+        """Load a checkpoint folder; raises CheckpointError if it is not valid."""
+        return cls(load_packed(folder, precision), threads=threads, max_num_seqs=max_num_seqs)
 
-    def run(self, work: Sequence[Work], steps: int = 1) -> list[Result]:
-        """One call of the seam: see `backend.Backend.run`."""
-        if any(w.sampler is not None and not w.sampler.plain for w in work):
-            steps = 1
-        if not 1 <= len(work) <= self.slots:
-            raise ValueError(f"a call takes 1 to {self.slots} items, not {len(work)}")
-        call = self._call
-        call.kept.clear()
-        results = [call.add(i, w, steps, self.config.vocab_size) for i, w in enumerate(work)]
-        check(self._lib.ink_session_run(self._session, call.items, len(work), steps))
-        for i, (w, result) in enumerate(zip(work, results, strict=True)):
-            call.finish(i, w, result)
-        return results
+    def run(self, inputs: Sequence[ModelInput], num_steps: int = 1) -> list[ModelOutput]:
+        """Run one call: see `Backend.run`."""
+        if any(each.sampler is not None and not each.sampler.is_stateless for each in inputs):
+            num_steps = 1
+        if not 1 <= len(inputs) <= self.max_num_seqs:
+            raise ValueError(f"a call takes 1 to {self.max_num_seqs} inputs, not {len(inputs)}")
+        buffers = self._buffers
+        buffers.arrays.clear()
+        outputs = [buffers.fill(i, each, num_steps, self.config.vocab_size) for i, each in enumerate(inputs)]
+        check(self._lib.ink_session_run(self._session, buffers.inputs, len(inputs), num_steps))
+        for i, (model_input, output) in enumerate(zip(inputs, outputs, strict=True)):
+            buffers.read(i, model_input, output)
+        return outputs
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Make the first `length` tokens of a slot also those of another."""
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` tokens of one slot's cache to another slot."""
         check(self._lib.ink_session_copy_slot(self._session, source, target, length))
 
     def close(self) -> None:
@@ -76,79 +82,82 @@ class NativeBackend:
             self.close()
 
 
-class _Call:
-    """The structures of a call, kept from one to the next: to make them anew would take longer than a small step."""
+class _CallBuffers:
+    """The C structures and arrays of a call, reused by later calls: creating them would take longer than a step."""
 
-    def __init__(self, slots: int) -> None:
-        self.items = (InkModelInput * slots)()
-        self.sampling = (InkSamplingParams * slots)()
-        self.counts = np.zeros(slots, np.int32)
-        self.tokens: list[Array] = [np.zeros(64, np.int32) for _ in range(slots)]
+    def __init__(self, max_num_seqs: int) -> None:
+        self.inputs = (InkModelInput * max_num_seqs)()
+        self.sampling = (InkSamplingParams * max_num_seqs)()
+        self.counts = np.zeros(max_num_seqs, np.int32)
+        self.tokens: list[Array] = [np.zeros(64, np.int32) for _ in range(max_num_seqs)]
         self.logprobs: dict[int, tuple[Array, Array]] = {}
-        self.kept: list[Array] = []  # what the kernel points into during the call
+        self.arrays: list[Array] = []  # memory that the C structures point to during the call
 
-    def add(self, i: int, work: Work, steps: int, vocab_size: int) -> Result:
-        """Fill in item `i`."""
-        item, result, sampler = self.items[i], Result([]), work.sampler
-        ids = np.array(work.ids, np.int32)
-        self.kept.append(ids)
-        item.slot, item.position, item.n_ids, item.n_outputs = work.slot, work.position, len(ids), work.outputs
-        item.ids, item.sampling, item.logits = ids.ctypes.data, None, None
-        if sampler is not None and sampler.plain and work.outputs:
-            self._add_sampling(i, work, sampler, steps)
-        elif work.outputs:
-            result.logits = np.empty((work.outputs, vocab_size), np.float32)
-            item.logits = result.logits.ctypes.data
-        return result
+    def fill(self, i: int, model_input: ModelInput, num_steps: int, vocab_size: int) -> ModelOutput:
+        """Fill in input `i`; returns its output, to be completed by `read`."""
+        native, output, sampler = self.inputs[i], ModelOutput(), model_input.sampler
+        ids = np.array(model_input.ids, np.int32)
+        self.arrays.append(ids)
+        native.slot, native.position, native.n_ids = model_input.slot, model_input.position, len(ids)
+        native.n_outputs = model_input.num_outputs
+        native.ids, native.sampling, native.logits = ids.ctypes.data, None, None
+        if sampler is not None and sampler.is_stateless and model_input.num_outputs:
+            self._fill_sampling(i, model_input, sampler, num_steps)
+        elif model_input.num_outputs:
+            output.logits = np.empty((model_input.num_outputs, vocab_size), np.float32)
+            native.logits = output.logits.ctypes.data
+        return output
 
-    def _add_sampling(self, i: int, work: Work, sampler: Sampler, steps: int) -> None:
-        item, native, params = self.items[i], self.sampling[i], sampler.params
-        native.temperature, native.top_p = params.temperature, params.top_p
-        native.min_p, native.top_k = params.min_p, params.top_k
-        native.seed, native.sample_index, native.position = sampler.seed, sampler.choice, work.place
-        native.end_token = -1 if sampler.end_token is None else sampler.end_token
-        banned = sampler.banned.astype(np.int32)
-        self.kept.append(banned)
-        native.n_banned_ids, native.banned_ids = len(banned), banned.ctypes.data
-        most = max(work.outputs, 1) + steps - 1
-        if len(self.tokens[i]) < most:
-            self.tokens[i] = np.zeros(most, np.int32)
-        item.sampling = ctypes.addressof(native)
-        item.tokens, item.n_tokens = self.tokens[i].ctypes.data, self.counts[i:].ctypes.data
-        native.top_logprobs = -1 if work.logprobs is None else work.logprobs
-        if work.logprobs is not None:
-            odds, ids = np.zeros((most, 1 + work.logprobs), np.float32), np.zeros((most, work.logprobs), np.int32)
-            self.logprobs[i] = odds, ids
-            item.logprobs, item.top_ids = odds.ctypes.data, ids.ctypes.data
+    def _fill_sampling(self, i: int, model_input: ModelInput, sampler: Sampler, num_steps: int) -> None:
+        native, sampling, params = self.inputs[i], self.sampling[i], sampler.params
+        sampling.temperature, sampling.top_p = params.temperature, params.top_p
+        sampling.min_p, sampling.top_k = params.min_p, params.top_k
+        sampling.seed, sampling.sample_index = sampler.seed, sampler.sample_index
+        sampling.position = model_input.sample_position
+        sampling.end_token = -1 if sampler.eos_id is None else sampler.eos_id
+        banned_ids = sampler.banned_ids.astype(np.int32)
+        self.arrays.append(banned_ids)
+        sampling.n_banned_ids, sampling.banned_ids = len(banned_ids), banned_ids.ctypes.data
+        max_tokens = max(model_input.num_outputs, 1) + num_steps - 1
+        if len(self.tokens[i]) < max_tokens:
+            self.tokens[i] = np.zeros(max_tokens, np.int32)
+        native.sampling = ctypes.addressof(sampling)
+        native.tokens, native.n_tokens = self.tokens[i].ctypes.data, self.counts[i:].ctypes.data
+        top = model_input.logprobs
+        sampling.top_logprobs = -1 if top is None else top
+        if top is not None:
+            values, ids = np.zeros((max_tokens, 1 + top), np.float32), np.zeros((max_tokens, top), np.int32)
+            self.logprobs[i] = values, ids
+            native.logprobs, native.top_ids = values.ctypes.data, ids.ctypes.data
 
-    def finish(self, i: int, work: Work, result: Result) -> None:
-        """Read item `i` after the call; draw here for a sampler that must see each token."""
-        if work.sampler is None or not work.outputs:
+    def read(self, i: int, model_input: ModelInput, output: ModelOutput) -> None:
+        """Read the results of input `i` after the call. A sampler that is not stateless samples here."""
+        if model_input.sampler is None or not model_input.num_outputs:
             return
-        if result.logits is None:
-            result.tokens = self.tokens[i][: self.counts[i]].tolist()
-            if result.tokens[-1] < 0:
-                result.tokens.pop()
-                result.error = "no token can be drawn: every logit is -inf, or one is NaN or +inf"
-            odds, ids = self.logprobs.pop(i, (None, None))
-            if odds is not None and ids is not None:
-                for row, likeliest in zip(odds[: len(result.tokens)].tolist(), ids.tolist(), strict=False):
-                    result.logprobs.append(TokenLogprobs(row[0], tuple(zip(likeliest, row[1:], strict=True))))
+        if output.logits is not None:
+            logits, output.logits = output.logits, None
+            sample_each(logits, model_input, output)
             return
-        logits, result.logits = result.logits, None
-        draw_each(logits, work, result)
+        output.token_ids = self.tokens[i][: self.counts[i]].tolist()
+        if output.token_ids[-1] < 0:
+            output.token_ids.pop()
+            output.error = NO_TOKEN
+        values, ids = self.logprobs.pop(i, (None, None))
+        if values is not None and ids is not None:
+            for row, top_ids in zip(values[: len(output.token_ids)].tolist(), ids.tolist(), strict=False):
+                output.logprobs.append(TokenLogprobs(row[0], tuple(zip(top_ids, row[1:], strict=True))))
 
 
-def draw_each(logits: Array, work: Work, result: Result) -> None:
-    """Draw by the definition, in Python, at each output."""
-    sampler = work.sampler
+def sample_each(logits: Array, model_input: ModelInput, output: ModelOutput) -> None:
+    """Sample a token from each row of logits in Python."""
+    sampler = model_input.sampler
     assert sampler is not None
     for i, row in enumerate(logits):
         try:
-            token = sampler.draw(row, work.place + i)
+            token_id = sampler.sample(row, model_input.sample_position + i)
         except ValueError as error:
-            result.error = str(error)
+            output.error = str(error)
             return
-        result.tokens.append(token)
-        if work.logprobs is not None:
-            result.logprobs.append(TokenLogprobs(*log_probabilities(row, token, work.logprobs)))
+        output.token_ids.append(token_id)
+        if model_input.logprobs is not None:
+            output.logprobs.append(token_logprobs(row, token_id, model_input.logprobs))

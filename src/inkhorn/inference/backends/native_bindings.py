@@ -1,7 +1,7 @@
 """ctypes bindings for the kernel's C API, `native/inkhorn.h`.
 
-The library is built when the package is installed. If there was no compiler it is missing, `why_not` returns the
-reason, and the NumPy backend is used instead. INKHORN_ISA selects an instruction set (avx512, avx2, portable) other
+The library is built when the package is installed. If there was no compiler it is missing, `unavailable_reason` returns
+the reason, and the NumPy backend is used instead. INKHORN_ISA selects an instruction set (avx512, avx2, portable) other
 than the best.
 """
 
@@ -112,7 +112,7 @@ def _open() -> tuple[ctypes.CDLL | None, str | None]:
     return lib, None
 
 
-def why_not() -> str | None:
+def unavailable_reason() -> str | None:
     """Why the kernel cannot be used here; None if it can."""
     return _open()[1]
 

@@ -1,8 +1,9 @@
-"""The backend that runs wherever NumPy does: the reference model behind the seam, one sequence after the other.
+"""The NumPy backend: runs wherever NumPy does, one sequence after the other.
 
-NumPy's products change their last bits with their shapes. So each token is always computed in the same shape, whatever
-else is in the call and however a prompt was cut: tokens that something is drawn after alone, all others in chunks of 32
-that begin at multiples of 32, a last one filled up. A text then depends on its own request only, bit for bit.
+The last bits of NumPy's matrix products depend on the shape of the operands. Each token is therefore always computed in
+the same shape, whatever else is in the call and however a prompt was split: tokens that are followed by a sample alone,
+all others in chunks of 32 that begin at multiples of 32, the last one padded. So the text of a request depends on that
+request only, bit for bit.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from inkhorn.errors import require
-from inkhorn.inference.backends.base import Result, TokenLogprobs, Work
-from inkhorn.inference.numpy_model import Array, Cache, ReferenceModel
-from inkhorn.inference.sampling import log_probabilities
+from inkhorn.inference.backends.base import ModelInput, ModelOutput
+from inkhorn.inference.numpy_model import Array, KVCache, NumpyModel
+from inkhorn.inference.sampling import token_logprobs
 
 CHUNK = 32
 
@@ -22,116 +23,117 @@ class _Slot:
     """The cache of one sequence.
 
     Attributes:
-        ids: the tokens that it was given.
-        cache: keys and values of a beginning of them; the rest waits until its chunk is whole or something is wanted.
-        chunked: how many leading tokens were computed in chunks: what another text may build on.
+        ids: the sequence's tokens.
+        cache: keys and values of a prefix of them; the rest waits until its chunk is complete or an output is needed.
+        num_chunked: how many leading tokens were computed in chunks, which another sequence may reuse.
 
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: KVCache) -> None:
         self.ids: list[int] = []
-        self.cache, self.chunked = cache, 0
+        self.cache, self.num_chunked = cache, 0
 
     def truncate(self, length: int) -> None:
-        """Forget what comes after the first `length` tokens."""
+        """Keep the first `length` tokens."""
         del self.ids[length:]
         self.cache.length = min(self.cache.length, length)
-        self.chunked = min(self.chunked, length)
+        self.num_chunked = min(self.num_chunked, length)
 
 
 class NumpyBackend:
-    """A ReferenceModel with slots.
+    """A NumpyModel with cache slots.
 
     Args:
-        model: what computes.
-        slots: how many sequences may have a cache at once; a cache is made when its slot is first used.
+        model: the model.
+        max_num_seqs: the number of slots; a cache is allocated when its slot is first used.
 
     """
 
-    def __init__(self, model: ReferenceModel, slots: int = 8) -> None:
-        require(slots >= 1, f"slots must be at least 1, not {slots}")
-        self.model, self.config, self.slots = model, model.config, slots
-        self.name, self.arithmetic = "numpy (fp32)", "fp32_numpy"
-        self._slots: list[_Slot | None] = [None] * slots
+    def __init__(self, model: NumpyModel, max_num_seqs: int = 8) -> None:
+        require(max_num_seqs >= 1, f"max_num_seqs must be at least 1, not {max_num_seqs}")
+        self.model, self.config, self.max_num_seqs = model, model.config, max_num_seqs
+        self.name, self.fingerprint = "numpy (fp32)", "fp32_numpy"
+        self._slots: list[_Slot | None] = [None] * max_num_seqs
 
     @classmethod
-    def from_pretrained(cls, folder: Path, slots: int = 8) -> "NumpyBackend":
-        """Load a checkpoint folder; CheckpointError says what is wrong with it."""
-        return cls(ReferenceModel.from_pretrained(folder), slots)
+    def from_pretrained(cls, folder: Path, max_num_seqs: int = 8) -> "NumpyBackend":
+        """Load a checkpoint folder; raises CheckpointError if it is not valid."""
+        return cls(NumpyModel.from_pretrained(folder), max_num_seqs)
 
-    def run(self, work: Sequence[Work], steps: int = 1) -> list[Result]:
-        """One call of the seam: see `backend.Backend.run`."""
-        if any(w.sampler is not None and not w.sampler.plain for w in work):
-            steps = 1
-        slots = [self._prepare(w) for w in work]
-        return [self._serve(w, slot, steps) for w, slot in zip(work, slots, strict=True)]
+    def run(self, inputs: Sequence[ModelInput], num_steps: int = 1) -> list[ModelOutput]:
+        """Run one call: see `Backend.run`."""
+        if any(each.sampler is not None and not each.sampler.is_stateless for each in inputs):
+            num_steps = 1
+        slots = [self._prepare(each) for each in inputs]
+        return [self._run_one(each, slot, num_steps) for each, slot in zip(inputs, slots, strict=True)]
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Make the first `length` tokens of a slot also those of another.
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` tokens of one slot's cache to another slot.
 
-        What was not computed in chunks is computed again when it is needed, for in the other text it would have been.
+        Tokens that were not computed in chunks are recomputed when needed, as they would be without the copy.
         """
-        have, other = self._slot(source), self._slot(target)
-        if length > len(have.ids):
-            raise ValueError(f"slot {source} holds {len(have.ids)} tokens, not {length}")
-        sound = min(length, have.chunked)
-        if have is not other:
-            other.ids = list(have.ids)
-            other.cache.keys[..., :sound] = have.cache.keys[..., :sound]
-            other.cache.values[:, :, :sound] = have.cache.values[:, :, :sound]
-        other.truncate(length)
-        other.cache.length = other.chunked = sound
+        from_slot, to_slot = self._slot(source), self._slot(target)
+        if length > len(from_slot.ids):
+            raise ValueError(f"slot {source} holds {len(from_slot.ids)} tokens, not {length}")
+        reusable = min(length, from_slot.num_chunked)
+        if from_slot is not to_slot:
+            to_slot.ids = list(from_slot.ids)
+            to_slot.cache.keys[..., :reusable] = from_slot.cache.keys[..., :reusable]
+            to_slot.cache.values[:, :, :reusable] = from_slot.cache.values[:, :, :reusable]
+        to_slot.truncate(length)
+        to_slot.cache.length = to_slot.num_chunked = reusable
 
     def close(self) -> None:
         """Free the caches."""
-        self._slots = [None] * self.slots
+        self._slots = [None] * self.max_num_seqs
 
     def _slot(self, index: int) -> _Slot:
-        if not 0 <= index < self.slots:
-            raise ValueError(f"there is no slot {index}, only 0 to {self.slots - 1}")
+        if not 0 <= index < self.max_num_seqs:
+            raise ValueError(f"slot must be from 0 to {self.max_num_seqs - 1}, not {index}")
         slot = self._slots[index]
         if slot is None:
-            slot = self._slots[index] = _Slot(Cache(self.config))
+            slot = self._slots[index] = _Slot(KVCache(self.config))
         return slot
 
-    def _prepare(self, work: Work) -> _Slot:
-        """Check the work and note its tokens in its slot."""
-        slot, length, config = self._slot(work.slot), len(work.ids), self.config
-        if not 0 <= work.position <= len(slot.ids):
-            raise ValueError(f"slot {work.slot} holds {len(slot.ids)} tokens: none can come at {work.position}")
-        if not length or work.position + length > config.block_size:
-            raise ValueError(f"{length} tokens at {work.position} do not fit into the block of {config.block_size}")
-        if not 0 <= work.outputs <= length:
-            raise ValueError(f"{length} tokens have no {work.outputs} outputs")
-        if min(work.ids) < 0 or max(work.ids) >= config.vocab_size:
-            raise ValueError(f"ids must be from 0 to {config.vocab_size - 1}")
-        slot.truncate(work.position)
-        slot.ids.extend(work.ids)
+    def _prepare(self, model_input: ModelInput) -> _Slot:
+        """Check an input and add its tokens to its slot."""
+        slot, position, ids, config = self._slot(model_input.slot), model_input.position, model_input.ids, self.config
+        if not 0 <= position <= len(slot.ids):
+            raise ValueError(f"position must be from 0 to {len(slot.ids)}, the tokens of the slot, not {position}")
+        if not ids or position + len(ids) > config.block_size:
+            raise ValueError(f"{len(ids)} tokens at position {position} exceed the block size of {config.block_size}")
+        if not 0 <= model_input.num_outputs <= len(ids):
+            raise ValueError(f"num_outputs must be from 0 to {len(ids)}, not {model_input.num_outputs}")
+        for token_id in (min(ids), max(ids)):
+            if not 0 <= token_id < config.vocab_size:
+                raise ValueError(f"token ids must be from 0 to {config.vocab_size - 1}, not {token_id}")
+        slot.truncate(position)
+        slot.ids.extend(ids)
         return slot
 
-    def _serve(self, work: Work, slot: _Slot, steps: int) -> Result:
-        end, result = len(slot.ids), Result()
-        if not work.outputs:
-            self._read(slot, end - end % CHUNK)
-        elif work.sampler is None:
-            result.logits = self._read(slot, end, work.outputs)
+    def _run_one(self, model_input: ModelInput, slot: _Slot, num_steps: int) -> ModelOutput:
+        end, num_outputs, output = len(slot.ids), model_input.num_outputs, ModelOutput()
+        if not num_outputs:
+            self._prefill(slot, end - end % CHUNK)
+        elif model_input.sampler is None:
+            output.logits = self._prefill(slot, end, num_outputs)
         else:
-            self._read(slot, end - work.outputs)
-            for place in range(end - work.outputs, end):
-                if not self._draw(work, slot.ids[place], slot, result):
-                    return result
-            for _ in range(steps - 1):
-                token = result.tokens[-1]
-                if token == work.sampler.end_token or len(slot.ids) == self.config.block_size:
+            self._prefill(slot, end - num_outputs)
+            for i in range(end - num_outputs, end):
+                if not self._decode(model_input, slot.ids[i], slot, output):
+                    return output
+            for _ in range(num_steps - 1):
+                token_id = output.token_ids[-1]
+                if token_id == model_input.sampler.eos_id or len(slot.ids) == self.config.block_size:
                     break
-                slot.ids.append(token)
-                if not self._draw(work, token, slot, result):
+                slot.ids.append(token_id)
+                if not self._decode(model_input, token_id, slot, output):
                     break
-        return result
+        return output
 
-    def _read(self, slot: _Slot, end: int, outputs: int = 0) -> Array | None:
-        """Compute the tokens before `end` that the cache lacks, in chunks; the last `outputs` logits if any."""
-        first, found = slot.cache.length, []
+    def _prefill(self, slot: _Slot, end: int, num_outputs: int = 0) -> Array | None:
+        """Compute the tokens before `end` that are not cached, in chunks; returns the last `num_outputs` logits."""
+        first, logits = slot.cache.length, []
         if first >= end:
             return None
         for start in range(first - first % CHUNK, end, CHUNK):
@@ -139,23 +141,23 @@ class NumpyBackend:
             size = min(CHUNK, self.config.block_size - start)
             slot.cache.length = start
             padded = ids + ids[-1:] * (size - len(ids))
-            found.append(self.model.forward(padded, slot.cache, every=outputs > 0)[: len(ids)])
-            slot.cache.length = slot.chunked = start + len(ids)
-        if not outputs:
+            logits.append(self.model.forward(padded, slot.cache, all_logits=num_outputs > 0)[: len(ids)])
+            slot.cache.length = slot.num_chunked = start + len(ids)
+        if not num_outputs:
             return None
-        logits: Array = np.concatenate(found)[-outputs:]
-        return logits
+        outputs: Array = np.concatenate(logits)[-num_outputs:]
+        return outputs
 
-    def _draw(self, work: Work, token: int, slot: _Slot, result: Result) -> bool:
-        """Take in one token and draw the next; False if none can be drawn."""
-        assert work.sampler is not None
-        logits = self.model.forward([token], slot.cache)[0]
+    def _decode(self, model_input: ModelInput, token_id: int, slot: _Slot, output: ModelOutput) -> bool:
+        """Compute one token and sample the next; False if none can be sampled."""
+        assert model_input.sampler is not None
+        logits = self.model.forward([token_id], slot.cache)[0]
         try:
-            drawn = work.sampler.draw(logits, work.place + len(result.tokens))
+            sampled = model_input.sampler.sample(logits, model_input.sample_position + len(output.token_ids))
         except ValueError as error:
-            result.error = str(error)
+            output.error = str(error)
             return False
-        result.tokens.append(drawn)
-        if work.logprobs is not None:
-            result.logprobs.append(TokenLogprobs(*log_probabilities(logits, drawn, work.logprobs)))
+        output.token_ids.append(sampled)
+        if model_input.logprobs is not None:
+            output.logprobs.append(token_logprobs(logits, sampled, model_input.logprobs))
         return True

@@ -1,6 +1,6 @@
-"""A model in the kernel's layout: rounded or quantised once, kept in memory or in a file that is mapped as it is.
+"""A model in the kernel's layout: rounded or quantized once, and kept in memory or in a memory-mapped file.
 
-The file is `packed.safetensors`: one tensor of bytes, with what it is in the metadata, beginning on a cache line.
+The file is `packed.safetensors`: one tensor of bytes that begins on a page, described by the header's metadata.
 """
 
 import ctypes
@@ -9,13 +9,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from inkhorn.checkpoint.tensor_file import Array, LazyTensor, open_tensor_file, write_tensor_file
 from inkhorn.checkpoint.weights import read_config, read_weights
 from inkhorn.config.model import ModelConfig
-from inkhorn.config.quantization import DEFAULT, GROUPS, PRECISIONS
+from inkhorn.config.quantization import DEFAULT_PRECISION, GROUP_SIZES, PRECISIONS, Precision
 from inkhorn.errors import CheckpointError, UsageError, nearest
 from inkhorn.inference.backends.native_bindings import ABI, InkConfig, check, library
 
@@ -26,7 +27,7 @@ _ACTIVATIONS = ("gelu_new", "gelu", "relu")
 _PAGE = 4096
 
 
-def shape_of(config: ModelConfig, quantize: str, group: int) -> InkConfig:
+def shape_of(config: ModelConfig, precision: Precision, group: int) -> InkConfig:
     """The kernel's configuration of a model."""
     same = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "tie_word_embeddings", "layer_norm_epsilon")
     return InkConfig(
@@ -34,7 +35,7 @@ def shape_of(config: ModelConfig, quantize: str, group: int) -> InkConfig:
         n_inner=config.inner,
         pre_norm=config.pre_norm,
         activation=_ACTIVATIONS.index(config.activation_function),
-        precision=PRECISIONS.index(quantize),
+        precision=PRECISIONS.index(precision),
         group_size=group,
     )
 
@@ -43,50 +44,53 @@ class Packed:
     """A model that the kernel can run.
 
     Args:
-        config: its shape.
-        quantize: how the weights are kept: fp32, bf16, int8 or int4.
+        config: the model's configuration.
+        precision: precision of the weights.
         group: inputs that share a scale.
-        data: the packed bytes, from a page's beginning.
+        data: the packed bytes, aligned to a page.
 
-    Raises CheckpointError if the bytes are not a packed model of this shape.
+    Raises:
+        CheckpointError: the bytes are not a packed model of this configuration.
 
     """
 
-    def __init__(self, config: ModelConfig, quantize: str, group: int, data: Array) -> None:
-        self.config, self.quantize, self.group, self.data = config, quantize, group, data
-        self.shape, self.handle = shape_of(config, quantize, group), ctypes.c_void_p()
+    def __init__(self, config: ModelConfig, precision: Precision, group: int, data: Array) -> None:
+        self.config, self.precision, self.group, self.data = config, precision, group, data
+        self.shape, self.handle = shape_of(config, precision, group), ctypes.c_void_p()
         self._close = library().ink_model_close
         try:
             check(library().ink_model_open(self.shape, data.ctypes.data, data.nbytes, ctypes.byref(self.handle)))
         except ValueError as error:
-            raise CheckpointError(f"the packed weights cannot be used: {error}") from None
+            raise CheckpointError(f"the packed weights are not valid: {error}") from None
 
     def __del__(self) -> None:
         if getattr(self, "handle", None):
             self._close(self.handle)
 
 
-def require_precision(quantize: str) -> None:
-    """UsageError unless weights can be kept so."""
-    if quantize not in PRECISIONS:
-        raise UsageError(f"weights cannot be kept as {quantize!r}: {nearest(quantize, PRECISIONS)}")
+def check_precision(precision: Precision) -> None:
+    """Raise UsageError for an unknown precision."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}: {nearest(precision, PRECISIONS)}")
 
 
-def pack(config: ModelConfig, weights: Mapping[str, Array], quantize: str, group: int | None = None) -> Packed:
-    """Round or quantise float32 tensors.
+def pack(config: ModelConfig, weights: Mapping[str, Array], precision: Precision, group: int | None = None) -> Packed:
+    """Round or quantize float32 tensors.
 
     Args:
-        config: the shape.
-        weights: as `weights.read_weights` gives them.
-        quantize: fp32, bf16, int8 or int4.
-        group: inputs that share a scale: 0 for all, 32, 64 or 128; by default what GROUPS says.
+        config: the model's configuration.
+        weights: as `checkpoint.weights.read_weights` returns them.
+        precision: precision of the packed weights.
+        group: inputs that share a scale: 0 for all, 32, 64 or 128; None: the precision's default, GROUP_SIZES.
 
-    Raises CheckpointError for weights that are not finite, UsageError for an unknown precision.
+    Raises:
+        CheckpointError: the weights are not finite.
+        UsageError: unknown precision.
 
     """
-    require_precision(quantize)
-    group = GROUPS.get(quantize, 0) if group is None else group
-    lib, shape = library(), shape_of(config, quantize, group)
+    check_precision(precision)
+    group = GROUP_SIZES.get(precision, 0) if group is None else group
+    lib, shape = library(), shape_of(config, precision, group)
     tensors = [np.ascontiguousarray(weights[spec.name], np.float32) for spec in config.tensor_specs()]
     pointers = np.array([tensor.ctypes.data for tensor in tensors], np.uintp)
     size = lib.ink_model_packed_size(shape)
@@ -97,39 +101,46 @@ def pack(config: ModelConfig, weights: Mapping[str, Array], quantize: str, group
         check(lib.ink_model_pack(shape, pointers.ctypes.data, len(tensors), data.ctypes.data))
     except CheckpointError as error:
         raise CheckpointError(f"the model's weights are damaged: {error}") from None
-    return Packed(config, quantize, group, data)
+    return Packed(config, precision, group, data)
 
 
 def _pages(size: int) -> Array:
-    """Zeros on pages of their own: large pages where the system has them, which spares a large model its page walks."""
-    try:  # private: what is shared between processes gets no large pages
+    """Zeroed memory, on huge pages where the system has them: a large model then needs fewer page-table walks."""
+    try:  # private: shared memory gets no huge pages
         pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         pages.madvise(mmap.MADV_HUGEPAGE)
-    except (AttributeError, OSError):  # not Linux, or built without them
+    except (AttributeError, OSError):  # not Linux, or a kernel without them
         pages = mmap.mmap(-1, size)
     return np.frombuffer(pages, np.uint8, size)
 
 
-def load_packed(folder: Path, quantize: str | None = None) -> Packed:
-    """A checkpoint folder's weights in the kernel's layout: from its packed file, if it has one of the precision asked
-    for, else packed now. CheckpointError says what is wrong with the folder."""
-    if quantize is not None:
-        require_precision(quantize)
+def load_packed(folder: Path, precision: Precision | None = None) -> Packed:
+    """Load a checkpoint folder's packed file if it has one of this precision, otherwise pack its weights.
+
+    Raises:
+        CheckpointError: the folder is not valid.
+        UsageError: the folder holds packed weights of another precision only.
+
+    """
+    if precision is not None:
+        check_precision(precision)
     config, path = read_config(folder), folder / FILE
     if path.is_file():
         saved = _read_header(path)
-        if quantize in (None, saved.quantize):
+        if precision in (None, saved.precision):
             return _map(path, config, saved)
         if not (folder / "model.safetensors").is_file():
-            raise UsageError(f"{folder} holds weights packed as {saved.quantize} only: they cannot become {quantize}")
-    return pack(config, read_weights(folder, config), quantize or DEFAULT)
+            raise UsageError(
+                f"{folder} holds weights packed as {saved.precision} only, which cannot be converted to {precision}"
+            )
+    return pack(config, read_weights(folder, config), precision or DEFAULT_PRECISION)
 
 
 @dataclass(frozen=True)
 class _Saved:
-    """What the header of a packed file says."""
+    """The header of a packed file."""
 
-    quantize: str
+    precision: Precision
     group: int
     crc32: int
     start: int
@@ -137,11 +148,11 @@ class _Saved:
 
 
 def save_packed(packed: Packed, folder: Path) -> Path:
-    """Write the packed weights into a folder, whole or not at all; returns the file."""
+    """Write the packed weights into a folder, atomically; returns the file."""
     metadata = {
         "format": "inkhorn-packed",
         "abi": str(ABI),
-        "quantize": packed.quantize,
+        "quantize": packed.precision,
         "group": str(packed.group),
         "crc32": str(_checksum(packed.data)),
     }
@@ -158,7 +169,7 @@ def _checksum(data: Array) -> int:
 
 
 def _read_header(path: Path) -> _Saved:
-    """What a packed file says that it holds; CheckpointError if that cannot be."""
+    """Read the header of a packed file; raises CheckpointError if it is not valid."""
     again = "export it again with inkhorn export --quantize"
     try:
         file = open_tensor_file(path)
@@ -167,27 +178,27 @@ def _read_header(path: Path) -> _Saved:
             or list(file.tensors) != ["packed"]
             or file.offsets["packed"] % _PAGE
         ):
-            raise ValueError("its header is not that of a packed model")
+            raise ValueError("the header is not that of a packed model")
         group, crc32, abi = (int(file.metadata[name]) for name in ("group", "crc32", "abi"))
         (size,) = file.tensors["packed"].shape
-        saved = _Saved(file.metadata["quantize"], group, crc32, file.offsets["packed"], size)
+        saved = _Saved(cast(Precision, file.metadata["quantize"]), group, crc32, file.offsets["packed"], size)
     except CheckpointError as error:
         raise CheckpointError(f"{error}: {again}") from None
     except (ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is not a whole packed model ({error}): {again}") from None
+        raise CheckpointError(f"{path} is not a valid packed model ({error}): {again}") from None
     if abi != ABI:
-        raise CheckpointError(f"{path} was packed for another version of the kernel ({abi}, not {ABI}): {again}")
-    if saved.quantize not in PRECISIONS or saved.group not in (0, 32, 64, 128):
-        raise CheckpointError(f"{path} keeps weights as {saved.quantize} in groups of {saved.group}: {again}")
+        raise CheckpointError(f"{path} was packed for kernel ABI {abi}, not {ABI}: {again}")
+    if saved.precision not in PRECISIONS or saved.group not in (0, 32, 64, 128):
+        raise CheckpointError(f"{path}: unknown precision {saved.precision} or group size {saved.group}: {again}")
     return saved
 
 
 def _map(path: Path, config: ModelConfig, saved: _Saved) -> Packed:
-    """The file's bytes as they lie there: read as they are needed, and shared by all who run the model."""
+    """Map the file into memory: pages are read on demand and shared between processes."""
     data = np.memmap(path, np.uint8, "r", saved.start, (saved.size,))
     if _checksum(data) != saved.crc32:
-        raise CheckpointError(f"{path} is damaged: its checksum is not what it was when the file was written")
+        raise CheckpointError(f"{path} is corrupt: the checksum does not match")
     try:
-        return Packed(config, saved.quantize, saved.group, data)
+        return Packed(config, saved.precision, saved.group, data)
     except CheckpointError as error:
         raise CheckpointError(f"{path} does not match config.json: {error}") from None

@@ -1,61 +1,62 @@
-"""Which backend runs a checkpoint: the native kernel where it can, else NumPy, or the one that is asked for."""
+"""Backend selection: the native kernel if it is available, otherwise NumPy, or the one that is requested."""
 
 import os
 from pathlib import Path
 from typing import Literal, get_args
 
+from inkhorn.config.quantization import Precision
 from inkhorn.errors import UsageError, nearest
 from inkhorn.inference.backends.base import Backend
 from inkhorn.inference.backends.numpy_backend import NumpyBackend
 
-BackendName = Literal["numpy", "native"]
-SLOTS = 16
-"""How many texts are written at once by default; a slot takes memory only once it is used."""
+BackendName = Literal["native", "numpy"]
+
+DEFAULT_MAX_NUM_SEQS = 16
+"""Sequences that are generated at once by default. A slot takes memory only once it is used."""
 
 
 def load_backend(
     folder: Path,
     *,
-    quantize: str | None = None,
+    precision: Precision | None = None,
     threads: int | None = None,
-    slots: int = SLOTS,
-    backend: str | None = None,
+    max_num_seqs: int = DEFAULT_MAX_NUM_SEQS,
+    backend: BackendName | None = None,
 ) -> Backend:
     """Load a checkpoint folder into a backend.
 
     Args:
         folder: the checkpoint.
-        quantize: how the weights are kept: fp32, bf16, int8 or int4; None: as the backend does best.
-        threads: at most so many; None: one for each core.
-        slots: how many texts may be written at once.
-        backend: numpy or native; None: what the environment variable INKHORN_BACKEND says, else native if it is there.
+        precision: precision of the weights; None: int8 with the native backend, fp32 with NumPy.
+        threads: the most threads to use; None: one per CPU core.
+        max_num_seqs: how many sequences may be generated at once.
+        backend: native or numpy; None: the environment variable INKHORN_BACKEND, else native if it is available.
 
     Raises:
-        UsageError: a backend that is not there, or that cannot do what is asked of it.
-        CheckpointError: what is wrong with the folder.
+        UsageError: the backend is not available, or does not support an option.
+        CheckpointError: the folder is not a valid checkpoint.
 
     """
     name = backend or os.environ.get("INKHORN_BACKEND") or None
     if name is not None and name not in get_args(BackendName):
         where = "" if backend else "INKHORN_BACKEND: "
-        raise UsageError(f"{where}there is no backend {name!r}: {nearest(name, get_args(BackendName))}")
-    reason = None if name == "numpy" else _why_no_native()
+        raise UsageError(f"{where}unknown backend {name!r}: {nearest(name, get_args(BackendName))}")
+    reason = None if name == "numpy" else _native_unavailable_reason()
     if name == "native" and reason is not None:
-        raise UsageError(f"the native backend cannot be used: {reason}")
+        raise UsageError(f"the native backend is not available: {reason}")
     if name != "numpy" and reason is None:
         from inkhorn.inference.backends.native_backend import NativeBackend
 
-        return NativeBackend.from_pretrained(folder, quantize=quantize, threads=threads, slots=slots)
-    instead = f"the NumPy backend, in use because {reason}," if reason else "the NumPy backend"
-    if quantize not in (None, "fp32"):
-        raise UsageError(f"{instead} keeps weights as fp32 only, not as {quantize}")
+        return NativeBackend.from_pretrained(folder, precision=precision, threads=threads, max_num_seqs=max_num_seqs)
+    subject = f"the NumPy backend (in use because {reason})" if reason else "the NumPy backend"
+    if precision not in (None, "fp32"):
+        raise UsageError(f"{subject} supports fp32 only, not {precision}")
     if threads is not None:
-        raise UsageError(f"{instead} takes its number of threads from the environment variable OMP_NUM_THREADS")
-    return NumpyBackend.from_pretrained(folder, slots)
+        raise UsageError(f"{subject} takes its number of threads from the environment variable OMP_NUM_THREADS")
+    return NumpyBackend.from_pretrained(folder, max_num_seqs)
 
 
-def _why_no_native() -> str | None:
-    """Why the kernel cannot be used here; None if it can."""
-    from inkhorn.inference.backends.native_bindings import why_not
+def _native_unavailable_reason() -> str | None:
+    from inkhorn.inference.backends.native_bindings import unavailable_reason
 
-    return why_not()
+    return unavailable_reason()

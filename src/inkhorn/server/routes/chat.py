@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from inkhorn.inference.outputs import Completion, Piece
-from inkhorn.inference.stream import Handle
+from inkhorn.inference.outputs import Completion, TokenChunk
+from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.context import Context
 from inkhorn.server.errors import error_responses
 from inkhorn.server.generation import GenerationJob, envelope, generate
@@ -42,13 +42,13 @@ class ChatFormat:
     def response(self, completions: Sequence[Completion]) -> dict[str, Any]:
         """The body of a response that is not streamed."""
         choices = [self._choice(index, completion) for index, completion in enumerate(completions)]
-        usage = self._job.usage(sum(completion.tokens for completion in completions))
+        usage = self._job.usage(sum(completion.num_tokens for completion in completions))
         warnings: dict[str, Any] = {"warnings": self._job.warnings} if self._job.warnings else {}
         return self._envelope | {"choices": choices, "usage": usage} | warnings
 
     def _choice(self, index: int, completion: Completion) -> dict[str, Any]:
-        tokens = zip(completion.ids, completion.logprobs, strict=False)
-        pieces = [Piece("", token, None, logprobs) for token, logprobs in tokens]
+        tokens = zip(completion.token_ids, completion.logprobs, strict=False)
+        pieces = [TokenChunk("", token, None, logprobs) for token, logprobs in tokens]
         return {
             "index": index,
             "message": {"role": "assistant", "content": completion.text, "refusal": None},
@@ -56,7 +56,7 @@ class ChatFormat:
             "finish_reason": completion.finish_reason,
         }
 
-    def chunk(self, index: int, pieces: list[Piece], handle: Handle) -> dict[str, Any]:  # noqa: ARG002
+    def chunk(self, index: int, pieces: list[TokenChunk], handle: RequestHandle) -> dict[str, Any]:  # noqa: ARG002
         """An event of a stream."""
         role = {} if self._started[index] else {"role": "assistant"}
         self._started[index] = True
@@ -73,5 +73,5 @@ class ChatFormat:
         """The event with the token usage at the end of a stream."""
         return self._envelope | {"choices": [], "usage": self._job.usage(generated)}
 
-    def _format_logprobs(self, pieces: Sequence[Piece]) -> dict[str, Any] | None:
+    def _format_logprobs(self, pieces: Sequence[TokenChunk]) -> dict[str, Any] | None:
         return None if self._job.logprobs is None else chat_logprobs(self._job.model, pieces)

@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from inkhorn.inference.outputs import Completion, Piece
-from inkhorn.inference.stream import Handle
+from inkhorn.inference.outputs import Completion, TokenChunk
+from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.context import Context
 from inkhorn.server.errors import error_responses
 from inkhorn.server.generation import GenerationJob, envelope, generate
@@ -52,12 +52,12 @@ class CompletionFormat:
             if job.best_of > job.n:
                 candidates = sorted(candidates, key=_mean_logprob, reverse=True)[: job.n]
             choices += [self._choice(number * job.n + i, completion) for i, completion in enumerate(candidates)]
-        usage = job.usage(sum(completion.tokens for completion in completions))
+        usage = job.usage(sum(completion.num_tokens for completion in completions))
         return self._envelope | {"choices": choices, "usage": usage} | self._warnings
 
     def _choice(self, index: int, completion: Completion) -> dict[str, Any]:
         job, prompt = self._job, self._job.prompts[index // self._job.n]
-        tokens, logprobs = ((), ()) if job.score_only else (completion.ids, completion.logprobs)
+        tokens, logprobs = ((), ()) if job.score_only else (completion.token_ids, completion.logprobs)
         return {
             "index": index,
             "text": (prompt.text if job.echo else "") + ("" if job.score_only else completion.text),
@@ -65,15 +65,15 @@ class CompletionFormat:
             "finish_reason": "length" if job.score_only else completion.finish_reason,
         }
 
-    def chunk(self, index: int, pieces: list[Piece], handle: Handle) -> dict[str, Any]:
+    def chunk(self, index: int, pieces: list[TokenChunk], handle: RequestHandle) -> dict[str, Any]:
         """An event of a stream."""
         job = self._job
         text = "" if job.score_only else "".join(piece.text for piece in pieces)
         if job.echo and not self._started[index]:
             text = job.prompts[index // job.n].text + text
         self._started[index] = True
-        generated = [] if job.score_only else [piece for piece in pieces if piece.token is not None]
-        tokens, logprobs = [piece.token or 0 for piece in generated], [piece.logprobs for piece in generated]
+        generated = [] if job.score_only else [piece for piece in pieces if piece.token_id is not None]
+        tokens, logprobs = [piece.token_id or 0 for piece in generated], [piece.logprobs for piece in generated]
         reason = pieces[-1].finish_reason
         choice = {
             "index": index,

@@ -1,0 +1,182 @@
+"""A request and its state, from the prompt to the last token."""
+
+import collections.abc
+
+import numpy as np
+
+from inkhorn.config.sampling import ContextOverflow
+from inkhorn.inference.backends.base import Array, ModelInput, ModelOutput
+from inkhorn.inference.outputs import TokenChunk
+from inkhorn.inference.sampling import Sampler, TokenLogprobs, token_logprobs
+from inkhorn.inference.stopping import IncrementalDetokenizer
+
+TokenIds = collections.abc.Sequence[int]
+
+
+def window_start(length: int, block_size: int, context_overflow: ContextOverflow) -> int:
+    """Index of the first token in the context window of a sequence of `length` tokens.
+
+    `shift` moves the window in strides of half a block, so that the cache stays valid for most tokens; `recompute`
+    keeps the last block_size tokens, as nanoGPT does; `stop` never moves the window. The result depends on the length
+    alone, so a continued sequence sees the same window as one that was never interrupted.
+    """
+    excess = length - block_size
+    if excess <= 0 or context_overflow == "stop":
+        return 0
+    stride = 1 if context_overflow == "recompute" else max(1, block_size // 2)
+    return -(-excess // stride) * stride
+
+
+class Sequence:
+    """One sequence: its tokens, how far they are computed, and how to sample and decode the next ones.
+
+    The scheduler reads and writes the counters; `model_input` and `process_output` are the engine's.
+
+    Args:
+        token_ids: the prompt, at least one token.
+        block_size: the number of tokens a cache slot holds.
+        sampler: samples the next tokens.
+        detokenizer: turns them into text and checks the stopping conditions.
+        logprobs: how many of the most likely tokens to return with each sampled token; None: no log-probabilities.
+        prompt_logprobs: whether to return the log-probabilities of the prompt's tokens.
+
+    Attributes:
+        window_start: index of the first token in the context window.
+        num_cached: tokens of the window that are in the cache slot.
+        slot: the cache slot; None while the sequence waits for one.
+        admission_order: position among all sequences in order of admission to a slot.
+        last_prefill: the call in which it last computed prompt tokens.
+        prefix_source: an earlier sequence that is computing a prefix of this one, which this one waits for.
+        shared_prefix: the length of that prefix in tokens.
+        is_finished: no more tokens are needed.
+        error: why no token could be sampled, if the model's logits were not finite.
+        prompt_scores: log-probabilities of the prompt's tokens so far.
+
+    """
+
+    def __init__(
+        self,
+        token_ids: TokenIds,
+        block_size: int,
+        sampler: Sampler,
+        detokenizer: IncrementalDetokenizer,
+        *,
+        logprobs: int | None = None,
+        prompt_logprobs: bool = False,
+    ) -> None:
+        self.token_ids = list(token_ids)
+        self.num_prompt_tokens = len(self.token_ids)
+        self.block_size = block_size
+        self.sampler, self.detokenizer = sampler, detokenizer
+        self.context_overflow = sampler.params.context_overflow
+        self.max_tokens = sampler.params.max_tokens
+        self.logprobs, self.prompt_logprobs = logprobs, prompt_logprobs
+        self.window_start = window_start(len(self.token_ids), block_size, self.context_overflow)
+        self.num_cached = self.last_prefill = self.admission_order = self.shared_prefix = 0
+        self.slot: int | None = None
+        self.prefix_source: Sequence | None = None
+        self.is_finished = False
+        self.error: str | None = None
+        self.prompt_scores: list[TokenLogprobs | None] = [None] * (self.window_start + 1) if prompt_logprobs else []
+
+    @property
+    def num_uncomputed(self) -> int:
+        """Tokens of the window that are not in the cache yet; at 1, the next token can be sampled."""
+        return len(self.token_ids) - self.window_start - self.num_cached
+
+    @property
+    def is_prefill(self) -> bool:
+        """Whether no token has been sampled yet."""
+        return len(self.token_ids) == self.num_prompt_tokens
+
+    @property
+    def is_stateless(self) -> bool:
+        """Whether sampling does not depend on earlier samples, so that one call may run several steps."""
+        return self.sampler.is_stateless
+
+    @property
+    def num_remaining(self) -> int | None:
+        """Tokens that may still be sampled; None without a limit."""
+        if self.max_tokens is None:
+            return None
+        return self.max_tokens - (len(self.token_ids) - self.num_prompt_tokens)
+
+    @property
+    def cached_ids(self) -> list[int]:
+        """The tokens in the cache slot."""
+        return self.token_ids[self.window_start : self.window_start + self.num_cached]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the context is full and context_overflow is `stop`."""
+        return self.context_overflow == "stop" and len(self.token_ids) > self.block_size
+
+    def move_window(self) -> None:
+        """Move the window if the sequence has outgrown it; the cache is then empty."""
+        start = window_start(len(self.token_ids), self.block_size, self.context_overflow)
+        if start != self.window_start:
+            self.window_start, self.num_cached = start, 0
+
+    def append(self, token_ids: TokenIds) -> None:
+        """Add sampled tokens; all but the last are in the cache."""
+        self.token_ids.extend(token_ids)
+        self.num_cached = len(self.token_ids) - self.window_start - 1
+
+    def model_input(self, max_tokens: int) -> ModelInput:
+        """The next call's input: up to `max_tokens` of the uncomputed tokens.
+
+        A sequence with prompt_logprobs asks for the logits of its prompt first, and samples in a later call.
+        """
+        assert self.slot is not None
+        scores_prompt = self.prompt_logprobs and self.is_prefill and self.num_uncomputed > 1
+        num_uncomputed = self.num_uncomputed - scores_prompt
+        count = min(max_tokens, num_uncomputed)
+        first = self.window_start + self.num_cached
+        samples = count == num_uncomputed and not scores_prompt
+        return ModelInput(
+            slot=self.slot,
+            position=self.num_cached,
+            ids=self.token_ids[first : first + count],
+            num_outputs=count if scores_prompt else int(samples),
+            sampler=self.sampler if samples else None,
+            sample_position=len(self.token_ids),
+            logprobs=self.logprobs,
+        )
+
+    def process_output(self, model_input: ModelInput, output: ModelOutput) -> list[TokenChunk]:
+        """Decode the sampled tokens and apply the stopping conditions; returns the chunks for the reader.
+
+        Tokens after the end of the text are dropped. Sets `is_finished`, `error` and `prompt_scores`; the scheduler
+        appends the tokens.
+        """
+        if output.logits is not None:
+            self._score_prompt(model_input, output.logits)
+        chunks: list[TokenChunk] = []
+        for i, token_id in enumerate(output.token_ids):
+            chunks.append(self._decode(token_id, output.logprobs[i] if output.logprobs else None))
+            if self.is_finished:
+                return chunks
+        length = len(self.token_ids) + len(chunks)
+        if output.error is not None:
+            self.error = f"the model's weights are damaged, at token {length}: {output.error}"
+            self.is_finished = True
+        elif chunks and self.context_overflow == "stop" and length > self.block_size:
+            chunks.append(TokenChunk(self.detokenizer.finish("length"), None, "length"))
+            self.is_finished = True
+        return chunks
+
+    def _decode(self, token_id: int, logprobs: TokenLogprobs | None) -> TokenChunk:
+        is_stop_token = token_id == self.sampler.eos_id or token_id in self.sampler.params.stop_token_ids
+        text = self.detokenizer.finish("stop") if is_stop_token else self.detokenizer.add(token_id)
+        self.is_finished = self.detokenizer.finish_reason is not None
+        return TokenChunk(text, token_id, self.detokenizer.finish_reason, logprobs)
+
+    def _score_prompt(self, model_input: ModelInput, logits: Array) -> None:
+        """Add the log-probabilities of the prompt tokens that follow those of the input."""
+        first = self.window_start + model_input.position + 1
+        next_ids = self.token_ids[first : first + len(logits)]
+        with np.errstate(invalid="ignore"):  # logits that are not finite are reported when a token is sampled
+            self.prompt_scores += [
+                token_logprobs(row, token_id, self.logprobs or 0)
+                for row, token_id in zip(logits, next_ids, strict=True)
+            ]
