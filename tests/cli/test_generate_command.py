@@ -364,7 +364,7 @@ def test_options_outside_their_limits(run: Run, argv: tuple[str, ...], message: 
 def test_a_value_out_of_range_is_one_line(run: Run) -> None:
     told = "temperature must be between 0 and 100, not nan"
     assert run("generate", "ab", "-t", "nan") == Result(2, "", f"inkhorn: {told} (see inkhorn generate --help)\n")
-    told = "dropout must be in [0, 1), not 1.5"
+    told = "dropout must be at least 0 and less than 1, not 1.5"
     done = run("train", "test", "--dropout", "1.5", use=None)
     assert done == Result(2, "", f"inkhorn: {told} (see inkhorn train test --help)\n")
 
