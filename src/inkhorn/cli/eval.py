@@ -13,7 +13,7 @@ import tyro
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.cli.data_source import DataSource
-from inkhorn.cli.parsing import parse
+from inkhorn.cli.parsing import default, parse
 from inkhorn.config.train import Device, Precision, TrainConfig
 from inkhorn.errors import TrainingError, UsageError, require
 from inkhorn.tokenizer.load import load_tokenizer
@@ -26,30 +26,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalArgs:
-    """Compute the loss of a model over a text, or with --tasks its scores in tasks of lm-eval.
-
-    Examples:
-        inkhorn eval --model runs/mine --text my.txt --stride 128
-        inkhorn eval --model models/gpt2 --tasks lambada_openai hellaswag wikitext
-
-    """
+    """Compute the loss of a model over a text, or with --tasks its scores in tasks of lm-eval."""
 
     model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "shakespeare"
     """name of a shipped model, checkpoint folder or run folder"""
-    corpus: str | None = None
-    """validation split of a named corpus (see inkhorn data); shakespeare unless --text is given"""
-    text: Path | None = None
+    corpus: Annotated[str | None, default("shakespeare")] = None
+    """validation split of a named corpus, see inkhorn data"""
+    text: Annotated[Path | None, default()] = None
     """text file or folder to evaluate on; of .parquet or .jsonl files the held-out documents"""
-    stride: int | None = None
-    """step of the sliding window; below the context length each token sees more context (default: context length)"""
-    tasks: tuple[str, ...] = ()
+    stride: Annotated[int | None, default("the context length")] = None
+    """step of the sliding window; smaller values give each token more context"""
+    tasks: Annotated[tuple[str, ...], default()] = ()
     """names of lm-eval's tasks, or lambada_openai_last_token, hellaswag_completion, hellaswag_completion_norm"""
-    include_path: Path | None = None
+    include_path: Annotated[Path | None, default()] = None
     """folder with your own task YAML files"""
-    limit: int | None = None
+    limit: Annotated[int | None, default("all")] = None
     """with --tasks: only the first documents of each task"""
-    num_fewshot: int | None = None
-    """with --tasks: examples before each document (default: the task's own)"""
+    num_fewshot: Annotated[int | None, default("the task's own")] = None
+    """with --tasks: examples before each document"""
     batch_size: int = 64
     """most rows of a forward pass; fewer where memory requires it"""
     device: Device = "auto"
@@ -71,7 +65,7 @@ class EvalArgs:
 
 def run(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    args = parse(EvalArgs, argv, "inkhorn eval")
+    args = parse(EvalArgs, argv, "inkhorn eval", example="inkhorn eval --model runs/mine --text my.txt --stride 128")
     if args.text is not None and args.corpus is not None:
         raise UsageError(f"give either --text {args.text} or --corpus {args.corpus}, not both")
     if not args.tasks:
