@@ -128,7 +128,7 @@ def value_of(word: str) -> Any:
 
 
 class Watch:
-    """Callbacks that takes the loss of each checkpoint, and ends the run by a signal when its time is up."""
+    """Callbacks that take the loss of each checkpoint, and end the run by a signal when its time is up."""
 
     def __init__(self, out: Path, ids: Array, device: str, minutes: float | None) -> None:
         self.folder, self.ids, self.device = RunFolder(out), ids, device

@@ -67,7 +67,7 @@ class Args:
 
 
 class Quiet:
-    """Callbacks that keeps the evaluations."""
+    """Callbacks that keep the evaluations."""
 
     def __init__(self) -> None:
         self.losses: list[tuple[float, float]] = []

@@ -136,9 +136,9 @@ def test_a_run_ends_when_nobody_waits_for_it(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(record.multiprocessing, "parent_process", lambda parent=parent: parent)
         if alive is False:
             with pytest.raises(SystemExit, match="1"):
-                watch.step(line)
+                watch.on_step(line)
         else:
-            watch.step(line)
+            watch.on_step(line)
     assert watch.seconds == [2.0, 2.0]
 
 

@@ -163,7 +163,7 @@ def test_the_checkpoint_writes_in_transformers_with_its_own_defaults() -> None:
         (["train", "test", "--text", "short.txt"], 1, "needs at least 33"),
         (["train", "test", "--text", "mine.txt", "--dropout", "1.5"], 2, "dropout must be at least 0 and less than 1"),
         (["train", "test", "--text", "mine.txt", "--n-head", "3"], 2, "multiple of n_head (3)"),
-        (["train", "test", "--text", "mine.txt", "--device", "cuda"], 2, "no such device"),
+        (["train", "test", "--text", "mine.txt", "--device", "cuda"], 2, "not available here"),
         (["train", "test", "--corpus", "shakespere"], 2, "did you mean 'shakespeare'"),
         (["data", "tiny"], 2, "tiny-shakespeare"),
         (["data", "shakespeare", "--text", "mine.txt"], 2, "not both"),

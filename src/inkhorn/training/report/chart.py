@@ -190,7 +190,7 @@ def _drawn(chart: Chart, width: float, height: float, font: str) -> Iterator[Any
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, ncols=2, handlelength=1.2)
         for step in chart.event_marks:
             axes.annotate("†", (step, 0), xycoords=("data", "axes fraction"), color=COLORS["accent"], ha="center")
-        if chart.best:
+        if chart.best and chart.best[1] <= chart.high:
             _mark_best(axes, *chart.best, left=chart.best[0] > 0.5 * chart.end)
         yield figure
 
