@@ -108,7 +108,7 @@ def threads_of_engines() -> int:
 # Many at once
 
 
-def test_submit_from_several_threads() -> None:
+def test_concurrent_submit() -> None:
     found: dict[int, list[Completion]] = {}
     with Engine(NumpyBackend(model(), 3), TOKENIZER) as one:
 
@@ -125,23 +125,23 @@ def test_submit_from_several_threads() -> None:
         assert found[number] == [alone("abc"[: 1 + i % 3], 10 + i, number) for i in range(6)]
 
 
-def test_a_handle_gives_pieces_and_then_the_rest(engine: Engine) -> None:
+def test_result_after_reading_some_chunks(engine: Engine) -> None:
     handle = engine.submit("ab", params(9))
     first = [next(handle), next(handle)]
     rest = handle.result()
-    assert "".join(piece.text for piece in first) + rest.text == alone("ab", 9, 3).text
+    assert "".join(chunk.text for chunk in first) + rest.text == alone("ab", 9, 3).text
     assert (rest.num_tokens, rest.finish_reason) == (7, "length")
     assert list(handle) == []
 
 
-def test_a_reader_is_awakened_once_for_a_call(gated: tuple[Gated, Engine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_wakeup_per_call(gated: tuple[Gated, Engine], monkeypatch: pytest.MonkeyPatch) -> None:
     backend, one = gated
     puts = []
     deliver = RequestHandle.put
 
-    def put(self: RequestHandle, pieces: Any, *rest: Any, **options: Any) -> None:
-        puts.append(len(pieces))
-        deliver(self, pieces, *rest, **options)
+    def put(self: RequestHandle, chunks: Any, *rest: Any, **options: Any) -> None:
+        puts.append(len(chunks))
+        deliver(self, chunks, *rest, **options)
 
     monkeypatch.setattr(RequestHandle, "put", put)
     backend.gate.set()
@@ -149,7 +149,7 @@ def test_a_reader_is_awakened_once_for_a_call(gated: tuple[Gated, Engine], monke
     assert len(puts) == backend.calls
 
 
-def test_many_texts_for_one_prompt_come_in_order(gated: tuple[Gated, Engine]) -> None:
+def test_submit_many_in_order(gated: tuple[Gated, Engine]) -> None:
     """More than may wait: as many are asked for as can be."""
     backend, one = gated
     backend.gate.set()
@@ -160,7 +160,7 @@ def test_many_texts_for_one_prompt_come_in_order(gated: tuple[Gated, Engine]) ->
 # Given up
 
 
-def test_random_ones_are_given_up() -> None:
+def test_random_aborts() -> None:
     chance = random.Random(0)
     with Engine(NumpyBackend(model(), 4), TOKENIZER) as one:
         handles = [one.submit("abcdefgh "[: 1 + i % 9], params(20 + i % 30, i)) for i in range(40)]
@@ -178,19 +178,19 @@ def test_random_ones_are_given_up() -> None:
         assert one.complete("a", params(5)) == alone("a", 5, 3), "and nobody holds a slot"
 
 
-def test_what_is_given_up_ends(engine: Engine) -> None:
+def test_abort_running_request(engine: Engine) -> None:
     handle = engine.submit("a", ENDLESS)
-    pieces = [next(handle), next(handle)]
+    chunks = [next(handle), next(handle)]
     handle.abort()
     handle.abort()
-    pieces += handle
-    assert all(piece.finish_reason is None for piece in pieces)
+    chunks += handle
+    assert all(chunk.finish_reason is None for chunk in chunks)
     with pytest.raises(InkhornError, match="the request was aborted"):
         handle.result()
     assert engine.complete("b", params()) == alone("b", 12, 3), "the slot is free"
 
 
-def test_one_that_waits_is_given_up(gated: tuple[Gated, Engine]) -> None:
+def test_abort_queued_request(gated: tuple[Gated, Engine]) -> None:
     backend, one = gated
     running, waiting = one.submit("a", params()), one.submit("b", ENDLESS)
     assert backend.inside.wait(WAIT)
@@ -202,7 +202,7 @@ def test_one_that_waits_is_given_up(gated: tuple[Gated, Engine]) -> None:
     assert one.complete("b", params()) == alone("b", 12, 3)
 
 
-def test_one_is_given_up_during_a_call(gated: tuple[Gated, Engine]) -> None:
+def test_abort_during_a_call(gated: tuple[Gated, Engine]) -> None:
     backend, one = gated
     running, waiting = one.submit("a", ENDLESS), one.submit("b", params())
     assert backend.inside.wait(WAIT)
@@ -214,7 +214,7 @@ def test_one_is_given_up_during_a_call(gated: tuple[Gated, Engine]) -> None:
 
 @pytest.mark.parametrize("read", [0, 1, 5])
 @pytest.mark.parametrize("drop", ["close", "forget"])
-def test_a_stream_that_is_dropped_gives_its_text_up(engine: Engine, read: int, drop: str) -> None:
+def test_dropped_stream_aborts(engine: Engine, read: int, drop: str) -> None:
     stream: Any = Model(engine, Path()).stream("a", ENDLESS)
     for _ in range(read):
         next(stream)
@@ -224,7 +224,7 @@ def test_a_stream_that_is_dropped_gives_its_text_up(engine: Engine, read: int, d
     assert engine.complete("b", params()) == alone("b", 12, 3)
 
 
-def test_samples_that_are_not_read_are_given_up(engine: Engine) -> None:
+def test_dropped_submit_many_aborts(engine: Engine) -> None:
     for handle in engine.submit_many("a", ENDLESS, 5):
         next(handle)
         break
@@ -234,7 +234,7 @@ def test_samples_that_are_not_read_are_given_up(engine: Engine) -> None:
 # A full queue
 
 
-def test_a_full_queue_refuses_at_once(gated: tuple[Gated, Engine]) -> None:
+def test_full_queue(gated: tuple[Gated, Engine]) -> None:
     backend, one = gated
     handles = [one.submit("a", params(seed=n)) for n in range(3)]  # one runs, two wait
     assert backend.inside.wait(WAIT)
@@ -257,7 +257,7 @@ def test_max_queue_is_validated() -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), MemoryError(), InkhornError("the model is gone")])
-def test_everyone_hears_of_a_failure(error: BaseException) -> None:
+def test_backend_failure_reaches_all_readers(error: BaseException) -> None:
     one = Engine(Failing(2, 3, error), TOKENIZER)
     handles = [one.submit("a", params(100)) for _ in range(5)]
     for handle in handles:
@@ -273,7 +273,7 @@ def test_everyone_hears_of_a_failure(error: BaseException) -> None:
 # The end
 
 
-def test_texts_that_are_not_finished_at_the_end_get_an_error(gated: tuple[Gated, Engine]) -> None:
+def test_close_fails_unfinished_requests(gated: tuple[Gated, Engine]) -> None:
     backend, one = gated
     handles = [one.submit("a", ENDLESS) for _ in range(3)]
     assert backend.inside.wait(WAIT)
@@ -290,7 +290,7 @@ def test_texts_that_are_not_finished_at_the_end_get_an_error(gated: tuple[Gated,
     one.close()
 
 
-def test_a_thread_begins_with_the_first_text_and_ends_with_the_engine() -> None:
+def test_thread_lifetime() -> None:
     gc.collect()
     before = threads_of_engines()
     one = Engine(NumpyBackend(model(), 1), TOKENIZER)
@@ -305,13 +305,13 @@ def test_a_thread_begins_with_the_first_text_and_ends_with_the_engine() -> None:
     assert threads_of_engines() == before
 
 
-def test_a_handle_keeps_its_engine() -> None:
+def test_handle_keeps_engine_alive() -> None:
     handle = Engine(NumpyBackend(model(), 1), TOKENIZER).submit("a", params())
     gc.collect()
     assert handle.result() == alone("a", 12, 3)
 
 
-def test_without_work_the_thread_sleeps(engine: Engine) -> None:
+def test_idle_thread_sleeps(engine: Engine) -> None:
     engine.complete("a", params())
     scheduler = engine._loop._scheduler
 
@@ -324,7 +324,7 @@ def test_without_work_the_thread_sleeps(engine: Engine) -> None:
     assert calls_in(0.05) == 0
 
 
-def test_the_process_may_end_while_a_text_is_written() -> None:
+def test_exit_during_generation() -> None:
     program = """
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.inference.engine import Engine
@@ -343,16 +343,16 @@ def run(main: Callable[[Model], Any], slots: int = 1) -> Any:
         return asyncio.run(asyncio.wait_for(main(Model(one, Path())), WAIT))
 
 
-def test_async_for_gives_the_same_pieces() -> None:
+def test_astream() -> None:
     async def main(one: Model) -> Any:
-        return [piece async for piece in one.astream("ab", params(30))]
+        return [chunk async for chunk in one.astream("ab", params(30))]
 
-    pieces = run(main)
-    assert "".join(piece.text for piece in pieces) == alone("ab", 30, 3).text
-    assert len(pieces) == 30
+    chunks = run(main)
+    assert "".join(chunk.text for chunk in chunks) == alone("ab", 30, 3).text
+    assert len(chunks) == 30
 
 
-def test_many_tasks() -> None:
+def test_concurrent_tasks() -> None:
     async def main(one: Model) -> Any:
         tasks = [one.agenerate("abc"[: 1 + n % 3], params(20, n)) for n in range(20)]
         return await asyncio.gather(*tasks)
@@ -361,7 +361,7 @@ def test_many_tasks() -> None:
 
 
 @pytest.mark.parametrize("way", ["cancel", "aclose", "break"])
-def test_a_task_that_leaves_gives_its_text_up(way: str) -> None:
+def test_cancelled_task_aborts(way: str) -> None:
     async def main(one: Model) -> Any:
         read = asyncio.Event()
         streams: list[Any] = [one.astream("a", ENDLESS)]
@@ -388,7 +388,7 @@ def test_a_task_that_leaves_gives_its_text_up(way: str) -> None:
     assert run(main) == alone("b", 12, 3)
 
 
-def test_cancelling_one_that_waits_for_a_whole_text() -> None:
+def test_cancelled_agenerate_aborts() -> None:
     async def main(one: Model) -> Any:
         task = asyncio.create_task(one.agenerate("a", ENDLESS))
         await asyncio.sleep(0.01)
@@ -400,7 +400,7 @@ def test_cancelling_one_that_waits_for_a_whole_text() -> None:
     assert run(main) == alone("b", 12, 3)
 
 
-def test_a_loop_that_is_gone_gives_its_texts_up(engine: Engine) -> None:
+def test_closed_event_loop_aborts(engine: Engine) -> None:
     async def main() -> RequestHandle:
         handle = engine.submit("a", ENDLESS)
         await anext(handle)
@@ -408,10 +408,10 @@ def test_a_loop_that_is_gone_gives_its_texts_up(engine: Engine) -> None:
 
     handle = asyncio.run(main())
     assert engine.complete("b", params()) == alone("b", 12, 3)
-    assert all(piece.finish_reason is None for piece in handle), "what was written until then can still be read"
+    assert all(chunk.finish_reason is None for chunk in handle), "what was written until then can still be read"
 
 
-def test_errors_come_to_tasks_too() -> None:
+def test_errors_reach_tasks() -> None:
     async def main(one: Model) -> None:
         with pytest.raises(UsageError, match="logprobs must be"):
             await one.agenerate("a", params(), logprobs=99)

@@ -42,9 +42,9 @@ def traced(model: NumpyModel, text: str) -> tuple[Any, Trace]:
     return model.forward(TOKENIZER.encode(text).tolist(), KVCache(model.config), trace, all_logits=True), trace
 
 
-def unpack(told: dict[str, Any], head: int, t: int) -> Any:
+def unpack(encoded: dict[str, Any], head: int, t: int) -> Any:
     """A row of attention, as the page reads it."""
-    packed, size = np.frombuffer(base64.b64decode(told["attention"]), np.uint8), len(told["tokens"])
+    packed, size = np.frombuffer(base64.b64decode(encoded["attention"]), np.uint8), len(encoded["tokens"])
     start = head * size * (size + 1) // 2 + t * (t + 1) // 2
     row = packed[start : start + t + 1].astype(np.float64)
     return row / row.sum()
@@ -52,33 +52,33 @@ def unpack(told: dict[str, Any], head: int, t: int) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=st.text("abcdef .\né", min_size=1, max_size=30), layer=st.integers(0, 1))
-def test_attention_adds_up_and_is_the_model_s(kind: str, text: str, layer: int) -> None:
+def test_attention(kind: str, text: str, layer: int) -> None:
     model = tiny(kind)
-    told = look(model, text, layer).to_json()
+    encoded = look(model, text, layer).to_json()
     own = traced(model, text)[1][f"h.{layer}.attn.weights"]
     for head in range(model.config.n_head):
         for t in range(len(text)):
-            row = unpack(told, head, t)
+            row = unpack(encoded, head, t)
             assert math.isclose(row.sum(), 1.0)
             np.testing.assert_allclose(row, own[head, t, : t + 1], atol=2 / 255)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_last_lens_is_the_model_itself(kind: str) -> None:
+def test_last_lens_equals_the_model(kind: str) -> None:
     model, text = tiny(kind), "abc def.\néfed"
     logits, _ = traced(model, text)
-    odds, found = softmax(logits), look(model, text)
+    logprob, found = softmax(logits), look(model, text)
     ids = TOKENIZER.encode(text)
-    np.testing.assert_array_equal(found.lens_tokens[-1], odds.argmax(-1))
-    np.testing.assert_allclose(found.lens_probs[-1], odds.max(-1), rtol=1e-6)
-    np.testing.assert_allclose(found.lens_target_probs[-1][:-1], odds[np.arange(len(ids) - 1), ids[1:]], rtol=1e-6)
-    np.testing.assert_allclose(found.surprisal[1:], -np.log(odds[np.arange(len(ids) - 1), ids[1:]]), rtol=1e-5)
+    np.testing.assert_array_equal(found.lens_tokens[-1], logprob.argmax(-1))
+    np.testing.assert_allclose(found.lens_probs[-1], logprob.max(-1), rtol=1e-6)
+    np.testing.assert_allclose(found.lens_target_probs[-1][:-1], logprob[np.arange(len(ids) - 1), ids[1:]], rtol=1e-6)
+    np.testing.assert_allclose(found.surprisal[1:], -np.log(logprob[np.arange(len(ids) - 1), ids[1:]]), rtol=1e-5)
     assert math.isnan(found.surprisal[0])
     assert found.lens_target_probs[-1][-1] == 0
-    assert [p for _, p in found.next_tokens] == pytest.approx(sorted(odds[-1].tolist(), reverse=True)[:10])
+    assert [p for _, p in found.next_tokens] == pytest.approx(sorted(logprob[-1].tolist(), reverse=True)[:10])
 
 
-def test_an_early_lens_takes_the_stream_to_the_head_at_once() -> None:
+def test_early_lens() -> None:
     model, text = tiny(), "abc def."
     _, trace = traced(model, text)
     for depth, stream in enumerate([trace["embedding"], trace["h.0.resid"]]):
@@ -88,8 +88,8 @@ def test_an_early_lens_takes_the_stream_to_the_head_at_once() -> None:
         np.testing.assert_array_equal(look(model, text).lens_tokens[depth], logits.argmax(-1))
 
 
-def test_the_parts_add_up_to_the_whole() -> None:
-    """The embedding and what every block adds are the last stream; the sizes told are theirs."""
+def test_updates_sum_to_the_residual_stream() -> None:
+    """The embedding and what every block adds are the last stream; the sizes encoded are theirs."""
     model, text = tiny(), "abc def."
     _, trace = traced(model, text)
     found = look(model, text, 1)
@@ -106,16 +106,16 @@ def test_the_parts_add_up_to_the_whole() -> None:
     np.testing.assert_array_equal(found.last_token["mlp"], trace["h.1.mlp.hidden"][-1])
 
 
-def test_vectors_on_the_wire_are_near() -> None:
+def test_vector_encoding() -> None:
     found = look(tiny(), "abc def.", 1)
-    for name, told in found.to_json()["last"].items():
-        values = told["scale"] * np.frombuffer(base64.b64decode(told["data"]), np.int8)
+    for name, encoded in found.to_json()["last"].items():
+        values = encoded["scale"] * np.frombuffer(base64.b64decode(encoded["data"]), np.int8)
         np.testing.assert_allclose(
             values, found.last_token[name], atol=np.abs(found.last_token[name]).max() / 254 * 1.001
         )
 
 
-def test_only_the_end_of_a_long_text_is_looked_at() -> None:
+def test_long_text() -> None:
     text = "abcdef " * 10
     found = look(tiny(), text)
     assert (found.start, len(found.tokens), "".join(found.tokens)) == (30, 40, text[-40:])
@@ -124,7 +124,7 @@ def test_only_the_end_of_a_long_text_is_looked_at() -> None:
     assert len(look(wide, text * 5).tokens) == MAX_POSITIONS
 
 
-def test_what_cannot_be_looked_at() -> None:
+def test_invalid_arguments() -> None:
     for layer in (-1, 2):
         with pytest.raises(UsageError, match=f"layer must be from 0 to 1, not {layer}"):
             look(tiny(), "ab", layer)
@@ -132,16 +132,16 @@ def test_what_cannot_be_looked_at() -> None:
         explain(tiny(), TOKENIZER, [], 0)
 
 
-def test_a_whole_look_stays_small_on_the_wire() -> None:
+def test_json_size() -> None:
     folder = resolve_checkpoint("shakespeare")
     tokenizer, model = load_tokenizer(folder), NumpyModel.from_pretrained(folder)
     ids = tokenizer.encode("To be, or not to be, that is the question:\n" * 8).tolist()
-    told = explain(model, tokenizer, ids, 3).to_json()
-    assert len(told["tokens"]) == MAX_POSITIONS
-    assert len(json.dumps(told)) < 500_000
+    encoded = explain(model, tokenizer, ids, 3).to_json()
+    assert len(encoded["tokens"]) == MAX_POSITIONS
+    assert len(json.dumps(encoded)) < 500_000
 
 
-def test_the_page_s_example_is_true() -> None:
+def test_web_example_is_up_to_date() -> None:
     """It is made anew, and what the page has is that, but for the last bits of another machine."""
     path = ROOT / "docs/figures/example.py"
     spec = importlib.util.spec_from_file_location("example", path)
@@ -157,8 +157,8 @@ def test_the_page_s_example_is_true() -> None:
         old, new = kept["explanations"][0] | old, made["explanations"][0] | new
         np.testing.assert_allclose(old["surprise"][1:], new["surprise"][1:], atol=0.002)
         np.testing.assert_allclose(old["residual"], new["residual"], atol=0.002)
-        for told in ("probs", "actual"):
-            a, b = (np.frombuffer(base64.b64decode(side["lens"][told]), np.uint8).astype(int) for side in (old, new))
+        for encoded in ("probs", "actual"):
+            a, b = (np.frombuffer(base64.b64decode(side["lens"][encoded]), np.uint8).astype(int) for side in (old, new))
             assert np.abs(a - b).max() <= 2
         for head in range(old["n_head"]):
             last = len(old["tokens"]) - 1

@@ -1,4 +1,4 @@
-"""The NumPy forward pass: the same function as model.py, whole or in pieces, with everything in between by name."""
+"""The NumPy forward pass: the same function as model.py, whole or in chunks, with everything in between by name."""
 
 import math
 from typing import Any, get_args
@@ -44,7 +44,7 @@ def torch_logits(model: GPT, ids: list[int]) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("activation", get_args(Activation))
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("shape", SHAPES, ids=["tiny", "smallest", "deep", "narrow MLP"])
-def test_logits_are_those_of_the_torch_model(kind: str, activation: str, tied: bool, shape: dict[str, Any]) -> None:
+def test_logits_equal_torch(kind: str, activation: str, tied: bool, shape: dict[str, Any]) -> None:
     model, reference = pair(model_type=kind, activation_function=activation, tie_word_embeddings=tied, **shape)
     for length in range(1, model.config.block_size + 1):
         ids = some_ids(model.config, length, seed=length)
@@ -57,7 +57,7 @@ def test_logits_are_those_of_the_torch_model(kind: str, activation: str, tied: b
         np.testing.assert_allclose(last[0], expected[-1], rtol=0, atol=1e-5)
 
 
-def test_the_models_of_these_tests_depend_on_every_weight() -> None:
+def test_every_weight_matters() -> None:
     """Else the tests above would pass with a part of the forward pass missing."""
     for kind in KINDS:
         model, _ = pair(model_type=kind, tie_word_embeddings=False)
@@ -74,7 +74,7 @@ def test_the_models_of_these_tests_depend_on_every_weight() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_cache_changes_nothing_wherever_the_text_is_split(kind: str) -> None:
+def test_cache_at_every_split(kind: str) -> None:
     model, reference = pair(model_type=kind)
     ids = some_ids(model.config, model.config.block_size)
     whole = reference.forward(ids, KVCache(model.config), all_logits=True)
@@ -89,7 +89,7 @@ def test_the_cache_changes_nothing_wherever_the_text_is_split(kind: str) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=12))
-def test_any_chunks_give_the_same(kind: str, lengths: list[int]) -> None:
+def test_random_chunks(kind: str, lengths: list[int]) -> None:
     model, reference = pair(model_type=kind)
     ids, cache, parts = some_ids(model.config, model.config.block_size), KVCache(model.config), []
     for length in lengths:
@@ -100,7 +100,7 @@ def test_any_chunks_give_the_same(kind: str, lengths: list[int]) -> None:
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=1e-5)
 
 
-def test_a_used_cache_can_be_shortened_and_used_again() -> None:
+def test_truncated_cache() -> None:
     model, reference = pair()
     ids = some_ids(model.config, 10)
     cache = KVCache(model.config)
@@ -117,7 +117,7 @@ def _in_two(reference: NumpyModel, ids: list[int]) -> np.ndarray[Any, Any]:
     return reference.forward(ids[4:], cache, all_logits=True)
 
 
-def test_a_full_cache_says_so_and_stays_as_it_is() -> None:
+def test_full_cache() -> None:
     model, reference = pair()
     block = model.config.block_size
     cache = KVCache(model.config)
@@ -134,7 +134,7 @@ def test_a_full_cache_says_so_and_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("before", "new"), [(0, 7), (5, 3), (6, 1)])
-def test_trace_names_every_activation(kind: str, before: int, new: int) -> None:
+def test_trace_names(kind: str, before: int, new: int) -> None:
     model, reference = pair(model_type=kind)
     config = model.config
     ids, cache = some_ids(config, before + new), KVCache(config)
@@ -159,7 +159,7 @@ def test_trace_names_every_activation(kind: str, before: int, new: int) -> None:
             assert (attention[:, row, : before + row + 1] > 0).all()
 
 
-def test_trace_holds_what_was_computed() -> None:
+def test_trace_values() -> None:
     model, reference = pair()
     ids, trace = some_ids(model.config, 7), Trace()
     reference.forward(ids, KVCache(model.config), trace, all_logits=True)
@@ -181,7 +181,7 @@ def test_trace_holds_what_was_computed() -> None:
     np.testing.assert_allclose(trace["logits"], logits, rtol=0, atol=1e-5)
 
 
-def test_tracing_changes_no_bit() -> None:
+def test_trace_is_bit_identical() -> None:
     model, reference = pair()
     ids = some_ids(model.config, 9)
     plain = reference.forward(ids, KVCache(model.config))

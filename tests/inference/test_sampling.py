@@ -83,21 +83,21 @@ def plain_sample(logits: list[float], params: SamplingParams, u: float) -> int:
 # Philox
 
 
-@given(seed=words64, choice=words64, position=st.integers(0, 2**62))
-@example(seed=0, choice=0, position=0)
-@example(seed=2**64 - 1, choice=2**64 - 1, position=0)
-def test_uniform_is_numpys_philox(seed: int, choice: int, position: int) -> None:
+@given(seed=words64, sample_index=words64, position=st.integers(0, 2**62))
+@example(seed=0, sample_index=0, position=0)
+@example(seed=2**64 - 1, sample_index=2**64 - 1, position=0)
+def test_uniform_equals_numpy_philox(seed: int, sample_index: int, position: int) -> None:
     counter = (position - 1) % 2**256  # NumPy counts up before it draws
-    numpys = np.random.Philox(key=seed + (choice << 64), counter=counter)
-    assert uniform(seed, choice, position) == np.random.Generator(numpys).random()
+    numpys = np.random.Philox(key=seed + (sample_index << 64), counter=counter)
+    assert uniform(seed, sample_index, position) == np.random.Generator(numpys).random()
 
 
-def test_uniform_is_the_published_philox() -> None:
+def test_uniform_equals_published_philox() -> None:
     """The first words of Random123's known answers for philox4x64 with 10 rounds, counter and key 0."""
     assert uniform(0, 0, 0) == (0x16554D9ECA36314C >> 11) / 2**53
 
 
-def test_uniform_is_uniform() -> None:
+def test_uniform_distribution() -> None:
     drawn = np.array([uniform(7, 0, position) for position in range(4000)])
     assert (drawn >= 0).all()
     assert (drawn < 1).all()
@@ -130,13 +130,13 @@ EXP = [
 
 
 @pytest.mark.parametrize(("x", "expected"), EXP)
-def test_exp_is_pinned_to_the_bit(x: float, expected: str) -> None:
+def test_exp_is_bit_exact(x: float, expected: str) -> None:
     assert float(exp(doubles(x))[0]).hex() == expected
     assert plain_exp(x).hex() == expected
 
 
 @given(st.lists(st.floats(-700, 0), min_size=1, max_size=50))
-def test_exp_is_one_unit_from_the_true_value(values: list[float]) -> None:
+def test_exp_accuracy(values: list[float]) -> None:
     got = exp(doubles(*values))
     for x, y in zip(values, got.tolist(), strict=True):
         true = math.exp(x)
@@ -144,7 +144,7 @@ def test_exp_is_one_unit_from_the_true_value(values: list[float]) -> None:
         assert y == plain_exp(x)
 
 
-def test_exp_never_turns_round() -> None:
+def test_exp_is_monotone() -> None:
     """Monotone, also where one power of two takes over from the next."""
     spread = -np.sort(np.random.default_rng(0).random(20_000) * 700)
     seams = [(n + 0.5) * math.log(2) for n in range(-1009, 0)]
@@ -157,7 +157,7 @@ def test_exp_never_turns_round() -> None:
 
 some_logits = st.lists(
     st.one_of(
-        st.sampled_from([0.0, -0.0, 1.0, 1.0, -1.0, 30.0, -INF]),  # ties, and tokens that cannot be drawn
+        st.sampled_from([0.0, -0.0, 1.0, 1.0, -1.0, 30.0, -INF]),  # ties, and tokens that cannot be sampled
         st.floats(-8, 8),
         st.floats(-3e38, 3e38),
         st.floats(-1e-300, 1e-300),
@@ -185,7 +185,7 @@ below_one = st.one_of(st.sampled_from([0.0, 0.5, 1 - 2.0**-53]), st.floats(0, 1,
 @example(logits=[1.0, 1.0, 1.0], params=SamplingParams(temperature=1.0, top_k=2), u=1 - 2.0**-53)
 @example(logits=[0.0, -5.0], params=SamplingParams(temperature=5e-324), u=0.9)
 @example(logits=[0.0, 3e38, -3e38], params=SamplingParams(temperature=1e-300), u=0.9)
-def test_sample_does_the_steps_as_written(logits: list[float], params: SamplingParams, u: float) -> None:
+def test_sample_equals_specification(logits: list[float], params: SamplingParams, u: float) -> None:
     assume(max(logits) > -INF)
     token = sample(doubles(*logits), params, u)
     assert type(token) is int
@@ -199,18 +199,18 @@ def test_sample_does_the_steps_as_written(logits: list[float], params: SamplingP
     params=some_params,
     prompt=st.lists(st.integers(0, 5), max_size=4),
     banned=st.sets(st.integers(0, 5), max_size=5),
-    choice=st.integers(0, 9),
+    sample_index=st.integers(0, 9),
 )
-def test_a_sampler_remembers_what_was_written(
-    rows: list[list[float]], params: SamplingParams, prompt: list[int], banned: set[int], choice: int
+def test_sampler_equals_specification(
+    rows: list[list[float]], params: SamplingParams, prompt: list[int], banned: set[int], sample_index: int
 ) -> None:
-    sampler = Sampler(params, choice, prompt, banned)
+    sampler = Sampler(params, sample_index, prompt, banned)
     text: list[int] = []
     for step, row in enumerate(rows):
         position = len(prompt) + step
         assert params.seed is not None
         adjusted = plain_adjusted(row, params, prompt, text, banned)
-        expected = plain_sample(adjusted, params, uniform(params.seed, choice, position))
+        expected = plain_sample(adjusted, params, uniform(params.seed, sample_index, position))
         token = sampler.sample(floats32(*row), position)
         assert token == expected
         assert token not in banned
@@ -218,7 +218,7 @@ def test_a_sampler_remembers_what_was_written(
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.7])
-def test_sums_run_from_the_first_to_the_last(top_p: float) -> None:
+def test_summation_order(top_p: float) -> None:
     """NumPy's own sum() goes by pairs, and would put the last bits elsewhere: here u stands just at the borders."""
     logits = np.random.default_rng(0).normal(size=1500)
     params = SamplingParams(temperature=1.0, top_p=top_p)
@@ -230,7 +230,7 @@ def test_sums_run_from_the_first_to_the_last(top_p: float) -> None:
             assert sample(logits, params, u) == plain_sample(logits.tolist(), params, u)
 
 
-def test_drawing_leaves_the_logits_alone() -> None:
+def test_logits_are_not_modified() -> None:
     logits = floats32(1, 2, 3)
     sampler = Sampler(
         SamplingParams(repetition_penalty=2, presence_penalty=1, logit_bias={0: 5}, seed=0), banned_ids=[2]
@@ -278,18 +278,18 @@ LOGS = [math.log(p) for p in (0.1, 0.5, 0.15, 0.25)]
         ({"top_p": 0.95, "min_p": 0.4}, [0, 2 / 3, 0, 1 / 3]),
     ],
 )
-def test_odds(params: dict[str, Any], expected: list[float]) -> None:
+def test_token_logprobs(params: dict[str, Any], expected: list[float]) -> None:
     np.testing.assert_allclose(share(LOGS, **params), expected, rtol=0, atol=2e-3)
 
 
-def test_drawn_tokens_have_the_models_odds() -> None:
+def test_sampled_distribution() -> None:
     sampler = Sampler(SamplingParams(temperature=1.0, seed=3))
     drawn = np.array([sampler.sample(floats32(*LOGS), position) for position in range(4000)])
     expected = 4000 * doubles(0.1, 0.5, 0.15, 0.25)
     assert ((np.bincount(drawn, minlength=4) - expected) ** 2 / expected).sum() < 16.3  # 3 degrees, one in a thousand
 
 
-def test_among_equals_the_lowest_id_is_first() -> None:
+def test_ties_by_lowest_id() -> None:
     tied = doubles(0, 2, 2, 2)
     assert sample(tied, SamplingParams(temperature=0), 0.99) == 1
     assert sample(tied, SamplingParams(top_k=1), 0.99) == 1
@@ -312,7 +312,7 @@ def test_among_equals_the_lowest_id_is_first() -> None:
         ({"repetition_penalty": 2.0, "logit_bias": {0: 5.0}}, [6.0, -2.0, 2.0, 0.5]),  # the bias comes after
     ],
 )
-def test_penalties_by_hand(params: Mapping[str, Any], expected: list[float]) -> None:
+def test_penalties(params: Mapping[str, Any], expected: list[float]) -> None:
     logits = [2.0, -1.0, 4.0, 0.5]
     sampler = Sampler(SamplingParams(**params, seed=0), prompt_ids=[0, 1])
     forced = {token: [-INF if other != token else 0.0 for other in range(4)] for token in range(4)}
@@ -322,7 +322,7 @@ def test_penalties_by_hand(params: Mapping[str, Any], expected: list[float]) -> 
     assert plain_adjusted(logits, sampler.params, [0, 1], [1, 2, 2], set()) == expected
 
 
-def test_banned_ids_are_never_drawn() -> None:
+def test_banned_ids() -> None:
     logits = floats32(50, 0, 50, 1)
     sampler = Sampler(SamplingParams(temperature=100, logit_bias={0: 100, 2: 100}, seed=1), banned_ids={0, 2})
     assert {sampler.sample(logits, position) for position in range(200)} == {1, 3}
@@ -331,12 +331,12 @@ def test_banned_ids_are_never_drawn() -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("logits", [[-INF, -INF], [0.0, math.nan], [math.nan, math.nan], [INF, 0.0], [-INF, math.nan]])
-def test_no_odds_no_token(logits: list[float], temperature: float) -> None:
+def test_logits_not_finite(logits: list[float], temperature: float) -> None:
     with pytest.raises(ValueError, match="no token can be sampled"):
         sample(doubles(*logits), SamplingParams(temperature=temperature), 0.5)
 
 
-def test_nothing_left_to_draw() -> None:
+def test_all_tokens_banned() -> None:
     with pytest.raises(ValueError, match="no token can be sampled"):
         Sampler(SamplingParams(seed=0), banned_ids=range(3)).sample(floats32(0, 1, 2), 0)
 
@@ -344,9 +344,9 @@ def test_nothing_left_to_draw() -> None:
 # Seeds
 
 
-def draws(params: SamplingParams, choice: int = 0, steps: int = 24) -> list[int]:
+def draws(params: SamplingParams, sample_index: int = 0, steps: int = 24) -> list[int]:
     """Tokens drawn from logits that any language can make: (7 i + 3 position) mod 11, divided by 4."""
-    sampler = Sampler(params, choice, prompt_ids=[1, 2], banned_ids=[5])
+    sampler = Sampler(params, sample_index, prompt_ids=[1, 2], banned_ids=[5])
     return [sampler.sample(floats32(*[(7 * i + 3 * p) % 11 / 4 for i in range(16)]), p) for p in range(2, 2 + steps)]
 
 
@@ -392,16 +392,16 @@ GOLDEN: list[tuple[dict[str, Any], int, list[int]]] = [
 ]
 
 
-@pytest.mark.parametrize(("params", "choice", "expected"), GOLDEN)
-def test_golden_draws(params: dict[str, Any], choice: int, expected: list[int]) -> None:
+@pytest.mark.parametrize(("params", "sample_index", "expected"), GOLDEN)
+def test_golden_samples(params: dict[str, Any], sample_index: int, expected: list[int]) -> None:
     """What any other implementation has to draw. A change here is a change of everyone's seeds."""
-    assert draws(SamplingParams(**params), choice) == expected
+    assert draws(SamplingParams(**params), sample_index) == expected
 
 
-def test_a_seed_and_a_choice_make_the_text() -> None:
+def test_seed_and_sample_index() -> None:
     params = SamplingParams(temperature=1.0, seed=5)
     assert draws(params) == draws(params)
-    assert draws(params) != draws(params, choice=1)
+    assert draws(params) != draws(params, sample_index=1)
     assert draws(params) != draws(SamplingParams(temperature=1.0, seed=6))
     assert draws(SamplingParams(temperature=1.0)) != draws(SamplingParams(temperature=1.0)), "no seed: a new text"
 
@@ -443,7 +443,7 @@ def test_a_seed_and_a_choice_make_the_text() -> None:
         ({"context_overflow": "slide"}, "context_overflow must be one of shift, recompute, stop, not 'slide'"),
     ],
 )
-def test_parameters_outside_their_limits(params: dict[str, Any], message: str) -> None:
+def test_params_out_of_range(params: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         SamplingParams(**params)
     assert message in str(caught.value)
@@ -459,5 +459,5 @@ def test_parameters_outside_their_limits(params: dict[str, Any], message: str) -
         {"max_tokens": 1, "max_words": 1, "stop": ("a", "aa"), "context_overflow": "recompute"},
     ],
 )
-def test_the_limits_themselves_are_allowed(params: dict[str, Any]) -> None:
+def test_params_at_their_limits(params: dict[str, Any]) -> None:
     assert all(getattr(SamplingParams(**params), name) == value for name, value in params.items())

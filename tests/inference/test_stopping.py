@@ -100,8 +100,8 @@ def check(params: SamplingParams, tokens: list[bytes], prompt: str) -> None:
     assert ("".join(shown), reason) == (expected, expected_reason)
     assert not any(stop in expected for stop in params.stop)
     so_far = ""
-    for piece in shown:
-        so_far += piece
+    for chunk in shown:
+        so_far += chunk
         assert expected.startswith(so_far), "something was shown that had to be taken back"
 
 
@@ -114,7 +114,7 @@ def check(params: SamplingParams, tokens: list[bytes], prompt: str) -> None:
 )
 @example(text="aabaaabaaab", prompt="", seed=0, params=SamplingParams(stop=("aabaab", "aaab")))
 @example(text="aaaa.' a", prompt="a", seed=0, params=SamplingParams(stop=("ab",), end_at_sentence=True))
-def test_streaming_is_the_definition(text: str, prompt: str, seed: int, params: SamplingParams) -> None:
+def test_streaming_equals_definition(text: str, prompt: str, seed: int, params: SamplingParams) -> None:
     check(params, cut(text.encode(), seed), prompt)
 
 
@@ -126,17 +126,17 @@ def test_streaming_is_the_definition(text: str, prompt: str, seed: int, params: 
         SamplingParams, stop=st.lists(st.text("aé日😀 ", min_size=1, max_size=3), max_size=3).map(tuple), **limits
     ),
 )
-def test_streaming_of_long_characters_is_the_definition(text: str, seed: int, params: SamplingParams) -> None:
+def test_streaming_multibyte_equals_definition(text: str, seed: int, params: SamplingParams) -> None:
     check(params, cut(text.encode(), seed), "")
 
 
 @given(data=st.binary(max_size=20), seed=st.integers(0, 9), count=st.none() | st.integers(1, 12))
-def test_bytes_that_are_no_text_do_no_harm(data: bytes, seed: int, count: int | None) -> None:
+def test_invalid_utf8(data: bytes, seed: int, count: int | None) -> None:
     check(SamplingParams(max_tokens=count, stop=("\ufffd\ufffd",)), cut(data, seed), "")
 
 
 @given(text=few, stop=stops)
-def test_no_character_waits_longer_than_it_must(text: str, stop: tuple[str, ...]) -> None:
+def test_characters_are_not_delayed(text: str, stop: tuple[str, ...]) -> None:
     """What is held back is always the beginning of a stop string, and the longest there is."""
     detokenizer = IncrementalDetokenizer(SamplingParams(stop=stop), bytes_of(text))
     seen = shown = ""
@@ -180,17 +180,17 @@ def test_stop_strings(text: str, stop: tuple[str, ...], expected: str, size: int
     assert reason == ("end of text" if expected == text else "stop")
 
 
-def test_a_stop_string_is_looked_for_in_the_new_text_only() -> None:
+def test_stop_string_in_the_prompt() -> None:
     assert text_of(SamplingParams(stop=("ab",)), "bb", prompt="a") == ("bb", "end of text")
 
 
-def test_text_that_may_become_a_stop_string_waits() -> None:
+def test_partial_stop_string_is_held_back() -> None:
     shown, reason = run(SamplingParams(stop=("\n\n",)), bytes_of("a\nb\n\nc"))
     assert shown == ["a", "", "\nb", "", ""]
     assert reason == "stop"
 
 
-def test_a_long_text_with_a_long_stop_string_is_quick() -> None:
+def test_long_stop_string() -> None:
     text = "ab" * 10_000
     assert text_of(SamplingParams(stop=("ab" * 50 + "c",)), text) == (text, "end of text")
 
@@ -198,13 +198,13 @@ def test_a_long_text_with_a_long_stop_string_is_quick() -> None:
 # Characters
 
 
-def test_a_character_is_shown_when_its_last_byte_is_there() -> None:
+def test_multibyte_character() -> None:
     shown, _ = run(SamplingParams(), [b"\xf0\x9f", b"\x98", b"\x80a\xc3", b"\xa9"])
     assert shown == ["", "", "😀a", "é", ""]
 
 
 @pytest.mark.parametrize("reason", ["stop", "length"])
-def test_an_unfinished_character_is_dropped(reason: str) -> None:
+def test_incomplete_character_is_dropped(reason: str) -> None:
     params = SamplingParams(max_tokens=2 if reason == "length" else None)
     shown, _ = run(params, [b"a", b"\xf0\x9f\x98"])
     assert "".join(shown) == "a"
@@ -220,7 +220,7 @@ def count_new(prompt: str, text: str) -> int:
 
 @pytest.mark.parametrize("prompt", ["", "ROMEO:", "ROMEO:\n", "to be or n", "  "])
 @pytest.mark.parametrize("words", [1, 2, 3, 7])
-def test_as_many_words_as_asked_for(prompt: str, words: int) -> None:
+def test_max_words(prompt: str, words: int) -> None:
     text = "ot to\nbe -- that's\n\n\tthe question:  whether 'tis nobler in the mind "
     got, reason = text_of(SamplingParams(max_words=words), text, prompt)
     assert count_new(prompt, got) == words
@@ -245,11 +245,11 @@ def test_as_many_words_as_asked_for(prompt: str, words: int) -> None:
         ("", "a - b ", 2, "a -"),
     ],
 )
-def test_words_by_hand(prompt: str, text: str, words: int, expected: str) -> None:
+def test_word_count(prompt: str, text: str, words: int, expected: str) -> None:
     assert text_of(SamplingParams(max_words=words), text, prompt)[0] == expected
 
 
-def test_without_a_limit_of_words_the_text_goes_on() -> None:
+def test_no_word_limit() -> None:
     text = "one two. Three! " * 50
     assert text_of(SamplingParams(), text) == (text, "end of text")
 
@@ -296,27 +296,27 @@ def test_max_tokens(count: int) -> None:
     assert "".join(shown) == "to be or not to be"[: len("".join(shown))]
 
 
-def test_the_token_limit_shows_what_was_held() -> None:
+def test_max_tokens_releases_held_back_text() -> None:
     assert run(SamplingParams(max_tokens=3, stop=("abcd",)), bytes_of("abcd")) == (["", "", "abc"], "length")
 
 
-def test_a_stop_string_in_the_last_token_that_is_allowed_wins() -> None:
+def test_stop_string_in_the_last_token() -> None:
     assert run(SamplingParams(max_tokens=2, stop=("b",)), bytes_of("abc")) == (["a", ""], "stop")
 
 
-def test_text_after_the_end_inside_a_token_is_not_shown() -> None:
+def test_text_after_the_stop_is_dropped() -> None:
     assert run(SamplingParams(max_words=2), [b"one two three four"]) == (["one two"], "length")
     assert run(SamplingParams(stop=("two",)), [b"one two three"]) == (["one "], "stop")
 
 
-def test_the_end_of_text_token_shows_what_was_held() -> None:
+def test_finish_releases_held_back_text() -> None:
     detokenizer = IncrementalDetokenizer(SamplingParams(stop=("abc",)), bytes_of("ab"))
     assert detokenizer.add(0) + detokenizer.add(1) == ""
     assert detokenizer.finish("stop") == "ab"
     assert detokenizer.finish_reason == "stop"
 
 
-def test_words_that_were_begun_are_counted() -> None:
+def test_num_words() -> None:
     detokenizer = IncrementalDetokenizer(SamplingParams(), bytes_of("e or not"), "to b")
     for token in range(8):
         detokenizer.add(token)

@@ -1,4 +1,4 @@
-"""`inkhorn bench`: how fast a checkpoint writes here, and how much of what the machine can do that is."""
+"""`inkhorn bench`: generation speed of a checkpoint on this machine."""
 
 import json
 import os
@@ -6,95 +6,99 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from inkhorn.cli.parsing import parse
+from inkhorn.cli.parsing import default, parse
 from inkhorn.config.quantization import PRECISIONS, Precision
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import UsageError, require
 from inkhorn.inference.backends import native_bindings
+from inkhorn.inference.backends.native_backend import NativeBackend
 from inkhorn.inference.engine import Engine
 from inkhorn.inference.outputs import Prompt
+
+EXAMPLE = "inkhorn bench --quantize int8 int4 --batch-sizes 1 16"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchArgs:
-    """Measure tokens a second of a checkpoint, and the share of the machine's reading speed that they take.
+    """Measure tokens per second, and the share of the memory bandwidth that generation uses.
 
-    A token needs every weight once, so what bounds a single text is how fast the weights can be read.
+    Every token reads all weights once, so memory bandwidth limits the speed of a single sequence.
     """
 
     model: str = "shakespeare"
-    """a shipped model's name, a checkpoint folder, or a run's folder"""
+    """name of a shipped model, checkpoint folder or run folder"""
     quantize: tuple[Precision, ...] = field(default=PRECISIONS)
-    """how the weights are kept: any of fp32, bf16, int8 and int4"""
-    texts: tuple[int, ...] = (1, 8)
-    """how many texts are written at once"""
+    """precisions of the weights to measure"""
+    batch_sizes: tuple[int, ...] = (1, 8)
+    """numbers of sequences generated at once"""
     tokens: int = 200
-    """tokens to write in each"""
+    """tokens per sequence"""
     rounds: int = 5
-    """measurements of each; the median is told, with the lowest and the highest"""
-    threads: int | None = None
-    """at most so many; one for each core when absent"""
+    """measurements per row; the median, lowest and highest are reported"""
+    threads: Annotated[int | None, default("one per core")] = None
+    """maximum number of threads"""
     json: bool = False
     """print one JSON object"""
 
 
 def run(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
-    args = parse(BenchArgs, argv, "inkhorn bench")
+    args = parse(BenchArgs, argv, "inkhorn bench", example=EXAMPLE)
     for name in ("tokens", "rounds"):
         require(getattr(args, name) >= 1, f"--{name} must be at least 1, not {getattr(args, name)}")
-    require(all(1 <= n <= 256 for n in args.texts), "--texts must be from 1 to 256 at once")
+    require(all(1 <= size <= 256 for size in args.batch_sizes), "--batch-sizes must be from 1 to 256")
     reason = native_bindings.unavailable_reason()
     if reason is not None or os.environ.get("INKHORN_BACKEND") == "numpy":
-        raise UsageError(f"inkhorn bench measures the native backend: {reason or 'INKHORN_BACKEND=numpy rules it out'}")
-    rows = [row for quantize in args.quantize for row in _measure(args, quantize)]
+        raise UsageError(f"inkhorn bench needs the native backend: {reason or 'INKHORN_BACKEND is set to numpy'}")
+    rows = [row for precision in args.quantize for row in _measure(args, precision)]
     if args.json:
         print(json.dumps({"model": args.model, "tokens": args.tokens, "rows": rows}))  # noqa: T201
         return 0
-    sys.stdout.write("weights  texts   tokens/s  (lowest to highest)   MB a token   GB/s to read them   share\n")
+    sys.stdout.write("precision  batch size  tokens/s  (lowest to highest)   MB per token   bandwidth GB/s  share\n")
     for row in rows:
         spread = f"({row['lowest']:,.0f} to {row['highest']:,.0f})"
         sys.stdout.write(
-            f"{row['quantize']:8}{row['texts']:6}{row['tokens_per_second']:11,.0f}  {spread:22}"
-            f"{row['bytes'] / 1e6:10,.1f}{row['bandwidth'] / 1e9:20,.0f}{row['share']:8.0%}\n"
+            f"{row['precision']:9}{row['batch_size']:12}{row['tokens_per_second']:10,.0f}  {spread:22}"
+            f"{row['bytes'] / 1e6:12,.1f}{row['bandwidth'] / 1e9:17,.0f}{row['share']:7.0%}\n"
         )
     return 0
 
 
-def _measure(args: BenchArgs, quantize: Precision) -> list[dict[str, Any]]:
-    """A row for each number of texts. `share`: bytes that had to be read a second, over what the machine reads."""
+def _measure(args: BenchArgs, precision: Precision) -> list[dict[str, Any]]:
+    """A row per batch size. `share` is the rate at which weights are read, over the machine's memory bandwidth."""
     rows = []
     with Engine.from_pretrained(
-        args.model, precision=quantize, threads=args.threads, max_num_seqs=max(args.texts)
+        args.model, precision=precision, threads=args.threads, max_num_seqs=max(args.batch_sizes), backend="native"
     ) as engine:
-        backend: Any = engine.backend
+        backend = engine.backend
+        assert isinstance(backend, NativeBackend)
         size = backend.weight_bytes
-        speed = native_bindings.library().ink_memory_bandwidth(size, backend.threads, 10)
-        for texts in args.texts:
-            rates = [_rate(engine, texts, args.tokens) for _ in range(args.rounds + 1)][1:]  # the first warms up
+        bandwidth = native_bindings.library().ink_memory_bandwidth(size, backend.threads, 10)
+        for batch_size in args.batch_sizes:
+            rates = [_tokens_per_second(engine, batch_size, args.tokens) for _ in range(args.rounds + 1)][1:]  # warm-up
             median = statistics.median(rates)
             rows.append(
                 {
-                    "quantize": quantize,
-                    "texts": texts,
+                    "precision": precision,
+                    "batch_size": batch_size,
                     "threads": backend.threads,
                     "tokens_per_second": median,
                     "lowest": min(rates),
                     "highest": max(rates),
                     "bytes": size,
-                    "bandwidth": speed,
-                    "share": median / texts * size / speed,
+                    "bandwidth": bandwidth,
+                    "share": median / batch_size * size / bandwidth,
                 }
             )
     return rows
 
 
-def _rate(engine: Engine, texts: int, tokens: int) -> float:
-    start = engine.eos_id if engine.eos_id is not None else 0
+def _tokens_per_second(engine: Engine, batch_size: int, tokens: int) -> float:
+    prompt = Prompt("", (engine.eos_id if engine.eos_id is not None else 0,))
     params = SamplingParams(seed=1, max_tokens=tokens, ignore_eos=True)
-    begin = time.perf_counter()
-    handles = [engine.submit(Prompt("", (start,), ()), params, choice) for choice in range(texts)]
-    written = sum(handle.result().num_tokens for handle in handles)
-    return written / (time.perf_counter() - begin)
+    start = time.perf_counter()
+    handles = [engine.submit(prompt, params, sample_index) for sample_index in range(batch_size)]
+    num_tokens = sum(handle.result().num_tokens for handle in handles)
+    return num_tokens / (time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""`inkhorn info`: what this installation is, and which backend writes here, and why."""
+"""`inkhorn info`: versions, backend and hardware of this installation."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from inkhorn.inference.backends import native_bindings
 
 @dataclass(frozen=True, kw_only=True)
 class InfoArgs:
-    """Say what this installation is, and which backend writes here, and why."""
+    """Show versions, the inference backend and why it was selected, and the shipped models."""
 
     json: bool = False
     """print one JSON object"""
@@ -26,45 +26,45 @@ class InfoArgs:
 def run(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
     args = parse(InfoArgs, argv, "inkhorn info")
-    facts = gather()
+    entries = collect()
     if args.json:
-        print(json.dumps(facts))  # noqa: T201
+        print(json.dumps(entries))  # noqa: T201
         return 0
-    width = max(map(len, facts))
-    for name, value in facts.items():
+    width = max(map(len, entries))
+    for name, value in entries.items():
         print(f"{name:{width}}  {', '.join(value) if isinstance(value, list) else value}")  # noqa: T201
     return 0
 
 
-def gather() -> dict[str, Any]:
-    """What there is to say, by name, in reading order."""
-    backend, why = chosen_backend()
-    facts: dict[str, Any] = {
+def collect() -> dict[str, Any]:
+    """All entries by name, in the order they are printed."""
+    backend, reason = selected_backend()
+    entries: dict[str, Any] = {
         "inkhorn": inkhorn.__version__,
         "python": platform.python_version(),
         "numpy": version("numpy"),
         "backend": backend,
-        "because": why,
+        "reason": reason,
     }
     if backend == "native":
-        facts |= {
+        entries |= {
             "kernel": str(native_bindings.library_path()),
-            "instructions": native_bindings.isa(),
-            "this machine runs": native_bindings.supported_isas(),
-            "weights": f"{DEFAULT_PRECISION} unless --quantize says otherwise",
+            "instruction set": native_bindings.isa(),
+            "supported": native_bindings.supported_isas(),
+            "default precision": DEFAULT_PRECISION,
         }
-    return facts | {
+    return entries | {
         "cores": native_bindings.cores(),
         "torch": version("torch") if find_spec("torch") else "not installed: training needs inkhorn[train]",
         "models": sorted(SHIPPED),
     }
 
 
-def chosen_backend() -> tuple[str, str]:
-    """Which backend `load` picks here, and why."""
-    missing, wanted = native_bindings.unavailable_reason(), os.environ.get("INKHORN_BACKEND")
-    if wanted == "numpy":
-        return "numpy", "INKHORN_BACKEND=numpy asks for it"
-    if missing is not None:
-        return "numpy", missing
-    return "native", "the kernel was built with the package" if not wanted else "INKHORN_BACKEND=native asks for it"
+def selected_backend() -> tuple[str, str]:
+    """The backend that is used by default here, and why."""
+    unavailable, requested = native_bindings.unavailable_reason(), os.environ.get("INKHORN_BACKEND")
+    if requested == "numpy":
+        return "numpy", "INKHORN_BACKEND is set to numpy"
+    if unavailable is not None:
+        return "numpy", unavailable
+    return "native", "INKHORN_BACKEND is set to native" if requested else "the kernel is available"

@@ -1,4 +1,4 @@
-"""The command `inkhorn`: picks the module of the command asked for, and turns errors into messages and exit codes."""
+"""The `inkhorn` command: dispatches to a subcommand, and turns errors into messages and exit codes."""
 
 import io
 import os
@@ -9,19 +9,19 @@ from importlib import import_module
 from inkhorn.errors import InkhornError
 
 COMMANDS = {
-    "generate": 'continue a prompt; the word may be left out: inkhorn "ROMEO:"',
+    "generate": 'continue a prompt; the default command: inkhorn "ROMEO:"',
     "serve": "serve an OpenAI-compatible API and a web UI at http://127.0.0.1:8000",
-    "train": "train a model by a recipe, on a named corpus or your own text",
-    "estimate": "what a model costs: parameters, FLOPs, memory, time, and how much text it should see",
-    "eval": "the loss of a model over a whole text, or its marks in public benchmarks",
-    "data": "list and build the named corpora",
-    "bench": "tokens a second of a checkpoint, and the share of what this machine can do",
-    "info": "which backend writes here, and why",
+    "train": "train or fine-tune a model on a corpus or your own text",
+    "estimate": "estimate the parameters, FLOPs, memory and training time of a model",
+    "eval": "evaluate a model: the loss on a text, or benchmark tasks of lm-eval",
+    "data": "list and build corpora",
+    "bench": "measure generation speed on this machine",
+    "info": "show versions, the inference backend and why it was selected",
     "import": "convert a checkpoint from the Hugging Face hub, nanoGPT, minGPT or a state dict",
     "export": "convert a checkpoint for transformers, the kernel, torch, llama.cpp or the browser",
 }
 
-_MODULES = {"import": "import_"}  # where the command's name is a word of Python's
+_MODULES = {"import": "import_"}  # commands whose name is a Python keyword
 
 EXTRAS = {
     "torch": "train",
@@ -38,30 +38,36 @@ EXTRAS = {
     "datasets": "data",
     "pooch": "data",
 }
-"""Which half of the installation brings a module."""
+"""The extra that installs a package."""
 
 USAGE = "\n".join(
     [
-        'usage: inkhorn "PROMPT" [options]      write Shakespeare',
-        "       inkhorn COMMAND [options]       inkhorn COMMAND --help says more",
+        'usage: inkhorn "PROMPT" [options]',
+        "       inkhorn COMMAND [options]",
+        "",
+        "Train, run, inspect and serve GPT-1 and GPT-2 models.",
         "",
         "commands:",
-        *(f"  {name:10}{about}" for name, about in COMMANDS.items()),
+        *(f"  {name:10}{summary}" for name, summary in COMMANDS.items()),
         "",
-        "  --version and --help print this program's version and this page",
+        "options:",
+        "  -h, --help  show this help; inkhorn COMMAND --help shows that of a command",
+        "  --version   show the version",
+        "",
+        'example: inkhorn "ROMEO:" --max-words 80',
     ]
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit code: 0 done, 1 failed, 2 not a valid request, 130 interrupted."""
+    """Run a command line; returns the exit code: 0 success, 1 failure, 2 invalid usage, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows ? for it
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character prints ?
     try:
         code = _dispatch(arguments)
         if sys.stdout is not None:
-            sys.stdout.flush()  # here, where a failure still gets its message
+            sys.stdout.flush()  # here, so that a failure is reported
         return code
     except InkhornError as error:
         print(f"inkhorn: {error}", file=sys.stderr)  # noqa: T201
@@ -69,10 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninkhorn: interrupted", file=sys.stderr)  # noqa: T201
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+    except BrokenPipeError:  # the reader closed the pipe, as `| head` does
         _drop_output()
         return 0
-    except OSError as error:  # a folder that may not be written, a disk that is full: the system says which
+    except OSError as error:  # such as a read-only folder or a full disk
         if error.filename is None:
             _drop_output()
         what = f"{error.filename}: " if error.filename is not None else "cannot write: "
@@ -80,16 +86,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        half = EXTRAS.get(missing)
-        if half is None:
+        extra = EXTRAS.get(missing)
+        if extra is None:
             raise
-        told = f"inkhorn: this needs {missing}: pip install 'inkhorn[{half}]', or in a clone pip install -e '.[{half}]'"
-        print(told, file=sys.stderr)  # noqa: T201
+        install = f"pip install 'inkhorn[{extra}]', or in a clone pip install -e '.[{extra}]'"
+        print(f"inkhorn: this command needs {missing}: {install}", file=sys.stderr)  # noqa: T201
         return 1
 
 
 def _drop_output() -> None:
-    """What Python still holds for standard output goes nowhere, or its flush at the exit would fail again."""
+    """Discard what is still buffered for standard output, whose flush at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -104,7 +104,7 @@ def in_chunks(backend: NativeBackend, texts: list[list[int]], generator: np.rand
 
 @settings(max_examples=25)
 @given(config=shapes(), seed=st.integers(0, 2**32 - 1))
-def test_any_shape_in_any_company(config: ModelConfig, seed: int) -> None:
+def test_random_shapes_and_batches(config: ModelConfig, seed: int) -> None:
     generator = np.random.default_rng(seed)
     weights = random_weights(config, seed)
     texts = [
@@ -128,7 +128,7 @@ def test_any_shape_in_any_company(config: ModelConfig, seed: int) -> None:
         native_bindings.library().ink_isa_select(None)
 
 
-def test_the_shipped_model_in_float32(isa: str) -> None:
+def test_shipped_model_fp32(isa: str) -> None:
     folder = SHIPPED["shakespeare"]
     config = read_config(folder)
     ids = (
@@ -141,7 +141,7 @@ def test_the_shipped_model_in_float32(isa: str) -> None:
     assert np.abs(found - expected).max() <= 1e-4
 
 
-def test_gpt2s_width_in_float32(isa: str) -> None:
+def test_gpt2_width_fp32(isa: str) -> None:
     config = ModelConfig(vocab_size=1000, block_size=64, n_layer=2, n_head=12, n_embd=768)
     weights = random_weights(config, scale=0.02)
     ids = np.random.default_rng(1).integers(0, 1000, 40).tolist()
@@ -158,7 +158,7 @@ But that the sea, mounting to the welkin's cheek,
 Dashes the fire out. O, I have suffered
 With those that I saw suffer: a brave vessel,
 Who had, no doubt, some noble creature in her,
-Dash'd all to pieces. O, the cry did knock
+Dash'd all to chunks. O, the cry did knock
 Against my very heart. Poor souls, they perish'd.
 Had I been any god of power, I would
 Have sunk the sea within the earth or ere
@@ -173,7 +173,7 @@ There's no harm done.
 
 
 @pytest.mark.parametrize(("precision", "most"), [("bf16", 0.001), ("int8", 0.01), ("int4", 0.03)])
-def test_quality_on_a_held_out_scene(isa: str, precision: Precision, most: float) -> None:
+def test_quantization_quality(isa: str, precision: Precision, most: float) -> None:
     """Lines of a play that the model never saw; docs/performance.md has the whole plays."""
     folder = SHIPPED["shakespeare"]
     ids = load_tokenizer(folder).encode(SPEECHES).tolist()
@@ -212,31 +212,31 @@ def tokens_of(
 @pytest.mark.parametrize(
     "how", [{"temperature": 0}, {}, {"top_k": 5}, {"top_p": 0.7}, {"min_p": 0.1, "temperature": 1.5}]
 )
-def test_bursts_draw_what_numpy_draws_one_by_one(how: dict[str, Any]) -> None:
+def test_multi_step_samples_equal_numpy(how: dict[str, Any]) -> None:
     config = tiny()
     weights = random_weights(config)
     params = SamplingParams(seed=11, **how)
     native = NativeBackend(pack(config, weights, "fp32"), max_num_seqs=2)
     reference = NumpyBackend(NumpyModel(config, weights), 1)
-    for choice in range(8):
-        sampler = Sampler(params, choice, banned_ids=[3, 4], eos_id=9)
+    for sample_index in range(8):
+        sampler = Sampler(params, sample_index, banned_ids=[3, 4], eos_id=9)
         expected = tokens_of(reference, sampler, [1, 2], 20, 1)
         for steps in (1, 3, 16):
             assert tokens_of(native, sampler, [1, 2], 20, steps) == expected
 
 
-def test_a_burst_ends_where_the_slot_is_full_and_at_the_end_token() -> None:
+def test_steps_end_at_full_slot_and_eos() -> None:
     config = tiny()
     native = NativeBackend(pack(config, random_weights(config), "fp32"))
     sampler = Sampler(SamplingParams(seed=1))
     result = native.run([ModelInput(0, 0, [5] * 20, 1, sampler, 20)], 16)[0]
-    assert len(result.token_ids) == 5  # after 20 of 24 places: four more are taken in, and the one drawn after the last
+    assert len(result.token_ids) == 5  # 4 more tokens fit, and one is sampled after the last
     ending = Sampler(SamplingParams(seed=1), eos_id=result.token_ids[2])
     again = native.run([ModelInput(0, 0, [5] * 20, 1, ending, 20)], 16)[0]
     assert again.token_ids == result.token_ids[: result.token_ids.index(ending.eos_id) + 1]  # type: ignore[arg-type]
 
 
-def test_several_outputs_draw_at_each() -> None:
+def test_several_outputs() -> None:
     config = tiny()
     native = NativeBackend(pack(config, random_weights(config), "int8"))
     sampler = Sampler(SamplingParams(seed=4))
@@ -245,21 +245,21 @@ def test_several_outputs_draw_at_each() -> None:
     assert whole.token_ids == text
 
 
-def test_logprobs_are_those_of_the_definition() -> None:
+def test_logprobs_equal_python() -> None:
     config = tiny()
     native = NativeBackend(pack(config, random_weights(config), "fp32"))
     sampler = Sampler(SamplingParams(seed=4))
     result = native.run([ModelInput(0, 0, [1, 2], 1, sampler, 2, logprobs=3)], 6)[0]
     assert len(result.logprobs) == len(result.token_ids) == 6
-    for i, (token, told) in enumerate(zip(result.token_ids, result.logprobs, strict=True)):
+    for i, (token, found) in enumerate(zip(result.token_ids, result.logprobs, strict=True)):
         row = logits_of(native, [1, 2, *result.token_ids[:i]], slot=1)[-1]
         expected = token_logprobs(row, token, 3)
-        assert told.logprob == pytest.approx(expected.logprob, abs=1e-6)
-        assert [i for i, _ in told.top] == [i for i, _ in expected.top]
-        assert [x for _, x in told.top] == pytest.approx([x for _, x in expected.top], abs=1e-6)
+        assert found.logprob == pytest.approx(expected.logprob, abs=1e-6)
+        assert [i for i, _ in found.top] == [i for i, _ in expected.top]
+        assert [x for _, x in found.top] == pytest.approx([x for _, x in expected.top], abs=1e-6)
 
 
-def test_penalties_and_biases_are_drawn_in_python() -> None:
+def test_penalties_equal_numpy() -> None:
     config = tiny()
     weights = random_weights(config)
     params = SamplingParams(seed=2, frequency_penalty=1.0, repetition_penalty=1.3, logit_bias={7: 3.0})
@@ -268,7 +268,7 @@ def test_penalties_and_biases_are_drawn_in_python() -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_copied_slot_goes_on_as_the_original(precision: Precision) -> None:
+def test_copy_prefix(precision: Precision) -> None:
     config = tiny()
     native = NativeBackend(pack(config, random_weights(config), precision), max_num_seqs=3)
     ids = np.random.default_rng(0).integers(0, 23, 24).tolist()
@@ -304,14 +304,14 @@ def test_duplicate_slot_and_too_many_inputs() -> None:
         native.run([ModelInput(0, 0, [1]), ModelInput(1, 0, [1]), ModelInput(0, 0, [1])])
 
 
-def test_weights_that_are_not_finite() -> None:
+def test_weights_not_finite() -> None:
     weights = random_weights(tiny())
     weights["h.1.mlp.c_fc.weight"][3, 4] = np.nan
     with pytest.raises(CheckpointError, match=r"weights are damaged: h\.1 contains NaN or infinite values"):
         pack(tiny(), weights, "int8")
 
 
-def test_unknown_precisions_and_threads() -> None:
+def test_invalid_precision_and_threads() -> None:
     with pytest.raises(UsageError, match=r"int6'.*did you mean"):
         pack(tiny(), random_weights(tiny()), "int6")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="threads must be at least 1, not 0"):
@@ -329,7 +329,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_packed_file_is_the_same_model(checkpoint: Path, precision: Precision) -> None:
+def test_packed_file_round_trip(checkpoint: Path, precision: Precision) -> None:
     ids = list(range(20))
     expected = logits_of(NativeBackend(load_packed(checkpoint, precision)), ids)
     save_packed(load_packed(checkpoint, precision), checkpoint)
@@ -341,7 +341,7 @@ def test_a_packed_file_is_the_same_model(checkpoint: Path, precision: Precision)
         load_packed(checkpoint, next(other for other in PRECISIONS if other != precision))
 
 
-def test_a_packed_file_is_left_alone_where_another_precision_is_asked_for(checkpoint: Path) -> None:
+def test_packed_file_of_another_precision(checkpoint: Path) -> None:
     save_packed(load_packed(checkpoint, "int4"), checkpoint)
     assert load_packed(checkpoint).precision == "int4"
     assert load_packed(checkpoint, "fp32").precision == "fp32"
@@ -349,7 +349,7 @@ def test_a_packed_file_is_left_alone_where_another_precision_is_asked_for(checkp
 
 @settings(max_examples=40)
 @given(at=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
-def test_a_damaged_file_is_refused(tmp_path_factory: pytest.TempPathFactory, at: float, change: int) -> None:
+def test_corrupt_packed_file(tmp_path_factory: pytest.TempPathFactory, at: float, change: int) -> None:
     folder = tmp_path_factory.getbasetemp() / "damaged"
     if not folder.exists():
         write_arrays(folder, tiny(), random_weights(tiny()))
@@ -365,7 +365,7 @@ def test_a_damaged_file_is_refused(tmp_path_factory: pytest.TempPathFactory, at:
     assert packed.data.tobytes() == (folder / "whole").read_bytes()[-packed.data.nbytes :]  # a blank of the header
 
 
-def test_files_cut_off_or_of_another_shape(checkpoint: Path) -> None:
+def test_truncated_or_mismatched_packed_file(checkpoint: Path) -> None:
     path = save_packed(load_packed(checkpoint, "int8"), checkpoint)
     whole = path.read_bytes()
     for size in (0, 5, 100, 5000, len(whole) - 1):
@@ -402,7 +402,7 @@ def test_unsupported_isa_is_an_error() -> None:
     assert "INKHORN_ISA=altivec: this CPU supports" in done.stderr
 
 
-def test_structures_are_those_of_the_header() -> None:
+def test_structure_sizes() -> None:
     """Sizes that a compiler on a 64-bit machine gives the structures of inkhorn.h."""
     assert [
         ctypes.sizeof(kind)

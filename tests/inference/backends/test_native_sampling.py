@@ -43,7 +43,7 @@ def defined_sample(logits: Logits, params: SamplingParams, u: float, banned: lis
 
 
 @given(seed=words64, sample_index=words64, position=st.integers(0, 2**62))
-def test_the_random_numbers(seed: int, sample_index: int, position: int) -> None:
+def test_uniform_equals_python(seed: int, sample_index: int, position: int) -> None:
     assert native_bindings.library().ink_uniform(seed, sample_index, position) == uniform(seed, sample_index, position)
 
 
@@ -78,7 +78,7 @@ draws = st.one_of(st.floats(0, 1, exclude_max=True), st.sampled_from([0.0, 1 - 2
 @example(drawn_from=([math.inf, 1.0], []), params=SamplingParams(temperature=0), u=0.5)
 @example(drawn_from=([1.0, 2.0], [0, 1]), params=SamplingParams(), u=0.5)
 @example(drawn_from=([0.0, 3e38, -3e38], []), params=SamplingParams(temperature=1e-300), u=0.9)
-def test_the_token(drawn_from: tuple[list[float], list[int]], params: SamplingParams, u: float) -> None:
+def test_sample_equals_python(drawn_from: tuple[list[float], list[int]], params: SamplingParams, u: float) -> None:
     values, banned = drawn_from
     logits = np.array(values, np.float32)
     assert kernel_sample(logits, params, u, banned) == defined_sample(logits, params, u, banned)
@@ -98,7 +98,7 @@ def test_the_token(drawn_from: tuple[list[float], list[int]], params: SamplingPa
         {"top_k": 500, "top_p": 0.8, "min_p": 0.01, "temperature": 1.3},
     ],
 )
-def test_the_vocabulary_of_gpt2(how: dict[str, Any], scale: float) -> None:
+def test_gpt2_vocabulary(how: dict[str, Any], scale: float) -> None:
     params, generator = SamplingParams(**how), np.random.default_rng(3)
     logits = (scale * generator.standard_normal(50_257)).astype(np.float32)
     logits[generator.integers(0, len(logits), 1000)] = logits[0]  # ties

@@ -69,7 +69,7 @@ def same(one: Recording, other: Recording) -> None:
 
 @settings(max_examples=40)
 @given(st.integers(2, BLOCK - 4), st.lists(st.integers(1, BLOCK), max_size=6), st.data())
-def test_where_a_prompt_is_cut_changes_no_bit(length: int, cuts: list[int], data: st.DataObject) -> None:
+def test_chunking_invariance(length: int, cuts: list[int], data: st.DataObject) -> None:
     """Nor what else is in the calls, and what the slot held before."""
     prompt, offset = TEXT[:length], data.draw(st.integers(0, 9))
     _, alone = written(NumpyBackend(model()), prompt, 4)
@@ -89,7 +89,7 @@ def test_where_a_prompt_is_cut_changes_no_bit(length: int, cuts: list[int], data
 
 @pytest.mark.parametrize("shared", [1, 5, CHUNK, CHUNK + 9, 2 * CHUNK + 1])
 @pytest.mark.parametrize("target", [0, 1])
-def test_a_copy_is_as_good_as_reading(shared: int, target: int) -> None:
+def test_copy_prefix(shared: int, target: int) -> None:
     """Also of tokens that the other text had drawn, which were computed alone and not in a chunk."""
     backend = NumpyBackend(model(), 2)
     first, _ = written(backend, TEXT[:20], 60)
@@ -103,7 +103,7 @@ def test_a_copy_is_as_good_as_reading(shared: int, target: int) -> None:
     same(alone, draws)
 
 
-def test_steps_are_calls() -> None:
+def test_multi_step_equals_single_steps() -> None:
     expected, one_by_one = written(NumpyBackend(model()), TEXT[:10], 20)
     backend, draws = NumpyBackend(model()), sampler()
     tokens = backend.run([work(0, 0, TEXT[:10], draws)], num_steps=7)[0].token_ids
@@ -113,7 +113,7 @@ def test_steps_are_calls() -> None:
     same(one_by_one, draws)
 
 
-def test_several_outputs_and_truncating_a_slot() -> None:
+def test_several_outputs_and_truncation() -> None:
     expected, one_by_one = written(NumpyBackend(model()), TEXT[:10], 9)
     backend, draws = NumpyBackend(model()), sampler()
     tokens = backend.run([work(0, 0, TEXT[:10], draws)])[0].token_ids
@@ -130,7 +130,7 @@ def test_several_outputs_and_truncating_a_slot() -> None:
     same(one_by_one, draws)
 
 
-def test_logits_are_the_models() -> None:
+def test_logits_equal_the_model() -> None:
     backend, cache = NumpyBackend(model()), KVCache(model().config)
     expected = model().forward(TEXT[:70], cache, all_logits=True)
     assert backend.run([work(0, 0, TEXT[:10])]) == [ModelOutput()]
@@ -145,7 +145,7 @@ def test_logits_are_the_models() -> None:
     np.testing.assert_allclose(draws.logits_seen[0], expected[-1], rtol=0, atol=2e-5)
 
 
-def test_logprobs_of_each_token() -> None:
+def test_logprobs() -> None:
     backend, draws = NumpyBackend(model()), sampler()
     result = backend.run([work(0, 0, TEXT[:9], draws, logprobs=3)], num_steps=5)[0]
     assert result.logprobs == [
@@ -156,7 +156,7 @@ def test_logprobs_of_each_token() -> None:
 # Where a call ends
 
 
-def test_steps_end_at_the_end_token_and_with_the_slot() -> None:
+def test_steps_end_at_full_slot_and_eos() -> None:
     tokens, _ = written(NumpyBackend(model()), TEXT[:10], 20)
     end = tokens[5]
     draws = Recording(SamplingParams(temperature=1.0, seed=3), eos_id=end)
@@ -166,14 +166,14 @@ def test_steps_end_at_the_end_token_and_with_the_slot() -> None:
     assert len(full) == 4, "the last one is drawn after the last place and not taken in"
 
 
-def test_a_sampler_that_must_see_each_token_holds_the_call_to_one_step() -> None:
+def test_penalties_limit_the_call_to_one_step() -> None:
     backend = NumpyBackend(model(), 2)
     call = [work(0, 0, [1, 2], sampler()), work(1, 0, [1, 2], sampler(presence_penalty=1.0))]
     assert [len(result.token_ids) for result in backend.run(call, num_steps=9)] == [1, 1]
     assert [len(result.token_ids) for result in backend.run(call[:1], num_steps=9)] == [9]
 
 
-def test_logits_to_draw_nothing_from_are_told() -> None:
+def test_logits_not_finite() -> None:
     sound = model()
     damaged = {name: array.copy() for name, array in sound.weights.items()}
     damaged["wpe.weight"][CHUNK + 8 :] = np.nan
@@ -189,7 +189,7 @@ def test_logits_to_draw_nothing_from_are_told() -> None:
 # Slots
 
 
-def test_a_cache_is_made_when_its_slot_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lazy_cache_allocation(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
     class Counted(KVCache):
@@ -219,14 +219,14 @@ def test_a_cache_is_made_when_its_slot_is_used(monkeypatch: pytest.MonkeyPatch) 
         (work(0, 0, [-1]), "token ids must be from 0 to 16, not -1"),
     ],
 )
-def test_mistakes_of_the_caller(wrong: ModelInput, message: str) -> None:
+def test_invalid_input(wrong: ModelInput, message: str) -> None:
     backend = NumpyBackend(model(), 2)
     backend.run([work(0, 0, [1, 2, 3])])
     with pytest.raises(ValueError, match=message):
         backend.run([wrong])
 
 
-def test_no_copy_of_what_is_not_there() -> None:
+def test_invalid_copy() -> None:
     backend = NumpyBackend(model(), 2)
     backend.run([work(0, 0, [1, 2, 3])])
     with pytest.raises(ValueError, match="slot 0 holds 3 tokens, not 4"):

@@ -29,7 +29,7 @@ def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_native
-def test_the_kernel_where_it_is(folder: Path) -> None:
+def test_native_by_default(folder: Path) -> None:
     backend = load_backend(folder, max_num_seqs=3, threads=1)
     assert backend.name.startswith("native")
     assert backend.max_num_seqs == 3
@@ -38,13 +38,13 @@ def test_the_kernel_where_it_is(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_kernel")
-def test_numpy_where_there_is_none(folder: Path) -> None:
+def test_numpy_without_kernel(folder: Path) -> None:
     backend = load_backend(folder, max_num_seqs=3, precision="fp32")
     assert (backend.name, backend.max_num_seqs) == ("numpy (fp32)", 3)
 
 
 @pytest.mark.parametrize("asked", ["argument", "environment"])
-def test_numpy_if_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+def test_numpy_on_request(folder: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     monkeypatch.setenv("INKHORN_BACKEND", "numpy" if asked == "environment" else "nonsense")
     backend = load_backend(folder, backend="numpy" if asked == "argument" else None)
     assert backend.name.startswith("numpy")
@@ -65,13 +65,13 @@ def test_numpy_if_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch, asked
         ({"max_num_seqs": 0}, "max_num_seqs must be at least 1, not 0"),
     ],
 )
-def test_what_cannot_be(folder: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_options(folder: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as raised:
         load_backend(folder, **options)
     assert message in str(raised.value)
 
 
-def test_an_unknown_backend_in_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_backend_in_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INKHORN_BACKEND", "gpu")
     with pytest.raises(UsageError, match="INKHORN_BACKEND: unknown backend 'gpu': valid: native, numpy"):
         Engine.from_pretrained(folder)
