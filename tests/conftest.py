@@ -12,7 +12,7 @@ settings.register_profile("inkhorn", derandomize=True, deadline=None, database=N
 settings.load_profile("inkhorn")
 
 ALLOWED_SKIPS = ("not on this machine:", "test data missing:")
-"""Skip reasons that begin like this name hardware, an operating system or data files, not a missing tool."""
+"""Skip reasons that start like this name hardware, an operating system or data files, not a missing tool."""
 
 
 @pytest.hookimpl(wrapper=True)

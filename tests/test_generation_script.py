@@ -32,7 +32,7 @@ def test_number_of_words(words: int, beginning: str) -> None:
     assert new_words(done.stdout.removesuffix("\n"), beginning) == words
 
 
-def test_questions_are_repeated_until_the_answer_is_valid() -> None:
+def test_prompts_repeat_until_valid() -> None:
     done = run_script(answers="ROMEO:\nmany\n0\n5001\n-3\n2.5\n\n12\n")
     assert done.returncode == 0
     assert done.stdout.count("Please give a whole number of words from 1 to 5000") == 6

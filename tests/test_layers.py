@@ -44,7 +44,7 @@ LIGHT_LAYERS = {"errors", "utils", "config", "tokenizer", "checkpoint", "inferen
 
 REQUIRED = {"numpy", "safetensors", "tokenizers", "tyro", "rich", "platformdirs"}
 ENTRY_POINTS = {"", "__main__"}
-"""`inkhorn/__init__.py` (lazy public names) and `python -m inkhorn` stand outside the order."""
+"""`inkhorn/__init__.py` (lazy public names) and `python -m inkhorn` are exempt."""
 
 
 @cache
@@ -147,7 +147,7 @@ def test_no_circular_imports() -> None:
 
 
 @pytest.mark.parametrize("module", layered())
-def test_torch_is_imported_at_module_level_only_where_allowed(module: str) -> None:
+def test_module_level_torch_imports(module: str) -> None:
     if module.partition(".")[0] in TORCH_LAYERS:
         return
     for reached in reachable(module, anywhere=False):
@@ -155,24 +155,24 @@ def test_torch_is_imported_at_module_level_only_where_allowed(module: str) -> No
 
 
 @pytest.mark.parametrize("module", layered())
-def test_light_layers_need_required_dependencies_only(module: str) -> None:
+def test_light_layers_dependencies(module: str) -> None:
     if module.partition(".")[0] in LIGHT_LAYERS:
         assert third_party(module, anywhere=False) <= REQUIRED, module
 
 
-def test_model_py_imports_little() -> None:
+def test_model_imports() -> None:
     assert {name.partition(".")[0] for name in own_imports("model")} == {"config", "checkpoint"}
     assert third_party("model") == {"torch"}
 
 
-def test_server_packages_are_imported_by_the_server_only() -> None:
+def test_server_imports() -> None:
     web_stack = {"fastapi", "uvicorn", "prometheus_client", "starlette", "pydantic"}
     for module in layered():
         if layer_of(module) < layer_of("server"):
             assert not third_party(module) & web_stack, module
 
 
-def test_test_only_packages_are_not_imported() -> None:
+def test_no_imports_of_test_packages() -> None:
     for module in modules():
         assert not third_party(module) & {"transformers", "pytest", "hypothesis"}, module
         assert not third_party(module, anywhere=False) & {"datasets", "filelock"}, module
@@ -231,19 +231,19 @@ def run(program: str) -> None:
     assert done.stdout == done.stderr == ""  # and importing says nothing
 
 
-def test_what_runs_a_model_loads_nothing_heavy() -> None:
+def test_no_heavy_imports() -> None:
     run(LIGHT)
 
 
-def test_importing_does_no_work() -> None:
-    """No file is written, no process started, no connection made, no word said."""
+def test_imports_have_no_side_effects() -> None:
+    """No file is written, no process started, no connection made, nothing printed."""
     ours = [f"inkhorn.{name}".rstrip(".") for name in modules() if name != "__main__"]
     used = set().union(*(imports(name, anywhere=False) for name in modules()))
     others = sorted(name for name in used if name.partition(".")[0] != "inkhorn")
     run(QUIET.format(ours=ours, others=others))
 
 
-def test_public_names_are_there_and_no_others() -> None:
+def test_public_names() -> None:
     for name in inkhorn.__all__:
         assert getattr(inkhorn, name).__module__.startswith("inkhorn.")
     assert set(dir(inkhorn)) == set(inkhorn.__all__)

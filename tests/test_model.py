@@ -35,12 +35,12 @@ def some_ids(config: ModelConfig, batch: int = 3, length: int | None = None, see
 
 @torch.no_grad()
 def assert_same_logits(ours: GPT, theirs: Any) -> None:
-    """At every length from one token to the whole block."""
+    """Compare at every length from one token to the block size."""
     config = ours.config
     for length in range(1, config.block_size + 1):
         idx = some_ids(config, length=length, seed=length)
         expected = theirs(idx).logits
-        assert expected.std() > 0.1  # large enough that the comparison says something
+        assert expected.std() > 0.1  # large enough for a meaningful comparison
         torch.testing.assert_close(ours(idx)[0], expected, atol=1e-5, rtol=0)
 
 
@@ -49,11 +49,11 @@ def same_bits(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-# The same function as transformers', both ways
+# Equivalence with transformers
 
 
 @pytest.mark.parametrize(("kind", "activation", "tied"), VARIANTS)
-def test_transformers_computes_the_same_from_our_folder(tmp_path: Path, kind: Any, activation: Any, tied: bool) -> None:
+def test_saved_model_matches_transformers(tmp_path: Path, kind: Any, activation: Any, tied: bool) -> None:
     for number, shape in enumerate(SHAPES):
         config = tiny_config(model_type=kind, activation_function=activation, tie_word_embeddings=tied, **shape)
         ours = tiny_model(config, seed=number)
@@ -66,7 +66,7 @@ def test_transformers_computes_the_same_from_our_folder(tmp_path: Path, kind: An
 
 
 @pytest.mark.parametrize(("kind", "activation", "tied"), VARIANTS)
-def test_we_compute_the_same_from_transformers_folder(tmp_path: Path, kind: Any, activation: str, tied: bool) -> None:
+def test_loaded_model_matches_transformers(tmp_path: Path, kind: Any, activation: str, tied: bool) -> None:
     sizes: dict[str, Any] = {
         "vocab_size": 23,
         "n_positions": 9,
@@ -91,18 +91,18 @@ def test_we_compute_the_same_from_transformers_folder(tmp_path: Path, kind: Any,
     assert not ours.training
     assert ours.config.inner == (30 if kind == "gpt2" else 48)
     assert_same_logits(ours, theirs)
-    # Dropout, epsilon and ends come along.
+    # Dropout, epsilon and special token ids are kept.
     assert (ours.config.attn_pdrop, ours.config.layer_norm_epsilon) == (0.1, 1e-3)
     assert (ours.config.bos_token_id, ours.config.eos_token_id) == ((1, 2) if kind == "gpt2" else (None, None))
 
 
 @pytest.mark.parametrize(("kind", "activation", "tied"), VARIANTS)
-def test_round_trips_keep_every_bit(tmp_path: Path, kind: Any, activation: Any, tied: bool) -> None:
+def test_round_trip_is_bit_exact(tmp_path: Path, kind: Any, activation: Any, tied: bool) -> None:
     config = tiny_config(
         model_type=kind, activation_function=activation, tie_word_embeddings=tied, attn_pdrop=0.25, eos_token_id=3
     )
     ours = tiny_model(config)
-    ours.save_pretrained(str(tmp_path / "ours"))  # a str does as well as a Path
+    ours.save_pretrained(str(tmp_path / "ours"))  # str paths are accepted, too
     again = GPT.from_pretrained(str(tmp_path / "ours"))
     assert again.config == config
     assert same_bits(again, ours)
@@ -114,7 +114,7 @@ def test_round_trips_keep_every_bit(tmp_path: Path, kind: Any, activation: Any, 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
-def test_sixteen_bits(tmp_path: Path, dtype: torch.dtype, kind: Any) -> None:
+def test_save_half_precision(tmp_path: Path, dtype: torch.dtype, kind: Any) -> None:
     ours = tiny_model(tiny_config(model_type=kind))
     ours.save_pretrained(tmp_path, dtype)
     assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {dtype}
@@ -124,12 +124,12 @@ def test_sixteen_bits(tmp_path: Path, dtype: torch.dtype, kind: Any) -> None:
         assert loaded.dtype == torch.float32
         assert torch.equal(loaded, parameter.to(dtype).float()), name
     assert not same_bits(rounded, ours)
-    assert AutoModelForCausalLM.from_pretrained(tmp_path).dtype == dtype  # config.json says so
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).dtype == dtype  # from config.json
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     assert_same_logits(rounded, theirs)
 
 
-def test_weights_beyond_float16_are_refused_not_written_as_infinity(tmp_path: Path) -> None:
+def test_float16_overflow_is_rejected(tmp_path: Path) -> None:
     ours = tiny_model(tiny_config())
     with torch.no_grad():
         ours.wte.weight[1, 2] = 1e5
@@ -139,7 +139,7 @@ def test_weights_beyond_float16_are_refused_not_written_as_infinity(tmp_path: Pa
     ours.save_pretrained(tmp_path / "x", torch.bfloat16)
 
 
-def test_a_config_of_another_shape_is_refused(tmp_path: Path) -> None:
+def test_shape_mismatch_is_rejected(tmp_path: Path) -> None:
     tiny_model(tiny_config()).save_pretrained(tmp_path)
     config = read_json(tmp_path / "config.json")
     write_json(tmp_path / "config.json", config | {"vocab_size": 18})
@@ -175,7 +175,7 @@ def test_published_parameter_counts(recipe: str, vocab_size: int, count: int) ->
 
 
 @pytest.mark.parametrize(("kind", "activation", "tied"), VARIANTS)
-def test_counted_and_named_as_built(kind: Any, activation: Any, tied: bool) -> None:
+def test_tensor_specs_match_parameters(kind: Any, activation: Any, tied: bool) -> None:
     usual = tiny_config(model_type=kind, activation_function=activation, tie_word_embeddings=tied)
     for config in (usual, tiny_config(tie_word_embeddings=tied, n_inner=21)):
         named = dict(GPT(config).named_parameters())
@@ -186,7 +186,7 @@ def test_counted_and_named_as_built(kind: Any, activation: Any, tied: bool) -> N
             assert named[spec.name].shape == (spec.shape[::-1] if spec.is_linear else spec.shape), spec.name
 
 
-def test_the_shakespeare_model_is_a_little_under_ten_million() -> None:
+def test_shakespeare_recipe_size() -> None:
     architecture = RECIPES["shakespeare"]().architecture
     for vocab_size in range(65, 101):
         assert 9_000_000 < architecture.to_model_config(vocab_size).num_parameters < 10_000_000
@@ -195,14 +195,14 @@ def test_the_shakespeare_model_is_a_little_under_ten_million() -> None:
     assert architecture.block_size == 256
 
 
-def test_the_toy_recipe_is_a_toy() -> None:
+def test_test_recipe_size() -> None:
     assert RECIPES["test"]().architecture.to_model_config(66).num_parameters < 40_000
 
 
 # The forward pass
 
 
-def test_loss_is_the_mean_of_minus_log_odds_by_hand() -> None:
+def test_loss_is_mean_cross_entropy() -> None:
     model = tiny_model(tiny_config())
     idx = some_ids(model.config, batch=2, length=5)
     targets = some_ids(model.config, batch=2, length=5, seed=9)
@@ -210,18 +210,18 @@ def test_loss_is_the_mean_of_minus_log_odds_by_hand() -> None:
     logits, loss = model(idx, targets)
     assert loss is not None
     rows = logits.detach().double().numpy().reshape(-1, 17)
-    odds = np.exp(rows) / np.exp(rows).sum(1, keepdims=True)
-    terms = [-math.log(odds[i, t]) for i, t in enumerate(targets.flatten().tolist()) if t != -1]
+    probs = np.exp(rows) / np.exp(rows).sum(1, keepdims=True)
+    terms = [-math.log(probs[i, t]) for i, t in enumerate(targets.flatten().tolist()) if t != -1]
     assert len(terms) == 7
     assert loss.item() == pytest.approx(sum(terms) / 7, rel=1e-6)
-    # A place that is left out gives no gradient: its target might be anything.
+    # Ignored positions (target -1) do not contribute to the loss.
     full = model(idx, targets.clamp(min=0))[1]
     assert full.item() != pytest.approx(loss.item(), rel=1e-3)
     assert torch.equal(logits, model(idx)[0])
     assert model(idx)[1] is None
 
 
-def test_loss_takes_targets_that_are_a_slice() -> None:
+def test_loss_accepts_sliced_targets() -> None:
     model = tiny_model(tiny_config())
     window = some_ids(model.config, batch=4, length=9)
     sliced = model(window[:, :-1], window[:, 1:])[1]
@@ -230,41 +230,41 @@ def test_loss_takes_targets_that_are_a_slice() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
-def test_no_token_sees_a_later_one(kind: Any) -> None:
+def test_causal_mask(kind: Any) -> None:
     model = tiny_model(tiny_config(model_type=kind))
     idx = some_ids(model.config, batch=1)
-    for place in range(1, 12):
+    for position in range(1, 12):
         changed = idx.clone()
-        changed[0, place] = (changed[0, place] + 1) % 17
+        changed[0, position] = (changed[0, position] + 1) % 17
         before, after = model(idx)[0], model(changed)[0]
-        torch.testing.assert_close(after[:, :place], before[:, :place], atol=1e-6, rtol=0)
-        assert (after[:, place:] - before[:, place:]).abs().amax(dim=-1).min() > 1e-3  # and each later one sees it
+        torch.testing.assert_close(after[:, :position], before[:, :position], atol=1e-6, rtol=0)
+        assert (after[:, position:] - before[:, position:]).abs().amax(dim=-1).min() > 1e-3  # later ones change
 
 
 @pytest.mark.parametrize("length", [1, 5, 512, 513])
-def test_attention_written_out_is_the_fused_kernel(length: int) -> None:
+def test_explicit_attention_matches_fused_kernel(length: int) -> None:
     torch.manual_seed(0)
     wide = torch.randn(3, 2, 2, length, 16).requires_grad_()
     q, k, v = wide.bfloat16()
     out = attend(q, k, v)
     truth = attend(*wide)
     assert out.dtype == torch.bfloat16
-    assert torch.allclose(out.float(), truth, atol=0.02), "but for bfloat16's rounding"
+    assert torch.allclose(out.float(), truth, atol=0.02), "equal up to bfloat16 rounding"
     (gradient,) = torch.autograd.grad(out.float().square().sum(), wide)
     (true_gradient,) = torch.autograd.grad(truth.square().sum(), wide)
     assert (gradient - true_gradient).norm() < 0.02 * true_gradient.norm() + 1e-6
 
 
-def test_attention_written_out_drops_weights() -> None:
+def test_explicit_attention_dropout() -> None:
     torch.manual_seed(0)
     q, k = torch.zeros(2, 1, 1, 400, 8, dtype=torch.bfloat16)
     v = torch.ones(1, 1, 400, 8, dtype=torch.bfloat16)
     last = attend(q, k, v, dropout=0.5)[0, 0, -1]
     assert last[0] != 1
-    assert last[0].item() == pytest.approx(1, abs=0.3), "those kept are scaled up"
+    assert last[0].item() == pytest.approx(1, abs=0.3), "kept weights are rescaled"
 
 
-def test_too_long_a_text_is_refused_with_the_numbers() -> None:
+def test_too_long_input_is_rejected() -> None:
     model = tiny_model(tiny_config())
     with pytest.raises(ValueError, match="13 tokens do not fit into the block size of 12"):
         model(some_ids(model.config, length=13))
@@ -272,18 +272,18 @@ def test_too_long_a_text_is_refused_with_the_numbers() -> None:
 
 @pytest.mark.parametrize("which", ["embd_pdrop", "attn_pdrop", "resid_pdrop"])
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
-def test_each_dropout_acts_in_training_only(which: str, kind: Any) -> None:
-    plain = tiny_model(tiny_config(model_type=kind))
+def test_dropout_in_training_only(which: str, kind: Any) -> None:
+    reference = tiny_model(tiny_config(model_type=kind))
     model = tiny_model(tiny_config(model_type=kind, **{which: 0.5}))
     idx = some_ids(model.config)
-    assert torch.equal(model(idx)[0], plain(idx)[0])
+    assert torch.equal(model(idx)[0], reference(idx)[0])
     model.train()
     assert not torch.allclose(model(idx)[0], model(idx)[0])
-    plain.train()
-    assert torch.equal(plain(idx)[0], plain(idx)[0])
+    reference.train()
+    assert torch.equal(reference(idx)[0], reference(idx)[0])
 
 
-def test_both_sub_layers_drop_a_share_of_their_output() -> None:
+def test_residual_dropout_rate() -> None:
     config = tiny_config(resid_pdrop=0.25)
     torch.manual_seed(0)
     x = torch.randn(4, 12, 16)
@@ -294,7 +294,7 @@ def test_both_sub_layers_drop_a_share_of_their_output() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
-def test_starts_as_openai_did(kind: Any) -> None:
+def test_initialization_matches_openai(kind: Any) -> None:
     torch.manual_seed(0)
     model = GPT(tiny_config(model_type=kind, n_embd=128, n_head=4, vocab_size=200, block_size=100, n_layer=8))
     gpt2 = kind == "gpt2"
@@ -312,10 +312,10 @@ def test_starts_as_openai_did(kind: Any) -> None:
             assert parameter.std().item() == pytest.approx(expected, rel=0.05), name
             assert abs(parameter.mean().item()) < expected / 10, name
     loss = model(some_ids(model.config), some_ids(model.config, seed=1))[1]
-    assert loss.item() == pytest.approx(math.log(200), abs=0.35)  # knows nothing yet
+    assert loss.item() == pytest.approx(math.log(200), abs=0.35)  # uniform predictions
 
 
-def test_a_tied_head_is_one_matrix() -> None:
+def test_tied_embeddings_share_a_parameter() -> None:
     model = GPT(tiny_config())
     assert model.lm_head.weight is model.wte.weight
     assert GPT(tiny_config(tie_word_embeddings=False)).lm_head.weight is not model.wte.weight
@@ -324,7 +324,7 @@ def test_a_tied_head_is_one_matrix() -> None:
 # Generation
 
 
-def test_greedy_takes_the_likeliest_token_and_keeps_the_prompt() -> None:
+def test_greedy_selects_argmax() -> None:
     model = tiny_model(tiny_config())
     idx = some_ids(model.config, length=4)
     out = model.generate(idx, 6, temperature=0)
@@ -334,21 +334,21 @@ def test_greedy_takes_the_likeliest_token_and_keeps_the_prompt() -> None:
         assert torch.equal(out[:, end], model(out[:, :end])[0][:, -1].argmax(-1))
     assert torch.equal(out, model.generate(idx, 6, top_k=1))
     assert torch.equal(out, model.generate(idx, 6, temperature=1e-4))
-    assert len({tuple(row[4:].tolist()) for row in out}) > 1  # the rows are not all alike
+    assert len({tuple(row[4:].tolist()) for row in out}) > 1  # rows differ
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
-def test_greedy_writes_what_transformers_writes(tmp_path: Path, kind: Any) -> None:
+def test_greedy_matches_transformers(tmp_path: Path, kind: Any) -> None:
     model = tiny_model(tiny_config(model_type=kind, block_size=24))
     model.save_pretrained(tmp_path)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     idx = some_ids(model.config, length=4)
     mask = torch.ones_like(idx)
-    written = theirs.generate(idx, attention_mask=mask, max_new_tokens=20, do_sample=False, pad_token_id=0)
-    assert torch.equal(model.generate(idx, 20, temperature=0), written)
+    expected = theirs.generate(idx, attention_mask=mask, max_new_tokens=20, do_sample=False, pad_token_id=0)
+    assert torch.equal(model.generate(idx, 20, temperature=0), expected)
 
 
-def test_past_the_block_only_the_last_tokens_are_seen() -> None:
+def test_generate_beyond_block_size() -> None:
     model = tiny_model(tiny_config())
     idx = some_ids(model.config, length=30)
     out = model.generate(idx, 15, temperature=0)
@@ -357,7 +357,7 @@ def test_past_the_block_only_the_last_tokens_are_seen() -> None:
         assert torch.equal(out[:, end], model(out[:, end - 12 : end])[0][:, -1].argmax(-1))
 
 
-def test_sampling_repeats_with_the_same_generator() -> None:
+def test_sampling_is_reproducible() -> None:
     model = tiny_model(tiny_config())
     idx = some_ids(model.config, length=2)
 
@@ -369,11 +369,11 @@ def test_sampling_repeats_with_the_same_generator() -> None:
     torch.manual_seed(3)
     state = torch.get_rng_state()
     draw(1)
-    assert torch.equal(state, torch.get_rng_state())  # torch's own source is left alone
+    assert torch.equal(state, torch.get_rng_state())  # the global generator is not used
     assert not torch.equal(draw(1, temperature=3.0), draw(1, temperature=0.3))
 
 
-def test_sampling_follows_the_models_odds_temperature_and_top_k() -> None:
+def test_sampling_distribution() -> None:
     model = tiny_model(tiny_config(), scale=0.15)
     prompt = some_ids(model.config, batch=1, length=5)
     logits = model(prompt)[0][0, -1].detach()
@@ -390,7 +390,7 @@ def test_sampling_follows_the_models_odds_temperature_and_top_k() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_generation_has_no_dropout_and_leaves_the_mode_as_it_was(training: bool) -> None:
+def test_generate_restores_training_mode(training: bool) -> None:
     model = tiny_model(tiny_config(embd_pdrop=0.5, attn_pdrop=0.5, resid_pdrop=0.5)).train(training)
     idx = some_ids(model.config, length=3)
     out = model.generate(idx, 8, temperature=0)
@@ -401,10 +401,10 @@ def test_generation_has_no_dropout_and_leaves_the_mode_as_it_was(training: bool)
     assert not out.requires_grad
 
 
-# The file
+# Source file
 
 
-def test_model_py_can_be_read_in_one_sitting() -> None:
+def test_model_file_length() -> None:
     source = Path(model_module.__file__).read_text(encoding="utf-8")
     lines = source.splitlines()
     assert len(lines) <= 225

@@ -44,9 +44,9 @@ def mark_of(folder: Path | None) -> int | None:
         return None
     found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert found == sorted(FILES), f"{folder} is incomplete: {found}"
-    marks = {(folder / name).read_text() for name in FILES}
-    assert len(marks) == 1, f"{folder} is a mixture: {marks}"
-    return int(marks.pop())
+    contents = {(folder / name).read_text() for name in FILES}
+    assert len(contents) == 1, f"{folder} is a mixture: {contents}"
+    return int(contents.pop())
 
 
 def names(run: Path) -> list[str]:
@@ -295,14 +295,14 @@ def test_crash_at_every_operation(
         with breaking(disk):
             try:
                 action(run)
-                survived = True  # the break was in tidying up, which does not matter
+                survived = True  # the failure was in cleanup, after the save
             except (Crash, CheckpointError):
                 pass
         assert disk.broken
         after = RunFolder(run.path)  # another process
         latest = mark_of(after.latest())
         assert latest in (200, 201, 202, 301)
-        assert latest >= newest or not killed  # the later it broke, the newer is what is found
+        assert latest >= newest or not killed  # a later crash leaves a newer checkpoint
         newest = latest
         assert mark_of(after.best()) in (100, 301)
         assert mark_of(resolve_checkpoint(run.path)) in (100, 301)
@@ -312,7 +312,7 @@ def test_crash_at_every_operation(
             assert (run.path / pointer).read_text() in {f"step-0000{n}\n" for n in (100, 200, 300)}
         if survived:
             assert latest > 200
-        # And it goes on: the next saves work and leave nothing of the accident.
+        # Later saves work and remove leftovers of the crash.
         after.save(400, writer(400))
         after.mark_best(after.save(500, writer(500)))
         assert names(run.path) == ["best", "latest", "step-0000400", "step-0000500"]

@@ -1,4 +1,4 @@
-"""The commands data, train, eval and export, as a user types them."""
+"""The commands data, train, eval and export."""
 
 import json
 import shutil
@@ -132,20 +132,20 @@ def test_sigterm_saves_checkpoint(tmp_path: Path) -> None:
     while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
+    _, output = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "Stopped at step" in told
-    assert "inkhorn train --out run --resume" in told
+    assert "Stopped at step" in output
+    assert "inkhorn train --out run --resume" in output
 
 
-def test_the_checkpoint_writes_in_transformers_with_its_own_defaults() -> None:
+def test_checkpoint_generates_in_transformers() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     assert run("train", "test", "--text", "mine.txt", "--out", "run", *TINY) == 0
     folder = Path("run", Path("run", "best").read_text().strip())
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    written = model.generate(**tokenizer("To be,", return_tensors="pt"), pad_token_id=0)
-    assert 0 < written.shape[1] - 6 <= 8
+    generated = model.generate(**tokenizer("To be,", return_tensors="pt"), pad_token_id=0)
+    assert 0 < generated.shape[1] - 6 <= 8
 
 
 @pytest.mark.parametrize(
@@ -171,17 +171,17 @@ def test_the_checkpoint_writes_in_transformers_with_its_own_defaults() -> None:
         (["export", "nowhere", "out"], 1, "nowhere does not exist"),
     ],
 )
-def test_bad_requests_are_named(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_requests(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     if message == "no such device" and torch.cuda.is_available():
-        pytest.skip("not on this machine: it has a GPU")
+        pytest.skip("needs a machine without GPU")
     Path("empty.txt").write_text("")
     Path("binary.txt").write_bytes(b"\x7fELF\0\0\1\2" * 100)
     Path("short.txt").write_text("To be.")
     assert run(*words) == code
     shown = capsys.readouterr()
-    told = " ".join((shown.err + shown.out).replace("│", " ").split())
-    assert message in told
-    assert "Traceback" not in told
+    output = " ".join((shown.err + shown.out).replace("│", " ").split())
+    assert message in output
+    assert "Traceback" not in output
     assert not Path("runs", "test").exists()
 
 
@@ -199,7 +199,7 @@ def test_data_lists_the_corpora(capsys: pytest.CaptureFixture[str]) -> None:
     assert "public domain" in shown
 
 
-def test_the_recipe_is_the_default_of_every_flag() -> None:
+def test_recipe_sets_flag_defaults() -> None:
     help_text = subprocess.run(
         [sys.executable, "-m", "inkhorn", "train", "small", "--help"], capture_output=True, text=True, check=True
     ).stdout

@@ -21,19 +21,19 @@ from inkhorn.costs.model import (
 from inkhorn.costs.scaling_laws import HOFFMANN
 
 
-def told(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+def run_estimate(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     assert main(["estimate", *argv]) == 0
     return capsys.readouterr().out
 
 
 def facts_of(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(told(capsys, *argv, "--json"))
+    found: dict[str, Any] = json.loads(run_estimate(capsys, *argv, "--json"))
     return found
 
 
 def test_lists_recipes(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = told(capsys)
-    rows = {row["recipe"]: row for row in json.loads(told(capsys, "--json"))}
+    shown = run_estimate(capsys)
+    rows = {row["recipe"]: row for row in json.loads(run_estimate(capsys, "--json"))}
     assert set(rows) == set(RECIPES)
     assert rows["gpt2"]["parameters"] == 124_439_808
     for name, row in rows.items():
@@ -53,7 +53,7 @@ def test_gpt2(capsys: pytest.CaptureFixture[str]) -> None:
     assert time["cost"] == pytest.approx(time["hours"] * 8 * 2)
     assert facts["serving"]["bytes"]["int8"]["weights"] == packed_bytes(config, "int8")
     assert facts["scaling"]["losses"][HOFFMANN.name] == pytest.approx(HOFFMANN.loss(124_439_808, tokens))
-    shown = told(capsys, "gpt2", "--peak-tflops", "300", "--devices", "8", "--price", "2")
+    shown = run_estimate(capsys, "gpt2", "--peak-tflops", "300", "--devices", "8", "--price", "2")
     for words in ("124,439,808", "854,438,400", "8 devices: peak 2,400 TFLOP/s", "assumed", "cost"):
         assert words in shown
 

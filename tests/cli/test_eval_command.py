@@ -97,7 +97,7 @@ def test_scores_do_not_depend_on_the_batch() -> None:
     assert len(join_scores(alone[2:4]).logprobs) == 89
 
 
-def test_stride_one_gives_every_token_the_whole_context(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stride_one_gives_full_context(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids = CHARS.encode(Path("mine.txt").read_text()).tolist()
     result = answer(capsys, "--text", "mine.txt", "--stride", "1")
     assert result["loss"] == pytest.approx(-sum(naive(ids, BLOCK)) / (len(ids) - 1), abs=1e-5)

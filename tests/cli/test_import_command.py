@@ -1,4 +1,4 @@
-"""`inkhorn import`, as a user types it: from a folder, a file, and a hub of our own on this machine."""
+"""`inkhorn import` from a folder, a file, and a local hub server."""
 
 import hashlib
 import http.server
@@ -44,7 +44,7 @@ from inkhorn.tokenizer.load import load_tokenizer
 TEXT = "To be, or not to be: that is the question.\nWhether 'tis nobler in the mind to suffer.\n" * 40
 BPE = train_bpe([TEXT], 300)
 HF: dict[str, Any] = {"n_positions": 32, "n_embd": 24, "n_layer": 2, "n_head": 3}
-"""OpenAI's tokenizer files, where they are at hand; they are no part of this repository"""
+"""OpenAI's tokenizer files, if available; they are not part of this repository"""
 
 
 @pytest.fixture(autouse=True)
@@ -137,21 +137,21 @@ def test_nanogpt_character_vocabulary(capsys: pytest.CaptureFixture[str]) -> Non
     alphabet = "".join(sorted(set(TEXT)))
     nanogpt(Path("out-char"), alphabet)
     assert run("import", "out-char", "--out", "a") == 0
-    told = capsys.readouterr().out
-    assert "activation gelu, as usual for nanoGPT" in told
-    assert "1 token ids added" in told
+    output = capsys.readouterr().out
+    assert "activation gelu, as usual for nanoGPT" in output
+    assert "1 token ids added" in output
     Path("out-char/meta.pkl").rename("meta.pkl")
     assert run("import", "out-char", "--out", "b") == 2
     assert "has no vocabulary" in capsys.readouterr().err
     assert run("import", "out-char", "--out", "b", "--tokenizer", "meta.pkl") == 0
-    assert run("import", "out-char/ckpt.pt", "--text", "mine.txt") == 0  # the file's name says nothing: its folder's
+    assert run("import", "out-char/ckpt.pt", "--text", "mine.txt") == 0  # named after its folder
     for folder in ("a", "b", "models/out-char"):
         tokenizer = load_tokenizer(Path(folder))
         assert isinstance(tokenizer, CharTokenizer)
         assert "".join(tokenizer.characters) == alphabet
         assert Path(folder, "model.safetensors").read_bytes() == Path("a/model.safetensors").read_bytes()
     assert len(AutoTokenizer.from_pretrained("a")) == read_config(Path("a")).vocab_size
-    for prompt in ("To be", ""):  # an empty text begins with the end of another
+    for prompt in ("To be", ""):  # an empty prompt starts from the end-of-text token
         capsys.readouterr()
         assert run("generate", prompt, "--model", "a", "--max-tokens", "200", "--seed", "1") == 0
         assert set(capsys.readouterr().out) <= set(alphabet)
@@ -209,9 +209,9 @@ def test_invalid_requests(words: list[str], code: int, message: str, capsys: pyt
     Path("words.pkl").write_bytes(pickle.dumps({"stoi": {"ab": 0, "c": 1}}))
     assert run("import", *words) == code
     shown = capsys.readouterr()
-    told = " ".join((shown.err + shown.out).replace("│", " ").split())
-    assert message in told
-    assert "Traceback" not in told
+    output = " ".join((shown.err + shown.out).replace("│", " ").split())
+    assert message in output
+    assert "Traceback" not in output
     assert not Path("owned").exists()
     assert not Path("models").exists()
 
@@ -226,11 +226,11 @@ def test_failed_import_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     assert list(Path("models").iterdir()) == []
 
 
-# The real sizes, and the memory that they take
+# GPT-2 at full size, and peak memory
 
 
 def real(kind: str) -> Any:
-    """OpenAI's smallest, with weights that cost little to make: one random row, repeated."""
+    """A checkpoint of GPT-2 124M's size; each weight repeats one random row."""
     from transformers.initialization import no_init_weights
 
     with no_init_weights():
@@ -288,11 +288,11 @@ def test_peak_memory() -> None:
     assert grown < 1.2 * size  # the pages of the mapped file, which the system may take back
 
 
-# A hub on this machine
+# A local hub server
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub's API as its library asks for: the files of a revision, and each file."""
+    """The part of the hub's API that huggingface_hub uses: the files of a revision, and each file."""
 
     protocol_version = "HTTP/1.1"
     commit = "0123456789abcdef0123456789abcdef01234567"
@@ -343,7 +343,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[tuple[dict[str, str], list[str]]]:
-    """The environment in which the library asks our hub, and the files that were asked for."""
+    """The environment that selects the local hub, and the files requested from it."""
     transformers_folder(tmp_path / "hub")
     asked: list[str] = []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, tmp_path / "hub", asked))

@@ -34,13 +34,13 @@ def _off_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where TensorBoard is not installed."""
+    """Simulate that TensorBoard is not installed."""
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
 
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What a terminal 100 columns wide is sent."""
+    """Output to a terminal 100 columns wide."""
     written = io.StringIO()
     terminal = partial(Console, force_terminal=True, file=written, width=100, color_system=None, legacy_windows=False)
     monkeypatch.setattr(progress_module, "Console", lambda stderr: terminal())

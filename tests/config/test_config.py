@@ -67,7 +67,7 @@ def test_transformers_reads_config_json(config: ModelConfig) -> None:
     if config.pre_norm:
         assert theirs.activation_function == config.activation_function
         assert (theirs.n_inner or 4 * theirs.n_embd) == config.inner
-    # What transformers would write of it is read by us as the same again.
+    # The config that transformers saves is read back unchanged.
     assert ModelConfig.from_hf(theirs.to_dict()) == config
 
 
@@ -87,7 +87,7 @@ def test_default_gpt2_of_transformers() -> None:
     assert config.pre_norm
 
 
-def test_missing_keys_have_the_defaults_of_transformers() -> None:
+def test_missing_keys_use_transformers_defaults() -> None:
     config = ModelConfig.from_hf(GPT2)
     assert config.activation_function == "gelu_new"
     assert config.tie_word_embeddings
@@ -102,7 +102,7 @@ def test_activation_names_of_gpt1(afn: str, activation: str) -> None:
     assert not config.pre_norm
     assert config.to_hf()["afn"] == afn
     assert ModelConfig.from_hf(GPT1).activation_function == "gelu_new"
-    # The names do not mix: GPT-2's key means nothing in a GPT-1, and "gelu" there is the erf form.
+    # GPT-2's key has no effect in a GPT-1 config, where "gelu" is the erf form.
     assert ModelConfig.from_hf(GPT1 | {"afn": "relu", "activation_function": "gelu"}).activation_function == "relu"
     assert ModelConfig.from_hf(GPT2 | {"activation_function": "gelu", "afn": "relu"}).activation_function == "gelu"
 
@@ -253,7 +253,7 @@ def test_train_config_limits(changes: dict[str, Any], offenders: tuple[str, ...]
         assert offender in str(caught.value)
 
 
-def test_usage_error_is_a_value_error_with_exit_code_2() -> None:
+def test_usage_error_exit_code() -> None:
     with pytest.raises(ValueError, match="n_layer") as caught:
         tiny_config(n_layer=0)
     assert isinstance(caught.value, InkhornError)

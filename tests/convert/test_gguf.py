@@ -1,4 +1,4 @@
-"""One file out: GGUF, read back and run by llama.cpp where it is installed; and a state dict for torch."""
+"""Export to GGUF, which llama.cpp runs if it is installed, and to a PyTorch state dict."""
 
 from pathlib import Path
 from typing import Any
@@ -155,7 +155,7 @@ LEAD = 0.03
 
 
 def greedy(model: GPT, ids: list[int], new: int) -> list[int]:
-    """What the reference writes, up to where the two best logits are too close for other arithmetic to agree."""
+    """The reference's greedy text, up to the first near tie of the two largest logits."""
     idx = torch.tensor([ids])
     for _ in range(new):
         with torch.no_grad():
@@ -194,7 +194,7 @@ def test_llama_cpp_logits_and_text(llama: Any, kind: Any, name: str, tied: bool,
 def test_llama_cpp_generates_shakespeare(
     llama: Any, kind: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The shipped model, as the command writes it: the same greedy text as ours."""
+    """The shipped model, exported by the command, generates the same greedy text."""
     file = tmp_path / "shakespeare.gguf"
     assert run("export", "shakespeare", "--gguf", str(file), "--gguf-type", kind) == 0
     assert f"GGUF {kind}" in capsys.readouterr().out

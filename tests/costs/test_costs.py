@@ -104,7 +104,7 @@ def test_flops_counted_by_hand() -> None:
     assert training_flops(replace(config, tie_word_embeddings=False)) == training_flops(config)
 
 
-# Memory of training
+# Training memory
 
 
 def step_bytes(config: ModelConfig, train: TrainConfig, dtype: torch.dtype) -> dict[str, int]:
@@ -146,16 +146,16 @@ def test_training_memory_matches_tensors(kind: Any, dtype: torch.dtype, changes:
     config = ModelConfig(vocab_size=100, block_size=96, n_layer=3, n_head=3, n_embd=96, model_type=kind)
     train = replace(TrainConfig(batch_size=3), **changes)
     stored, bf16 = writes_out_attention(CPU, dtype, config.block_size), dtype == torch.bfloat16
-    told = dict(training_memory(config, train, bf16=bf16, stores_attention=stored))
-    kept = told.pop("kept for the backward pass") + told.pop("matrices in bfloat16", 0)
-    assert told.pop("logits and their gradient") == 8 * 100 * 96 * train.batch_size
+    estimated = dict(training_memory(config, train, bf16=bf16, stores_attention=stored))
+    kept = estimated.pop("kept for the backward pass") + estimated.pop("matrices in bfloat16", 0)
+    assert estimated.pop("logits and their gradient") == 8 * 100 * 96 * train.batch_size
     counted = step_bytes(config, train, dtype)
     assert kept == pytest.approx(counted.pop("kept"), rel=0.02)
-    assert told.pop("weight average", 0) == counted.pop("weight average")
-    assert told == counted
+    assert estimated.pop("weight average", 0) == counted.pop("weight average")
+    assert estimated == counted
 
 
-# Memory of serving
+# Serving memory
 
 
 @needs_kernel

@@ -1,8 +1,8 @@
-"""Every command and program in the documentation runs, and every link leads somewhere.
+"""Every command and program in the documentation runs, and every link has a target.
 
-The blocks of a page run in order in one folder that stands for the reader's. What would take hours runs briefly:
-training makes one step on a short text. A block that cannot run offline on a CPU is preceded by
-`<!-- not run: REASON -->`; of its commands the flags are looked up in today's help.
+The blocks of a page run in order in one folder, as a reader would run them. Long commands
+are shortened: training makes one step on a short text. A block that cannot run offline on a CPU is preceded by
+`<!-- not run: REASON -->`; only the flags of its commands are checked against the help.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ EXAMPLES = "examples/README.md"
 
 
 class Reader:
-    """A reader's folder: runs commands in it and makes the files that they name, where the page does not make them."""
+    """Runs commands in a folder, and creates the files that they need and the page does not create."""
 
     def __init__(self, folder: Path, server: Callable[[], ServerProcess], capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self._server, self._capsys = folder, server, capsys
@@ -136,7 +136,7 @@ class Reader:
                 self._stand_ins.remove(out)
 
     def _model(self, name: str) -> None:
-        """A tiny model under the name of one that the reader has."""
+        """A tiny model under the name of one that the page assumes."""
         path = self.folder / name
         if ("/" not in name and name != "FOLDER") or path.exists():
             return
@@ -179,7 +179,7 @@ class Reader:
 
 
 def write_import_sources(folder: Path, text: str) -> None:
-    """The files that docs/checkpoints.md imports, each in the form of its origin, with random weights."""
+    """The files that docs/checkpoints.md imports, each in its original format, with random weights."""
     letters = sorted(set(text))
     torch.save(LetsBuildGPT(len(letters)).state_dict(), folder / "lecture.pth")
     torch.save(NamedGPT(len(letters), n_head=6, nano=False).state_dict(), folder / "model.pt")
@@ -231,7 +231,7 @@ def help_of(*words: str) -> str:
 
 
 @pytest.mark.parametrize("page", RUNNABLE_PAGES)
-def test_flags_of_blocks_that_cannot_run_exist(page: str) -> None:
+def test_flags_of_skipped_blocks_exist(page: str) -> None:
     for block in blocks(page):
         if block.reason is None or block.language:
             continue

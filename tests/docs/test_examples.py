@@ -1,4 +1,4 @@
-"""Each example does what it says, in a tiny setting, and stands in examples/README.md with what it printed."""
+"""Each example runs in a small setting; examples/README.md contains it with its output."""
 
 import importlib.util
 import re
@@ -27,7 +27,7 @@ def example(name: str) -> ModuleType:
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """A random model of every character that the examples write to one."""
+    """A random model with every character that the examples use."""
     tokenizer = CharTokenizer("ROMEO:\nWhat light JULIET To be, or not KING")
     end = tokenizer.eos_id
     config = tiny_config(vocab_size=tokenizer.vocab_size, block_size=96, bos_token_id=end, eos_token_id=end)
@@ -42,19 +42,19 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
-def test_write(capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate(capsys: pytest.CaptureFixture[str]) -> None:
     example("write").main("ROMEO:", "6")
-    told = capsys.readouterr().out
-    assert told.startswith("ROMEO:")
-    assert re.search(r"FALSTAFF: .*\(\d+ tokens, finish reason length\)", told)
-    assert "the same seed gives the same text outside a batch: True" in told
+    output = capsys.readouterr().out
+    assert output.startswith("ROMEO:")
+    assert re.search(r"FALSTAFF: .*\(\d+ tokens, finish reason length\)", output)
+    assert "the same seed gives the same text outside a batch: True" in output
 
 
 def test_train_your_text(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example("train_your_text").main(str(text), "3", str(tmp_path / "run"))
-    told = capsys.readouterr().out
-    assert re.search(r"^   3   \d\.\d{3} #+$", told, re.M)
-    assert Path(re.search(r"sample at each of them: (\S+)", told)[1]).is_file()  # type: ignore[index]
+    output = capsys.readouterr().out
+    assert re.search(r"^   3   \d\.\d{3} #+$", output, re.M)
+    assert Path(re.search(r"sample at each of them: (\S+)", output)[1]).is_file()  # type: ignore[index]
 
 
 def test_train_your_text_without_a_text(tmp_path: Path) -> None:
@@ -64,13 +64,13 @@ def test_train_your_text_without_a_text(tmp_path: Path) -> None:
 
 def test_finetune_lora(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example("finetune_lora").main(str(text), "2", str(tmp_path))
-    told = capsys.readouterr().out
-    assert re.search(r"adapter has [\d,]+ kB; the model that it changes has 20 MB", told)
-    assert float(re.search(r"largest difference of a logit: (\S+)", told)[1]) < 1e-4  # type: ignore[index]
-    assert told.index("before: The model") < told.index("after: The model")
+    output = capsys.readouterr().out
+    assert re.search(r"adapter has [\d,]+ kB; the model that it changes has 20 MB", output)
+    assert float(re.search(r"largest difference of a logit: (\S+)", output)[1]) < 1e-4  # type: ignore[index]
+    assert output.index("before: The model") < output.index("after: The model")
 
 
-def test_the_guides_are_prose(tmp_path: Path) -> None:
+def test_guides_are_prose(tmp_path: Path) -> None:
     prose = example("finetune_lora").guides(tmp_path).read_text("utf-8")
     assert len(prose) > 10_000
     assert "|" not in prose[:1000]
@@ -79,28 +79,28 @@ def test_the_guides_are_prose(tmp_path: Path) -> None:
 def test_look_inside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mpl.use("agg")
     example("look_inside").main("ROMEO:\nO, she doth teach", "7", str(tmp_path / "inside.png"))
-    told = capsys.readouterr().out
-    assert told.count("\n  block ") == 9
-    assert re.search(r"^next: '.' \d+%", told)
+    output = capsys.readouterr().out
+    assert output.count("\n  block ") == 9
+    assert re.search(r"^next: '.' \d+%", output)
     assert (tmp_path / "inside.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_ask_the_server(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example("ask_the_server").main(str(tiny))
-    told = capsys.readouterr().out
-    assert "serves tiny" in told
-    assert len(re.findall(r"^  '.*' of '.*%", told, re.M)) == 3
-    assert len(re.findall(r"^\d: ", told, re.M)) == 4
+    output = capsys.readouterr().out
+    assert "serves tiny" in output
+    assert len(re.findall(r"^  '.*' of '.*%", output, re.M)) == 3
+    assert len(re.findall(r"^\d: ", output, re.M)) == 4
 
 
 def test_share(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example("share").main(str(tiny))
-    told = capsys.readouterr().out
-    assert "the same token ids: True" in told
-    for difference in re.findall(r"(?:logit|in ours): (\S+)", told):
+    output = capsys.readouterr().out
+    assert "the same token ids: True" in output
+    for difference in re.findall(r"(?:logit|in ours): (\S+)", output):
         assert float(difference) < 1e-4
-    assert "GPT2LMHeadModel writes: 'ROMEO:\\nWhat light" in told
-    assert "model.gguf" in told
+    assert "GPT2LMHeadModel writes: 'ROMEO:\\nWhat light" in output
+    assert "model.gguf" in output
 
 
 def test_evaluate(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +110,7 @@ def test_evaluate(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["The Tempest, held out"] < found["modern prose"] < found["its letters shuffled"]
 
 
-def test_each_is_short_and_recorded() -> None:
+def test_examples_are_short_and_recorded() -> None:
     page = (EXAMPLES / "README.md").read_text("utf-8")
     for script in SCRIPTS:
         assert len(script.read_text("utf-8").splitlines()) < 80
@@ -129,6 +129,6 @@ def test_each_is_short_and_recorded() -> None:
         "the same token ids:",
     ],
 )
-def test_what_is_recorded_is_what_is_printed(words: str) -> None:
+def test_records_match_output(words: str) -> None:
     assert words in (EXAMPLES / "README.md").read_text("utf-8")
     assert any(words in script.read_text("utf-8") for script in SCRIPTS)

@@ -20,7 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def load_script(name: str) -> Any:
-    """A script of docs/figures as a module."""
+    """Import a script of docs/figures."""
     spec = importlib.util.spec_from_file_location(name, DOCS / "figures" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

@@ -29,11 +29,11 @@ def load_example() -> ModuleType:
     return module
 
 
-def test_it_is_short() -> None:
+def test_file_length() -> None:
     assert len(EXAMPLE.read_text().splitlines()) < 80
 
 
-def test_its_logits_are_the_model_s(tmp_path: Path) -> None:
+def test_logits_match_model(tmp_path: Path) -> None:
     config = tiny_config(vocab_size=5, block_size=12)
     model = tiny_model(config)
     model.save_pretrained(tmp_path)
@@ -63,14 +63,14 @@ def change_config(folder: Path, **values: Any) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["ab", "", "😀"])
-def test_it_writes(folder: Path, prompt: str) -> None:
+def test_generates_text(folder: Path, prompt: str) -> None:
     done = run(str(folder), prompt, "40")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(prompt)
     assert len(done.stdout) > 20
 
 
-def test_a_start_token_is_not_needed(folder: Path) -> None:
+def test_without_start_token(folder: Path) -> None:
     change_config(folder, bos_token_id=None)
     assert run(str(folder), "", "5").returncode == 0
 
@@ -92,7 +92,7 @@ def test_names_without_a_prefix(folder: Path) -> None:
         ("tie_word_embeddings", False),
     ],
 )
-def test_another_function_is_refused(folder: Path, key: str, value: Any) -> None:
+def test_unsupported_activation(folder: Path, key: str, value: Any) -> None:
     shown = {key: value}
     change_config(folder, **shown)
     done = run(str(folder), "ab", "5")
@@ -100,7 +100,7 @@ def test_another_function_is_refused(folder: Path, key: str, value: Any) -> None
     assert done.stderr == f"{folder} is not a GPT-2 as computed here: it has {shown}\n"
 
 
-def test_without_arguments_it_says_what_it_takes() -> None:
+def test_usage_without_arguments() -> None:
     done = run()
     assert (done.returncode, done.stderr) == (0, "")
     assert "python numpy_gpt.py FOLDER" in done.stdout

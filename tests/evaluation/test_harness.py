@@ -131,7 +131,7 @@ def test_completion_style_equals_a_plain_loop(case: Case) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("part", [1, 2, 4])
-def test_sliding_window_equals_the_loop_of_transformers_documentation(case: Case, part: int) -> None:
+def test_sliding_window_matches_transformers_guide(case: Case, part: int) -> None:
     """Its windows hold one token less than ours; with windows of equal reach both score the same tokens equally."""
     model, tokenizer = transformers_model(case)
     ids = tokenizer("\n".join(PASSAGES), return_tensors="pt").input_ids
@@ -148,7 +148,7 @@ def test_sliding_window_equals_the_loop_of_transformers_documentation(case: Case
     assert own == pytest.approx(total / (ids.shape[1] - 1), rel=1e-5)
 
 
-def test_truncated_contexts_and_replaced_characters_are_noted(case: Case) -> None:
+def test_truncation_and_replacement_notes(case: Case) -> None:
     assert any("longer than the context of 32 tokens" in note for note in case.ours["notes"])
 
 
@@ -158,7 +158,7 @@ def request(context: str, continuation: str) -> Any:
     return Instance("loglikelihood", {}, (context, continuation), 0, ("task", 0, 1))
 
 
-def test_a_continuation_outside_the_vocabulary_counts_as_impossible(tmp_path: Path) -> None:
+def test_continuation_outside_vocabulary_is_impossible(tmp_path: Path) -> None:
     from helpers.models import save_checkpoint, tiny_config, tiny_model
 
     from inkhorn.tokenizer.char import CharTokenizer
@@ -172,7 +172,7 @@ def test_a_continuation_outside_the_vocabulary_counts_as_impossible(tmp_path: Pa
     assert -100 < scored < 0
 
 
-def test_empty_context_starts_from_the_end_of_text_token(case: Case) -> None:
+def test_empty_context_uses_end_of_text(case: Case) -> None:
     model = InkhornLM(case.folder, CPU)
     rolled = model.loglikelihood_rolling([request(" cat", "")])
     assert model.loglikelihood([request("", " cat")])[0][0] == pytest.approx(rolled[0], rel=1e-5)
@@ -192,7 +192,7 @@ def test_generate_until_is_greedy_and_stops(case: Case) -> None:
     assert cut == whole[: whole.index(whole[2])]
 
 
-def test_unknown_tasks_and_reductions_are_refused(case: Case, tmp_path: Path) -> None:
+def test_unknown_tasks_and_reductions(case: Case, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="lm-eval has no task 'helaswag'"):
         evaluate_tasks(case.folder, CPU, ["helaswag"])
     lines = (case.tasks / "lambada.yaml").read_text() + "\nmetadata: {version: 1.0, loglikelihood: median}\n"

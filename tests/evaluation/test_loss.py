@@ -1,4 +1,4 @@
-"""The loss of a text: that of its tokens one by one, however they are grouped, in bounded memory."""
+"""The loss of a text does not depend on batching; memory is bounded."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ def text(length: int) -> Array:
 
 
 def naive(model: GPT, ids: Array) -> float:
-    """Every token but the first, from those of its window before it, one forward pass each."""
+    """Log-probabilities of all tokens but the first, each given its window, one forward pass each."""
     losses = []
     for i in range(1, len(ids)):
         start = (i - 1) // T * T
@@ -43,7 +43,7 @@ def test_it_is_the_mean_over_tokens(length: int) -> None:
         assert split_loss(MODEL, ids, CPU, batch_size) == pytest.approx(expected, abs=1e-6, rel=0)
 
 
-def test_the_bound_changes_the_grouping_and_not_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_does_not_depend_on_batching(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = text(40 * T + 5)
     expected = split_loss(MODEL, ids, CPU)
     shapes: list[torch.Size] = []

@@ -25,12 +25,12 @@ CONFIG = tiny_config()
 CPU_ERROR = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
 
 
-# Choices
+# Selection
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes torch find a machine of some kind."""
+    """Simulate a machine for torch."""
 
     def pretend(*, cuda: bool = False, mps: bool = False, bf16: bool = False) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
@@ -178,7 +178,7 @@ MEMINFO = f"MemTotal: {16 << 20} kB\nMemFree: {1 << 20} kB\nMemAvailable: {10 <<
 
 
 def linux(root: Path, meminfo: str = MEMINFO, group: str = "", files: dict[str, object] | None = None) -> float:
-    """What free_bytes says on a machine with these files of /proc and, below `cgroups`, of control groups."""
+    """The result of free_bytes with these files of /proc and, below `cgroups`, of control groups."""
     (root / "proc" / "self").mkdir(parents=True)
     (root / "proc" / "meminfo").write_text(meminfo)
     (root / "proc" / "self" / "cgroup").write_text(group)
@@ -199,7 +199,7 @@ def test_free_memory_includes_page_cache(tmp_path: Path) -> None:
         # Version 2: a container that sees itself as the root, and a service.
         ("0::/\n", {"memory.max": 4 * GB, "memory.current": GB}, 3),
         ("0::/a.slice/b\n", {"a.slice/b/memory.max": 4 * GB, "a.slice/b/memory.current": GB}, 3),
-        # A limit on a group around it counts; the least one wins.
+        # Limits of parent groups apply; the lowest is used.
         (
             "0::/a/b\n",
             {
@@ -210,7 +210,7 @@ def test_free_memory_includes_page_cache(tmp_path: Path) -> None:
             },
             2,
         ),
-        # What files take of it gives way.
+        # The page cache counts as available.
         (
             "0::/\n",
             {

@@ -157,8 +157,8 @@ def test_result_is_in_the_vocabulary(text: str, others: frozenset[str], latin: b
 def test_accented_latin_letters() -> None:
     for code in range(0xC0, 0x250):
         decomposed = unicodedata.normalize("NFKD", chr(code))
-        base, marks = decomposed[0], decomposed[1:]
-        if base in string.ascii_letters and all(map(unicodedata.combining, marks)):
+        base, accents = decomposed[0], decomposed[1:]
+        if base in string.ascii_letters and all(map(unicodedata.combining, accents)):
             assert replaced(chr(code)) == base, hex(code)
 
 

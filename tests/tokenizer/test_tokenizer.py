@@ -61,7 +61,7 @@ def char_tokenizer(*some: str) -> CharTokenizer:
 
 
 def transformers_one(tokenizer: Any) -> Any:
-    """What AutoTokenizer makes of the folder."""
+    """The tokenizer that AutoTokenizer loads from the folder."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(Path(folder))
         return AutoTokenizer.from_pretrained(folder)
@@ -317,7 +317,7 @@ def test_word_level_bpe_like_gpt1() -> None:
     assert fitted == "the  ...é"
 
 
-# Files that are damaged or not ours
+# Damaged and unsupported files
 
 
 def test_missing_or_unreadable_file(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def another_end(spec: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("change", [lowercase, by_regex, two_ids_swapped, a_gap, another_end])
 def test_other_vocabularies_load_as_bpe(tmp_path: Path, change: Callable[[Any], None]) -> None:
-    """Its ids are the library's, never a character vocabulary's that only looks alike."""
+    """A tokenizer.json is loaded with the tokenizers library even if it looks like a character vocabulary."""
     CharTokenizer("abcC").save(tmp_path)
     spec = read_json(tmp_path / "tokenizer.json")
     change(spec)

@@ -127,20 +127,20 @@ def test_restarted_worker_resumes(
     (tmp_path / "words.txt").write_text(worker.WORDS)
     words = [*worker.COMMAND, "--out", "run", "--steps", "4"]
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert main(words) == 0, "there is nothing to go on from: it begins"
+    assert main(words) == 0, "without a checkpoint the run starts from step 0"
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     assert main(words) == 2
     assert "already holds a model" in capsys.readouterr().err
     monkeypatch.setenv("RANK", "1")
     assert main(words) == 2
-    assert capsys.readouterr().err == "", "the first process says what is wrong"
+    assert capsys.readouterr().err == "", "only rank 0 prints the error"
     monkeypatch.delenv("RANK")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert main([*words, "--steps", "5"]) == 0
     assert "Resuming from step 4" in capsys.readouterr().err
 
 
-# Shares
+# Batch split
 
 
 @pytest.mark.parametrize(
@@ -179,10 +179,10 @@ def test_seed_rng_differs_by_rank_and_repeats() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     DistributedContext().seed_rng(7, 0)
-    assert torch.equal(torch.get_rng_state(), before), "one process has numbers of its own, which are kept"
+    assert torch.equal(torch.get_rng_state(), before), "a single process keeps the global random state"
 
 
-# What is chosen, and what it takes
+# Choice of parallelism, and its memory
 
 BIG = ModelConfig(vocab_size=50_257, block_size=1024, n_layer=12, n_head=12, n_embd=768)
 TWO = DistributedContext(0, 2, local_world_size=2)
@@ -190,7 +190,7 @@ ALONE_CPU = Hardware(torch.device("cpu"), torch.bfloat16, False, ())
 
 
 class Agreeing(DistributedContext):
-    """Two processes that always say the same: nothing is sent."""
+    """Two processes that always agree; nothing is sent."""
 
     def all_reduce_max(self, value: int) -> int:
         return value
@@ -238,7 +238,7 @@ def test_memory_needed_sharded() -> None:
 
 
 def _adapters(rank: int) -> list[torch.nn.Parameter]:
-    """What LoRA trains of BIG."""
+    """Trainable parameters of BIG with LoRA."""
     from inkhorn.training.lora import add_adapters
 
     with torch.device("meta"):
@@ -265,7 +265,7 @@ def test_gpu_by_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     assert taken == [1]
 
 
-# Being several
+# Process groups
 
 
 def test_process_group_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ def test_lora_resume_is_bit_equal(data: Dataset, base: Path, tmp_path: Path, ema
 
 @pytest.mark.parametrize("patience", [1, 3])
 def test_early_stopping(data: Dataset, base: Path, tmp_path: Path, patience: int) -> None:
-    # Rates that only do harm: the first evaluation stays the best one.
+    # A learning rate so high that the first evaluation stays the best.
     train = replace(
         BASE, steps=400, eval_every=5, save_every=5, patience=patience, lr=0.4, muon_lr=0.4, eval_at_loss=()
     )

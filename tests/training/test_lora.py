@@ -16,7 +16,7 @@ IDS = torch.arange(10)[None] % 17
 
 
 def changed(model: GPT, targets: tuple[str, ...] = TARGETS, rank: int = 3) -> GPT:
-    """With adapters whose every number is random."""
+    """A model whose adapters are random."""
     generator = torch.Generator().manual_seed(1)
     add_adapters(model, rank, 6.0, targets)
     with torch.no_grad():
@@ -49,9 +49,9 @@ def test_only_adapters_are_trained(targets: tuple[str, ...]) -> None:
 
 def test_merge_lora_is_equivalent() -> None:
     model = changed(tiny_model(tiny_config()))
-    plain = merge_lora(model)
-    assert not lora_modules(plain)
-    torch.testing.assert_close(plain(IDS)[0], model(IDS)[0], rtol=1e-5, atol=1e-5)
+    merged = merge_lora(model)
+    assert not lora_modules(merged)
+    torch.testing.assert_close(merged(IDS)[0], model(IDS)[0], rtol=1e-5, atol=1e-5)
     untouched = tiny_model(tiny_config())
     assert merge_lora(untouched) is untouched
 

@@ -64,7 +64,7 @@ def test_zero_gradient_is_no_update() -> None:
 
 
 def one_step(weight: torch.Tensor, gradient: torch.Tensor, parts: int, **options: Any) -> torch.Tensor:
-    """How Muon moves a weight in its first step."""
+    """Muon's first update of a weight."""
     parameter = nn.Parameter(weight.clone())
     optimizer = Muon([{"params": [parameter], "parts": parts}], dtype=torch.float32, **options)
     parameter.grad = gradient.clone()
@@ -81,7 +81,7 @@ def test_muon_splits_fused_qkv() -> None:
     assert max(apart) / min(apart) < 1.1
     fused = [update.norm().item() for update in one_step(zero, scaled, parts=1).chunk(3)]
     assert max(fused) / min(fused) > 5  # what treating c_attn as one matrix would do
-    # Each part is what it would be alone.
+    # Each part equals its own separate update.
     alone = torch.cat([one_step(zero[:32], g, parts=1) for g in scaled.chunk(3)])
     torch.testing.assert_close(one_step(zero, scaled, parts=3), alone, atol=1e-5, rtol=1e-3)
 
@@ -134,7 +134,7 @@ def test_muon_skips_parameters_without_gradient() -> None:
     assert torch.equal(without, torch.ones(3, 3))
 
 
-# Who trains what
+# Parameter groups
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
@@ -193,11 +193,11 @@ def test_weight_decay_on_matrices_only(train: TrainConfig) -> None:
         torch.testing.assert_close(parameter.detach(), kept * before.get_parameter(name).detach(), msg=name)
 
 
-# That it learns
+# Convergence
 
 
 def losses(model: GPT, optimizers: list[torch.optim.Optimizer], steps: int) -> list[float]:
-    """Learn one batch by heart."""
+    """Overfit one batch."""
     ids = torch.randint(17, (4, 13), generator=torch.Generator().manual_seed(2))
     found = []
     for _ in range(steps):
@@ -223,7 +223,7 @@ def test_overfits_one_batch(kind: Any, train: TrainConfig, dtype: torch.dtype) -
 
 
 def test_muon_alone_learns() -> None:
-    """With the embeddings held still, so that AdamW cannot do its work for it."""
+    """Embeddings are frozen, so AdamW cannot make up for Muon."""
     model = tiny_model(tiny_config())
     muon = make_optimizers(model, MUON, torch.float32)[1]
     found = losses(model, [muon], 150)
@@ -239,8 +239,8 @@ def test_adamw_matches_torch() -> None:
         {"params": [p for p in theirs.parameters() if p.dim() >= 2], "weight_decay": 0.1},
         {"params": [p for p in theirs.parameters() if p.dim() < 2], "weight_decay": 0.0},
     ]
-    plain = torch.optim.AdamW(groups, lr=0.01, betas=(0.8, 0.9), eps=1e-10)
-    assert losses(ours, make_optimizers(ours, train), 8) == losses(theirs, [plain], 8)
+    reference = torch.optim.AdamW(groups, lr=0.01, betas=(0.8, 0.9), eps=1e-10)
+    assert losses(ours, make_optimizers(ours, train), 8) == losses(theirs, [reference], 8)
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 

@@ -155,7 +155,7 @@ def test_report_is_deterministic(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_svg_colours_follow_the_theme(tmp_path: Path) -> None:
+def test_svg_colors_follow_theme(tmp_path: Path) -> None:
     markup, _ = written(folder(tmp_path, overfitted()))
     charts = "".join(re.findall(r"<svg.*?</svg>", markup, re.DOTALL))
     assert {"var(--blue)", "var(--accent)", "var(--muted)"} <= set(re.findall(r"var\(--\w+\)", charts))
@@ -379,10 +379,10 @@ def test_failure_keeps_the_previous_report(tmp_path: Path, monkeypatch: pytest.M
     before = written(out)[0]
 
     def fail(*_: object) -> None:
-        raise MemoryError("no room for a picture")
+        raise MemoryError("out of memory")
 
     monkeypatch.setattr(build, "save_png", fail)
-    with pytest.raises(InkhornError, match="no room for a picture"):
+    with pytest.raises(InkhornError, match="out of memory"):
         write_report(out)
     assert (out / "report.html").read_text(encoding="utf-8") == before
     assert not list(out.glob("*.tmp"))

@@ -195,7 +195,7 @@ def test_loss_explosion_rolls_back(data: Dataset, tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("harm", [math.nan, 50.0])
 def test_bad_weights_are_not_saved(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: float) -> None:
-    """The loss of a step is that of the weights before it: what is saved after it may be bad already."""
+    """A step reports the loss before its update, so the updated weights may already be bad."""
     import inkhorn.training.trainer as module
 
     real, harmed = train_step, list[int]()
@@ -303,9 +303,9 @@ def test_damaged_checkpoint_raises(data: Dataset, tmp_path: Path, name: str) -> 
 
 
 def test_gradient_accumulation_equals_large_batch(data: Dataset, tmp_path: Path) -> None:
-    plain = replace(BASE, optimizer="adamw", dropout=0.0, ema_decay=0.0, steps=4)
-    large = trainer(data, tmp_path / "a", replace(plain, batch_size=8)).run(resume=False)
-    small = trainer(data, tmp_path / "b", replace(plain, batch_size=4, grad_accum=2)).run(resume=False)
+    base = replace(BASE, optimizer="adamw", dropout=0.0, ema_decay=0.0, steps=4)
+    large = trainer(data, tmp_path / "a", replace(base, batch_size=8)).run(resume=False)
+    small = trainer(data, tmp_path / "b", replace(base, batch_size=4, grad_accum=2)).run(resume=False)
     for (name, a), b in zip(large.model.named_parameters(), small.model.parameters(), strict=True):
         if not name.endswith(
             "c_attn.bias"
@@ -324,7 +324,7 @@ def test_ema_follows_weights(data: Dataset, tmp_path: Path) -> None:
 
 
 def test_golden_losses(data: Dataset, tmp_path: Path) -> None:
-    """Fifty steps of a tiny model: whatever changes these numbers changes what every recipe means."""
+    """Fifty steps of a tiny model. A change of these numbers changes the results of every recipe."""
     train = replace(BASE, steps=50, dropout=0.0, ema_decay=0.0, eval_every=50, save_every=50, sample_tokens=0)
     trainer(data, tmp_path, train).run(resume=False)
     lines = [line for line in read_log(tmp_path / "metrics.jsonl") if "train/loss" in line]

@@ -23,7 +23,7 @@ from inkhorn.training.vocab_padding import load_into_padded, pad_vocab, unpad_an
 
 CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
 IDS = torch.arange(10)[None] % 17
-PLAIN = replace(worker.BASE, steps=6, grad_accum=1, save_every=2, eval_every=6, ema_decay=0.0, dropout=0.1)
+BASE = replace(worker.BASE, steps=6, grad_accum=1, save_every=2, eval_every=6, ema_decay=0.0, dropout=0.1)
 
 
 def test_pad_vocab() -> None:
@@ -42,7 +42,7 @@ def test_pad_and_unpad(kind: str, tied: bool) -> None:
     logits = wide(IDS)[0]
     assert logits.shape == (1, 10, 24)
     torch.testing.assert_close(logits[..., :17], model(IDS)[0])
-    # The rows beyond have the mean logit, so no more of the odds than their share of the vocabulary.
+    # Padding rows have the mean logit, so at most their share of the probability.
     assert logits.softmax(-1)[..., 17:].sum(-1).max() <= 7 / 24 + 1e-6
     before = torch.get_rng_state()
     narrow = unpad_and_gather(wide, model.config)
@@ -54,9 +54,9 @@ def test_pad_and_unpad(kind: str, tied: bool) -> None:
 
 
 def test_init_from_unpadded_weights(data: Dataset, tmp_path: Path) -> None:
-    run = worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab_to=0)).run(resume=False)
+    run = worker.trainer(data, tmp_path, replace(BASE, pad_vocab_to=0)).run(resume=False)
     best = RunFolder(tmp_path).latest()
-    state = new_state(run.config, replace(PLAIN, pad_vocab_to=64), CPU, str(best))
+    state = new_state(run.config, replace(BASE, pad_vocab_to=64), CPU, str(best))
     assert state.model.config.vocab_size == 64 > run.config.vocab_size
     assert split_loss(state.export_model(), data.val, CPU) == split_loss(run.model, data.val, CPU)
     rows = torch.from_numpy(data.val[:17].astype("int64"))[None]
@@ -69,7 +69,7 @@ CASES = [{}, {"ema_decay": 0.9}, {"optimizer": "adamw"}, {"lora_rank": 2}, {"lor
 
 @pytest.mark.parametrize("changes", CASES)
 def test_padded_run_resumes_bit_equal(data: Dataset, tmp_path: Path, changes: dict[str, object]) -> None:
-    train: TrainConfig = replace(PLAIN, **changes)  # type: ignore[arg-type]
+    train: TrainConfig = replace(BASE, **changes)  # type: ignore[arg-type]
 
     def run(name: str, steps: int) -> TrainState:
         trainer = worker.trainer(data, tmp_path / name, train)
@@ -100,15 +100,15 @@ def test_padded_run_resumes_bit_equal(data: Dataset, tmp_path: Path, changes: di
 
 
 def test_resume_rejects_other_padding(data: Dataset, tmp_path: Path) -> None:
-    worker.trainer(data, tmp_path, PLAIN).run(resume=False)
+    worker.trainer(data, tmp_path, BASE).run(resume=False)
     with pytest.raises(CheckpointError, match="was trained with --pad-vocab-to 8: keep it"):
-        worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab_to=64)).run(resume=True)
-    assert worker.trainer(data, tmp_path, replace(PLAIN, pad_vocab_to=12, steps=7)).run(resume=True).step == 7
+        worker.trainer(data, tmp_path, replace(BASE, pad_vocab_to=64)).run(resume=True)
+    assert worker.trainer(data, tmp_path, replace(BASE, pad_vocab_to=12, steps=7)).run(resume=True).step == 7
 
 
 def test_padding_probability_vanishes(data: Dataset, tmp_path: Path) -> None:
-    state = worker.trainer(data, tmp_path, replace(PLAIN, steps=40, save_every=40, eval_every=40)).run(resume=False)
+    state = worker.trainer(data, tmp_path, replace(BASE, steps=40, save_every=40, eval_every=40)).run(resume=False)
     rows = torch.from_numpy(data.val[:17].astype("int64"))[None]
-    odds = state.model.eval()(rows[:, :-1])[0].softmax(-1)
-    missing = odds[..., data.tokenizer.vocab_size :].sum(-1).mean()
-    assert missing < 4 / 24 / 4, "they began with 4 / 24 of the odds"
+    probs = state.model.eval()(rows[:, :-1])[0].softmax(-1)
+    missing = probs[..., data.tokenizer.vocab_size :].sum(-1).mean()
+    assert missing < 4 / 24 / 4, "the initial probability is 4 / 24"

@@ -46,7 +46,7 @@ def test_atomic_write_creates_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError(28, "full"), KeyboardInterrupt()])
 @pytest.mark.parametrize("folder", [False, True])
-def test_atomic_write_leaves_nothing_after_a_failure(tmp_path: Path, error: BaseException, folder: bool) -> None:
+def test_atomic_write_removes_temporary_file(tmp_path: Path, error: BaseException, folder: bool) -> None:
     path = tmp_path / "a"
     if not folder:
         path.write_text("old")
@@ -73,7 +73,7 @@ def test_atomic_write_names_are_unique(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_text() == "first"  # the outer block ends last
 
 
-def test_atomic_write_keeps_the_old_file_when_the_move_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atomic_write_failed_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json(tmp_path / "a.json", {"a": 1})
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
     with pytest.raises(OSError, match="full"):

@@ -303,8 +303,8 @@ def test_phone_layout(open_page: Open, scheme: str) -> None:
 
 def test_dark_theme(open_page: Open) -> None:
     def is_dark(page: "Page") -> bool:
-        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        return sum(map(int, re.findall(r"\d+", colour)[:3])) < 200
+        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, re.findall(r"\d+", color)[:3])) < 200
 
     assert is_dark(open_page(color_scheme="dark"))
     page = open_page(color_scheme="light")
