@@ -160,7 +160,7 @@ def test_light_layers_dependencies(module: str) -> None:
         assert third_party(module, anywhere=False) <= REQUIRED, module
 
 
-def test_model_imports() -> None:
+def test_model_imports_little() -> None:
     assert {name.partition(".")[0] for name in own_imports("model")} == {"config", "checkpoint"}
     assert third_party("model") == {"torch"}
 
@@ -235,7 +235,7 @@ def test_no_heavy_imports() -> None:
     run(LIGHT)
 
 
-def test_imports_have_no_side_effects() -> None:
+def test_imports_do_no_work() -> None:
     """No file is written, no process started, no connection made, nothing printed."""
     ours = [f"inkhorn.{name}".rstrip(".") for name in modules() if name != "__main__"]
     used = set().union(*(imports(name, anywhere=False) for name in modules()))
