@@ -1,5 +1,5 @@
-# A small image that serves the shipped model. The kernel is compiled in the first stage and carries every instruction set of
-# its processor family, so the image runs anywhere the family does.
+# An image that serves the bundled model. The first stage compiles the native kernel for every instruction set of the CPU
+# architecture; the kernel selects one at run time, so the image runs on any CPU of that architecture.
 #
 #     docker build -t inkhorn . && docker run --rm -p 8000:8000 inkhorn --api-key SECRET
 FROM python:3.11-slim AS build
@@ -10,7 +10,7 @@ COPY native native
 COPY src src
 RUN python -m venv /opt/inkhorn \
  && /opt/inkhorn/bin/pip install --no-cache-dir -c constraints.txt '.[serve]' \
- && /opt/inkhorn/bin/python -c 'from inkhorn.inference.backends import native_bindings as kernel; assert kernel.why_not() is None, kernel.why_not()'
+ && /opt/inkhorn/bin/python -c 'from inkhorn.inference.backends import native_bindings as kernel; assert kernel.unavailable_reason() is None, kernel.unavailable_reason()'
 
 FROM python:3.11-slim
 COPY --from=build /opt/inkhorn /opt/inkhorn

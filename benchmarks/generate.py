@@ -1,11 +1,11 @@
-"""Generation beside every engine that is installed: llama.cpp, CTranslate2, transformers, nanoGPT.
+"""Generation throughput of Inkhorn, llama.cpp, CTranslate2, transformers and nanoGPT.
 
     python benchmarks/generate.py [--nanogpt FOLDER] [--only char,first] [--rounds 5] [--threads 2]
 
-Engines take turns in rounds, each in a process of its own, with the same random weights (speed does not depend on their
-values), prompts, lengths and threads. A rate is tokens written over the whole time from the request to the last token,
-the prompt's reading included. Inkhorn, transformers, CTranslate2 and nanoGPT sample at temperature 0.8; llama.cpp only
-computes the logits, which takes less. What is not installed is left out:
+The engines run in interleaved rounds, each in its own process, with the same random weights (speed does not depend on
+their values), prompts, lengths and number of threads. Throughput is generated tokens divided by the time from the
+request to the last token, prefill included. Inkhorn, transformers, CTranslate2 and nanoGPT sample at temperature 0.8;
+llama.cpp only computes the logits, which takes less time. Engines that are not installed are skipped:
 
     pip install --no-deps llama-cpp-python==0.3.36 ctranslate2==4.8.5 gguf==0.19.0 diskcache==5.6.3
 """
@@ -29,76 +29,78 @@ from peers.isolated import IsolatedEngine
 from peers.llama import LlamaCpp
 from peers.nanogpt import NanoGPT
 from peers.ours import Inkhorn
-from peers.shapes import SHAPES, Work, make_folder
+from peers.shapes import SHAPES, Workload, make_checkpoint
 from platformdirs import user_cache_path
 
 from inkhorn.inference.backends import native_bindings
 
 WORKLOADS = {
-    "char": Work("char", 1, 1, 255),
-    "gpt2": Work("gpt2", 1, 128, 256),
-    "first": Work("gpt2", 1, 512, 1),
-    "batch8": Work("gpt2", 8, 128, 64),
-    "batch32": Work("gpt2", 32, 128, 64),
+    "char": Workload("char", 1, 1, 255),
+    "gpt2": Workload("gpt2", 1, 128, 256),
+    "first": Workload("gpt2", 1, 512, 1),
+    "batch8": Workload("gpt2", 8, 128, 64),
+    "batch32": Workload("gpt2", 32, 128, 64),
 }
 TITLES = {
-    "char": "10.7M characters, batch 1, 1 + 255 tokens",
+    "char": "10.7M character model, batch 1, 1 + 255 tokens",
     "gpt2": "GPT-2 124M, batch 1, 128 + 256 tokens",
-    "first": "GPT-2 124M, time to the first token after 512",
-    "batch8": "GPT-2 124M, 8 requests at once, 128 + 64 tokens each",
-    "batch32": "GPT-2 124M, 32 requests at once, 128 + 64 tokens each",
-    "busy": "10.7M characters as above, another process busy on one of the cores",
-    "memory": "reading memory, GB/s",
+    "first": "GPT-2 124M, time to first token, 512 prompt tokens",
+    "batch8": "GPT-2 124M, 8 concurrent requests, 128 + 64 tokens each",
+    "batch32": "GPT-2 124M, 32 concurrent requests, 128 + 64 tokens each",
+    "busy": "10.7M character model, one core occupied by another process",
+    "memory": "memory read bandwidth, GB/s",
 }
 
 
 @dataclass
 class Args:
     nanogpt: Path | None = None
-    """a checkout of nanoGPT"""
+    """folder of a nanoGPT checkout"""
     only: str = ",".join(TITLES)
-    """which workloads"""
+    """comma-separated workloads"""
     rounds: int = 5
-    """measurements of each engine"""
+    """measurements per engine"""
     threads: int = 2
-    """of every engine"""
-    work: Path = user_cache_path("inkhorn") / "bench"
-    """folder for the models in each engine's format, made once"""
+    """threads per engine"""
+    cache: Path = user_cache_path("inkhorn") / "bench"
+    """folder for the models in each engine's format, created once and reused"""
 
 
-def engines(args: Args, work: Work, *, ours_and_llama: bool = False) -> list[IsolatedEngine]:
-    """Every engine that is installed, each with the workload's model in a process of its own."""
-    folder, threads, texts = make_folder(args.work, work.shape), args.threads, work.texts
-    found: list[Callable[[], Peer]] = [
-        partial(Inkhorn, folder, q, threads, texts) for q in ("fp32", "bf16", "int8", "int4")
+def engines(args: Args, workload: Workload, *, ours_and_llama: bool = False) -> list[IsolatedEngine]:
+    """Start every installed engine with the workload's model."""
+    folder, threads, batch = make_checkpoint(args.cache, workload.shape), args.threads, workload.batch
+    peers: list[Callable[[], Peer]] = [
+        partial(Inkhorn, folder, q, threads, batch) for q in ("fp32", "bf16", "int8", "int4")
     ]
     if importlib.util.find_spec("llama_cpp"):
-        found += [partial(LlamaCpp, folder, kind, threads, texts) for kind in ("F16", "Q8_0", "Q4_0")]
+        peers += [partial(LlamaCpp, folder, kind, threads, batch) for kind in ("F16", "Q8_0", "Q4_0")]
     if not ours_and_llama:
         if importlib.util.find_spec("ctranslate2"):
-            found += [partial(CTranslate2, folder, kind, threads) for kind in ("float32", "int8")]
-        found += [partial(Transformers, folder, dtype) for dtype in ("float32", "bfloat16")]
-        if work.shape == "char":
-            found.append(partial(Inkhorn, folder, None, threads, texts))
+            peers += [partial(CTranslate2, folder, kind, threads) for kind in ("float32", "int8")]
+        peers += [partial(Transformers, folder, dtype) for dtype in ("float32", "bfloat16")]
+        if workload.shape == "char":
+            peers.append(partial(Inkhorn, folder, None, threads, batch))
             if args.nanogpt is not None:
-                found.append(partial(NanoGPT, args.nanogpt, SHAPES["char"]))
-    return [IsolatedEngine(make, threads) for make in found]
+                peers.append(partial(NanoGPT, args.nanogpt, SHAPES["char"]))
+    return [IsolatedEngine(make, threads) for make in peers]
 
 
-def measure(peer: IsolatedEngine, work: Work) -> Callable[[], float]:
-    """Tokens a second, or milliseconds where a single token is asked for."""
-    peer.measure(replace(work, new=min(work.new, 16)))  # once to warm up
+def measure(peer: IsolatedEngine, workload: Workload) -> Callable[[], float]:
+    """Return a function that measures tokens per second, or milliseconds if the workload generates a single token."""
+    peer.measure(replace(workload, new=min(workload.new, 16)))  # warm-up
 
     def once() -> float:
-        timing = peer.measure(work)
-        return 1e3 * timing.first if work.new == 1 else work.texts * work.new / (timing.first + timing.rest)
+        timing = peer.measure(workload)
+        if workload.new == 1:
+            return 1e3 * timing.first
+        return workload.batch * workload.new / (timing.first + timing.rest)
 
     return once
 
 
 @contextmanager
 def busy_core() -> Iterator[None]:
-    """Another process that never rests, on the last of our cores."""
+    """Keep the last available core busy with another process."""
     core = max(os.sched_getaffinity(0))
     program = f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
     process = subprocess.Popen([sys.executable, "-c", program])
@@ -109,22 +111,22 @@ def busy_core() -> Iterator[None]:
         process.wait()
 
 
-def _read_speed(size: int, threads: int) -> float:
+def _read_bandwidth(size: int, threads: int) -> float:
     return float(native_bindings.library().ink_memory_bandwidth(size, threads, 10) / 1e9)
 
 
 def run(args: Args, name: str) -> list[Series]:
-    """One workload's rounds."""
+    """Run one workload on every engine."""
     if name == "memory":
         sizes = {f"{mib} MiB": mib << 20 for mib in (5, 10, 20, 40, 128, 256)}
-        reads = {title: partial(_read_speed, size, args.threads) for title, size in sizes.items()}
+        reads = {title: partial(_read_bandwidth, size, args.threads) for title, size in sizes.items()}
         return interleave(args.rounds, reads, "GB/s")
-    work = WORKLOADS["char" if name == "busy" else name]
-    peers = engines(args, work, ours_and_llama=name == "busy")
-    tests = {peer.name: measure(peer, work) for peer in peers}
+    workload = WORKLOADS["char" if name == "busy" else name]
+    peers = engines(args, workload, ours_and_llama=name == "busy")
+    measures = {peer.name: measure(peer, workload) for peer in peers}
     try:
         with busy_core() if name == "busy" else nullcontext():
-            return interleave(args.rounds, tests, "ms" if work.new == 1 else "tokens/s")
+            return interleave(args.rounds, measures, "ms" if workload.new == 1 else "tokens/s")
     finally:
         for peer in peers:
             peer.close()
@@ -136,7 +138,7 @@ def main() -> None:
     unknown = set(names) - set(TITLES)
     if unknown:
         sys.exit(f"--only takes {', '.join(TITLES)}, not {', '.join(sorted(unknown))}")
-    args.work.mkdir(parents=True, exist_ok=True)
+    args.cache.mkdir(parents=True, exist_ok=True)
     for name in names:
         report(TITLES[name], run(args, name), {"threads": args.threads})
 

@@ -1,5 +1,4 @@
-"""nanoGPT's own code, for the benchmarks beside it: a copy of its folder with our text, its log, its checkpoints, and
-the loss over a whole split, which is taken of both sides by one function."""
+"""Helpers that run nanoGPT's own code on our data, parse its log and evaluate its checkpoints."""
 
 import contextlib
 import io
@@ -19,9 +18,9 @@ from inkhorn.data.batches import evaluation_windows
 from inkhorn.data.dataset import Array
 
 CONFIG = "config/train_shakespeare_char.py"
-OUT = "out-shakespeare-char"  # where that leaves its checkpoints
-LOSS_ROWS = 64
-"""windows at a time when a loss is taken; it is the same with any number"""
+OUT = "out-shakespeare-char"  # the out_dir of CONFIG
+EVAL_BATCH_SIZE = 64
+"""Windows per batch of an evaluation; does not change the loss."""
 
 NEEDED = ("train.py", "model.py", CONFIG, "data/shakespeare_char/prepare.py")
 
@@ -49,12 +48,18 @@ SCRIPT_CHANGES = seed_change(1337) | {
         "    # termination conditions\n"
     ),
 }
-"""what record.py changes in train.py: the seed; each evaluation keeps its checkpoint and is left out of the next step's
-time; a file named `stop` keeps one more and ends the run; the end of the process that started it ends it, too"""
+"""Replacements that record.py makes in train.py.
+
+They set the seed, keep the checkpoint of each evaluation, exclude evaluation from the time of the next step, and end
+the run when a file named `stop` appears (after a last checkpoint) or when the parent process ends.
+"""
 
 
 def changed_script(nanogpt: Path, changes: Mapping[str, str]) -> str:
-    """Its train.py with each passage of `changes`, which must be there once, replaced; exits if it is no checkout."""
+    """Return train.py with each key of `changes`, which must occur exactly once, replaced by its value.
+
+    Exits with an error if the folder is not a nanoGPT checkout.
+    """
     for name in NEEDED:
         if not (nanogpt / name).is_file():
             sys.exit(f"there is no {nanogpt / name}: give the folder of a checkout of nanoGPT")
@@ -69,38 +74,40 @@ def changed_script(nanogpt: Path, changes: Mapping[str, str]) -> str:
 
 
 def copy_with_text(nanogpt: Path, text: Path, copy: Path, changes: Mapping[str, str]) -> Path:
-    """A copy of the checkout whose shakespeare_char is `text`; returns its data folder, with train.bin and val.bin.
+    """Copy the checkout, with `text` as its shakespeare_char data and `changes` applied to train.py.
 
-    Each of `changes` is a passage of train.py, which must be there once, and what comes in its place.
+    Returns:
+        The data folder of the copy, with train.bin and val.bin.
+
     """
     script = changed_script(nanogpt, changes)
     shutil.copytree(nanogpt, copy, ignore=shutil.ignore_patterns(".git", "assets", "*.ipynb", "out*"))
     (copy / "train.py").write_text(script)
     data = copy / "data" / "shakespeare_char"
     shutil.copyfile(text, data / "input.txt")
-    # prepare.py imports requests for a download that the file above makes needless
+    # prepare.py imports requests for a download that is not needed here
     (data / "prepare.py").write_text((data / "prepare.py").read_text().replace("import requests", ""))
     subprocess.run([sys.executable, str(data / "prepare.py")], check=True, capture_output=True)
     return data
 
 
 def flags(settings: str) -> list[str]:
-    """`a=1 b=2` as its configurator takes it."""
+    """Convert `a=1 b=2` to the flags of nanoGPT's configurator."""
     return [f"--{setting}" for setting in settings.split()]
 
 
 def record_settings(device: str, changes: Sequence[str], points: int) -> str:
-    """What record.py tells its train.py. Of a setting that is there twice the later one holds: the user's are last."""
+    """The settings of train.py for record.py. Later settings override earlier ones, so the user's come last."""
     settings = f"device={device} log_interval=1 always_save_checkpoint=True"
     settings += " compile=False eval_iters=20" if device == "cpu" else ""
     steps = dict(change.split("=", 1) for change in changes).get("max_iters", "")
-    if steps.isdecimal():  # else its config's own interval, a twentieth of its own steps
+    if steps.isdecimal():  # by default its config evaluates at twenty points
         settings += f" eval_interval={max(1, int(steps) // points)}"
     return " ".join((settings, *changes))
 
 
 def run_script(copy: Path, settings: str, minutes: float | None) -> str:
-    """Run a copy's train.py; returns its log. With `minutes`, and SCRIPT_CHANGES, it ends at the step after."""
+    """Run train.py of a copy and return its log. With `minutes` (and SCRIPT_CHANGES) it stops at the next step."""
     command = [sys.executable, "train.py", CONFIG, *flags(settings)]
     log, errors = copy / "log.txt", copy / "errors.txt"
     with log.open("w") as out, errors.open("w") as err:
@@ -111,48 +118,48 @@ def run_script(copy: Path, settings: str, minutes: float | None) -> str:
             (copy / "stop").touch()
             process.wait()
         finally:
-            process.kill()  # no matter to one that has ended
-            process.wait()  # it writes to a folder that is about to go
+            process.kill()  # no effect if it has exited
+            process.wait()  # the folder it writes to is about to be deleted
     if process.returncode:
         sys.exit(f"nanoGPT's train.py failed:\n{errors.read_text()[-2000:]}")
     return log.read_text()
 
 
 def step_seconds(log: str) -> list[float]:
-    """The time of each step that its log tells of, in order (with log_interval=1, all)."""
+    """The time of each logged step, in order (all steps if log_interval is 1)."""
     return [float(ms) / 1000 for ms in re.findall(r"^iter \d+: loss \S+, time ([\d.]+)ms", log, re.M)]
 
 
 def own_estimates(log: str) -> list[float]:
-    """Its validation losses, by random batches, as it tells them."""
+    """nanoGPT's own validation losses, estimated on random batches, from its log."""
     return [float(loss) for loss in re.findall(r"^step \d+: train loss \S+, val loss (\S+)$", log, re.M)]
 
 
 def load_checkpoint(copy: Path, path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """Its model with the weights of a checkpoint, ready to evaluate, and all that the checkpoint says."""
+    """Load nanoGPT's model in eval mode from a checkpoint; also returns the checkpoint's contents."""
     nanogpt = load_module(copy / "model.py", "nanogpt_model")
     saved = torch.load(path, map_location="cpu", weights_only=True)
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells the number of its parameters
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its number of parameters
         model = nanogpt.GPT(nanogpt.GPTConfig(**saved["model_args"]))
     model.load_state_dict({name.removeprefix("_orig_mod."): value for name, value in saved["model"].items()})
     return model.eval(), saved
 
 
 @torch.no_grad()
-def whole_split(model: torch.nn.Module, ids: Array, block_size: int) -> float:
+def full_split_loss(model: torch.nn.Module, ids: Array, block_size: int) -> float:
     """Mean loss in nats over every token of `ids` but the first, in non-overlapping windows, in the model's precision.
 
     The model, ours or nanoGPT's, is in eval mode.
     """
     device = next(model.parameters()).device
     total = count = 0.0
-    for rows in evaluation_windows(ids, block_size, LOSS_ROWS):
+    for rows in evaluation_windows(ids, block_size, EVAL_BATCH_SIZE):
         window = torch.from_numpy(rows).to(device)
-        _, loss = model(window[:, :-1], window[:, 1:].contiguous())  # nanoGPT's model takes a view of them
+        _, loss = model(window[:, :-1], window[:, 1:].contiguous())  # nanoGPT calls view() on the targets
         total, count = total + float(loss) * window[:, 1:].numel(), count + window[:, 1:].numel()
     return total / count
 
 
 def val_ids(data: Path) -> Array:
-    """The validation split that its prepare.py wrote."""
+    """The validation split written by prepare.py."""
     return np.fromfile(data / "val.bin", dtype=np.uint16)

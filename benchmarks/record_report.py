@@ -1,4 +1,4 @@
-"""What record.py tells of its runs: the points of each, the statistics over the seeds, and both in words and JSON."""
+"""Results of record.py: the loss curve of each run, statistics over the seeds, and the report as text and JSON."""
 
 import json
 import shutil
@@ -11,14 +11,19 @@ from typing import Any
 
 from common import Series, report
 
-LONG = 5  # times the median step: what takes longer is not only a step
+SLOW_STEP_FACTOR = 5  # a step that takes more than this many times the median includes compilation
 
 
 @dataclass(frozen=True)
 class Point:
-    """A model on its way: steps made, seconds of training, loss over the whole validation split.
+    """One evaluation during training.
 
-    `startup` are the seconds of compiling so far, a part of `seconds`.
+    Attributes:
+        step: optimizer steps completed.
+        seconds: training time so far, evaluation excluded.
+        loss: loss in nats over the full validation split.
+        startup: the part of `seconds` spent compiling.
+
     """
 
     step: int
@@ -32,9 +37,13 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What came of one training.
+    """The result of one training run.
 
-    `steps` are those of the whole recipe, `own_estimate` is nanoGPT's best loss by its own random batches.
+    Attributes:
+        side: "inkhorn" or "nanoGPT".
+        steps: steps of the full recipe; a run with a time limit may complete fewer.
+        own_estimate: nanoGPT's own lowest validation loss, estimated on random batches.
+
     """
 
     side: str
@@ -59,55 +68,55 @@ class Run:
         return self.final.step * self.tokens_per_step / (self.final.seconds - self.final.startup)
 
     @property
-    def ended(self) -> bool:
-        """Whether it came to its last step."""
+    def completed(self) -> bool:
+        """Whether the run reached its last step."""
         return self.final.step >= self.steps
 
-    def passed(self, goal: float) -> Point | None:
-        """The first point as low as the goal."""
+    def reached(self, goal: float) -> Point | None:
+        """The first point whose loss is at or below the goal."""
         return next((point for point in self.curve if point.loss <= goal), None)
 
-    def story(self, goal: float, minutes: float | None) -> str:
-        """How it went, in words."""
-        first, last, rate = self.passed(goal), self.final, f"{self.tokens_per_second:,.0f} tokens/s"
-        whole = self.ended or minutes is None
-        told = f"{self.side}, seed {self.seed}: {goal:g} "
+    def describe(self, goal: float, minutes: float | None) -> str:
+        """Summarize the run in one line; `minutes` is its time limit."""
+        first, last, rate = self.reached(goal), self.final, f"{self.tokens_per_second:,.0f} tokens/s"
+        complete = self.completed or minutes is None
+        text = f"{self.side}, seed {self.seed}: {goal:g} "
         if first is not None:
-            told += f"passed after {first.seconds:,.1f} s, at step {first.step:,}"
+            text += f"reached after {first.seconds:,.1f} s, at step {first.step:,}"
         else:
-            told += f"not reached in {last.step:,} steps" if whole else f"not reached in {minutes:g} min"
-        if whole:
-            low = f"lowest {self.lowest.loss:.4f} at step {self.lowest.step:,}, at the end {last.loss:.4f}"
-            return f"{told}; {low} after {last.seconds:,.1f} s ({rate}, {last.startup:.1f} s start-up)"
-        left = last.startup + self.steps * self.tokens_per_step / self.tokens_per_second
+            text += f"not reached in {last.step:,} steps" if complete else f"not reached in {minutes:g} min"
+        if complete:
+            low = f"lowest {self.lowest.loss:.4f} at step {self.lowest.step:,}, final {last.loss:.4f}"
+            return f"{text}; {low} after {last.seconds:,.1f} s ({rate}, {last.startup:.1f} s start-up)"
+        total = last.startup + self.steps * self.tokens_per_step / self.tokens_per_second
         tokens = f"{last.step * self.tokens_per_step:,} tokens"
         return (
-            f"{told}: loss {last.loss:.4f} after {tokens}, {rate}, "
-            f"which makes about {hours(left)} to its {self.steps:,} steps"
+            f"{text}: loss {last.loss:.4f} after {tokens}, {rate}, "
+            f"about {hours(total)} estimated for all {self.steps:,} steps"
         )
 
 
 def startup(seconds: Sequence[float]) -> float:
-    """What the steps that take more than LONG times the median take beyond it, wherever they come."""
-    usual = statistics.median(seconds) if seconds else 0.0
-    return sum((step - usual for step in seconds if step > LONG * usual), 0.0)
+    """Total time above the median of the steps slower than SLOW_STEP_FACTOR times the median, anywhere in the run."""
+    median = statistics.median(seconds) if seconds else 0.0
+    return sum((step - median for step in seconds if step > SLOW_STEP_FACTOR * median), 0.0)
 
 
 def hours(seconds: float) -> str:
-    """A time in hours, to two digits below ten."""
+    """Format a time in hours, with two significant digits below ten."""
     number = seconds / 3600
     return f"{number:,.0f} hours" if number >= 10 else f"{number:.2g} hours"
 
 
 def summary(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean, standard deviation (of a sample; None for a single value), lowest and highest."""
+    """Mean, sample standard deviation (None for a single value), minimum and maximum."""
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return {"mean": statistics.fmean(values), "deviation": deviation, "lowest": min(values), "highest": max(values)}
 
 
 def series_of(runs: Sequence[Run], goal: float) -> list[Series]:
-    """What is told of one side's runs; the seconds only of those that reached the goal."""
-    side, reached = runs[0].side, passes(runs, goal)
+    """The measurements of one side's runs; times to the goal include only the runs that reached it."""
+    side, reached = runs[0].side, goal_points(runs, goal)
     estimates = [run.own_estimate for run in runs if run.own_estimate is not None]
     found = [
         Series(f"{side}: seconds to {goal:g}", "s", tuple(point.seconds for point in reached)),
@@ -121,26 +130,29 @@ def series_of(runs: Sequence[Run], goal: float) -> list[Series]:
     return [series for series in found if series.values]
 
 
-def passes(runs: Sequence[Run], goal: float) -> list[Point]:
-    """Where those that reached the goal did."""
-    return [point for run in runs if (point := run.passed(goal))]
+def goal_points(runs: Sequence[Run], goal: float) -> list[Point]:
+    """The points at which the runs that reached the goal first did so."""
+    return [point for run in runs if (point := run.reached(goal))]
 
 
 def outcome(runs: Sequence[Run], goal: float) -> str:
-    """One side in a line: how many of its runs came how far."""
+    """Summarize one side in a line: how many runs reached the goal or stopped early."""
     points = sorted({len(run.curve) for run in runs})
     counts = f"{points[0]}" if len(points) == 1 else f"{points[0]} to {points[-1]}"
-    reached = f"{len(passes(runs, goal))} of {len(runs)} runs reached {goal:g}"
-    early = f"ended early: {sum(not run.ended for run in runs)}"
+    reached = f"{len(goal_points(runs, goal))} of {len(runs)} runs reached {goal:g}"
+    early = f"stopped early: {sum(not run.completed for run in runs)}"
     return f"{runs[0].parameters:,} parameters; points per run: {counts}; {reached}; {early}"
 
 
-def share(ours: Sequence[Run], theirs: Sequence[Run], goal: float) -> str:
-    """Our mean time to the goal as a share of theirs, if every run reached it: the mean of some would flatter."""
-    reached = [passes(runs, goal) for runs in (ours, theirs)]
+def time_ratio(ours: Sequence[Run], theirs: Sequence[Run], goal: float) -> str:
+    """Our mean time to the goal divided by theirs.
+
+    Given only if every run reached the goal: a mean over the successful runs alone would be biased.
+    """
+    reached = [goal_points(runs, goal) for runs in (ours, theirs)]
     if len(reached[0]) < len(ours) or len(reached[1]) < len(theirs):
         counts = [f"{len(points)} of {len(runs)}" for points, runs in zip(reached, (ours, theirs), strict=True)]
-        return f"none, for {counts[0]} runs of ours and {counts[1]} of nanoGPT's reached it"
+        return f"none: only {counts[0]} inkhorn runs and {counts[1]} nanoGPT runs reached the goal"
     mine, peer = (statistics.fmean(point.seconds for point in points) for points in reached)
     return f"{mine / peer:.3f}"
 
@@ -154,36 +166,36 @@ def table(series: Sequence[Series]) -> str:
     return "\n".join(lines)
 
 
-def tell(runs: Sequence[Run], goal: float, minutes: float | None, facts: Mapping[str, Any]) -> None:
-    """Print the stories, the table, and the report with its JSON."""
+def print_report(runs: Sequence[Run], goal: float, minutes: float | None, facts: Mapping[str, Any]) -> None:
+    """Print a summary of each run, the table of statistics, and the report with its JSON line."""
     sides: dict[str, list[Run]] = {}
     for run in runs:
         sides.setdefault(run.side, []).append(run)
     series: list[Series] = []
-    told = dict(facts)
+    report_facts = dict(facts)
     print()
-    for side, its_runs in sides.items():
-        series += series_of(its_runs, goal)
-        told[side] = outcome(its_runs, goal)
-        print("\n".join(run.story(goal, minutes) for run in its_runs))
+    for side, side_runs in sides.items():
+        series += series_of(side_runs, goal)
+        report_facts[side] = outcome(side_runs, goal)
+        print("\n".join(run.describe(goal, minutes) for run in side_runs))
     if len(sides) == 2:
         ours, theirs = sides.values()
-        told["share of nanoGPT's mean time to the goal"] = share(ours, theirs, goal)
+        report_facts["share of nanoGPT's mean time to the goal"] = time_ratio(ours, theirs, goal)
     print(f"\n{table(series)}")
-    report("The tiny-Shakespeare record", series, told)
+    report("The tiny-Shakespeare record", series, report_facts)
 
 
 def save_line(path: Path, run: Run, goal: float, facts: Mapping[str, Any]) -> None:
-    """Append a run as a line of JSON."""
-    passed = run.passed(goal)
-    line = {"goal": goal, "seconds_to_goal": passed and passed.seconds, "lowest": run.lowest.loss}
+    """Append a run to a JSON Lines file."""
+    point = run.reached(goal)
+    line = {"goal": goal, "seconds_to_goal": point and point.seconds, "lowest": run.lowest.loss}
     line |= {"final": run.final.loss, "startup": run.final.startup, **asdict(run), **facts}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def commit(folder: Path) -> str | None:
-    """The git commit that is checked out in a folder, with `-dirty` where it was changed; None where there is none."""
+    """The git commit checked out in a folder, with `-dirty` if files changed; None without a repository or git."""
     if not (folder / ".git").exists() or shutil.which("git") is None:
         return None
     command = ["git", "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]

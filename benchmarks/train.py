@@ -27,11 +27,11 @@ from nanogpt import (
     OUT,
     copy_with_text,
     flags,
+    full_split_loss,
     load_checkpoint,
     seed_change,
     step_seconds,
     val_ids,
-    whole_split,
 )
 
 from inkhorn.config.model import Architecture
@@ -89,7 +89,7 @@ def run_nanogpt(args: Args, seed: int, folder: Path) -> tuple[float, float]:
     done = subprocess.run(command, cwd=copy, check=True, capture_output=True, text=True)
     seconds = sum(step_seconds(done.stdout)[1:-1])  # the first and the last hold an evaluation
     model, _ = load_checkpoint(copy, copy / OUT / "ckpt.pt")
-    return seconds, whole_split(model, val_ids(data), 64)
+    return seconds, full_split_loss(model, val_ids(data), 64)
 
 
 def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tuple[float, float]]:
@@ -106,7 +106,7 @@ def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tupl
     # On the way the loss is taken in training's own precision; the last one in float32, as nanoGPT's is.
     return [
         *callbacks.losses[:-1],
-        (state.seconds, whole_split(state.export_model().eval(), data.val, config.block_size)),
+        (state.seconds, full_split_loss(state.export_model().eval(), data.val, config.block_size)),
     ]
 
 

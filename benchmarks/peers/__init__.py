@@ -1,7 +1,7 @@
-"""Engines that are measured side by side, each behind the same two questions.
+"""Adapters that give every compared engine the same interface.
 
-All take token ids and give seconds, so that no tokenizer is part of a measurement. An engine whose package is not
-installed is left out; nothing is fetched.
+Each takes token ids and returns seconds, so tokenization is never measured. Engines whose package is not installed are
+skipped; nothing is downloaded.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one text, or of several at once.
+    """Wall time in seconds of generating one batch of sequences.
 
     Attributes:
-        first: until the first new token of each was there.
-        rest: from then until the last.
+        first: until every sequence has its first new token.
+        rest: from then until the last token.
 
     """
 
@@ -23,9 +23,9 @@ class Timing:
 
 
 class Peer(Protocol):
-    """An engine with a model."""
+    """An engine with a loaded model."""
 
     name: str
 
-    def write(self, prompts: list[list[int]], new: int) -> Timing:
-        """Continue the prompts, all at once, by `new` tokens each, whatever is drawn."""
+    def generate(self, prompts: list[list[int]], new: int) -> Timing:
+        """Generate exactly `new` tokens after each prompt, as one batch, and ignore end tokens."""

@@ -1,4 +1,4 @@
-"""CTranslate2: converted with its own converter, sampling at temperature 0.8."""
+"""CTranslate2, with the model converted by its own converter; samples at temperature 0.8."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ from peers import Timing
 
 
 class CTranslate2:
-    """Weights kept as float32 or int8."""
+    """Weights in float32 or int8."""
 
     def __init__(self, folder: Path, kind: str, threads: int) -> None:
         import ctranslate2
@@ -18,12 +18,12 @@ class CTranslate2:
             ctranslate2.converters.TransformersConverter(str(folder)).convert(str(converted))
         self.model = ctranslate2.Generator(str(converted), compute_type=kind, intra_threads=threads, inter_threads=1)
 
-    def write(self, prompts: list[list[int]], new: int) -> Timing:
+    def generate(self, prompts: list[list[int]], new: int) -> Timing:
         tokens = [[f"t{i}" for i in ids] for ids in prompts]
         seconds = []
-        for count in (1, new) if new > 1 else (1,):  # its first token is timed in a run of its own
+        for count in (1, new) if new > 1 else (1,):  # the first token is timed in a separate run
             start = time.perf_counter()
-            done = self.model.generate_batch(
+            results = self.model.generate_batch(
                 tokens,
                 max_length=count,
                 min_length=count,
@@ -33,5 +33,5 @@ class CTranslate2:
                 max_batch_size=len(prompts),
             )
             seconds.append(time.perf_counter() - start)
-            assert all(len(text.sequences_ids[0]) == count for text in done)
+            assert all(len(result.sequences_ids[0]) == count for result in results)
         return Timing(seconds[0], seconds[-1] - seconds[0])

@@ -1,4 +1,4 @@
-"""llama.cpp through its C interface: decoding alone, without sampling, as its own llama-bench measures it."""
+"""llama.cpp through its C API: decodes without sampling, as its own llama-bench does."""
 
 import ctypes
 import time
@@ -13,7 +13,7 @@ FILE_TYPES = {"Q8_0": 7, "Q4_0": 2}  # enum llama_ftype
 
 
 class LlamaCpp:
-    """Weights kept as F16, Q8_0 or Q4_0, each made by llama.cpp's own quantisation."""
+    """Weights in F16, Q8_0 or Q4_0, quantized by llama.cpp itself."""
 
     def __init__(self, folder: Path, kind: str, threads: int, sequences: int) -> None:
         import llama_cpp
@@ -25,29 +25,29 @@ class LlamaCpp:
         self.lib.llama_backend_init()
         path = folder.parent / f"{folder.name}-{kind}.gguf"
         if not path.exists():
-            self._make(folder, path, kind)
+            self._write_model(folder, path, kind)
         self.model = self.lib.llama_model_load_from_file(str(path).encode(), self.lib.llama_model_default_params())
-        block = read_config(folder).block_size
-        how = self.lib.llama_context_default_params()
-        how.n_seq_max, how.n_threads, how.n_threads_batch = sequences, threads, threads
-        how.n_ctx = block if sequences == 1 else 256 * sequences
-        how.n_batch = how.n_ctx
-        self.context = self.lib.llama_init_from_model(self.model, how)
-        assert self.context, f"llama.cpp cannot run {path}"
-        self.batch = self.lib.llama_batch_init(how.n_ctx, 0, 1)
+        block_size = read_config(folder).block_size
+        params = self.lib.llama_context_default_params()
+        params.n_seq_max, params.n_threads, params.n_threads_batch = sequences, threads, threads
+        params.n_ctx = block_size if sequences == 1 else 256 * sequences
+        params.n_batch = params.n_ctx
+        self.context = self.lib.llama_init_from_model(self.model, params)
+        assert self.context, f"llama.cpp cannot load {path}"
+        self.batch = self.lib.llama_batch_init(params.n_ctx, 0, 1)
 
-    def _make(self, folder: Path, path: Path, kind: str) -> None:
+    def _write_model(self, folder: Path, path: Path, kind: str) -> None:
         full = folder.parent / f"{folder.name}-F16.gguf"
         if not full.exists():
             write_gguf(folder, full, vocabulary=False)
         if kind != "F16":
-            how = self.lib.llama_model_quantize_default_params()
-            how.ftype = FILE_TYPES[kind]
-            done = self.lib.llama_model_quantize(str(full).encode(), str(path).encode(), ctypes.byref(how))
-            assert done == 0, f"llama.cpp cannot make {path}"
+            params = self.lib.llama_model_quantize_default_params()
+            params.ftype = FILE_TYPES[kind]
+            status = self.lib.llama_model_quantize(str(full).encode(), str(path).encode(), ctypes.byref(params))
+            assert status == 0, f"llama.cpp cannot quantize to {path}"
 
     def _decode(self, tokens: list[list[int]], position: int) -> None:
-        """Take in some tokens of each sequence, and compute the logits after the last of each."""
+        """Process tokens of each sequence and compute the logits after the last of each."""
         batch, n = self.batch, 0
         for sequence, ids in enumerate(tokens):
             for i, token in enumerate(ids):
@@ -57,7 +57,7 @@ class LlamaCpp:
         batch.n_tokens = n
         assert self.lib.llama_decode(self.context, batch) == 0
 
-    def write(self, prompts: list[list[int]], new: int) -> Timing:
+    def generate(self, prompts: list[list[int]], new: int) -> Timing:
         self.lib.llama_memory_clear(self.lib.llama_get_memory(self.context), True)
         start = time.perf_counter()
         self._decode(prompts, 0)

@@ -1,4 +1,4 @@
-"""nanoGPT's own `generate`: no cache, float32."""
+"""nanoGPT's own `generate`: float32, without a KV cache."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from peers import Timing
 
 
 class NanoGPT:
-    """Random weights of the shape, made by nanoGPT's own model.py."""
+    """nanoGPT's model.py with random weights."""
 
     name = "nanoGPT"
 
@@ -20,7 +20,7 @@ class NanoGPT:
         shape = {k: getattr(config, k) for k in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd")}
         self.model = module.GPT(module.GPTConfig(**shape, dropout=0.0, bias=True)).eval()
 
-    def write(self, prompts: list[list[int]], new: int) -> Timing:
+    def generate(self, prompts: list[list[int]], new: int) -> Timing:
         ids = torch.tensor(prompts)
         start = time.perf_counter()
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Inkhorn, as a user has it: through the engine, with text, sampling and all."""
+"""Inkhorn through its engine, including detokenization and sampling."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from peers import Timing
 
 
 class Inkhorn:
-    """The native kernel with weights kept as `precision` says, or NumPy."""
+    """The native backend with weights in `precision`, or the NumPy backend if it is None."""
 
     def __init__(self, folder: Path, precision: Precision | None, threads: int, max_num_seqs: int) -> None:
         self.name = f"inkhorn {precision or 'NumPy'}"
@@ -23,7 +23,7 @@ class Inkhorn:
             backend="native" if precision else "numpy",
         )
 
-    def write(self, prompts: list[list[int]], new: int) -> Timing:
+    def generate(self, prompts: list[list[int]], new: int) -> Timing:
         params = SamplingParams(temperature=0.8, seed=1, max_tokens=new, ignore_eos=True)
         start = time.perf_counter()
         handles = [self.engine.submit(Prompt("", tuple(ids)), params, i) for i, ids in enumerate(prompts)]

@@ -1,4 +1,4 @@
-"""Models to measure with: random weights, for speed does not depend on their values, in a folder for every engine."""
+"""Models and workloads of the generation benchmark. Weights are random: speed does not depend on their values."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,45 +14,45 @@ SHAPES = {
         vocab_size=50257, block_size=1024, n_layer=12, n_head=12, n_embd=768, bos_token_id=0, eos_token_id=0
     ),
 }
-"""char: what nanoGPT's train_shakespeare_char makes, 10.7M parameters; gpt2: 124M."""
+"""`char` is the model of nanoGPT's train_shakespeare_char (10.7M parameters), `gpt2` is GPT-2 124M."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is asked of an engine at once.
+class Workload:
+    """One batch of requests.
 
     Attributes:
-        shape: of the model.
-        texts: how many.
-        prompt: tokens of each.
-        new: tokens to write after each.
+        shape: name of the model shape in SHAPES.
+        batch: number of sequences.
+        prompt: number of prompt tokens per sequence.
+        new: number of tokens to generate per sequence.
 
     """
 
     shape: str
-    texts: int
+    batch: int
     prompt: int
     new: int
 
-    def prompts(self, number: int) -> list[list[int]]:
-        """Tokens by a small congruence, no matter which, but others for each number and text."""
-        vocab, first = SHAPES[self.shape].vocab_size, number * self.texts
-        return [[(7919 * i + 104729 * j) % vocab for j in range(self.prompt)] for i in range(first, first + self.texts)]
+    def prompts(self, seed: int) -> list[list[int]]:
+        """Arbitrary deterministic token ids that differ between seeds and sequences."""
+        vocab, first = SHAPES[self.shape].vocab_size, seed * self.batch
+        return [[(7919 * i + 104729 * j) % vocab for j in range(self.prompt)] for i in range(first, first + self.batch)]
 
 
-def make_folder(work: Path, shape: str) -> Path:
-    """The checkpoint folder of a shape, made if it is not there; its tokenizer has the words t0, t1 and so on."""
+def make_checkpoint(cache: Path, shape: str) -> Path:
+    """Return the checkpoint folder of a shape, created if missing; its tokens are named t0, t1 and so on."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast
 
-    folder = work / shape
+    folder = cache / shape
     if (folder / "tokenizer.json").exists():
         return folder
     torch.manual_seed(0)
     config = SHAPES[shape]
     GPT(config).save_pretrained(folder)
-    words = Tokenizer(WordLevel({f"t{i}": i for i in range(config.vocab_size)}, unk_token="t0"))
-    ends = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "t0")
-    PreTrainedTokenizerFast(tokenizer_object=words, **ends).save_pretrained(folder)
+    tokenizer = Tokenizer(WordLevel({f"t{i}": i for i in range(config.vocab_size)}, unk_token="t0"))
+    special_tokens = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "t0")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special_tokens).save_pretrained(folder)
     return folder

@@ -1,4 +1,4 @@
-"""`benchmarks/record.py` and what it reads of nanoGPT's log: the arithmetic behind a record, on numbers made up."""
+"""Tests of `benchmarks/record.py`, its report, and the parsing of nanoGPT's log, on synthetic numbers."""
 
 import importlib
 import json
@@ -19,7 +19,7 @@ from helpers.paths import ROOT
 from inkhorn.config.recipes import RECIPES
 from inkhorn.model import GPT
 
-sys.path.insert(0, str(ROOT / "benchmarks"))  # scripts, not a package: they import one another so
+sys.path.insert(0, str(ROOT / "benchmarks"))  # the benchmarks are scripts that import one another
 nanogpt = importlib.import_module("nanogpt")
 record = importlib.import_module("record")
 record_report = importlib.import_module("record_report")
@@ -38,13 +38,13 @@ step 3: train loss nan, val loss nan
 
 
 def run(*losses: float, **changes: Any) -> Any:
-    """A run measured every 100 steps, at 2 s a hundred after 3 s of start-up."""
+    """A run evaluated every 100 steps; 100 steps take 2 s, after 3 s of start-up."""
     points = (record_report.Point(100 * i, 3 + 2.0 * i, loss, 3.0) for i, loss in enumerate(losses, start=1))
     facts = {"side": "ours", "seed": 1, "parameters": 9, "steps": 400, "tokens_per_step": 50}
     return record_report.Run(**facts | {"curve": tuple(points)} | changes)
 
 
-def test_what_nanogpt_logs_is_read() -> None:
+def test_nanogpt_log_is_parsed() -> None:
     assert nanogpt.step_seconds(LOG) == pytest.approx([32.40535, 0.0205, 0.0195])
     assert nanogpt.own_estimates(LOG)[:2] == [4.2823, 2.5001]
     assert len(nanogpt.own_estimates(LOG)) == 3
@@ -52,7 +52,7 @@ def test_what_nanogpt_logs_is_read() -> None:
 
 
 def checkout(folder: Path) -> Path:
-    """What record.py asks of nanoGPT's folder, and no more."""
+    """Write a minimal nanoGPT checkout."""
     for name in nanogpt.NEEDED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("import requests\n")
@@ -60,7 +60,7 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def test_each_change_of_its_script_is_made_once(tmp_path: Path) -> None:
+def test_script_changes_must_match_exactly_once(tmp_path: Path) -> None:
     folder, text = checkout(tmp_path / "theirs"), tmp_path / "text"
     text.write_text("To be")
     changes = nanogpt.SCRIPT_CHANGES | nanogpt.seed_change(7)
@@ -75,16 +75,16 @@ def test_each_change_of_its_script_is_made_once(tmp_path: Path) -> None:
         nanogpt.copy_with_text(folder, text, tmp_path / "other", changes)
 
 
-def test_nanogpt_is_measured_at_as_many_points_of_a_shorter_run() -> None:
+def test_nanogpt_eval_interval_scales_with_max_iters() -> None:
     assert "eval_interval" not in nanogpt.record_settings("cuda", ["n_layer=2"], 20)
     assert "compile" not in nanogpt.record_settings("cuda", [], 20)
     assert nanogpt.record_settings("cpu", ["max_iters=100"], 20).endswith("eval_iters=20 eval_interval=5 max_iters=100")
     assert " eval_interval=1 " in nanogpt.record_settings("cpu", ["max_iters=7"], 20)
     assert nanogpt.record_settings("cpu", ["max_iters=100", "eval_interval=50"], 20).endswith(" eval_interval=50")
-    assert "eval_interval" not in nanogpt.record_settings("cpu", ["max_iters=many"], 20), "its train.py will say so"
+    assert "eval_interval" not in nanogpt.record_settings("cpu", ["max_iters=many"], 20), "left for train.py to reject"
 
 
-def test_what_cannot_be_run_or_saved_is_told_before_the_first_run(tmp_path: Path) -> None:
+def test_invalid_arguments_are_rejected_before_the_first_run(tmp_path: Path) -> None:
     text, kept = tmp_path / "text", tmp_path / "kept"
     text.write_text("To be")
     good = record.Args(text=text, nanogpt=checkout(tmp_path / "theirs"), save=tmp_path / "runs", keep=kept, seeds=2)
@@ -95,14 +95,14 @@ def test_what_cannot_be_run_or_saved_is_told_before_the_first_run(tmp_path: Path
     with pytest.raises(SystemExit, match="inkhorn-1338 holds checkpoints already"):
         record.check(good)
     good.keep = None
-    for change, words in {
+    for name, (value, message) in {
         "nanogpt": (None, "give --nanogpt FOLDER"),
         "text": (tmp_path / "nothing", "--text .*nothing: there is no such file"),
         "save": (tmp_path / "nowhere" / "runs", "--save .*: give a file in a folder that exists"),
         "nanogpt_changes": (("max_iters", "a=1"), "--nanogpt-set max_iters: give NAME=VALUE"),
     }.items():
-        with pytest.raises(SystemExit, match=words[1]):
-            record.check(replace(good, **{change: words[0]}))
+        with pytest.raises(SystemExit, match=message):
+            record.check(replace(good, **{name: value}))
     for name in nanogpt.NEEDED:
         (good.nanogpt / name).unlink()
         with pytest.raises(SystemExit, match=f"there is no .*{name}: give the folder of a checkout of nanoGPT"):
@@ -111,56 +111,56 @@ def test_what_cannot_be_run_or_saved_is_told_before_the_first_run(tmp_path: Path
     record.check(replace(good, nanogpt=None, ours_only=True))
 
 
-def test_measuring_leaves_trainings_random_numbers_alone(tmp_path: Path) -> None:
+def test_evaluation_preserves_rng_state(tmp_path: Path) -> None:
     architecture = RECIPES["test"]().architecture
     GPT(architecture.to_model_config(9)).save_pretrained(tmp_path / "step-0000003")
-    watch = record.Watch(tmp_path, np.arange(100, dtype=np.uint16) % 9, "cpu", None)
-    watch.seconds = [1.0, 1.0, 2.0]
+    callbacks = record.EvalCallbacks(tmp_path, np.arange(100, dtype=np.uint16) % 9, "cpu", None)
+    callbacks.seconds = [1.0, 1.0, 2.0]
     before = torch.get_rng_state()
-    watch.measure(3)
+    callbacks.measure(3)
     assert torch.equal(torch.get_rng_state(), before)
-    (point,) = watch.curve
+    (point,) = callbacks.curve
     assert (point.step, point.seconds, point.startup) == (3, 4.0, 0.0)
     assert point.loss == pytest.approx(np.log(9), abs=0.5)
 
 
-def test_a_run_ends_when_nobody_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def leave(code: int) -> None:
+def test_run_exits_when_parent_process_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake_exit(code: int) -> None:
         raise SystemExit(code)
 
-    monkeypatch.setattr(os, "_exit", leave)
-    watch = record.Watch(tmp_path, np.zeros(1), "cpu", None)
+    monkeypatch.setattr(os, "_exit", fake_exit)
+    callbacks = record.EvalCallbacks(tmp_path, np.zeros(1), "cpu", None)
     line = {"tokens": 60, "step": 3, "train/tokens_per_sec": 10.0}
     for alive in (None, True, False):
         parent = None if alive is None else SimpleNamespace(is_alive=lambda alive=alive: alive)
         monkeypatch.setattr(record.multiprocessing, "parent_process", lambda parent=parent: parent)
         if alive is False:
             with pytest.raises(SystemExit, match="1"):
-                watch.on_step(line)
+                callbacks.on_step(line)
         else:
-            watch.on_step(line)
-    assert watch.seconds == [2.0, 2.0]
+            callbacks.on_step(line)
+    assert callbacks.seconds == [2.0, 2.0]
 
 
-def test_the_goal_is_passed_at_the_first_point_as_low() -> None:
+def test_goal_is_reached_at_first_point_at_or_below_it() -> None:
     curve = run(1.6, 1.5, 1.4, 1.55)
-    assert curve.passed(1.5) == curve.curve[1]
-    assert curve.passed(1.49) == curve.curve[2]
-    assert curve.passed(1.39) is None
+    assert curve.reached(1.5) == curve.curve[1]
+    assert curve.reached(1.49) == curve.curve[2]
+    assert curve.reached(1.39) is None
     assert (curve.lowest.step, curve.final.step) == (300, 400)
     assert run(1.4, 1.4).lowest.step == 100
 
 
-def test_start_up_is_what_long_steps_take_beyond_the_usual_ones() -> None:
+def test_startup_is_excess_time_of_slow_steps() -> None:
     assert record_report.startup([30.0] + [1.0] * 9 + [1.0, 5.0, 50.0, 1.0]) == 29 + 49, (
-        "the recompiling in the midst, too"
+        "recompilation later in the run counts"
     )
     assert record_report.startup([1.0] * 10 + [2.0] * 5) == 0
-    assert record_report.startup([30.0, 1.0]) == 0, "no usual steps to tell by"
+    assert record_report.startup([30.0, 1.0]) == 0, "no typical step to compare with"
     assert record_report.startup([]) == 0
 
 
-def test_hours_are_written_out() -> None:
+def test_hours_format() -> None:
     assert [record_report.hours(3600 * number) for number in (0.123, 2, 9.96, 123.4, 12345)] == [
         "0.12 hours",
         "2 hours",
@@ -170,21 +170,21 @@ def test_hours_are_written_out() -> None:
     ]
 
 
-def test_a_share_is_told_only_of_whole_sides() -> None:
+def test_time_ratio_requires_every_run_to_reach_the_goal() -> None:
     fast, slow = [run(1.4), run(1.6, 1.4)], [run(1.6, 1.6, 1.4), run(1.6, 1.6, 1.6, 1.4)]
-    assert record_report.share(fast, slow, 1.45) == f"{6 / 10:.3f}"
-    assert "1 of 2 runs of ours and 2 of 2 of nanoGPT's" in record_report.share([run(1.6), run(1.4)], slow, 1.45)
-    assert "2 of 2 runs of ours and 0 of 2 of nanoGPT's" in record_report.share(fast, [run(1.6), run(1.5)], 1.45)
+    assert record_report.time_ratio(fast, slow, 1.45) == f"{6 / 10:.3f}"
+    assert "1 of 2 inkhorn runs and 2 of 2 nanoGPT runs" in record_report.time_ratio([run(1.6), run(1.4)], slow, 1.45)
+    assert "2 of 2 inkhorn runs and 0 of 2 nanoGPT runs" in record_report.time_ratio(fast, [run(1.6), run(1.5)], 1.45)
 
 
-def test_the_outcome_of_a_side() -> None:
-    told = record_report.outcome([run(1.6, 1.4, 1.4, 1.4), run(1.6, 1.5)], 1.45)
-    assert told == "9 parameters; points per run: 2 to 4; 1 of 2 runs reached 1.45; ended early: 1"
+def test_outcome_of_one_side() -> None:
+    text = record_report.outcome([run(1.6, 1.4, 1.4, 1.4), run(1.6, 1.5)], 1.45)
+    assert text == "9 parameters; points per run: 2 to 4; 1 of 2 runs reached 1.45; stopped early: 1"
     assert "points per run: 1;" in record_report.outcome([run(1.6)], 1.45)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_the_commit_of_a_folder(tmp_path: Path) -> None:
+def test_commit_of_folder(tmp_path: Path) -> None:
     assert record_report.commit(tmp_path) is None
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "m"], ["tag", "-a", "v1", "-m", "v1"]):
@@ -203,21 +203,21 @@ def test_summary() -> None:
     assert record_report.summary([2.0])["deviation"] is None
 
 
-def test_the_story_of_a_whole_run() -> None:
-    story = run(1.6, 1.5, 1.4, 1.55).story(1.5, None)
-    assert "1.5 passed after 7.0 s, at step 200; lowest 1.4000 at step 300, at the end 1.5500 after 11.0 s" in story
-    assert "2,500 tokens/s, 3.0 s start-up" in story, "400 steps of 50 tokens in 8 s"
-    assert "1.3 not reached in 400 steps" in run(1.6, 1.5, 1.4, 1.55).story(1.3, 1)
+def test_description_of_complete_run() -> None:
+    text = run(1.6, 1.5, 1.4, 1.55).describe(1.5, None)
+    assert "1.5 reached after 7.0 s, at step 200; lowest 1.4000 at step 300, final 1.5500 after 11.0 s" in text
+    assert "2,500 tokens/s, 3.0 s start-up" in text, "400 steps of 50 tokens in 8 s"
+    assert "1.3 not reached in 400 steps" in run(1.6, 1.5, 1.4, 1.55).describe(1.3, 1)
 
 
-def test_the_story_of_a_run_cut_short_says_how_long_the_whole_would_take() -> None:
-    story = run(1.6, 1.5, steps=360_000).story(1.4, 0.5)
-    assert "1.4 not reached in 0.5 min: loss 1.5000 after 10,000 tokens, 2,500 tokens/s" in story
-    assert "about 2 hours to its 360,000 steps" in story
-    assert "1.55 passed after 7.0 s, at step 200: loss" in run(1.6, 1.5, steps=360_000).story(1.55, 0.5)
+def test_description_of_stopped_run_estimates_full_duration() -> None:
+    text = run(1.6, 1.5, steps=360_000).describe(1.4, 0.5)
+    assert "1.4 not reached in 0.5 min: loss 1.5000 after 10,000 tokens, 2,500 tokens/s" in text
+    assert "about 2 hours estimated for all 360,000 steps" in text
+    assert "1.55 reached after 7.0 s, at step 200: loss" in run(1.6, 1.5, steps=360_000).describe(1.55, 0.5)
 
 
-def test_series_hold_what_was_reached() -> None:
+def test_series_of_one_side() -> None:
     runs = [run(1.6, 1.4), run(1.6, 1.5), run(1.3, own_estimate=1.25)]
     values = {series.name: series.values for series in record_report.series_of(runs, 1.45)}
     assert values["ours: seconds to 1.45"] == (7, 5)
@@ -230,20 +230,20 @@ def test_series_hold_what_was_reached() -> None:
     assert "1.4000     0.1000     1.3000     1.5000  n=3" in shown
 
 
-def test_a_recipe_is_changed_by_words() -> None:
+def test_recipe_overrides_are_parsed() -> None:
     recipe = RECIPES["tiny-shakespeare"]()
-    new = record.changed(recipe, ["n_layer=2", "steps=7", "lr=1e-2", "schedule=cosine", "zero_init=False"])
+    new = record.override(recipe, ["n_layer=2", "steps=7", "lr=1e-2", "schedule=cosine", "zero_init=False"])
     assert (new.architecture.n_layer, new.train.steps, new.train.lr) == (2, 7, 0.01)
     assert (new.train.schedule, new.train.zero_init) == ("cosine", False)
-    assert record.changed(recipe, []) == recipe
+    assert record.override(recipe, []) == recipe
     for wrong in ("n_layers=2", "steps"):
         with pytest.raises(SystemExit, match=f"--set {wrong}: give NAME=VALUE.*{wrong[:5]}"):
-            record.changed(recipe, [wrong])
+            record.override(recipe, [wrong])
 
 
-def test_each_run_is_kept_at_once(tmp_path: Path) -> None:
+def test_each_run_is_saved_immediately(tmp_path: Path) -> None:
     for one in (run(1.6, 1.4), run(1.6)):
-        record_report.save_line(tmp_path / "runs", one, 1.45, {"device": "abacus", "commit": "c0ffee"})
+        record_report.save_line(tmp_path / "runs", one, 1.45, {"device": "cpu", "commit": "c0ffee"})
     first, second = map(json.loads, (tmp_path / "runs").read_text().splitlines())
     assert (first["seconds_to_goal"], first["final"], first["startup"], first["commit"]) == (7, 1.4, 3, "c0ffee")
     assert first["curve"][0] == {"step": 100, "seconds": 5.0, "loss": 1.6, "startup": 3.0}

@@ -1,4 +1,4 @@
-"""benchmarks/train_step.py runs."""
+"""Test of `benchmarks/train_step.py`."""
 
 import json
 import subprocess
@@ -9,8 +9,7 @@ from helpers.paths import ROOT
 
 def test_step_benchmark_runs() -> None:
     command = [sys.executable, "benchmarks/train_step.py", "--recipe", "test", "--rows", "4", "--rounds", "1"]
-    root = ROOT
-    done = subprocess.run([*command, "--vocab-size", "66"], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "--vocab-size", "66"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["facts"]["parameters"] == "28,608"

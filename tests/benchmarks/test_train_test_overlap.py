@@ -1,4 +1,4 @@
-"""`benchmarks/train_test_overlap.py`: the passages that two texts share."""
+"""Tests of `benchmarks/train_test_overlap.py`."""
 
 import importlib
 import json
@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from inkhorn.data.text import TextSource
 from inkhorn.tokenizer.base import END_OF_TEXT
 
-sys.path.insert(0, str(ROOT / "benchmarks"))  # scripts, not a package: they import one another so
+sys.path.insert(0, str(ROOT / "benchmarks"))  # the benchmarks are scripts that import one another
 overlap = importlib.import_module("train_test_overlap")
 
-WORDS = st.text("ab", max_size=40)  # so few letters that most short runs stand in both texts
+WORDS = st.text("ab", max_size=40)  # a small alphabet, so that most short runs occur in both texts
 PLAY = "QUILL:\nThe ink is dry;\n\nFIRST CLERK:\nand so am I.\n"
 
 
 def naive(held_out: str, train: list[str], run: int) -> list[str]:
-    """Held-out text cut wherever no run in the training text has both neighbouring letters; what is in no run goes."""
+    """Reference implementation: maximal held-out passages covered by overlapping runs of the training text."""
     found = [i for i in range(len(held_out) - run + 1) if any(held_out[i : i + run] in text for text in train)]
     joined = {i for start in found for i in range(start + 1, start + run)}
     covered = {i for start in found for i in range(start, start + run)}
@@ -33,7 +33,7 @@ def naive(held_out: str, train: list[str], run: int) -> list[str]:
 
 
 @given(WORDS, st.lists(WORDS, max_size=3), st.integers(1, 9))
-def test_it_finds_what_a_naive_search_finds(held_out: str, train: list[str], run: int) -> None:
+def test_passages_match_naive_search(held_out: str, train: list[str], run: int) -> None:
     works = {f"work {i}": text for i, text in enumerate(train)}
     found = overlap.passages({"held out": held_out}, works, run)
     assert sorted(passage.text for passage in found) == sorted(naive(held_out, train, run))
@@ -45,26 +45,24 @@ def test_it_finds_what_a_naive_search_finds(held_out: str, train: list[str], run
 
 
 @given(WORDS, WORDS, st.integers(2, 6), st.randoms(use_true_random=False))
-def test_accents_capitals_and_what_is_no_letter_make_no_difference(
-    held_out: str, train: str, run: int, chance: random.Random
-) -> None:
-    def printed(text: str) -> str:
+def test_accents_case_and_punctuation_are_ignored(held_out: str, train: str, run: int, rng: random.Random) -> None:
+    def decorate(text: str) -> str:
         forms = {"a": ["a", "A", "á", "Â"], "b": ["b", "B", "ḅ", "𝐛"]}
-        return "".join(chance.choice(["", " ", ",\n", " -- 7"]) + chance.choice(forms[letter]) for letter in text)
+        return "".join(rng.choice(["", " ", ",\n", " -- 7"]) + rng.choice(forms[letter]) for letter in text)
 
-    plain = overlap.passages({"": held_out}, {"": train}, run)
-    found = overlap.passages({"": printed(held_out)}, {"": printed(train)}, run)
-    assert [overlap.letters(passage.text) for passage in found] == [passage.text for passage in plain]
+    expected = overlap.passages({"": held_out}, {"": train}, run)
+    found = overlap.passages({"": decorate(held_out)}, {"": decorate(train)}, run)
+    assert [overlap.letters(passage.text) for passage in found] == [passage.text for passage in expected]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 @example("Ǆ ﬁ K İ é e\u0301 ß ½ №")
-def test_every_letter_has_its_place(text: str) -> None:
-    letters, places = overlap.letters(text), overlap.positions(text)
+def test_positions_map_letters_to_characters(text: str) -> None:
+    letters, positions = overlap.letters(text), overlap.positions(text)
     assert all("a" <= letter <= "z" for letter in letters)
-    assert len(letters) == len(places)
-    assert all(letter in overlap.letters(text[place]) for letter, place in zip(letters, places, strict=True))
-    assert places == sorted(places)
+    assert len(letters) == len(positions)
+    assert all(letter in overlap.letters(text[i]) for letter, i in zip(letters, positions, strict=True))
+    assert positions == sorted(positions)
 
 
 @pytest.mark.parametrize(
@@ -74,15 +72,15 @@ def test_every_letter_has_its_place(text: str) -> None:
         ([4], [(4, 7)]),
         ([0, 1, 2], [(0, 5)]),
         ([0, 2], [(0, 5)]),
-        ([0, 3], [(0, 3), (3, 6)]),  # they touch
+        ([0, 3], [(0, 3), (3, 6)]),  # adjacent, not overlapping
         ([0, 1, 9, 10, 20], [(0, 4), (9, 13), (20, 23)]),
     ],
 )
-def test_runs_of_three_are_joined_where_they_overlap(starts: list[int], spans: list[tuple[int, int]]) -> None:
+def test_merge_joins_overlapping_runs(starts: list[int], spans: list[tuple[int, int]]) -> None:
     assert overlap.merge(starts, 3) == [range(*span) for span in spans]
 
 
-def test_names_are_blanked_and_nothing_else() -> None:
+def test_only_speaker_names_are_blanked() -> None:
     assert overlap.spoken(PLAY) == "      \nThe ink is dry;\n\n            \nand so am I.\n"
     for name in ("PAGE, SHALLOW AND SLENDER", "First and Second Servant", "MOTH", "Serving-man", "A CLERK"):
         assert not overlap.letters(overlap.spoken(f"{name}:\n"))
@@ -96,31 +94,30 @@ def test_names_are_blanked_and_nothing_else() -> None:
         assert overlap.spoken(line) == line
 
 
-def test_a_passage_goes_on_past_a_name_and_is_told_as_printed() -> None:
+def test_passage_spans_speaker_names_and_keeps_original_text() -> None:
     other = "The Clerk:\n'The inke' is -- No.\n\nQuill:\nThe INK is\ndry: And so, am I\n"
     (passage,) = overlap.passages({"desk": "Well.\n\n" + PLAY}, {"tale": "A tale.\n", "page": other}, 10)
     assert passage == overlap.Passage("The ink is dry;\n\nFIRST CLERK:\nand so am I", 19, "desk", ("page",))
 
 
-def test_no_run_is_made_of_two_works() -> None:
+def test_runs_do_not_cross_works() -> None:
     assert not overlap.passages({"x": "abcdef"}, overlap.works(f"abc{END_OF_TEXT}def", "y", {}), 4)
     assert not overlap.passages(overlap.works(f"abc{END_OF_TEXT}def", "y", {}), {"x": "abcdef"}, 4)
 
 
-def test_works_are_told_by_title_or_by_number() -> None:
+def test_works_are_named_by_title_or_number() -> None:
     assert overlap.works("a", "mine", {}) == {"mine": "a"}
     assert overlap.works(f"a{END_OF_TEXT}b", "mine", {"b": "hamlet"}) == {"mine 1": "a", "hamlet": "b"}
 
 
 @pytest.mark.parametrize(("most", "code"), [(None, 0), (19, 0), (18, 1)])
-def test_the_report(
+def test_report_and_exit_code(
     most: int | None,
     code: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Of a text that stands in the corpus, as a file; and the exit code where a passage may be too long."""
     file = tmp_path / "mine.txt"
     file.write_text(PLAY + "\nQUILL:\nBut what is this?\n", encoding="utf-8")
     source = TextSource(name="tiny-shakespeare", pieces=lambda: [PLAY], val_pieces=lambda: ["Nothing of it.\n"])
