@@ -44,7 +44,7 @@ def assert_same_logits(ours: GPT, theirs: Any) -> None:
         torch.testing.assert_close(ours(idx)[0], expected, atol=1e-5, rtol=0)
 
 
-def equal_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+def same_bits(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     ours, theirs = dict(a.named_parameters()), dict(b.named_parameters())
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -105,11 +105,11 @@ def test_round_trip_is_bit_exact(tmp_path: Path, kind: Any, activation: Any, tie
     ours.save_pretrained(str(tmp_path / "ours"))  # str paths are accepted, too
     again = GPT.from_pretrained(str(tmp_path / "ours"))
     assert again.config == config
-    assert equal_weights(again, ours)
+    assert same_bits(again, ours)
     AutoModelForCausalLM.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
     back = GPT.from_pretrained(tmp_path / "theirs")
     assert back.config == config
-    assert equal_weights(back, ours)
+    assert same_bits(back, ours)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -247,12 +247,12 @@ def test_explicit_attention_matches_fused_kernel(length: int) -> None:
     wide = torch.randn(3, 2, 2, length, 16).requires_grad_()
     q, k, v = wide.bfloat16()
     out = attend(q, k, v)
-    reference = attend(*wide)
+    truth = attend(*wide)
     assert out.dtype == torch.bfloat16
     assert torch.allclose(out.float(), truth, atol=0.02), "equal up to bfloat16 rounding"
     (gradient,) = torch.autograd.grad(out.float().square().sum(), wide)
-    (reference_gradient,) = torch.autograd.grad(reference.square().sum(), wide)
-    assert (gradient - reference_gradient).norm() < 0.02 * reference_gradient.norm() + 1e-6
+    (true_gradient,) = torch.autograd.grad(truth.square().sum(), wide)
+    assert (gradient - true_gradient).norm() < 0.02 * true_gradient.norm() + 1e-6
 
 
 def test_explicit_attention_dropout() -> None:
@@ -384,9 +384,9 @@ def test_sampling_distribution() -> None:
             kept[kept < kept.sort().values[-top_k]] = -math.inf
         generator = torch.Generator().manual_seed(0)
         drawn = model.generate(many, 1, temperature, top_k, generator)[:, -1]
-        frequencies = torch.bincount(drawn, minlength=17) / len(drawn)
-        torch.testing.assert_close(frequencies, kept.softmax(-1), atol=0.015, rtol=0)
-        assert (frequencies[kept == -math.inf] == 0).all()
+        share = torch.bincount(drawn, minlength=17) / len(drawn)
+        torch.testing.assert_close(share, kept.softmax(-1), atol=0.015, rtol=0)
+        assert (share[kept == -math.inf] == 0).all()
 
 
 @pytest.mark.parametrize("training", [True, False])
