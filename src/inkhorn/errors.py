@@ -1,4 +1,4 @@
-"""The errors a user may see. Each says what was wrong, the limits, and the way out.
+"""The errors a user may see. Each message names the problem, the limits and a remedy.
 
 The command line prints the message without a traceback and exits with `exit_code`: 2 for a request that cannot be
 meant (a bad option), 1 for one that failed (a corrupt file, a full disk). Anything else that is raised is a bug.
@@ -21,19 +21,19 @@ class UsageError(InkhornError, ValueError):
 
 
 class CheckpointError(InkhornError):
-    """A checkpoint folder is missing, unreadable, corrupt, or does not match itself."""
+    """A checkpoint folder is missing, unreadable, corrupt, or inconsistent."""
 
 
 class CorpusError(InkhornError):
-    """A text cannot be had: not there, empty, not text, too short, or its checksum is wrong."""
+    """A corpus is missing, empty, not text or too short, or its checksum is wrong."""
 
 
 class TokenizerError(InkhornError):
-    """A text holds what the vocabulary does not, or a tokenizer file cannot be used."""
+    """A text has characters outside the vocabulary, or a tokenizer file cannot be used."""
 
 
 class TrainingError(InkhornError):
-    """Training cannot go on: it diverged for good, or memory ran out."""
+    """Training cannot continue: it diverged repeatedly, or memory ran out."""
 
 
 class QueueFullError(InkhornError):

@@ -26,7 +26,7 @@ from inkhorn.config.tensors import TensorSpec
 ACTIVATIONS = {"gelu_new": nn.GELU(approximate="tanh"), "gelu": nn.GELU(), "relu": nn.ReLU()}
 
 
-def writes_out_attention(device: torch.device, dtype: torch.dtype, T: int) -> bool:
+def uses_explicit_attention(device: torch.device, dtype: torch.dtype, T: int) -> bool:
     """Whether `attend` stores the (T, T) matrix (docs/log.md has the measurements)."""
     return device.type == "cpu" and dtype == torch.bfloat16 and T <= 512
 
@@ -34,10 +34,10 @@ def writes_out_attention(device: torch.device, dtype: torch.dtype, T: int) -> bo
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     """softmax(q k^T / sqrt(hs)) v with the future masked: (B, nh, T, hs) three times to (B, nh, T, hs).
 
-    The formula is written out where that is faster; elsewhere torch's fused kernel does the same without the (T, T).
+    Computed explicitly where that is faster, otherwise by torch's fused kernel, which never stores the (T, T) matrix.
     """
     T, hs = q.shape[-2:]
-    if writes_out_attention(q.device, q.dtype, T):
+    if uses_explicit_attention(q.device, q.dtype, T):
         scores = (q / math.sqrt(hs)) @ k.mT  # (B, nh, T, T): how well each query matches each key
         future = torch.full((T, T), -math.inf, dtype=q.dtype).triu(1)  # (T, T): -inf above the diagonal, 0 elsewhere
         weights = (scores + future).softmax(dim=-1)  # (B, nh, T, T): each row sums to 1
@@ -203,7 +203,7 @@ class GPT(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "GPT":
-        """Load a checkpoint folder, ours or transformers'; CheckpointError says what is wrong with it."""
+        """Load a checkpoint folder, saved by Inkhorn or transformers; CheckpointError if it is invalid."""
         config = read_config(Path(folder))
         model = cls(config)
         weights, parameters = read_weights(Path(folder), config), dict(model.named_parameters())

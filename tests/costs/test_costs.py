@@ -27,7 +27,7 @@ from inkhorn.costs.model import (
 from inkhorn.hardware.device import Hardware
 from inkhorn.inference.backends import native_bindings
 from inkhorn.inference.backends.packed_weights import pack, shape_of
-from inkhorn.model import GPT, writes_out_attention
+from inkhorn.model import GPT, uses_explicit_attention
 from inkhorn.training.state import new_state
 from inkhorn.training.step import train_step
 
@@ -145,7 +145,7 @@ def test_training_memory_matches_tensors(kind: Any, dtype: torch.dtype, changes:
     """Weights, gradients and optimizer state to the byte; activations within 2 percent."""
     config = ModelConfig(vocab_size=100, block_size=96, n_layer=3, n_head=3, n_embd=96, model_type=kind)
     train = replace(TrainConfig(batch_size=3), **changes)
-    stored, bf16 = writes_out_attention(CPU, dtype, config.block_size), dtype == torch.bfloat16
+    stored, bf16 = uses_explicit_attention(CPU, dtype, config.block_size), dtype == torch.bfloat16
     estimated = dict(training_memory(config, train, bf16=bf16, stores_attention=stored))
     kept = estimated.pop("kept for the backward pass") + estimated.pop("matrices in bfloat16", 0)
     assert estimated.pop("logits and their gradient") == 8 * 100 * 96 * train.batch_size

@@ -1,4 +1,4 @@
-"""Which checkpoint folder a name or a path stands for."""
+"""Resolve a model name or path to a checkpoint folder."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def resolve_checkpoint(model: str | Path) -> Path:
     """Find a checkpoint folder.
 
     Args:
-        model: the name of a shipped model, a checkpoint folder, or a run folder, which stands for its best checkpoint,
+        model: the name of a shipped model, a checkpoint folder, or a run folder, which means its best checkpoint,
             or its latest if there is no best. Write `./name` for a folder with the name of a shipped model.
 
     Raises:

@@ -56,7 +56,7 @@ class TensorFile:
         path: the file.
         metadata: its free-form metadata.
         tensors: by name.
-        offsets: where each tensor's bytes begin, from the start of the file.
+        offsets: offset of each tensor's data from the start of the file.
 
     """
 
@@ -108,7 +108,7 @@ def write_tensor_file(
         path: the file; its folder is created.
         tensors: by name. Their values are converted to their dtype; for BF16 they must be bfloat16 values in float32.
         metadata: free-form metadata.
-        alignment: the first tensor's bytes begin at a multiple of this.
+        alignment: the first tensor's offset is a multiple of this.
 
     Raises:
         CheckpointError: a tensor has another shape than announced, or values that are not finite in its dtype.

@@ -210,9 +210,9 @@ class _Machine:
     def stores_attention(self, block: int) -> bool:
         if self.hardware is None:
             return False
-        from inkhorn.model import writes_out_attention
+        from inkhorn.model import uses_explicit_attention
 
-        return writes_out_attention(self.hardware.device, self.hardware.dtype, block)
+        return uses_explicit_attention(self.hardware.device, self.hardware.dtype, block)
 
     def free(self) -> float | None:
         if self.hardware is None:

@@ -46,7 +46,7 @@ def estimate(facts: Mapping[str, Any]) -> None:
         _say(console, line)
     console.print(_best(facts))
     _say(console, "The laws were fitted to subword models trained on web text for one epoch,")
-    _say(console, f"{short(FITTED[0])} to {short(FITTED[1])} parameters. They tell how to divide a compute budget,")
+    _say(console, f"{short(FITTED[0])} to {short(FITTED[1])} parameters. They say how to divide a compute budget,")
     _say(console, "not which loss your model will reach.")
 
 
@@ -73,8 +73,8 @@ def _parts(facts: Mapping[str, Any]) -> Table:
     return table
 
 
-def _share(value: int, whole: int) -> tuple[str, str]:
-    return (f"{value:,}", f"{value / whole:.1%}") if value else ("", "")
+def _share(value: int, total: int) -> tuple[str, str]:
+    return (f"{value:,}", f"{value / total:.1%}") if value else ("", "")
 
 
 def _training(facts: Mapping[str, Any]) -> Table:

@@ -131,7 +131,7 @@ def _run_text(args: EvalArgs) -> None:
 
 
 def _read(given: DataSource, tokenizer: "Tokenizer") -> tuple[str, "Array", int, int, int]:
-    """A user's whole text, or a corpus's validation split: name, ids, characters, bytes, replaced characters."""
+    """A user's full text, or a corpus's validation split: name, ids, characters, bytes, replaced characters."""
     import numpy as np
 
     source = given.text_source()

@@ -15,9 +15,9 @@ class ProgressBar:
     """Progress towards a total, on standard error.
 
     Args:
-        description: what is being done.
+        description: the label of the bar.
         total: the amount to do, or a function that gives it at the first update; None if it is unknown.
-        unit: what is counted, in the plural.
+        unit: the counted items, in the plural.
         completed: the amount done before.
 
     """
@@ -44,7 +44,7 @@ class ProgressBar:
         if callable(self.total):
             self.total = self.total()
         now = time.monotonic()
-        self._first = self._first or (now, completed)  # what an earlier process did does not count for the speed
+        self._first = self._first or (now, completed)  # work of an earlier process does not count towards the speed
         status = self._status(now - self._first[0], completed - self._first[1], details)
         self.bar.update(self._task, total=self.total, completed=completed, status=status)
         if not self.console.is_terminal and now - self._last_line > LINE_INTERVAL:

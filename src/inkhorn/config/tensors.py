@@ -19,7 +19,7 @@ class TensorSpec:
     Attributes:
         name: OpenAI's name, used in memory: `h.0.attn.c_attn.weight`.
         shape: as stored; matrices are [in, out], as OpenAI and Hugging Face ("Conv1D") keep them.
-        role: the part of the model that it belongs to.
+        role: the part of the model.
         hf_name: its name in Hugging Face's `model.safetensors`.
         gguf_name: its name in a GGUF file of llama.cpp's "gpt2".
         fused_parts: how many matrices of equal size it holds side by side: 3 for c_attn (query, key and value).

@@ -79,7 +79,7 @@ class TrainConfig:
     dropout_start: Fraction = 0.0
     """fraction of the steps after which dropout starts"""
     zero_init: bool = True
-    """initialise the output projections to zero, so that each block starts as the identity"""
+    """initialize the output projections to zero, so that each block starts as the identity"""
     ema_decay: Probability = 0.0
     """EMA decay of the weights; evaluation and checkpoints use the average (0: off)"""
     lora_rank: CountOrZero = 0
@@ -91,7 +91,7 @@ class TrainConfig:
     patience: CountOrZero = 0
     """stop after this many evaluations without a lower validation loss (0: never)"""
     eval_every: Count = 200
-    """steps between evaluations on the whole validation split"""
+    """steps between evaluations on the full validation split"""
     save_every: Count = 200
     """steps between checkpoints"""
     sample_tokens: CountOrZero = 300

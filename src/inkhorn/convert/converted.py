@@ -1,4 +1,4 @@
-"""A converted checkpoint, and what LayerNorm makes possible with its output head: biases and added vocabulary rows."""
+"""A converted checkpoint, and changes of its output head through the final LayerNorm: biases and added rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ class ConvertedModel:
     """A checkpoint of another project with this project's names and shapes.
 
     Attributes:
-        source: the project that it comes from.
+        source: the project that saved it.
         config: its config.
         tensors: for each tensor of `config.tensor_specs()` a function that reads it.
         dtype: type of the values in the source file.

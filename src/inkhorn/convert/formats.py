@@ -30,7 +30,7 @@ _NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """Properties of a checkpoint that its file does not tell."""
+    """Properties of a checkpoint that its file does not contain."""
 
     n_head: Annotated[int | None, _NO_DEFAULT] = None
     """attention heads per block, for minGPT and bare state dicts"""

@@ -1,7 +1,7 @@
 """Checkpoint files of other projects: opened lazily, so that each tensor is read when it is needed.
 
 safetensors files need no torch. Files pickled by torch are read with `weights_only=True`, which builds tensors and
-plain values and runs no code. Either may be split into shards that an index file lists.
+basic Python values and runs no code. Either may be split into shards that an index file lists.
 """
 
 import re
@@ -43,7 +43,7 @@ def open_source(path: Path) -> SourceCheckpoint:
     """Open a file, or the weights in a folder.
 
     Raises:
-        CheckpointError: it does not exist, is incomplete, or holds more than tensors and plain values.
+        CheckpointError: it does not exist, is incomplete, or holds more than tensors and basic Python values.
 
     """
     if not path.exists():
@@ -110,8 +110,8 @@ def _open_pickle(path: Path) -> SourceCheckpoint:
         wants = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"would run code when it is loaded ({wants[1]})" if wants else "was not written by torch"
         raise CheckpointError(
-            f"{path} {what}: only tensors and plain values are read. Where the model can be loaded, save its state "
-            "dict alone: torch.save(model.state_dict(), FILE)"
+            f"{path} {what}: only tensors and basic Python values are read. Where the model can be loaded, save "
+            "its state dict alone: torch.save(model.state_dict(), FILE)"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"cannot read {path}: {str(error).partition(chr(10))[0]}") from None

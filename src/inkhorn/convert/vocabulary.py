@@ -1,4 +1,4 @@
-"""The vocabulary of an model checkpoint: found in its folder, or given by the user."""
+"""The vocabulary of an imported checkpoint: found in its folder, or given by the user."""
 
 import pickle
 import shutil
@@ -106,7 +106,7 @@ def _in_folder(folder: Path, model: ConvertedModel) -> Vocabulary | list[str]:
         make = gpt2_tokenizer if model.config.pre_norm else gpt1_tokenizer
         try:
             return Vocabulary(BPETokenizer(make(folder / "vocab.json", folder / "merges.txt")))
-        except Exception as error:  # the library raises plain Exception
+        except Exception as error:  # the library raises Exception itself
             raise TokenizerError(f"{folder}: vocab.json and merges.txt cannot be used: {error}") from None
     if (folder / "meta.pkl").is_file():
         return read_meta(folder / "meta.pkl")

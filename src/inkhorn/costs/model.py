@@ -86,7 +86,7 @@ def training_memory(
         config: the model's config.
         train: batch size, optimizer, dropout and weight averaging.
         bf16: matrix products are in bfloat16; weights, gradients and optimizer state are in float32 in any case.
-        stores_attention: the (T, T) attention weights are kept (`model.writes_out_attention`).
+        stores_attention: the (T, T) attention weights are kept (`model.uses_explicit_attention`).
 
     """
     c, inner, layers, vocab = config.n_embd, config.inner, config.n_layer, config.vocab_size
@@ -99,7 +99,7 @@ def training_memory(
     block = 2 * c * _FLOAT32 + (6 * c + 2 * inner) * size + 2 * 2 * _FLOAT32
     block += config.n_head * (config.block_size * size if stores_attention else _FLOAT32)
     block += 2 * c * size if train.dropout else 0  # the dropout masks
-    # Once: the inputs of ln_f and of the head, what dropout left of the embeddings, and the log-probabilities.
+    # Once: the inputs of ln_f and of the head, the embeddings after dropout, and the log-probabilities.
     rest = c * (size + (_FLOAT32 if config.pre_norm else 0) + (_FLOAT32 if train.dropout else 0)) + vocab * _FLOAT32
     found = {
         "weights": config.num_parameters * _FLOAT32,
@@ -132,7 +132,7 @@ def packed_bytes(config: ModelConfig, quantize: str) -> int:
         return _padded(rows * columns * bits // 8, _LINE) + _padded(scales, _LINE) + columns * _FLOAT32
 
     norm = 2 * _padded(_padded(config.n_embd) * _FLOAT32, _LINE)
-    total = _HEADER + (2 * config.n_layer + 1) * norm  # a GPT-1 leaves the last norm's place empty
+    total = _HEADER + (2 * config.n_layer + 1) * norm  # the last norm is unused in a GPT-1
     total += matrix(config.n_embd, config.vocab_size, max(bits, 8))  # the head stays at eight bits in int4
     for spec in config.tensor_specs():
         if spec.is_linear:

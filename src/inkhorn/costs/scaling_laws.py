@@ -6,7 +6,7 @@ text or a small model on much. Two rules for the optimum:
   fitted loss       L(N, D) = E + A / N^alpha + B / D^beta, in nats per token: the entropy of the text, and what a
                     finite model and finite data add
 
-The laws tell how to divide a budget; they do not predict your loss. They were fitted to web text with a vocabulary of
+The laws say how to divide a budget; they do not predict your loss. They were fitted to web text with a vocabulary of
 32,000 tokens, one epoch, and models of 70 million to 16 billion parameters. Another text or vocabulary changes E most
 of all (character models have quite other losses), and repeated epochs are worth less than new text. A model that will
 generate much should be smaller than the training optimum, and be trained for longer.

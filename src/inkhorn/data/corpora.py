@@ -180,7 +180,7 @@ def _tiny_shakespeare(path: Path) -> TextSource:
 
 
 VALIDATION_PLAYS = ("the-taming-of-the-shrew", "the-tempest")
-"""The validation split of `shakespeare`: whole plays, so that no line of them is training text."""
+"""The validation split of `shakespeare`: complete plays, none of which is in the training split."""
 
 
 def _shakespeare(path: Path) -> TextSource:

@@ -111,7 +111,7 @@ def tokenize_to_disk(
         source: the text.
         cache: folder of the tokenized datasets.
         progress: called with the characters processed, except those of the first read.
-        tokenizer: an existing tokenizer. Without one a character tokenizer is built from the whole text.
+        tokenizer: an existing tokenizer. Without one a character tokenizer is built from the full text.
         bpe_size: train a BPE tokenizer of this vocabulary size instead; a long text is sampled (`bpe.MAX_TRAIN_CHARS`).
 
     Raises:

@@ -23,7 +23,7 @@ _BATCH_CHARS = 1 << 20
 
 ReaderState = dict[str, Any]
 """The position of a reader: number of rows read, and the state of the iterator with the version of `datasets` that it
-belongs to. {} is the beginning."""
+belongs to. {} is the start."""
 
 
 @dataclass(frozen=True)

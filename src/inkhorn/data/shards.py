@@ -92,7 +92,7 @@ class Shard:
     after: dict[str, Any]
 
     def content(self) -> tuple[object, ...]:
-        """What a rebuilt shard must have in common with the original."""
+        """The fields in which a rebuilt shard must equal the original."""
         return self.tokens, self.n_bytes, self.sha256, self.documents
 
 

@@ -34,7 +34,7 @@ Split = Literal["train", "val"]
 
 @dataclass(frozen=True)
 class TextSummary:
-    """What one read of a text finds.
+    """Properties of a text, found in one read.
 
     Attributes:
         sha256: hexadecimal checksum of the text and of where it is split.

@@ -154,7 +154,7 @@ def evaluate_tasks(
         batch_size: most rows of a forward pass.
 
     Returns:
-        lm-eval's results, and under "notes" what a reader of the numbers should know.
+        lm-eval's results, and under "notes" remarks on the scores.
 
     Raises:
         UsageError: an unknown task, or a folder without tasks.

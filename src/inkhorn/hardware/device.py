@@ -129,7 +129,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error means out of memory; for CPUs torch raises a RuntimeError that only its message tells apart."""
+    """Whether the error means out of memory; for CPUs torch raises a RuntimeError that differs only in its message."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     words = ("can't allocate memory", "not enough memory", "out of memory")  # CPU; CPU on Windows; MPS, the CUDA driver

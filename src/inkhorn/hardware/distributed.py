@@ -22,12 +22,12 @@ from inkhorn.errors import InkhornError, TrainingError, require
 T = TypeVar("T")
 
 BARRIER_TIMEOUT = timedelta(days=1)
-"""How long processes wait for one that tokenises a corpus or writes a checkpoint."""
+"""How long processes wait for one that tokenizes a corpus or writes a checkpoint."""
 
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process and its place in the process group.
+    """This process and its rank in the process group.
 
     Attributes:
         rank: the global rank, from 0.
@@ -140,7 +140,7 @@ def is_torchrun() -> bool:
 
 @contextmanager
 def process_group(*, cuda: bool) -> Iterator[DistributedContext]:
-    """Initialise the process group from torchrun's environment; yields SINGLE_PROCESS without torchrun.
+    """Initialize the process group from torchrun's environment; yields SINGLE_PROCESS without torchrun.
 
     Args:
         cuda: whether training may run on GPUs, whose gradients go over NCCL.

@@ -1,4 +1,4 @@
-"""What the routes share: the models, the settings, and the services of one application."""
+"""Shared objects of the routes: models, settings and services of one application."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -37,7 +37,7 @@ class GenerationJob:
         score_only: score the prompt and return no generated text (max_tokens 0).
         stream: respond with server-sent events.
         include_usage: end a stream with the token usage.
-        warnings: what the client should know, such as unknown fields.
+        warnings: for the client, such as unknown fields.
     """
 
     model: ServedModel

@@ -1,4 +1,4 @@
-"""What must wrap every request: the request id, the body limit, security headers, the access log and HTTP metrics."""
+"""Middleware around every request: request id, the body limit, security headers, the access log and HTTP metrics."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The OpenAPI document, corrected where FastAPI's default differs from what the server does."""
+"""The OpenAPI document, corrected where FastAPI's default differs from the server's behavior."""
 
 from typing import Any
 

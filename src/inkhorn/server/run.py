@@ -14,7 +14,7 @@ from inkhorn.server.settings import ServerConfig
 
 
 class _Server(uvicorn.Server):
-    """Prints the address once the server listens, and turns readiness off when shutdown begins."""
+    """Prints the address once the server listens, and turns readiness off when shutdown starts."""
 
     def __init__(self, config: uvicorn.Config, address: str) -> None:
         super().__init__(config)

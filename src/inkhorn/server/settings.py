@@ -40,7 +40,7 @@ class Settings:
         limits: limits of requests and of the queue.
         api_keys: accepted API keys; empty: no key is required.
         cors_origins: origins whose pages may call the API from a browser.
-        on_unknown: what happens to characters outside the vocabulary.
+        on_unknown: reject, drop or replace characters outside the vocabulary.
         log_prompts: include prompts in the access log.
         chunk_interval: a stream sends the text of this many seconds as one event.
         keepalive_interval: a stream sends a comment after this many seconds without text.

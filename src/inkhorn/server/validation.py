@@ -80,7 +80,7 @@ def _prompts(request: CompletionRequest, model: ServedModel, settings: Settings)
     given: Any = request.prompt
     if given is None or isinstance(given, str):
         return [_text_prompt(given or "", model, settings)]
-    _require(len(given) > 0, "prompt", "prompt is an empty list: give a text or at least one token id")
+    _require(len(given) > 0, "prompt", "prompt is an empty list: give a string or at least one token id")
     if isinstance(given[0], int):
         given = [given]
     if isinstance(given[0], str):

@@ -1,4 +1,4 @@
-"""The tokenizer interface, and what its implementations share.
+"""The tokenizer interface, and helpers of its implementations.
 
 Every tokenizer is saved as Hugging Face's `tokenizer.json`, so that `AutoTokenizer` loads the folder and gives the same
 ids.
@@ -26,7 +26,7 @@ _LINE_END = re.compile(r"\S\n")
 
 
 class Tokenizer(Protocol):
-    """What the rest of Inkhorn needs of a tokenizer."""
+    """Interface of a tokenizer."""
 
     vocab_size: int
     eos_id: int | None

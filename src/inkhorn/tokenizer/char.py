@@ -43,7 +43,7 @@ class CharTokenizer:
 
     @cached_property
     def _table(self) -> Ids:
-        """Id of each code point, -1 if it has none; the last entry stands for all larger code points."""
+        """Id of each code point, -1 if it has none; the last entry is for all larger code points."""
         codes = np.array([ord(c) for c in self.characters])
         table = np.full(codes[-1] + 2, -1, np.int32)
         table[codes] = np.arange(len(codes), dtype=np.int32)

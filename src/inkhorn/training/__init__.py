@@ -1,1 +1,1 @@
-"""The training loop and all that belongs to it."""
+"""Training: the loop, optimizers, checkpoints, distributed training and reports."""

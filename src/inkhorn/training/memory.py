@@ -13,7 +13,7 @@ from inkhorn.costs.model import matrix_weights, training_memory
 from inkhorn.errors import TrainingError
 from inkhorn.hardware.device import Hardware, is_out_of_memory
 from inkhorn.hardware.memory import free_bytes
-from inkhorn.model import writes_out_attention
+from inkhorn.model import uses_explicit_attention
 
 
 def memory_needed(config: ModelConfig, rows: int, hardware: Hardware, train: TrainConfig) -> dict[str, float]:
@@ -24,7 +24,7 @@ def memory_needed(config: ModelConfig, rows: int, hardware: Hardware, train: Tra
     save. A sharded process holds its part of weights, gradients and optimizer state, and gathers the parameters outside
     the blocks and two blocks at a time.
     """
-    stores = writes_out_attention(hardware.device, hardware.dtype, config.block_size)
+    stores = uses_explicit_attention(hardware.device, hardware.dtype, config.block_size)
     unadapted = replace(train, batch_size=rows, optimizer="adamw" if train.lora_rank else train.optimizer)
     bf16 = hardware.dtype == torch.bfloat16
     found = {

@@ -82,11 +82,11 @@ def _facts(
         "training": f"{step:,} steps of {rows} x {config.block_size} tokens ({epochs:.2f} epochs)",
         "training time": f"{seconds / 60:.1f} minutes",
         "learning rates": f"{rates}; {train.schedule} schedule over {train.steps:,} steps",
-        "regularisation": f"dropout {train.dropout:g}{late}, weight decay {train.weight_decay:g}",
+        "regularization": f"dropout {train.dropout:g}{late}, weight decay {train.weight_decay:g}",
         "seed": f"{train.seed}",
     }
     if loss is not None:
         facts["validation loss"] = (
-            f"{loss:.4f} nats per token, {loss / math.log(2):.4f} bits, in non-overlapping windows over the whole split"
+            f"{loss:.4f} nats per token, {loss / math.log(2):.4f} bits, in non-overlapping windows over the full split"
         )
     return facts | {"made with": "Inkhorn"}

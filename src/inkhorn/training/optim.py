@@ -46,7 +46,7 @@ def orthogonalize(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.b
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum with orthogonalised updates.
+    """Momentum with orthogonalized updates.
 
     Args:
         params: parameter groups of matrices (out, in), each with `parts`: the number of equal matrices stacked in
@@ -71,7 +71,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every matrix; matrices of the same shape are orthogonalised in one batch.
+        """Update every matrix; matrices of the same shape are orthogonalized in one batch.
 
         Sharded momentum is gathered, because singular values need the full matrix, and each process applies its part
         of the result. All processes must call this.
@@ -116,7 +116,7 @@ def make_optimizers(
     learning rate as `peak_lr`, which the schedule scales.
     """
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    use_muon = config.optimizer == "muon" and not config.lora_rank  # adapters are not orthogonalised
+    use_muon = config.optimizer == "muon" and not config.lora_rank  # adapters are not orthogonalized
     muon = [spec for spec in model.config.tensor_specs() if use_muon and spec.is_linear]
     rest = named.keys() - {spec.name for spec in muon}
     betas = (config.beta1, config.beta2)

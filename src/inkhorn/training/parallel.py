@@ -79,7 +79,7 @@ def wrap_forward(model: GPT, hardware: Hardware) -> Any:
 
 
 def no_sync(forward: Any) -> AbstractContextManager[None]:
-    """A context for all micro-batches of a step but the last, in which DDP does not synchronise gradients.
+    """A context for all micro-batches of a step but the last, in which DDP does not synchronize gradients.
 
     FSDP synchronises at each micro-batch: otherwise it would have to keep all gradients unsharded.
     """
@@ -87,7 +87,7 @@ def no_sync(forward: Any) -> AbstractContextManager[None]:
     return nullcontext() if hold is None else hold()
 
 
-# A sharded tensor is torch's DTensor. It is recognised by its methods: importing the class takes a second.
+# A sharded tensor is torch's DTensor. It is recognized by its methods: importing the class takes a second.
 
 
 def full_tensor(tensor: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ class Trainer:
             recent.append(train_step(state, forward, self._batches(state.step), self.train, self.hardware))
             pause = self._is_due(state.step) or self._is_stopped(interrupt)
             log = state.step % self.train.log_every == 0
-            if pause or log or on_cpu:  # reading a loss synchronises a GPU
+            if pause or log or on_cpu:  # reading a loss synchronizes a GPU
                 values = (
                     self.distributed.all_reduce_sum(torch.stack(recent)) / self.distributed.world_size
                 ).tolist()  # [[loss, norm], ...]

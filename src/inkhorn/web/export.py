@@ -131,7 +131,7 @@ def _write_model(folder: Path, name: str, out: Path) -> None:
 
 
 def _token_options(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
-    """What the page needs besides tokenizer.json."""
+    """Settings of the page that tokenizer.json does not contain."""
     eos = tokenizer.eos_id if config.eos_token_id is None else config.eos_token_id
     return {
         "bos_id": eos if config.bos_token_id is None else config.bos_token_id,

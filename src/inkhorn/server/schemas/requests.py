@@ -101,7 +101,7 @@ class CompletionRequest(SamplingRequest):
     """A completion request: one prompt or several."""
 
     prompt: StrictStr | TokenIds | list[StrictStr] | list[TokenIds] | None = Field(
-        None, description="a text, its token ids, or a list of either (default: empty)"
+        None, description="a prompt as text or token ids, or a list of prompts (default: empty)"
     )
     best_of: Annotated[StrictInt, Field(ge=1, le=128)] | None = Field(
         None, description="generate this many choices for each prompt and return the n most likely"

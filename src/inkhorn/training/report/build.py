@@ -120,7 +120,7 @@ def _median(run: RunLog, key: str) -> float:
 
 def _caption(chart: Chart) -> str:
     text = (
-        "Thin line: training loss as logged; thick line: its running mean. Dots: loss over the whole validation split."
+        "Thin line: training loss as logged; thick line: its running mean. Dots: loss over the full validation split."
     )
     if chart.lines and chart.lines[0].y[0] > chart.high:
         text += f" The first training loss, {chart.lines[0].y[0]:.2f}, is above the frame."

@@ -24,7 +24,7 @@ COLORS = {
     "accent": "#9c2f1f",
     "blue": "#3f6486",
 }
-"""Colours of the PNG. In the SVG each is replaced by the CSS variable of its name, which has a dark variant."""
+"""Colors of the PNG. In the SVG each is replaced by the CSS variable of its name, which has a dark variant."""
 
 LINE_STYLES: dict[str, dict[str, Any]] = {
     "raw": {"color": COLORS["blue"], "linewidth": 0.7, "alpha": 0.45},
@@ -213,7 +213,7 @@ def _mark_best(axes: Any, step: float, loss: float, *, left: bool) -> None:
 
 
 def to_svg(chart: Chart, width: float, height: float) -> str:
-    """The chart as an SVG element whose colours are CSS variables. The same chart always gives the same text."""
+    """The chart as an SVG element whose colors are CSS variables. The output is deterministic."""
     buffer = io.StringIO()
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     # The page sets its own serif. DejaVu, which comes with matplotlib, is the widest, so that the others fit too.
