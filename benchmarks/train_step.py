@@ -17,7 +17,7 @@ from common import Series, report
 from inkhorn.config.recipes import RECIPES
 from inkhorn.costs.model import training_flops, training_memory
 from inkhorn.hardware.device import measure_peak, select_device
-from inkhorn.model import writes_out_attention
+from inkhorn.model import uses_explicit_attention
 from inkhorn.training.throughput import benchmark_step
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     train = replace(recipe.train, batch_size=args.rows, grad_accum=passes)
     hardware = select_device(train)
     bf16 = hardware.dtype == torch.bfloat16
-    stores = writes_out_attention(hardware.device, hardware.dtype, config.block_size)
+    stores = uses_explicit_attention(hardware.device, hardware.dtype, config.block_size)
     told = sum(training_memory(config, train, bf16=bf16, stores_attention=stores).values()) / 1e9
     before, peak = peak_memory(), measure_peak(hardware)
     pace = benchmark_step(config, train, hardware, args.rounds)

@@ -27,7 +27,7 @@ def speeches(text: str, names: Mapping[str, str]) -> list[tuple[str, list[str]]]
     Text between a heading and the first speaker below it describes the scene and is dropped.
 
     Args:
-        text: the play with its title. A paragraph that starts a speech starts with the speaker, in capitals or as in
+        text: the play with its title. The first paragraph of a speech starts with the speaker, in capitals or as in
             `names`.
         names: printed name of a speaker, without the full stop -> full name.
 
