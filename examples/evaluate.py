@@ -1,8 +1,8 @@
-"""What a loss says: the shipped model on a play that it never saw, on modern prose, and on noise.
+"""Compare losses: the shipped model on a held-out play, on modern prose, and on shuffled letters.
 
 python evaluate.py [TEXT]
 
-Bits a character can be compared between models with different vocabularies; a loss in nats a token cannot.
+Bits per character are comparable between models with different vocabularies; nats per token are not.
 """
 
 import json
@@ -20,7 +20,7 @@ THE_TEMPEST = """PROSPERO:
 You do look, my son, in a moved sort,
 As if you were dismay'd: be cheerful, sir.
 Our revels now are ended. These our actors,
-As I foretold you, were all spirits and
+As I foreoutput you, were all spirits and
 Are melted into air, into thin air:
 And, like the baseless fabric of this vision,
 The cloud-capp'd towers, the gorgeous palaces,
@@ -38,26 +38,26 @@ everyone step back a little from the edge and look up, as if the sky had said so
 
 
 def evaluate(text: str) -> dict[str, Any]:
-    """The loss over all of a text, as `inkhorn eval --text FILE --json` tells it."""
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()) as told:
+    """The loss over all of a text, as `inkhorn eval --text FILE --json` reports it."""
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()) as output:
         path = Path(folder, "text.txt")
         path.write_text(text, "utf-8")
         if command(["eval", "--text", str(path), "--json"]):
             sys.exit(1)
-    found: dict[str, Any] = json.loads(told.getvalue())
+    found: dict[str, Any] = json.loads(output.getvalue())
     return found
 
 
 def main(path: str = "") -> None:
     letters = list(THE_TEMPEST)
     random.Random(0).shuffle(letters)
-    texts = {"The Tempest, held out": THE_TEMPEST, "modern prose": PROSE, "its letters shuffled": "".join(letters)}
+    texts = {"The Tempest, held out": THE_TEMPEST, "modern prose": PROSE, "shuffled letters": "".join(letters)}
     if path:
         texts = {path: Path(path).read_text("utf-8")} | texts
     for name, text in texts.items():
         result = evaluate(text)
         bits = result["bits_per_character"]
-        print(f"{name:24} {bits:5.2f} bits a character, as if among {2**bits:4.1f} of them  {'#' * round(5 * bits)}")
+        print(f"{name:24} {bits:5.2f} bits per character, perplexity {2**bits:5.1f}  {'#' * round(5 * bits)}")
 
 
 if __name__ == "__main__":

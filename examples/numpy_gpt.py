@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["numpy", "safetensors", "tokenizers"]
 # ///
-"""A whole GPT-2 in NumPy: reads a checkpoint folder and writes on.   python numpy_gpt.py FOLDER "ROMEO:" 300"""
+"""GPT-2 in NumPy: loads a checkpoint folder and generates.   python numpy_gpt.py FOLDER "ROMEO:" 300"""
 
 import json
 import sys
@@ -37,8 +37,8 @@ def softmax(x: Array) -> Array:
 def attention(x: Array, c_attn: list[Array], c_proj: list[Array], n_head: int) -> Array:  # [T, C] -> [T, C]
     T, C = x.shape
     q, k, v = linear(x, *c_attn).reshape(T, 3, n_head, C // n_head).transpose(1, 2, 0, 3)  # 3 of [n_head, T, C/n_head]
-    scores = q @ k.transpose(0, 2, 1) / np.sqrt(C // n_head)  # [n_head, T, T]: how much each token looks at each
-    scores = np.where(np.tri(T, dtype=bool), scores, -np.inf)  # no token sees what comes after it
+    scores = q @ k.transpose(0, 2, 1) / np.sqrt(C // n_head)  # [n_head, T, T]: how much each token attends to each
+    scores = np.where(np.tri(T, dtype=bool), scores, -np.inf)  # causal mask
     y = softmax(scores) @ v  # [n_head, T, C/n_head]
     return linear(y.transpose(1, 0, 2).reshape(T, C), *c_proj)
 
@@ -52,17 +52,17 @@ def gpt2(ids: list[int], weights: dict[str, Array], n_layer: int, n_head: int) -
         return [weights[f"{name}.{part}"] for part in ("weight", "bias")]
 
     wte, wpe = weights["wte.weight"], weights["wpe.weight"]
-    x = wte[ids] + wpe[: len(ids)]  # [T, C]: what each token is, and where it stands
+    x = wte[ids] + wpe[: len(ids)]  # [T, C]: token and position embeddings
     for h in [f"h.{i}" for i in range(n_layer)]:
         x += attention(layer_norm(x, *pair(f"{h}.ln_1")), pair(f"{h}.attn.c_attn"), pair(f"{h}.attn.c_proj"), n_head)
         x += mlp(layer_norm(x, *pair(f"{h}.ln_2")), pair(f"{h}.mlp.c_fc"), pair(f"{h}.mlp.c_proj"))
-    return layer_norm(x, *pair("ln_f")) @ wte.T  # [T, V]: how likely each token of the vocabulary is to come next
+    return layer_norm(x, *pair("ln_f")) @ wte.T  # [T, V]: logits of the next token
 
 
 def main(folder: str, prompt: str = "\n", length: str = "300") -> None:
     config = json.loads((Path(folder) / "config.json").read_text())
     if other := {key: config[key] for key in OUR if config.get(key, OUR[key]) != OUR[key]}:
-        sys.exit(f"{folder} is not a GPT-2 as computed here: it has {other}")
+        sys.exit(f"{folder} is not supported by this script: it has {other}")
     tensors = load_file(Path(folder) / "model.safetensors")  # some files write transformer.wte.weight, some wte.weight
     weights = {name.removeprefix("transformer."): tensor.astype(np.float32) for name, tensor in tensors.items()}
     tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))

@@ -97,7 +97,7 @@ def test_unsupported_activation(folder: Path, key: str, value: Any) -> None:
     change_config(folder, **shown)
     done = run(str(folder), "ab", "5")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"{folder} is not a GPT-2 as computed here: it has {shown}\n"
+    assert done.stderr == f"{folder} is not supported by this script: it has {shown}\n"
 
 
 def test_usage_without_arguments() -> None:

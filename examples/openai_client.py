@@ -1,6 +1,6 @@
-"""Talk to `inkhorn serve` with OpenAI's own client: stream, log-probabilities, four texts at once.
+"""Use `inkhorn serve` with OpenAI's client: streaming, log-probabilities, and four completions of one prompt.
 
-python ask_the_server.py [MODEL]      (pip install openai)
+python openai_client.py [MODEL]      (pip install openai)
 """
 
 import re
@@ -14,7 +14,7 @@ from openai import OpenAI
 
 @contextmanager
 def server(model: str) -> Iterator[str]:
-    """A server for as long as the block lasts; usually it runs elsewhere, and its address is known."""
+    """Run a server within the block; normally it runs elsewhere, and its address is known."""
     command = [sys.executable, "-m", "inkhorn", "serve", "--port", "0", "--model", model]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
@@ -38,15 +38,13 @@ def main(model: str = "shakespeare") -> None:
         answer = client.completions.create(
             model=name, prompt="To be, or not to ", max_tokens=3, temperature=0, logprobs=3
         )
-        odds = answer.choices[0].logprobs
-        assert odds is not None
-        assert odds.tokens is not None
-        assert odds.top_logprobs is not None
+        logprobs = answer.choices[0].logprobs
+        assert logprobs is not None
+        assert logprobs.tokens is not None
+        assert logprobs.top_logprobs is not None
         print("\n\nTo be, or not to ...")
-        for token, likeliest in zip(odds.tokens, odds.top_logprobs, strict=True):
-            print(
-                f"  {token!r} of", ", ".join(f"{text!r} {2.718281828**value:.1%}" for text, value in likeliest.items())
-            )
+        for token, top in zip(logprobs.tokens, logprobs.top_logprobs, strict=True):
+            print(f"  {token!r} of", ", ".join(f"{text!r} {2.718281828**value:.1%}" for text, value in top.items()))
 
         many = client.completions.create(model=name, prompt="KING:", max_tokens=40, n=4, seed=1)
         for choice in many.choices:

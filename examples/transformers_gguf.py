@@ -1,6 +1,6 @@
-"""To transformers and back, with the same logits; and a file for llama.cpp.
+"""Exchange models with transformers, with equal logits, and export for llama.cpp.
 
-python share.py [MODEL]
+python transformers_gguf.py [MODEL]
 """
 
 import sys
@@ -23,26 +23,27 @@ def main(model: str = "shakespeare") -> None:
     folder, text = resolve_checkpoint(model), "ROMEO:\nWhat light"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = tokenizer(text, return_tensors="pt").input_ids  # (1, T)
-    print("the same token ids:", ids[0].tolist() == load_tokenizer(folder).encode(text).tolist())
+    print("same token ids:", ids[0].tolist() == load_tokenizer(folder).encode(text).tolist())
 
-    # The shipped weights lie in float16, in which transformers would compute: float32 is what we compute in.
+    # The shipped weights are float16; transformers would compute in float16, inkhorn computes in float32.
     ours, theirs = (
         inkhorn.GPT.from_pretrained(folder),
         AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
     )
-    print(f"largest difference of a logit: {(ours(ids)[0] - theirs(ids).logits).abs().max():.1e}")
+    print(f"largest difference between logits: {(ours(ids)[0] - theirs(ids).logits).abs().max():.1e}")
     again = theirs.generate(ids, max_new_tokens=60, do_sample=False)[0]
-    print(f"{type(theirs).__name__} writes: {tokenizer.decode(again)!r}\n")
+    print(f"{type(theirs).__name__} generates: {tokenizer.decode(again)!r}\n")
 
-    # The other way, with a GPT-2 of theirs that is new and random. Any from the hub: inkhorn import gpt2
+    # The other direction, with a randomly initialised GPT-2 of transformers. For one of the hub: inkhorn import gpt2
     out, end = Path(tempfile.mkdtemp(prefix="inkhorn-")), tokenizer.eos_token_id
     config = GPT2Config(vocab_size=len(tokenizer), n_embd=48, n_layer=2, n_head=4, bos_token_id=end, eos_token_id=end)
     random = GPT2LMHeadModel(config).eval()
     for part in (random, tokenizer):
-        part.save_pretrained(out / "theirs")
-    command(["import", str(out / "theirs"), "--out", str(out / "read")])
-    read = inkhorn.GPT.from_pretrained(out / "read")
-    print(f"a GPT-2 of theirs in ours: {(read(ids)[0] - random(ids).logits).abs().max():.1e}\n")
+        part.save_pretrained(out / "transformers")
+    command(["import", str(out / "transformers"), "--out", str(out / "imported")])
+    imported = inkhorn.GPT.from_pretrained(out / "imported")
+    difference = (imported(ids)[0] - random(ids).logits).abs().max()
+    print(f"imported GPT-2, largest difference between logits: {difference:.1e}\n")
 
     command(["export", model, "--gguf", str(out / "model.gguf")])
     command(["export", model, str(out / "bfloat16"), "--dtype", "bfloat16"])

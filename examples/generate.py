@@ -1,6 +1,6 @@
-"""Write Shakespeare: a text as it comes, three at once, and the same one again.
+"""Generate Shakespeare: streaming, a batch of three, and reproducibility.
 
-python write.py ["ROMEO:" [words]]
+python generate.py ["ROMEO:" [MAX_WORDS]]
 """
 
 import sys
