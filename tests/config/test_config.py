@@ -168,7 +168,7 @@ def test_missing_required_keys() -> None:
         ModelConfig.from_hf({})
 
 
-def test_default_eos_token_outside_a_small_vocabulary() -> None:
+def test_default_eos_token_in_small_vocabulary() -> None:
     filled = GPT2 | {"bos_token_id": 50256, "eos_token_id": 50256}
     assert ModelConfig.from_hf(filled).eos_token_id is None
     assert ModelConfig.from_hf(filled).bos_token_id is None

@@ -256,7 +256,7 @@ def test_links_resolve(page: str) -> None:
             assert heading in anchors(file), heading
 
 
-def test_cost_table_of_gpt2_guide_equals_estimate(capsys: pytest.CaptureFixture[str]) -> None:
+def test_gpt2_guide_cost_table(capsys: pytest.CaptureFixture[str]) -> None:
     page = (ROOT / "docs" / "gpt2.md").read_text(encoding="utf-8")
     rows = re.findall(
         r"^\| (\S+)[MB].*? \| (\S+e\d+) \| (\d) (A100|H100).*? \| ([\d,]+) \| .* \| (\S+) \|$", page, re.M
@@ -273,7 +273,7 @@ def test_cost_table_of_gpt2_guide_equals_estimate(capsys: pytest.CaptureFixture[
         assert float(dollars) == pytest.approx(facts["time"]["cost"], rel=0.1)
 
 
-def test_corpora_named_in_the_documentation_exist() -> None:
+def test_documented_corpora_exist() -> None:
     for page in PAGES:
         for name in re.findall(r"--corpus (\S+)|inkhorn data ([a-z][\w-]+)", (ROOT / page).read_text(encoding="utf-8")):
             corpus = "".join(name).strip("`,.)")

@@ -42,7 +42,7 @@ def test_svg_is_self_contained(path: Path) -> None:
     assert len(markup.encode()) < 60_000
 
 
-def test_architecture_parameters_match_shipped_model() -> None:
+def test_architecture_figure_parameters() -> None:
     found = ElementTree.parse(DOCS / "architecture.svg").getroot()
     config = read_config(resolve_checkpoint("shakespeare"))
     embeddings, blocks = (config.vocab_size + config.block_size) * config.n_embd, config.num_parameters

@@ -105,7 +105,7 @@ def their_ids(name: str, text: str) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", HARD)
-def test_difficult_text_equals_transformers_and_reference(kind: str) -> None:
+def test_difficult_text_matches_references(kind: str) -> None:
     text = HARD[kind]
     assert ours("gpt2").encode(text).tolist() == their_ids("gpt2", text)
     assert ours("gpt2").encode(text).tolist() == slow_gpt2(text)
@@ -140,7 +140,7 @@ def test_gpt1_words_equal_reference(text: str) -> None:
     assert ours("openai-gpt").encode(text).tolist() == slow_gpt1(text)
 
 
-def test_real_text_equals_transformers_and_reference() -> None:
+def test_real_text_matches_references() -> None:
     path = DATA / "eval" / "lambada_test.jsonl"
     if not path.is_file():
         pytest.skip("test data missing: LAMBADA")

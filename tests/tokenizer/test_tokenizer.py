@@ -106,7 +106,7 @@ def test_char_tokenizer_save_and_load(text: str) -> None:
     assert (back.eos_id, back.vocab_size) == (ours.eos_id, ours.vocab_size)
 
 
-def test_load_char_tokenizer_saved_by_transformers(tmp_path: Path) -> None:
+def test_load_char_tokenizer_from_transformers(tmp_path: Path) -> None:
     ours = char_tokenizer("O Roméo 😀\n")
     transformers_one(ours).save_pretrained(tmp_path)
     back = load_tokenizer(tmp_path)

@@ -79,7 +79,7 @@ def match_names(found: set[str], config: ModelConfig, path: Path) -> dict[str, s
 def write_weights(folder: Path, config: ModelConfig, tensors: Mapping[str, Callable[[], Array]], dtype: str) -> Path:
     """Write `model.safetensors`, one tensor in memory at a time, and `config.json`; return the former's path.
 
-    Each file is written atomically: after a failure an earlier checkpoint in the folder is as it was.
+    Each file is written atomically: after a failure an earlier checkpoint in the folder is unchanged.
 
     Args:
         folder: created if needed.

@@ -60,7 +60,7 @@ def available_cores() -> int:
 def encode_batches(
     tokenizer: Tokenizer, batches: Iterable[tuple[T, list[str]]], processes: int | None = None
 ) -> Generator[tuple[T, EncodedBatch], None, None]:
-    """Encode labelled batches of texts. The result does not depend on `processes`.
+    """Encode labeled batches of texts. The result does not depend on `processes`.
 
     Args:
         tokenizer: sent to each process once.

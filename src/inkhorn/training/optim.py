@@ -54,7 +54,7 @@ class Muon(torch.optim.Optimizer):
         lr: the learning rate: the size of an update, as a root mean square over its singular values.
         momentum: Nesterov momentum.
         weight_decay: decoupled weight decay, scaled by lr.
-        dtype: the precision of the orthogonalisation.
+        dtype: the precision of the orthogonalization.
 
     """
 

@@ -81,7 +81,7 @@ def wrap_forward(model: GPT, hardware: Hardware) -> Any:
 def no_sync(forward: Any) -> AbstractContextManager[None]:
     """A context for all micro-batches of a step but the last, in which DDP does not synchronize gradients.
 
-    FSDP synchronises at each micro-batch: otherwise it would have to keep all gradients unsharded.
+    FSDP synchronizes at each micro-batch: otherwise it would have to keep all gradients unsharded.
     """
     hold = getattr(forward, "no_sync", None)
     return nullcontext() if hold is None else hold()

@@ -41,7 +41,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Give the caller a temporary path to write a file or folder to, and move it to `path` at the end.
 
     The content is flushed to the disk before the move. After an exception the temporary file or folder is deleted and
-    `path` is as it was. The temporary name is unique, ends in `.tmp` and lies in the same folder, which is created. A
+    `path` is unchanged. The temporary name is unique, ends in `.tmp` and lies in the same folder, which is created. A
     folder can be written only where there is none, or an empty one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

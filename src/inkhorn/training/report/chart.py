@@ -178,15 +178,15 @@ def _drawn(chart: Chart, width: float, height: float, font: str) -> Iterator[Any
     with matplotlib.rc_context(RC_PARAMS | {"font.family": font}):
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         axes = figure.add_subplot(xlim=(0, 1.006 * chart.end), ylim=(chart.low, chart.high), xlabel=chart.x_label)
-        narrow, labelled = width < 500, any(line.label for line in chart.lines)
-        axes.set_title(chart.title, style="italic", pad=24 if narrow and labelled else 6)  # the legend needs a row
+        narrow, labeled = width < 500, any(line.label for line in chart.lines)
+        axes.set_title(chart.title, style="italic", pad=24 if narrow and labeled else 6)  # the legend needs a row
         axes.xaxis.set_major_locator(MaxNLocator(4 if narrow else 8, steps=[1, 2, 5, 10], integer=True))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.yaxis.set_major_locator(MaxNLocator(4 if height < 240 else 8, steps=[1, 2, 5, 10]))
         for line in chart.lines:
             marker = "o" if line.has_markers else None
             axes.plot(line.x, line.y, marker=marker, label=line.label or None, **LINE_STYLES[line.style])
-        if labelled:
+        if labeled:
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, ncols=2, handlelength=1.2)
         for step in chart.event_marks:
             axes.annotate("†", (step, 0), xycoords=("data", "axes fraction"), color=COLORS["accent"], ha="center")
