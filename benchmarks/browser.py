@@ -38,48 +38,46 @@ FLAGS = [
 WRITE = """async ({ characters, seed }) => {
     window.client ??= (await import("./api/worker_client.js")).makeClient();
     const [model] = await client.models();
-    const ask = (max_tokens) => {
+    const generate = (max_tokens) => {
         let text = "";
         const request = { model: model.id, prompt: "ROMEO:", max_tokens, temperature: 0.8, seed, logprobs: 5 };
         return client.complete(request, { onChunk: (chunk) => (text += chunk.text) }).then(() => text);
     };
-    await ask(40);
-    const begun = performance.now();
-    const text = await ask(characters);
-    return [text, (1000 * text.length) / (performance.now() - begun)];
+    await generate(40);
+    const start = performance.now();
+    const text = await generate(characters);
+    return [text, (1000 * text.length) / (performance.now() - start)];
 }"""
 LOAD = """async () => {
-    const begun = performance.now();
+    const start = performance.now();
     const client = (await import("./api/worker_client.js")).makeClient();
     const [model] = await client.models();
     await client.complete({ model: model.id, prompt: "ROMEO:", max_tokens: 1, temperature: 0 }, { onChunk() {} });
-    return performance.now() - begun;
+    return performance.now() - start;
 }"""
 
 
 @dataclass
 class Args:
     characters: int = 2000
-    """of the longer texts"""
+    """length of the long texts"""
     rounds: int = 5
-    """measurements of each kind"""
+    """measurements per case"""
     chromium: Path = Path(shutil.which("chromium") or "/usr/bin/chromium")
-    """the browser"""
+    """Chromium executable"""
     model: str = "shakespeare"
     """a shipped model's name, or a checkpoint folder"""
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files without logging."""
-
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing."""
+        pass
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve the folder on loopback; gives its URL."""
-    handler = functools.partial(Quiet, directory=str(folder))
+def serve_folder(folder: Path) -> Iterator[str]:
+    """Serve the folder on loopback; yields its URL."""
+    handler = functools.partial(QuietHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/"
@@ -87,11 +85,11 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def write_pages(model: str, folder: Path) -> int:
-    """Export the page, and a copy without SIMD kernels; return the size of the former."""
+    """Export the page, and a copy without SIMD kernels; return the size of the first in bytes."""
     size = write_site(resolve_checkpoint(model), model, folder / "page")
     shutil.copytree(folder / "page", folder / "scalar")
     kernels = folder / "scalar" / "engine" / "kernels_wasm.js"
-    kernels.write_text('export function wasmKernels() { throw new Error("left out"); }\n', encoding="utf-8")
+    kernels.write_text('export function wasmKernels() { throw new Error("disabled"); }\n', encoding="utf-8")
     return size
 
 
@@ -104,10 +102,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as driver:
         size = write_pages(args.model, Path(temporary))
         browser = driver.chromium.launch(executable_path=str(args.chromium), args=FLAGS)
-        with served(Path(temporary)) as address:
+        with serve_folder(Path(temporary)) as address:
             texts: dict[tuple[int, int], str] = {}
 
-            def opened(name: str) -> Any:
+            def open_page(name: str) -> Any:
                 page = browser.new_page()
                 page.goto(f"{address}{name}/index.html")
                 return page
@@ -119,18 +117,18 @@ def main() -> None:
                     seed = next(seeds)
                     text, found = page.evaluate(WRITE, {"characters": characters, "seed": seed})
                     if texts.setdefault((characters, seed), text) != text:
-                        sys.exit(f"two texts of seed {seed} differ")
+                        sys.exit(f"the texts generated with seed {seed} differ between runs")
                     return float(found)
 
                 return once
 
             def load() -> float:
-                page = opened("page")
+                page = open_page("page")
                 milliseconds = float(page.evaluate(LOAD))
                 page.close()
                 return milliseconds
 
-            page, scalar = opened("page"), opened("scalar")
+            page, scalar = open_page("page"), open_page("scalar")
             series = interleave(
                 args.rounds,
                 {

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine, the versions, medians with their spread, a table for people and JSON last."""
+"""Shared by the benchmarks: machine information, repeated measurements, and the report as a table and JSON."""
 
 import importlib.metadata
 import importlib.util
@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Series:
-    """Repeated measurements of one thing."""
+    """Repeated measurements of one quantity."""
 
     name: str
     unit: str
@@ -33,7 +33,7 @@ class Series:
 
 
 def interleave(rounds: int, contenders: Mapping[str, Callable[[], float]], unit: str) -> list[Series]:
-    """Measure each contender once per round, so that a drift of the machine meets all of them alike."""
+    """Measure each contender once per round, so that drift of the machine affects all of them equally."""
     values: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds):
         for name, measure in contenders.items():
@@ -43,7 +43,7 @@ def interleave(rounds: int, contenders: Mapping[str, Callable[[], float]], unit:
 
 
 def machine() -> dict[str, Any]:
-    """The processor, its cores, and the versions of what was measured."""
+    """The CPU, the number of available cores, and package versions."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -56,7 +56,7 @@ def machine() -> dict[str, Any]:
 
 
 def load_module(path: Path, name: str) -> ModuleType:
-    """Import a single file of another project, such as nanoGPT's model.py."""
+    """Import a single file from a nanoGPT checkout."""
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         sys.exit(f"there is no {path}: give the folder of a checkout of nanoGPT")
@@ -67,7 +67,7 @@ def load_module(path: Path, name: str) -> ModuleType:
 
 
 def report(title: str, series: Sequence[Series], facts: Mapping[str, Any]) -> None:
-    """Print the table, then everything again as one line of JSON."""
+    """Print the table, then the same data as one line of JSON."""
     here = machine()
     print(
         f"\n{title}\n{here['cpu']}, {here['cores']} cores; "

@@ -1,9 +1,9 @@
-"""How much memory the commands take, as the operating system counts it, and how long a few steps of each last.
+"""Peak memory and duration of the main commands.
 
     python benchmarks/memory.py
 
-Runs each command by itself, on the corpora of `inkhorn data`, for a few steps, which is enough: a longer run takes no
-more memory. Peak resident memory of the process; seconds of the whole command, start and evaluation included.
+Runs each command in its own process on the corpora of `inkhorn data`, for a few steps (more steps use no more memory).
+Reports the peak resident memory of the process and the duration of the command, start-up and evaluation included.
 """
 
 import os
@@ -24,7 +24,7 @@ COMMANDS = {
 
 
 def measure(words: list[str], folder: Path) -> tuple[float, float]:
-    """Peak resident memory in MiB, and seconds, of one command."""
+    """Return the peak resident memory in MiB and the duration in seconds of one command."""
     start = time.perf_counter()
     child = subprocess.Popen([sys.executable, "-m", "inkhorn", *words], cwd=folder, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)

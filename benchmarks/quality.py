@@ -1,9 +1,9 @@
-"""What quantisation costs: the loss of a checkpoint on held-out text, by how its weights are kept.
+"""Quality loss from quantization: held-out loss of a checkpoint by weight precision and group size.
 
     python benchmarks/quality.py [--model shakespeare] [--corpus shakespeare]
 
-The whole held-out text in non-overlapping windows of the block size, as in `inkhorn eval`, through the native kernel.
-Perplexities are beside that of float32.
+Evaluates held-out text in non-overlapping windows of the block size, as `inkhorn eval` does, with the native kernel.
+Perplexities are given relative to float32.
 """
 
 import json
@@ -23,8 +23,8 @@ from inkhorn.inference.backends.native_backend import NativeBackend
 from inkhorn.inference.backends.packed_weights import pack
 from inkhorn.tokenizer.load import load_tokenizer
 
-TOGETHER = 16  # windows in a call
-KEPT: list[tuple[Precision, int]] = [
+BATCH_SIZE = 16  # windows per forward pass
+FORMATS: list[tuple[Precision, int]] = [
     ("fp32", 0),
     ("bf16", 0),
     *(("int8", group) for group in (0, 128, 64, 32)),
@@ -37,15 +37,15 @@ class Args:
     model: str = "shakespeare"
     """a shipped model's name, or a checkpoint folder"""
     corpus: str = "shakespeare"
-    """whose held-out part"""
+    """corpus whose held-out text is used"""
     text: Path | None = None
-    """all of this text file instead"""
+    """use this text file instead"""
 
 
 def loss_of(backend: NativeBackend, ids: np.ndarray) -> float:
     """Mean nats per token over every token but the first."""
     total, count = 0.0, 0
-    for rows in evaluation_windows(ids, backend.config.block_size, TOGETHER):
+    for rows in evaluation_windows(ids, backend.config.block_size, BATCH_SIZE):
         work = [ModelInput(slot, 0, row[:-1].tolist(), len(row) - 1) for slot, row in enumerate(rows)]
         for row, result in zip(rows, backend.run(work), strict=True):
             assert result.logits is not None
@@ -70,12 +70,12 @@ def main() -> None:
     print(f"{len(ids):,} tokens\nweights   group      MB       loss   perplexity")
     rows: list[dict[str, object]] = []
     first = None
-    for quantize, group in KEPT:
+    for quantize, group in FORMATS:
         packed = pack(config, weights, quantize, group)
-        loss = loss_of(NativeBackend(packed, max_num_seqs=TOGETHER), ids)
+        loss = loss_of(NativeBackend(packed, max_num_seqs=BATCH_SIZE), ids)
         first = loss if first is None else first
         more, size = np.expm1(loss - first), packed.data.nbytes / 1e6
-        chosen = "  (what --quantize takes)" if GROUP_SIZES.get(quantize, 0) == group else ""
+        chosen = "  (default of --quantize)" if GROUP_SIZES.get(quantize, 0) == group else ""
         print(f"{quantize:8}{group or 'row':>7}{size:8.1f}{loss:11.5f}{more:+13.3%}{chosen}")
         rows.append({"quantize": quantize, "group": group, "megabytes": size, "loss": loss, "perplexity": float(more)})
     print(json.dumps({"tokens": len(ids), "rows": rows}))

@@ -1,14 +1,14 @@
-"""A real server over loopback, met by 1 to 256 clients at once that each stream a text.
+"""Serving throughput and latency over loopback with 1 to 256 concurrent streaming clients.
 
     python benchmarks/serve.py [--clients 1,8,64,256] [--rounds 3] [--requests 10000] [--no-llama]
 
-The clients are one process beside the server, on the same cores, so they take their share of them. Each sends a
-prompt, reads a text as it comes, and sends the next one: as many texts in all as make some seconds. Told are tokens a
-second over all clients, the time to the first event, and the time between two events of a stream (an event holds what
-was written in 15 ms). Then short requests, eight at once, while the server's memory is watched.
+The clients share one process, which competes with the server for the same cores. Each client sends a request, reads the
+stream to its end and sends the next request. Reported are tokens per second over all clients, the time to the first
+event, and the time between the events of a stream (an event holds the tokens of 15 ms). Afterwards the server's memory
+is measured during short requests, eight at a time.
 
-Where llama.cpp's server is installed it takes turns with ours in every round, on a GGUF of the same model: the binary
-`llama-server` if it is on the PATH, else llama-cpp-python's, which writes one text at a time:
+If llama.cpp's server is installed, its rounds alternate with Inkhorn's, on a GGUF file of the same model. The benchmark
+uses `llama-server` if it is on the PATH, else the server of llama-cpp-python, which handles one request at a time:
 
     pip install --no-deps llama-cpp-python==0.3.36 diskcache==5.6.3
     pip install --no-deps sse-starlette==3.7.0 starlette-context==0.5.1 pydantic-settings==2.16.3 python-dotenv==1.2.4
@@ -39,30 +39,30 @@ from inkhorn.convert.gguf import GgufType, write_gguf
 
 PROMPT = "ROMEO:"
 SLOTS = 64
-"""texts that each server writes at once: our default, and what llama-server is told"""
+"""Concurrent sequences of each server (Inkhorn's default)."""
 
 
 @dataclass
 class Args:
     model: str = "shakespeare"
-    """what our server serves"""
+    """a bundled model's name, or a checkpoint folder"""
     clients: str = "1,8,64,256"
-    """how many at once, one after the other"""
+    """numbers of concurrent clients, measured in this order"""
     rounds: int = 3
-    """of each number of clients"""
+    """measurements per number of clients"""
     tokens: int = 240
-    """of each text: with the prompt they fit the shipped model's context, which nobody has to read again"""
+    """tokens per request; with the prompt they fit the bundled model's context"""
     requests: int = 10_000
-    """short ones, for the memory; 0 is none"""
+    """short requests of the memory measurement; 0 skips it"""
     llama: bool = True
-    """llama.cpp's server, too, where it is installed"""
+    """also measure llama.cpp's server if installed"""
     gguf_type: GgufType = "q8_0"
-    """of its weights: 8 bits, as ours are by default"""
+    """weight format of llama.cpp; 8 bits, like Inkhorn's default"""
 
 
 @dataclass
-class Seen:
-    """What the clients of one round saw."""
+class ClientStats:
+    """Client-side measurements of one round."""
 
     tokens: int = 0
     errors: int = 0
@@ -70,8 +70,8 @@ class Seen:
     gaps: list[float] = field(default_factory=list)
 
 
-async def stream(port: int, seed: int, tokens: int, seen: Seen) -> None:
-    """One request on a connection of its own, read event by event."""
+async def stream(port: int, seed: int, tokens: int, stats: ClientStats) -> None:
+    """Send one request on a new connection and time its events."""
     body = json.dumps(
         {
             "model": "model",
@@ -97,47 +97,47 @@ async def stream(port: int, seed: int, tokens: int, seen: Seen) -> None:
             if line.startswith(b"data: [DONE]"):
                 break
             events += 1
-            (seen.first if events == 1 else seen.gaps).append(now - last)
+            (stats.first if events == 1 else stats.gaps).append(now - last)
             last = now
             usage = re.search(rb'"completion_tokens": ?(\d+)', line)
             written = int(usage[1]) if usage else written
-        seen.tokens += written or events
-        seen.errors += events == 0
+        stats.tokens += written or events
+        stats.errors += events == 0
     except OSError:
-        seen.errors += 1
+        stats.errors += 1
     finally:
         writer.close()
 
 
-async def crowd(port: int, clients: int, texts: int, tokens: int) -> tuple[Seen, float]:
-    """Some clients, each with a text after another until all are written."""
-    seen, seeds = Seen(), iter(range(texts))
+async def run_clients(port: int, clients: int, requests: int, tokens: int) -> tuple[ClientStats, float]:
+    """Run concurrent clients until `requests` requests are complete."""
+    stats, seeds = ClientStats(), iter(range(requests))
 
     async def client() -> None:
         for seed in seeds:
-            await stream(port, seed, tokens, seen)
+            await stream(port, seed, tokens, stats)
 
     start = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
-    return seen, time.perf_counter() - start
+    return stats, time.perf_counter() - start
 
 
 @contextmanager
 def server(command: list[str], port: int | None = None) -> Iterator[tuple[int, int]]:
-    """A server's port and process id; it is there when it answers."""
+    """Start a server, wait until it answers, and yield its port and process id."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
         if port is None:
             port = int(process.stdout.readline().rsplit(":", 1)[1])
         for _ in range(600):
-            seen = Seen()
+            stats = ClientStats()
             with suppress(OSError):
-                asyncio.run(stream(port, 0, 4, seen))
-            if seen.tokens:
+                asyncio.run(stream(port, 0, 4, stats))
+            if stats.tokens:
                 break
             if process.poll() is not None:
-                sys.exit(f"this server does not run: {' '.join(command)}")
+                sys.exit(f"this server failed to start: {' '.join(command)}")
             time.sleep(0.1)
         yield port, process.pid
     finally:
@@ -153,7 +153,7 @@ def free_port() -> int:
 
 
 def llama_command(gguf: Path, block_size: int, port: int) -> tuple[str, list[str]] | None:
-    """The name and the command of the llama.cpp server that is installed, if one is."""
+    """Return the name and the command of the installed llama.cpp server, or None."""
     threads = str(len(os.sched_getaffinity(0)))
     if binary := shutil.which("llama-server"):
         command = [binary, "-m", str(gguf), "--port", str(port), "-t", threads, "-np", str(SLOTS)]
@@ -167,7 +167,7 @@ def llama_command(gguf: Path, block_size: int, port: int) -> tuple[str, list[str
 
 
 def resident(pid: int) -> float:
-    """MiB of memory that a process holds."""
+    """Resident memory of a process in MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096 / 2**20
 
@@ -177,42 +177,42 @@ def quantile(values: list[float], share: float) -> float:
 
 
 def measure(ports: Mapping[str, int], args: Args) -> list[Series]:
-    """Every number of clients, in rounds in which the servers take turns."""
+    """Measure all servers in interleaved rounds for each number of clients."""
     series = []
     for clients in map(int, args.clients.split(",")):
-        texts = max(64, 2 * clients)
-        found: dict[str, list[tuple[Seen, float]]] = {name: [] for name in ports}
+        requests = max(64, 2 * clients)
+        found: dict[str, list[tuple[ClientStats, float]]] = {name: [] for name in ports}
         for port in ports.values():
-            asyncio.run(crowd(port, clients, clients, 16))
+            asyncio.run(run_clients(port, clients, clients, 16))
         for number in range(args.rounds):
             for name, port in ports.items():
-                found[name].append(asyncio.run(crowd(port, clients, texts, args.tokens)))
-                seen, seconds = found[name][-1]
-                told = f"{seen.tokens / seconds:,.0f} tokens/s, {seen.errors} errors"
-                print(f"  {clients} clients, round {number + 1}/{args.rounds}: {name}: {told}", file=sys.stderr)
+                found[name].append(asyncio.run(run_clients(port, clients, requests, args.tokens)))
+                stats, seconds = found[name][-1]
+                summary = f"{stats.tokens / seconds:,.0f} tokens/s, {stats.errors} errors"
+                print(f"  {clients} clients, round {number + 1}/{args.rounds}: {name}: {summary}", file=sys.stderr)
         for name in ports:
-            series += told_of(f"{name}, {clients} client{'s' * (clients > 1)}", found[name])
+            series += series_of(f"{name}, {clients} client{'s' * (clients > 1)}", found[name])
     return series
 
 
-def told_of(title: str, found: list[tuple[Seen, float]]) -> list[Series]:
-    """The rows of one server under one load."""
-    series = [Series(title, "tokens/s", tuple(seen.tokens / seconds for seen, seconds in found))]
-    first = [value for seen, _ in found for value in seen.first]
-    gaps = [value for seen, _ in found for value in seen.gaps]
+def series_of(title: str, found: list[tuple[ClientStats, float]]) -> list[Series]:
+    """The results of one server for one number of clients."""
+    series = [Series(title, "tokens/s", tuple(stats.tokens / seconds for stats, seconds in found))]
+    first = [value for stats, _ in found for value in stats.first]
+    gaps = [value for stats, _ in found for value in stats.gaps]
     for what, values in (("first event", first), ("between events", gaps)):
         for share in (0.5, 0.99):
             series.append(Series(f"  {what}, p{100 * share:.0f}", "ms", (1e3 * quantile(values, share),)))
-    errors = sum(seen.errors for seen, _ in found)
+    errors = sum(stats.errors for stats, _ in found)
     return [*series, Series("  errors", "requests", (float(errors),))]
 
 
 def memory(port: int, pid: int, requests: int) -> str:
-    """MiB before and after each tenth of some short requests, eight at once."""
+    """Server memory in MiB before and after each tenth of the short requests, eight at a time."""
     found = [resident(pid)]
     for _ in range(10):
-        seen, _ = asyncio.run(crowd(port, 8, requests // 10, 8))
-        assert not seen.errors
+        stats, _ = asyncio.run(run_clients(port, 8, requests // 10, 8))
+        assert not stats.errors
         found.append(resident(pid))
     return " ".join(f"{value:.1f}" for value in found)
 
@@ -234,7 +234,7 @@ def main() -> None:
         series = measure(ports, args)
         if args.requests:
             facts["MiB before and during the short requests"] = memory(ours, pid, args.requests)
-    report(f"Serving {args.model}, {args.tokens} tokens a text", series, facts)
+    report(f"Serving {args.model}, {args.tokens} tokens per request", series, facts)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Process start to first character: `inkhorn generate` with the shipped model, as a user waits for it.
+"""Time from process start to the first generated character of `inkhorn generate` with the bundled model.
 
     python benchmarks/startup_latency.py [--rounds 20]
 
-The clock runs from the start of the process until a character beyond the prompt has come through a pipe; weights and
-modules are in the system's cache, as at a second start.
+Measures until the first character after the prompt arrives through a pipe, with weights and modules in the page cache.
 """
 
 import subprocess
@@ -22,7 +21,7 @@ PROGRAM = "import sys; from inkhorn.cli.main import main; sys.exit(main())"
 @dataclass
 class Args:
     rounds: int = 20
-    """starts of each"""
+    """measurements per precision"""
 
 
 def first_character(*flags: str) -> Callable[[], float]:

@@ -1,12 +1,12 @@
-"""The voice of a model: does it write words, in speeches, and are they its own?
+"""Quality of generated text: share of real words, known speakers, and text copied from the training set.
 
     python benchmarks/text_quality.py [--model shakespeare] [--corpus shakespeare] [--texts 20] [--tokens 2000]
 
-Writes some texts from an empty prompt, one seed each, and reports
-- the share of words that stand somewhere in the corpus (training or held out), whatever their case,
-- the share of runs of 50 characters that stand in the training text: what it recites. Held-out text of the same length
-  is measured the same way beside it, for Shakespeare repeats himself,
-- the share of speeches whose speaker stands in the corpus.
+Generates samples from an empty prompt, one seed each, and reports
+- the share of words that occur in the corpus (training or held-out text), ignoring case,
+- the share of 50-character runs that occur in the training text (memorization), with held-out text of the same length
+  as a baseline, because Shakespeare repeats himself,
+- the share of speeches whose speaker occurs in the corpus.
 """
 
 import re
@@ -32,22 +32,22 @@ class Args:
     model: str = "shakespeare"
     """a shipped model's name, a checkpoint folder, or a run's folder"""
     corpus: str = "shakespeare"
-    """the corpus that it was trained on"""
+    """the corpus it was trained on"""
     texts: int = 20
-    """how many texts to write"""
+    """number of samples"""
     tokens: int = 2000
-    """tokens of each"""
+    """tokens per sample"""
     temperature: float = 0.8
     save: Path | None = None
-    """keep the texts in this file"""
+    """save the samples to this file"""
 
 
 def runs(text: str) -> Iterable[str]:
     return (text[i : i + RUN] for i in range(len(text) - RUN + 1))
 
 
-def recited(text: str, known: frozenset[int]) -> float:
-    """Share of the runs of 50 characters of `text` that are in the training text (by hash)."""
+def copied_share(text: str, known: frozenset[int]) -> float:
+    """Share of the 50-character runs of `text` that occur in the training text (compared by hash)."""
     found = [hash(run) in known for run in runs(text)]
     return sum(found) / len(found)
 
@@ -67,13 +67,13 @@ def main() -> None:
         text = engine.complete(prompt, params).text
         written, voices = WORD.findall(text), SPEAKER.findall(text)
         words.append(sum(word.lower() in vocabulary for word in written) / len(written))
-        copied.append(recited(text, known))
+        copied.append(copied_share(text, known))
         spoken.append(sum(voice in speakers for voice in voices) / max(1, len(voices)))
         texts.append(f"--- seed {seed} ---\n{text}\n")
-        print(f"  seed {seed}: {words[-1]:.1%} words, {copied[-1]:.2%} recited", file=sys.stderr)
+        print(f"  seed {seed}: {words[-1]:.1%} words, {copied[-1]:.2%} copied", file=sys.stderr)
     if args.save is not None:
         args.save.write_text("".join(texts), encoding="utf-8")
-    held_out = [recited(val[i : i + args.tokens], known) for i in range(0, len(val) - args.tokens, args.tokens)]
+    held_out = [copied_share(val[i : i + args.tokens], known) for i in range(0, len(val) - args.tokens, args.tokens)]
     series = [
         Series("words in the corpus's vocabulary", "share", tuple(words)),
         Series("speakers of the corpus", "share", tuple(spoken)),
@@ -82,7 +82,7 @@ def main() -> None:
     ]
     means = {s.name: round(sum(s.values) / len(s.values), 5) for s in series}
     report(
-        f"The voice of {args.model} at temperature {args.temperature:g}",
+        f"Text quality of {args.model} at temperature {args.temperature:g}",
         series,
         {"means": means, "tokens": args.tokens},
     )

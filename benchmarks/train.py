@@ -1,12 +1,12 @@
-"""Training beside nanoGPT's own code, in one run on one machine.
+"""Training speed compared with nanoGPT on the same machine.
 
     python benchmarks/train.py --nanogpt FOLDER --text tiny-shakespeare.txt [--runs 3]
 
-1. Seconds to a loss: nanoGPT's small CPU recipe (4 layers, 4 heads, 128 wide, block 64, batch 12, 2000 steps), run by
-   its own train.py in a copy of its folder, against `inkhorn train small`. Both losses are over the whole validation
-   split in non-overlapping windows of 64, in float32; both times are of training steps, evaluation left out.
-2. Tokens a second at 10M parameters: one training step of each, same shape and batch: ours as on this machine by
-   default (Muon; bfloat16 where the CPU has it), nanoGPT's as its train_shakespeare_char is on a CPU (AdamW, float32).
+1. Time to a loss: nanoGPT's small CPU recipe (4 layers, 4 heads, width 128, block size 64, batch size 12, 2000 steps),
+   run by its own train.py in a copy of its folder, against `inkhorn train small`. Both losses cover the full validation
+   split in non-overlapping windows of 64 tokens, in float32. Both times exclude evaluation.
+2. Tokens per second at 10M parameters: one training step of each with the same shape and batch. Inkhorn uses its
+   defaults (Muon; bfloat16 if the CPU supports it), nanoGPT those of train_shakespeare_char on a CPU (AdamW, float32).
 """
 
 import subprocess
@@ -53,17 +53,17 @@ CPU_RECIPE = (
 @dataclass
 class Args:
     nanogpt: Path
-    """a checkout of nanoGPT"""
+    """folder of a nanoGPT checkout"""
     text: Path
-    """tiny Shakespeare (`inkhorn data tiny-shakespeare` fetches it)"""
+    """tiny Shakespeare (`inkhorn data tiny-shakespeare` downloads it)"""
     runs: int = 3
-    """seeds of each side"""
+    """seeds per side"""
     steps: int = 340
-    """steps of our side: its schedule is shortened until it ends near nanoGPT's loss"""
+    """Inkhorn's training steps, chosen so that it ends near nanoGPT's loss"""
     rounds: int = 5
     """measurements of a step at 10M parameters"""
     rows: int = 32
-    """rows of a batch at 10M parameters"""
+    """batch size at 10M parameters"""
 
 
 class Quiet:
@@ -87,23 +87,23 @@ def run_nanogpt(args: Args, seed: int, folder: Path) -> tuple[float, float]:
     data = copy_with_text(args.nanogpt, args.text, copy, seed_change(seed))
     command = [sys.executable, "train.py", CONFIG, *flags(CPU_RECIPE)]
     done = subprocess.run(command, cwd=copy, check=True, capture_output=True, text=True)
-    seconds = sum(step_seconds(done.stdout)[1:-1])  # the first and the last hold an evaluation
+    seconds = sum(step_seconds(done.stdout)[1:-1])  # the first and the last include an evaluation
     model, _ = load_checkpoint(copy, copy / OUT / "ckpt.pt")
     return seconds, full_split_loss(model, val_ids(data), 64)
 
 
 def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tuple[float, float]]:
-    """(seconds of training, whole-split loss) every 20 steps of `inkhorn train small --steps N`."""
+    """(training seconds, validation loss) every 20 steps of `inkhorn train small --steps N`."""
     recipe = RECIPES["small"]()
     train = replace(recipe.train, steps=steps, seed=seed, eval_every=20, save_every=steps, sample_tokens=0)
-    train = replace(train, eval_at_loss=())  # no evaluations between
+    train = replace(train, eval_at_loss=())  # no extra evaluations
     config = recipe.architecture.to_model_config(
         data.tokenizer.vocab_size, bos_token_id=data.bos_token_id, eos_token_id=data.tokenizer.eos_id
     )
     callbacks = Quiet()
     trainer = Trainer(config, train, data, folder / f"inkhorn-{seed}", select_device(train), 1e12, callbacks)
     state = trainer.run(resume=False)
-    # On the way the loss is taken in training's own precision; the last one in float32, as nanoGPT's is.
+    # Losses during training use the training precision; the final one uses float32, like nanoGPT's.
     return [
         *callbacks.losses[:-1],
         (state.seconds, full_split_loss(state.export_model().eval(), data.val, config.block_size)),
@@ -111,7 +111,7 @@ def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tupl
 
 
 def step_at_10m(args: Args, shape: Architecture) -> dict[str, Callable[[], float]]:
-    """Tokens a second of a whole training step (forward, backward, update), each side as its recipe has it."""
+    """Measure tokens per second of a training step (forward, backward, update) with each side's settings."""
     tokens = args.rows * shape.block_size
     rows = torch.randint(65, (args.rows, shape.block_size + 1))
 
@@ -147,7 +147,7 @@ def step_at_10m(args: Args, shape: Architecture) -> dict[str, Callable[[], float
         "10M step: nanoGPT, AdamW, dropout 0.2": theirs,
     }
     for measure in sides.values():
-        measure()  # once to warm up
+        measure()  # warm-up
     return sides
 
 
@@ -174,7 +174,7 @@ def main() -> None:
     series += interleave(args.rounds, step_at_10m(args, Architecture(n_layer=6, n_head=6, n_embd=384)), "tokens/s")
     ratio = series[4].median / series[1].median
     report(
-        "Training beside nanoGPT",
+        "Training compared with nanoGPT",
         series,
         {"share of nanoGPT's time to its loss": f"{ratio:.2f}", "threads": torch.get_num_threads()},
     )

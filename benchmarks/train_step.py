@@ -1,9 +1,9 @@
-"""A training step of a recipe on random tokens: tokens a second, the share of the machine's best, and memory.
+"""Throughput, MFU and memory of a recipe's training step on random tokens.
 
     python benchmarks/train_step.py --recipe gpt2 --rows 1 --rounds 3
 
-No text is needed, and no other project: what is asked is what a model of this size costs here. The step is the
-recipe's, of as many rows: a pass of `--rows` of them is timed alone, and one with the update.
+Needs no data. The step has the recipe's full batch, accumulated over micro-batches of `--rows` rows. Micro-batches are
+timed alone and together with the optimizer update.
 """
 
 import resource
@@ -24,17 +24,17 @@ from inkhorn.training.throughput import benchmark_step
 @dataclass
 class Args:
     recipe: str = "gpt2"
-    """whose shape and step"""
+    """recipe that sets the model shape and the batch"""
     rows: int = 1
-    """rows of a pass; the step has the recipe's rows in any case"""
+    """rows per micro-batch; the step always has the recipe's full batch"""
     rounds: int = 3
-    """measurements, after one that warms up"""
+    """measurements, after one warm-up"""
     vocab_size: int = 50257
     """number of tokens in the vocabulary"""
 
 
 def peak_memory() -> float:
-    """The most that this process has held, in GB."""
+    """Peak resident memory of this process in GB."""
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
@@ -48,10 +48,10 @@ def main() -> None:
     hardware = select_device(train)
     bf16 = hardware.dtype == torch.bfloat16
     stores = uses_explicit_attention(hardware.device, hardware.dtype, config.block_size)
-    told = sum(training_memory(config, train, bf16=bf16, stores_attention=stores).values()) / 1e9
+    estimate = sum(training_memory(config, train, bf16=bf16, stores_attention=stores).values()) / 1e9
     before, peak = peak_memory(), measure_peak(hardware)
     pace = benchmark_step(config, train, hardware, args.rounds)
-    peak = max(peak, measure_peak(hardware))  # the better of two: another process may have slowed one
+    peak = max(peak, measure_peak(hardware))  # the better of two, in case another process slowed one
     tokens = config.block_size * args.rows
     speeds = tuple(pace.tokens / seconds for seconds in pace.steps)
     found = [
@@ -70,7 +70,7 @@ def main() -> None:
             "threads": torch.get_num_threads(),
             "best matrix product, GFLOP/s": f"{peak / 1e9:,.0f}",
             "peak memory, GB": f"{peak_memory():.2f}, of which {before:.2f} before",
-            "memory by inkhorn estimate, GB": f"{told:.2f}",
+            "memory by inkhorn estimate, GB": f"{estimate:.2f}",
         },
     )
 

@@ -1,17 +1,16 @@
-"""Does the held-out text of a corpus stand in its training text? Every passage that does, longest first.
+"""Find passages of the held-out text that also occur in the training text, longest first.
 
     python benchmarks/train_test_overlap.py [--corpus shakespeare] [--held-out tiny-shakespeare] [--run 30]
 
-A loss on held-out text means something only if that text was not trained on. Shakespeare repeats proverbs and formulas,
-so some passages are his own doing: they are listed with the works that they stand in, for a person to judge. Each is
-made of runs of 30 letters that stand in the training text, joined where they overlap; so a long one may be pieced
-together from more than one work.
+A held-out loss is meaningful only if the model was not trained on that text. Shakespeare repeats proverbs and formulas,
+so some overlap is legitimate: passages are listed with the training works that contain them, for manual review. A
+passage is the union of overlapping 30-letter runs that occur in the training text, so a long one may combine several
+works.
 
-Only letters count, lower-case and without accents, so that editions, punctuation and line breaks make no difference.
-Names of speakers do not count either. Each edition spells them its own way (KATHARINA, KATARINA), which would hide that
-the same dialogue stands in both; and names before speeches of three words would be runs that agree without saying
-anything. What is said before and after a name is then one run: two plays agree if what is spoken in them agrees.
-A line is a name if it is the first of a speech, and words that begin with capitals, and a colon.
+Only letters are compared, in lower case and without accents, so editions, punctuation and line breaks do not matter.
+Speaker names are ignored: editions spell them differently (KATHARINA, KATARINA), which would hide shared dialogue, and
+names around very short speeches would match by chance. A run may therefore span a name. A speaker name is the first
+line of a speech if it consists of capitalized words and a colon.
 """
 
 import re
@@ -36,13 +35,13 @@ SPEAKER = re.compile(r"(?:\A|(?<=\n\n))[A-Z][A-Za-z'-]*(?:,? (?:[A-Z][A-Za-z'-]*
 @dataclass
 class Args:
     corpus: str = "shakespeare"
-    """the corpus that is trained on"""
+    """the training corpus"""
     held_out: str | None = None
-    """what must not stand in its training text, if not its own held-out text: that of another corpus, or a file"""
+    """another corpus (its held-out text) or a file to check; by default the corpus's own held-out text"""
     run: int = 30
-    """the fewest letters that count as the same text"""
+    """minimum length of a match in letters"""
     fail_above: int | None = None
-    """exit with 1 if a passage has more letters than this"""
+    """exit with status 1 if a passage has more letters than this"""
 
     def __post_init__(self) -> None:
         require(self.run >= 1, f"run is {self.run}; it must be at least 1")
@@ -50,31 +49,31 @@ class Args:
 
 @dataclass(frozen=True)
 class Passage:
-    """Held-out text whose every letter is in a run that stands in the training text."""
+    """A passage of held-out text covered by overlapping runs of the training text."""
 
-    text: str  # as printed
+    text: str  # in the original spelling
     letters: int
     work: str
     found_in: tuple[str, ...]  # training works
 
 
 def spoken(text: str) -> str:
-    """The text with its speakers' names blanked, at the same length."""
+    """Replace speaker names with spaces, keeping the length."""
     return SPEAKER.sub(lambda name: " " * len(name[0]), text)
 
 
 def letters(text: str) -> str:
-    """The letters a to z of a text, lower-case, without accents."""
+    """The letters a to z of a text, in lower case, without accents."""
     return re.sub("[^a-z]", "", unicodedata.normalize("NFKD", text).lower())
 
 
 def positions(text: str) -> list[int]:
-    """Where in the text each of its letters comes from."""
-    return [place for place, character in enumerate(text) for _ in letters(character)]
+    """The character index of each letter of `letters(text)`."""
+    return [index for index, character in enumerate(text) for _ in letters(character)]
 
 
 def merge(starts: Iterable[int], run: int) -> list[range]:
-    """Runs that begin at these places, in order; joined where they overlap, not where they only touch."""
+    """Merge overlapping runs of a fixed length, given sorted start indices; adjacent runs stay separate."""
     merged: list[range] = []
     for start in starts:
         if merged and start < merged[-1].stop:
@@ -85,10 +84,9 @@ def merge(starts: Iterable[int], run: int) -> list[range]:
 
 
 def passages(held_out: Mapping[str, str], train: Mapping[str, str], run: int) -> list[Passage]:
-    """The passages of the held-out works that stand in the training works, longest first.
+    """Return the passages of the held-out works that occur in the training works, longest first.
 
-    Runs are compared as strings, so there is no chance of a hash's collision; and within works, so none is made of the
-    end of one and the beginning of the next.
+    Runs are compared as strings, which rules out hash collisions, and never span two works.
     """
     sought = {text[i : i + run] for text in map(letters, map(spoken, held_out.values())) for i in _starts(text, run)}
     found: dict[str, set[str]] = {}
@@ -99,11 +97,11 @@ def passages(held_out: Mapping[str, str], train: Mapping[str, str], run: int) ->
                 found.setdefault(piece, set()).add(title)
     listed = []
     for title, work in held_out.items():
-        text, places = letters(spoken(work)), positions(spoken(work))
+        text, indices = letters(spoken(work)), positions(spoken(work))
         for span in merge((i for i in _starts(text, run) if text[i : i + run] in found), run):
             pieces = [text[i : i + run] for i in range(span.start, span.stop - run + 1)]
             titles = set().union(*(found.get(piece, ()) for piece in pieces))
-            printed = work[places[span.start] : places[span.stop - 1] + 1]
+            printed = work[indices[span.start] : indices[span.stop - 1] + 1]
             listed.append(Passage(printed, len(span), title, tuple(sorted(titles))))
     return sorted(listed, key=lambda passage: -passage.letters)
 
@@ -113,7 +111,7 @@ def _starts(text: str, run: int) -> range:
 
 
 def works(text: str, name: str, titles: Mapping[str, str]) -> dict[str, str]:
-    """The works of a text by their titles, which are known by the text; else by the corpus's name and their number."""
+    """Split a text into works, keyed by known titles, else by the corpus name and a number."""
     parts = text.split(END_OF_TEXT)
     numbers = [f" {i}" for i in range(1, len(parts) + 1)] if len(parts) > 1 else [""]
     return {titles.get(part, name + number): part for part, number in zip(parts, numbers, strict=True)}

@@ -1,10 +1,10 @@
-"""Folders that tests read."""
+"""Paths used by tests."""
 
 import os
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-"""The repository."""
+"""Root of the repository."""
 
 DATA = Path(os.environ.get("INKHORN_TEST_DATA", ROOT.parent / "shared" / "data"))
-"""Real text and tokenizer files, where they are at hand; tests that need them are skipped elsewhere."""
+"""Real text and tokenizer files; tests that need them are skipped if they are missing."""
