@@ -1,1 +1,1 @@
-"""Text generation without torch."""
+"""Inference without torch: the engine, its backends, and the public Python API."""

@@ -1,1 +1,1 @@
-"""What computes: NumPy or the native kernel."""
+"""Backends of the engine: NumPy and the native kernel."""
