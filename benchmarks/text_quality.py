@@ -64,7 +64,7 @@ def main() -> None:
     words, copied, spoken, texts = [], [], [], []
     for seed in range(args.texts):
         params = SamplingParams(max_tokens=args.tokens, temperature=args.temperature, seed=seed, ignore_eos=True)
-        text = engine.complete(prompt, params).text
+        text = engine.submit(prompt, params).result().text
         written, voices = WORD.findall(text), SPEAKER.findall(text)
         words.append(sum(word.lower() in vocabulary for word in written) / len(written))
         copied.append(copied_share(text, known))

@@ -26,7 +26,7 @@ def make() -> dict[str, Any]:
     texts = [token.decode("utf-8", "replace") for token in tokenizer.token_bytes]
     params = SamplingParams(temperature=TEMPERATURE, seed=SEED, max_tokens=TOKENS)
     with Engine.from_pretrained(MODEL, backend="numpy") as engine:  # float32: equal everywhere up to rounding
-        text = engine.complete(PROMPT, params, logprobs=TOP)
+        text = engine.submit(PROMPT, params, logprobs=TOP).result()
     prompt = tokenizer.encode(PROMPT).tolist()
     ids = [*prompt, *text.token_ids]
     tokens = [

@@ -147,7 +147,6 @@ class GPT(nn.Module):
 
         Returns:
             logits (B, T, V), and the loss () or None.
-
         """
         T = idx.shape[1]
         if self.config.block_size < T:
@@ -182,7 +181,6 @@ class GPT(nn.Module):
 
         Returns:
             (B, T + max_new_tokens) token ids.
-
         """
         was_training = self.training
         self.eval()

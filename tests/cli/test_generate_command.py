@@ -253,7 +253,7 @@ def test_num_samples(run: Run, model: Path) -> None:
     options = ("--seed", "3", "--max-tokens", "12", "--ignore-eos")
     done = run("ab", *options, "--num-samples", "3")
     params = SamplingParams(seed=3, max_tokens=12, ignore_eos=True)
-    texts = [Engine.from_pretrained(model).complete("ab", params, choice).text for choice in range(3)]
+    texts = [Engine.from_pretrained(model).submit("ab", params, choice).result().text for choice in range(3)]
     assert len(set(texts)) == 3
     assert done.out == "\n".join(f"--- {i + 1} ---\nab{text}\n" for i, text in enumerate(texts))
     assert run("ab", *options).out == f"ab{texts[0]}\n", "the first is what one sample gives"
@@ -273,7 +273,7 @@ def test_json(run: Run, model: Path) -> None:
     result = json.loads(done.out)
     texts = [choice["text"] for choice in result["choices"]]
     params = SamplingParams(seed=3, max_tokens=12, ignore_eos=True)
-    assert texts == [Engine.from_pretrained(model).complete("abé", params, choice).text for choice in range(2)]
+    assert texts == [Engine.from_pretrained(model).submit("abé", params, choice).result().text for choice in range(2)]
     assert [choice["finish_reason"] for choice in result["choices"]] == ["length", "length"]
     assert (result["prompt"], result["seed"], result["model"]) == ("abé", 3, str(model))
     assert result["usage"] == {"prompt_tokens": 3, "completion_tokens": 24, "total_tokens": 27}

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from helpers.models import save_checkpoint, tiny_config, tiny_model
 from inkhorn.inference.backends.numpy_backend import NumpyBackend
 from inkhorn.inference.engine import Engine
+from inkhorn.inference.numpy_model import NumpyModel
 from inkhorn.server.app import create_app
 from inkhorn.server.model_registry import ModelRegistry, ServedModel
 from inkhorn.server.settings import Settings
@@ -33,7 +34,7 @@ def save_tiny(folder: Path, seed: int = 0) -> Path:
 
 def load_served(folder: Path, *, max_num_seqs: int = 4, max_queued: int = 64, name: str = "tiny") -> ServedModel:
     """Load a checkpoint with the NumPy backend, which is deterministic across machines."""
-    backend = NumpyBackend.from_pretrained(folder, max_num_seqs)
+    backend = NumpyBackend(NumpyModel.from_pretrained(folder), max_num_seqs)
     return ServedModel(name, folder, Engine(backend, load_tokenizer(folder), max_queued=max_queued))
 
 

@@ -170,7 +170,7 @@ def test_continuation_equals_uninterrupted_generation(context_overflow: ContextO
         params = SamplingParams(
             temperature=1.0, seed=11, max_tokens=count, context_overflow=context_overflow, ignore_eos=True
         )
-        return engine.complete(prompt, params).text
+        return engine.submit(prompt, params).result().text
 
     prompt = "日a bé"
     whole = write(prompt, 40)
@@ -186,17 +186,17 @@ def test_continuation_equals_uninterrupted_generation(context_overflow: ContextO
 def test_seed_and_sample_index() -> None:
     _, engine = tiny()
     params = SamplingParams(temperature=1.0, seed=4, max_tokens=40)
-    texts = [engine.complete("a", params, sample_index).text for sample_index in (0, 0, 1, 2)]
+    texts = [engine.submit("a", params, sample_index).result().text for sample_index in (0, 0, 1, 2)]
     assert texts[0] == texts[1]
     assert len(set(texts)) == 3
     other = SamplingParams(temperature=1.0, seed=5, max_tokens=40)
-    assert engine.complete("a", other).text != texts[0]
+    assert engine.submit("a", other).result().text != texts[0]
 
 
 def test_interleaved_streams() -> None:
     _, engine = tiny()
     params = SamplingParams(temperature=1.0, seed=4, max_tokens=30, ignore_eos=True)
-    alone = [engine.complete(prompt, params).text for prompt in ("abc", "hg")]
+    alone = [engine.submit(prompt, params).result().text for prompt in ("abc", "hg")]
     one, two = (engine.submit(engine.encode_prompt(prompt), params) for prompt in ("abc", "hg"))
     together = [(a.text, b.text) for a, b in zip(one, two, strict=True)]
     assert ["".join(texts) for texts in zip(*together, strict=True)] == alone
@@ -205,7 +205,7 @@ def test_interleaved_streams() -> None:
 def test_random_without_seed() -> None:
     _, engine = tiny()
     params = SamplingParams(temperature=1.0, max_tokens=40, ignore_eos=True)
-    assert engine.complete("a", params).text != engine.complete("a", params).text
+    assert engine.submit("a", params).result().text != engine.submit("a", params).result().text
 
 
 # In company
@@ -261,7 +261,7 @@ def test_batch_invariance(kind: Literal["numpy", "fp32", "int8"], slots: int) ->
         together = [handle.result() for handle in handles]
     for (prompt, params), found in zip(requests(64), together, strict=True):
         with Engine(backend_of(model, kind, 1), tokenizer) as alone:
-            assert found == alone.complete(prompt, params, logprobs=1)
+            assert found == alone.submit(prompt, params, logprobs=1).result()
 
 
 class Watching(NumpyBackend):
@@ -288,7 +288,7 @@ def test_samples_share_the_prompt() -> None:
     prompt = engine.encode_prompt(LONG[:40])
     params = SamplingParams(temperature=1.0, seed=5, max_tokens=6, ignore_eos=True)
     texts = [handle.result() for handle in engine.submit_many(prompt, params, 10)]
-    assert texts == [alone.complete(prompt, params, sample_index) for sample_index in range(10)]
+    assert texts == [alone.submit(prompt, params, sample_index).result() for sample_index in range(10)]
     assert len({text.text for text in texts}) > 5
     assert len(backend.copies) == 9
     assert {length for _, _, length in backend.copies} == {39}
@@ -301,8 +301,8 @@ def test_conversation_reuses_the_cache() -> None:
     params = SamplingParams(temperature=1.0, seed=5, max_tokens=9, ignore_eos=True)
     said = LONG[:20]
     for _ in range(2):
-        said += engine.complete(said, params).text + "a"
-        assert said == said[:-10] + alone.complete(said[:-10], params).text + "a"
+        said += engine.submit(said, params).result().text + "a"
+        assert said == said[:-10] + alone.submit(said[:-10], params).result().text + "a"
     assert backend.copies == [(0, 0, 28)]
 
 
@@ -310,11 +310,14 @@ def test_stop_within_a_multi_step_call() -> None:
     """The steps after the stop are dropped, and whoever gets the slot next does not see them."""
     _, engine = tiny(block_size=48, slots=1)
     free = SamplingParams(temperature=1.0, seed=1, max_tokens=40, ignore_eos=True)
-    whole = engine.complete("ab", free).text
+    whole = engine.submit("ab", free).result().text
     stopped = SamplingParams(temperature=1.0, seed=1, max_tokens=40, ignore_eos=True, stop=(whole[18:21],))
-    done = engine.complete("ab", stopped)
+    done = engine.submit("ab", stopped).result()
     assert done.text == whole[: whole.index(whole[18:21])]
-    assert engine.complete("ab" + whole[:19], free) == tiny(block_size=48)[1].complete("ab" + whole[:19], free)
+    assert (
+        engine.submit("ab" + whole[:19], free).result()
+        == tiny(block_size=48)[1].submit("ab" + whole[:19], free).result()
+    )
 
 
 # How likely
@@ -341,10 +344,10 @@ def test_logprobs_equal_torch() -> None:
             np.sort(expected)[::-1][:4].tolist(), abs=1e-4
         )
         ids.append(chunk.token_id)
-    done = engine.complete("bad", params, logprobs=4)
+    done = engine.submit("bad", params, logprobs=4).result()
     assert done.token_ids == tuple(chunk.token_id for chunk in chunks)
     assert done.logprobs == tuple(chunk.logprobs for chunk in chunks)
-    plain = engine.complete("bad", params)
+    plain = engine.submit("bad", params).result()
     assert (plain.text, plain.token_ids, plain.logprobs, plain.prompt_logprobs) == (done.text, done.token_ids, (), ())
 
 
@@ -353,8 +356,8 @@ def test_prompt_logprobs(length: int) -> None:
     model, engine = tiny()
     prompt = engine.encode_prompt(("head cafe. " * 5)[:length])
     params = SamplingParams(temperature=1.0, seed=1, max_tokens=20, ignore_eos=True)
-    done = engine.complete(prompt, params, logprobs=2, prompt_logprobs=True)
-    assert done.text == engine.complete(prompt, params).text
+    done = engine.submit(prompt, params, logprobs=2, prompt_logprobs=True).result()
+    assert done.text == engine.submit(prompt, params).result().text
     first = window_start(length, BLOCK, "shift")
     assert len(done.prompt_logprobs) == length
     assert done.prompt_logprobs[: first + 1] == (None,) * (first + 1), "these follow nothing that the model sees"
@@ -368,7 +371,7 @@ def test_prompt_logprobs(length: int) -> None:
 
 def test_logprobs_out_of_range() -> None:
     _, engine = tiny()
-    assert len(engine.complete("a", SamplingParams(max_tokens=1, seed=0), logprobs=12).logprobs[0].top) == 12
+    assert len(engine.submit("a", SamplingParams(max_tokens=1, seed=0), logprobs=12).result().logprobs[0].top) == 12
     for wrong in (-1, 13):
         with pytest.raises(UsageError, match=f"logprobs must be from 0 to 12, the vocabulary, not {wrong}"):
             engine.submit("a", SamplingParams(), logprobs=wrong)
@@ -382,7 +385,7 @@ def test_eos_ends_the_text() -> None:
     assert engine.eos_id is not None
     chunks = list(engine.submit(engine.encode_prompt("a"), SamplingParams(logit_bias={engine.eos_id: 100})))
     assert chunks == [TokenChunk("", engine.eos_id, "stop")]
-    ended = engine.complete("a", SamplingParams(logit_bias={engine.eos_id: 100}))
+    ended = engine.submit("a", SamplingParams(logit_bias={engine.eos_id: 100})).result()
     assert (ended.text, ended.num_tokens, ended.finish_reason) == ("", 1, "stop")
 
 
@@ -399,7 +402,7 @@ def test_eos_from_the_tokenizer() -> None:
     _, engine = tiny(bos_token_id=None, eos_token_id=None)
     assert engine.eos_id == engine.tokenizer.eos_id
     assert engine.encode_prompt("").token_ids == (engine.tokenizer.eos_id,)
-    assert engine.complete("a", SamplingParams(logit_bias={engine.eos_id or 0: 100})).text == ""
+    assert engine.submit("a", SamplingParams(logit_bias={engine.eos_id or 0: 100})).result().text == ""
 
 
 def test_eos_releases_held_back_text() -> None:
@@ -422,13 +425,13 @@ def test_eos_releases_held_back_text() -> None:
 
 def test_max_words_and_stop_strings() -> None:
     _, engine = tiny()
-    words = engine.complete("a ", SamplingParams(temperature=1.0, seed=1, max_words=5, ignore_eos=True))
+    words = engine.submit("a ", SamplingParams(temperature=1.0, seed=1, max_words=5, ignore_eos=True)).result()
     assert len(words.text.split()) == 5
     assert words.finish_reason == "length"
     free = SamplingParams(temperature=1.0, seed=1, max_tokens=60, ignore_eos=True)
-    whole = engine.complete("a ", free).text
+    whole = engine.submit("a ", free).result().text
     stop = whole[20:23]
-    stopped = engine.complete("a ", SamplingParams(temperature=1.0, seed=1, stop=(stop,), ignore_eos=True))
+    stopped = engine.submit("a ", SamplingParams(temperature=1.0, seed=1, stop=(stop,), ignore_eos=True)).result()
     assert stopped.text == whole[: whole.index(stop)]
     assert stopped.finish_reason == "stop"
 
@@ -446,9 +449,9 @@ def test_chunks() -> None:
 def test_context_overflow_stop(length: int) -> None:
     """The token after the last position of the block can still be drawn; after that the model would not see it."""
     _, engine = tiny()
-    done = engine.complete(
+    done = engine.submit(
         "a" * length, SamplingParams(temperature=1.0, context_overflow="stop", seed=0, ignore_eos=True)
-    )
+    ).result()
     assert done.num_tokens == len(done.text) == BLOCK - length + 1
     assert done.finish_reason == "length"
 
@@ -472,9 +475,11 @@ def test_empty_prompt() -> None:
     assert (prompt.text, prompt.token_ids) == ("", (engine.config.bos_token_id,))
     for seed in range(8):
         params = SamplingParams(temperature=1.0, seed=seed, max_words=3, ignore_eos=True)
-        text = engine.complete("", params).text
+        text = engine.submit("", params).result().text
         assert len(text.split()) == 3
-        assert engine.complete(END_OF_TEXT, params).text == text, "it is the same token, and no word of the prompt"
+        assert engine.submit(END_OF_TEXT, params).result().text == text, (
+            "it is the same token, and no word of the prompt"
+        )
 
 
 def test_empty_prompt_without_bos() -> None:
@@ -514,7 +519,7 @@ def test_long_prompt_computes_only_its_window() -> None:
     model, engine = tiny()
     backend = Watching(reference_of(model), 1)
     params = SamplingParams(max_tokens=5, seed=0, repetition_penalty=1.1, ignore_eos=True)
-    text = Engine(backend, engine.tokenizer).complete("head cafe.\n" * 100_000, params).text
+    text = Engine(backend, engine.tokenizer).submit("head cafe.\n" * 100_000, params).result().text
     assert len(text) == 5
     assert backend.taken <= 2 * BLOCK
 
@@ -563,7 +568,7 @@ def test_weights_not_finite(name: str, value: float, temperature: float) -> None
     _, engine = tiny()
     weights_of(engine)[name][:] = value
     with pytest.raises(CheckpointError, match="the model's weights are damaged"):
-        engine.complete("ab", SamplingParams(temperature=temperature, max_tokens=5))
+        engine.submit("ab", SamplingParams(temperature=temperature, max_tokens=5)).result()
 
 
 @pytest.mark.parametrize("name", DAMAGED)
@@ -571,7 +576,7 @@ def test_huge_weights(name: str) -> None:
     _, engine = tiny()
     weights_of(engine)[name][:] = 3e38
     with suppress(CheckpointError):
-        engine.complete("ab", SamplingParams(max_tokens=5))
+        engine.submit("ab", SamplingParams(max_tokens=5)).result()
 
 
 # From a folder

@@ -94,7 +94,7 @@ def params(tokens: int = 12, seed: int = 3, **more: Any) -> SamplingParams:
 
 @cache
 def alone(prompt: str, tokens: int, seed: int) -> Completion:
-    return Engine(NumpyBackend(model(), 1), TOKENIZER).complete(prompt, params(tokens, seed))
+    return Engine(NumpyBackend(model(), 1), TOKENIZER).submit(prompt, params(tokens, seed)).result()
 
 
 def complete_many(engine: Engine, count: int) -> list[Completion]:
@@ -145,7 +145,7 @@ def test_one_wakeup_per_call(gated: tuple[Gated, Engine], monkeypatch: pytest.Mo
 
     monkeypatch.setattr(RequestHandle, "put", put)
     backend.gate.set()
-    assert one.complete("ab", params(40)).num_tokens == sum(puts) == 40
+    assert one.submit("ab", params(40)).result().num_tokens == sum(puts) == 40
     assert len(puts) == backend.calls
 
 
@@ -153,7 +153,7 @@ def test_submit_many_in_order(gated: tuple[Gated, Engine]) -> None:
     """More than may wait: as many are asked for as can be."""
     backend, one = gated
     backend.gate.set()
-    assert complete_many(one, 9) == [one.complete("ab", params(5), i) for i in range(9)]
+    assert complete_many(one, 9) == [one.submit("ab", params(5), i).result() for i in range(9)]
     assert complete_many(one, 0) == []
 
 
@@ -175,7 +175,7 @@ def test_random_aborts() -> None:
         for i, handle in enumerate(handles):
             if i not in given_up:
                 assert handle.result() == alone("abcdefgh "[: 1 + i % 9], 20 + i % 30, i)
-        assert one.complete("a", params(5)) == alone("a", 5, 3), "and nobody holds a slot"
+        assert one.submit("a", params(5)).result() == alone("a", 5, 3), "and nobody holds a slot"
 
 
 def test_abort_running_request(engine: Engine) -> None:
@@ -187,7 +187,7 @@ def test_abort_running_request(engine: Engine) -> None:
     assert all(chunk.finish_reason is None for chunk in chunks)
     with pytest.raises(InkhornError, match="the request was aborted"):
         handle.result()
-    assert engine.complete("b", params()) == alone("b", 12, 3), "the slot is free"
+    assert engine.submit("b", params()).result() == alone("b", 12, 3), "the slot is free"
 
 
 def test_abort_queued_request(gated: tuple[Gated, Engine]) -> None:
@@ -199,7 +199,7 @@ def test_abort_queued_request(gated: tuple[Gated, Engine]) -> None:
     backend.gate.set()
     assert running.result() == alone("a", 12, 3)
     running.abort()
-    assert one.complete("b", params()) == alone("b", 12, 3)
+    assert one.submit("b", params()).result() == alone("b", 12, 3)
 
 
 def test_abort_during_a_call(gated: tuple[Gated, Engine]) -> None:
@@ -221,14 +221,14 @@ def test_dropped_stream_aborts(engine: Engine, read: int, drop: str) -> None:
     if drop == "close":
         stream.close()
     del stream
-    assert engine.complete("b", params()) == alone("b", 12, 3)
+    assert engine.submit("b", params()).result() == alone("b", 12, 3)
 
 
 def test_dropped_submit_many_aborts(engine: Engine) -> None:
     for handle in engine.submit_many("a", ENDLESS, 5):
         next(handle)
         break
-    assert engine.complete("b", params()) == alone("b", 12, 3)
+    assert engine.submit("b", params()).result() == alone("b", 12, 3)
 
 
 # A full queue
@@ -295,8 +295,8 @@ def test_thread_lifetime() -> None:
     before = threads_of_engines()
     one = Engine(NumpyBackend(model(), 1), TOKENIZER)
     assert threads_of_engines() == before
-    one.complete("a", params())
-    one.complete("a", params())
+    one.submit("a", params()).result()
+    one.submit("a", params()).result()
     assert threads_of_engines() == before + 1
     gone = weakref.ref(one)
     del one
@@ -312,7 +312,7 @@ def test_handle_keeps_engine_alive() -> None:
 
 
 def test_idle_thread_sleeps(engine: Engine) -> None:
-    engine.complete("a", params())
+    engine.submit("a", params()).result()
     scheduler = engine._loop._scheduler
 
     def calls_in(seconds: float) -> int:
@@ -407,7 +407,7 @@ def test_closed_event_loop_aborts(engine: Engine) -> None:
         return handle
 
     handle = asyncio.run(main())
-    assert engine.complete("b", params()) == alone("b", 12, 3)
+    assert engine.submit("b", params()).result() == alone("b", 12, 3)
     assert all(chunk.finish_reason is None for chunk in handle), "what was written until then can still be read"
 
 

@@ -91,7 +91,7 @@ class SimulatedBackend:
         cached += sampled[:-1]
         self.num_computed += count - 1
         self.scheduler.update(each, model_input, sampled)
-        if each.num_remaining == 0 or each.is_full:
+        if each.num_remaining == 0 or (each.context_overflow == "stop" and len(each.token_ids) > BLOCK):
             self.scheduler.remove(each)
 
     def finish(self, max_calls: int = 10_000) -> None:

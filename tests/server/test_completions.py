@@ -27,7 +27,7 @@ def test_defaults_match_openai(client: TestClient, model: ServedModel) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_text_equals_engine(client: TestClient, model: ServedModel, stream: bool) -> None:
     params = SamplingParams(temperature=0.7, top_k=9, seed=5, max_tokens=60)
-    expected = model.engine.complete("A:", params).text
+    expected = model.engine.submit("A:", params).result().text
     body: dict[str, Any] = {"prompt": "A:", "temperature": 0.7, "top_k": 9, "seed": 5, "max_tokens": 60}
     if stream:
         chunks = stream_chunks(client, **body)
@@ -88,7 +88,7 @@ def test_echo_logprobs(client: TestClient, model: ServedModel, stream: bool) -> 
     assert logprobs["token_logprobs"][0] is None
     assert logprobs["top_logprobs"][0] is None
     params = SamplingParams(temperature=0, max_tokens=1)
-    expected = model.engine.complete(Prompt("ab cA:", tuple(ids), ()), params, logprobs=1, prompt_logprobs=True)
+    expected = model.engine.submit(Prompt("ab cA:", tuple(ids), ()), params, logprobs=1, prompt_logprobs=True).result()
     assert logprobs["token_logprobs"][1:-1] == [entry.logprob for entry in expected.prompt_logprobs[1:] if entry]
     last = logprobs["top_logprobs"][-1]
     assert max(last, key=lambda text: last[text]) == logprobs["tokens"][-1]

@@ -31,7 +31,9 @@ LONG: dict[str, Any] = {"prompt": "a", "max_tokens": 60_000, "extra_body": {"ign
 
 def test_openai_client(server: ServerProcess, folder: Path) -> None:
     with Engine.from_pretrained(folder) as engine:
-        expected = engine.complete("ab", SamplingParams(temperature=1, seed=3, max_tokens=50, ignore_eos=True)).text
+        expected = (
+            engine.submit("ab", SamplingParams(temperature=1, seed=3, max_tokens=50, ignore_eos=True)).result().text
+        )
     more: dict[str, Any] = {"seed": 3, "max_tokens": 50, "extra_body": {"ignore_eos": True}}
     with server.client() as client:
         assert [model.id for model in client.models.list()] == ["tiny"]

@@ -131,7 +131,7 @@ def test_train_with_bpe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert main([*run, "--resume", "--steps", "12"]) == 0
     with Engine.from_pretrained(tmp_path / "run") as engine:
         assert engine.config.vocab_size == 290
-        assert engine.complete("the cat", SamplingParams(seed=1, max_tokens=20)).num_tokens
+        assert engine.submit("the cat", SamplingParams(seed=1, max_tokens=20)).result().num_tokens
     assert main(["train", "test", "--out", str(tmp_path / "other"), "--tokenizer", "nothing"]) == 2
     assert main(["train", "test", "--out", str(tmp_path / "other"), *more, "--init-from", "shakespeare"]) == 2
 

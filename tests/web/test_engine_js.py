@@ -145,7 +145,7 @@ def test_generate_matches_engine(tiny_site: Path, params: dict[str, Any]) -> Non
     """The same text for a seed, also past the context; the log-probabilities of both kernels agree in every bit."""
     tokenizer = load_tokenizer(tiny_site.parent / "checkpoint")
     with reference_engine(quantized_reference(tiny_site.parent / "checkpoint"), tokenizer) as engine:
-        expected = engine.complete("ab gé", SamplingParams(**params), logprobs=5)
+        expected = engine.submit("ab gé", SamplingParams(**params), logprobs=5).result()
     found, same = run_engine(
         {"do": "generate", "folder": str(tiny_site), "request": {"prompt": "ab gé", **params}},
         {"do": "generate", "folder": str(tiny_site), "kernels": "scalar", "request": {"prompt": "ab gé", **params}},

@@ -23,7 +23,6 @@ def resolve_checkpoint(model: str | Path) -> Path:
 
     Raises:
         CheckpointError: there is no such checkpoint.
-
     """
     if isinstance(model, str) and model in SHIPPED:
         return SHIPPED[model]

@@ -27,7 +27,6 @@ class RunFolder:
     Args:
         path: the run folder; created when the first checkpoint is saved.
         keep: how many of the newest checkpoints are kept besides the best one.
-
     """
 
     def __init__(self, path: Path, keep: int = 2) -> None:
@@ -82,7 +81,6 @@ class RunFolder:
 
         Raises:
             CheckpointError: it cannot be written; earlier checkpoints are unchanged.
-
         """
         partial = self.partial(step)
         final, old = partial.with_suffix(""), partial.with_suffix(".old")

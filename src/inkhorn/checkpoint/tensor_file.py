@@ -34,7 +34,6 @@ class LazyTensor:
         shape: its shape.
         dtype: its type as safetensors names it: F32, F16, BF16, ...
         read: returns the values; bfloat16 as float32.
-
     """
 
     shape: tuple[int, ...]
@@ -57,7 +56,6 @@ class TensorFile:
         metadata: its free-form metadata.
         tensors: by name.
         offsets: offset of each tensor's data from the start of the file.
-
     """
 
     path: Path
@@ -71,7 +69,6 @@ def open_tensor_file(path: Path) -> TensorFile:
 
     Raises:
         CheckpointError: the file cannot be read, or its header and its length do not agree.
-
     """
     try:
         with safe_open(path, framework="numpy") as file:  # the library validates the header
@@ -113,7 +110,6 @@ def write_tensor_file(
     Raises:
         CheckpointError: a tensor has another shape than announced, or values that are not finite in its dtype.
         OSError: the file cannot be written.
-
     """
     ordered = sorted(tensors.items(), key=lambda item: -np.dtype(_DTYPES[item[1].dtype]).itemsize)  # stable
     header: dict[str, Any] = {"__metadata__": dict(metadata)}

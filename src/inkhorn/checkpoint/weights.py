@@ -34,7 +34,6 @@ def read_weights(folder: Path, config: ModelConfig) -> dict[str, Array]:
 
     Raises:
         CheckpointError: the file is missing, damaged, or does not hold exactly these tensors.
-
     """
     path = folder / "model.safetensors"
     if not path.is_file():
@@ -56,7 +55,6 @@ def match_names(found: set[str], config: ModelConfig, path: Path) -> dict[str, s
 
     Raises:
         CheckpointError: a tensor is missing, or there are others.
-
     """
     bare = {name.removeprefix(_PREFIX): name for name in found}
     twice = sorted(name for name in found if _PREFIX + name in found)
@@ -90,7 +88,6 @@ def write_weights(folder: Path, config: ModelConfig, tensors: Mapping[str, Calla
     Raises:
         UsageError: another dtype.
         CheckpointError: tensors do not match the config, are not finite in `dtype`, or cannot be written.
-
     """
     require(dtype in get_args(Dtype), f"dtype must be one of {', '.join(get_args(Dtype))}, not {dtype}")
     specs, hf_config = config.tensor_specs(), config.to_hf()

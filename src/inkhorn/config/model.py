@@ -151,7 +151,6 @@ class ModelConfig(Architecture):
 
         Raises:
             CheckpointError: it is not a GPT-1 or GPT-2, is incomplete, or asks for a computation that is not supported.
-
         """
         kind: Any = config.get("model_type")
         if kind not in get_args(ModelType):
@@ -184,7 +183,6 @@ class ModelConfig(Architecture):
 
         Raises:
             CheckpointError: transformers' openai-gpt has no option for this activation or MLP width.
-
         """
         config: dict[str, Any] = {
             "architectures": ["GPT2LMHeadModel" if self.pre_norm else "OpenAIGPTLMHeadModel"],

@@ -23,7 +23,6 @@ class TensorSpec:
         hf_name: its name in Hugging Face's `model.safetensors`.
         gguf_name: its name in a GGUF file of llama.cpp's "gpt2".
         fused_parts: how many matrices of equal size it holds side by side: 3 for c_attn (query, key and value).
-
     """
 
     name: str
@@ -99,7 +98,6 @@ def tensor_specs(
         n_inner: width of the MLP's hidden layer.
         pre_norm: GPT-2, which has a final LayerNorm, rather than GPT-1.
         tied: the head uses the token embedding's matrix and has no tensor of its own.
-
     """
     sizes = {
         "vocab_size": vocab_size,

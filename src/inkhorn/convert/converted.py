@@ -28,7 +28,6 @@ class ConvertedModel:
         tensors: for each tensor of `config.tensor_specs()` a function that reads it.
         dtype: type of the values in the source file.
         notes: what a user should know about the conversion.
-
     """
 
     source: str
@@ -76,7 +75,6 @@ def with_char_vocabulary(model: ConvertedModel, characters: list[str]) -> tuple[
 
     Raises:
         CheckpointError: the model does not have as many tokens as there are characters, or is a GPT-1.
-
     """
     tokenizer, config = CharTokenizer(characters), model.config
     if config.vocab_size == tokenizer.vocab_size and sorted(characters) == characters:

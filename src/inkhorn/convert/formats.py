@@ -47,7 +47,6 @@ def open_checkpoint(path: Path, options: ImportOptions = ImportOptions()) -> Con
     Raises:
         CheckpointError: it cannot be read, or has none of the known formats.
         UsageError: options are missing or contradict the checkpoint.
-
     """
     config_path = (path if path.is_dir() else path.parent) / "config.json"
     config = None

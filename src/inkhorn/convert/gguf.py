@@ -41,7 +41,6 @@ def write_gguf(folder: Path, path: Path, kind: GgufType = "f16", *, vocabulary: 
 
     Raises:
         CheckpointError: llama.cpp cannot run the model or would compute something else, or the file cannot be written.
-
     """
     import gguf
 

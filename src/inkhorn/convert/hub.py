@@ -38,7 +38,6 @@ def download_checkpoint(repo: str, revision: str | None = None) -> Path:
 
     Raises:
         CheckpointError: the repository does not exist, is not accessible, or is not a GPT-1 or GPT-2.
-
     """
     from huggingface_hub import hf_hub_download, snapshot_download
 

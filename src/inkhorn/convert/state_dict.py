@@ -31,7 +31,6 @@ class SourceCheckpoint:
         path: the file, or the index of its shards.
         tensors: by name, without the prefixes of torch.compile and DistributedDataParallel.
         extras: what a pickle holds besides, such as nanoGPT's `model_args`.
-
     """
 
     path: Path
@@ -44,7 +43,6 @@ def open_source(path: Path) -> SourceCheckpoint:
 
     Raises:
         CheckpointError: it does not exist, is incomplete, or holds more than tensors and basic Python values.
-
     """
     if not path.exists():
         raise CheckpointError(f"{path} does not exist")
@@ -150,7 +148,6 @@ class TensorMapper:
     Args:
         source: the checkpoint.
         prefix: is removed from the names.
-
     """
 
     def __init__(self, source: SourceCheckpoint, prefix: str = "") -> None:

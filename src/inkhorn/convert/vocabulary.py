@@ -49,7 +49,6 @@ def choose(
         UsageError: there is no vocabulary.
         CheckpointError: the vocabulary does not match the model.
         TokenizerError: the vocabulary cannot be used.
-
     """
     if text is not None and named is not None:
         raise UsageError(f"give either --text {text} or --tokenizer {named}, not both")
@@ -131,7 +130,6 @@ def read_meta(path: Path) -> list[str]:
 
     Raises:
         CheckpointError: it is damaged, would run code, or holds no characters.
-
     """
     try:
         with path.open("rb") as file:

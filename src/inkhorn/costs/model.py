@@ -27,7 +27,6 @@ class Part:
         name: its description.
         parameters: number of parameters.
         flops: FLOPs of its forward pass per token: 2 per multiplied weight.
-
     """
 
     name: str
@@ -87,7 +86,6 @@ def training_memory(
         train: batch size, optimizer, dropout and weight averaging.
         bf16: matrix products are in bfloat16; weights, gradients and optimizer state are in float32 in any case.
         stores_attention: the (T, T) attention weights are kept (`model.uses_explicit_attention`).
-
     """
     c, inner, layers, vocab = config.n_embd, config.inner, config.n_layer, config.vocab_size
     matrices = matrix_weights(config)

@@ -33,7 +33,6 @@ class Fit:
         b: coefficient of the term in tokens D.
         alpha: exponent of N.
         beta: exponent of D.
-
     """
 
     name: str

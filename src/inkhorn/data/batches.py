@@ -20,7 +20,6 @@ class BatchSampler:
         batch_size: rows of a batch.
         block_size: tokens of a row.
         seed: of the order.
-
     """
 
     def __init__(self, ids: Array | ShardedIds, batch_size: int, block_size: int, seed: int) -> None:

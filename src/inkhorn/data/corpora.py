@@ -35,7 +35,6 @@ class TextCorpus:
         file: its name in the cache folder.
         sha256: its hexadecimal checksum.
         read: reads the text from the file.
-
     """
 
     kind: ClassVar[Literal["text", "documents"]] = "text"
@@ -111,7 +110,6 @@ class DocumentCorpus:
         repository: of the hub, or a folder of the same layout.
         samples: number of tokens -> configuration of the dataset that has as many, smallest first. A smaller corpus is
             the beginning of a sample.
-
     """
 
     kind: ClassVar[Literal["text", "documents"]] = "documents"
@@ -249,6 +247,5 @@ def load_corpus(name: str) -> TextSource | DocumentSource:
     Raises:
         UsageError: no corpus has this name.
         CorpusError: the download failed or the checksum is wrong; the message says how to get the file by hand.
-
     """
     return find_corpus(name).load(name)

@@ -47,7 +47,6 @@ class Dataset:
         val: (m,) validation token ids, memory-mapped.
         val_bytes: length of the validation text in UTF-8.
         replaced: number of characters outside the vocabulary that were replaced or dropped.
-
     """
 
     name: str
@@ -83,7 +82,6 @@ class Dataset:
         Args:
             block_size: context length of the model.
             fixed: the block size comes from existing weights, so the error does not suggest a smaller one.
-
         """
         smaller = "" if fixed else " a smaller --block-size,"
         for split, ids in (("training", self.train), ("validation", self.val)):
@@ -116,7 +114,6 @@ def tokenize_to_disk(
 
     Raises:
         CorpusError: the text cannot be read or a split is empty, or the cache cannot be written.
-
     """
     summary = source.summary
     sha256 = summary.sha256

@@ -33,7 +33,6 @@ class DocumentBatch:
     Attributes:
         texts: about a million characters together.
         after: the state of the reader after them.
-
     """
 
     texts: list[str]
@@ -50,7 +49,6 @@ class DocumentSource:
         identity: all that determines the documents.
         hint: what to do if they cannot be read; the last sentence of the error.
         num_shards: how many shards of tokens to use; all documents when None.
-
     """
 
     name: str

@@ -33,7 +33,6 @@ class EncodedBatch:
         ids: token ids of each text.
         n_bytes: length of each text in UTF-8.
         replaced: number of characters outside the vocabulary.
-
     """
 
     ids: list[Ids]
@@ -69,7 +68,6 @@ def encode_batches(
 
     Raises:
         CorpusError: a worker died, for example because memory ran out.
-
     """
     count = available_cores() if processes is None else processes
     if count == 1:

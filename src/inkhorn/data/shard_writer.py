@@ -40,7 +40,6 @@ class Callbacks:
     Attributes:
         tokens: called with the number of new training tokens; the first call counts those of earlier runs.
         say: called with messages for the user.
-
     """
 
     tokens: Callable[[int], None] = lambda _: None
@@ -72,7 +71,6 @@ def tokenize_documents(
 
     Raises:
         CorpusError: the documents cannot be read or the disk is full. Finished shards are kept.
-
     """
     callbacks = callbacks or Callbacks()
     kind = f"bpe {bpe_size}" if tokenizer is None else tokenizer.fingerprint()

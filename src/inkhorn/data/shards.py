@@ -33,7 +33,6 @@ class ShardedIds:
         paths: of the files.
         lengths: number of ids in each.
         dtype: of the ids.
-
     """
 
     def __init__(self, paths: Sequence[Path], lengths: Sequence[int], dtype: str) -> None:
@@ -80,7 +79,6 @@ class Shard:
         documents: in both splits.
         replaced: number of characters outside the vocabulary.
         after: state of the document reader after the last document.
-
     """
 
     tokens: tuple[int, int]
@@ -104,7 +102,6 @@ class Index:
         dtype: of the ids.
         ended: whether all documents have been read.
         shards: in order.
-
     """
 
     dtype: str

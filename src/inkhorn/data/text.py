@@ -41,7 +41,6 @@ class TextSummary:
         n_chars: number of characters, validation included.
         n_train: number of characters before the split; a marker across the split is added to the training text.
         alphabet: all characters, except those that occur only in `<|endoftext|>`.
-
     """
 
     sha256: str
@@ -59,7 +58,6 @@ class TextSource:
         pieces: reads the text.
         val_pieces: reads a separate validation text; without it the end of the text is held out.
         val_fraction: fraction of the characters to hold out, above 0 and below 0.5.
-
     """
 
     name: str
@@ -182,7 +180,6 @@ def from_path(path: Path, *, val_fraction: float = 0.1, val_path: Path | None = 
 
     Raises:
         CorpusError: the path is missing, empty or unreadable. Invalid UTF-8 raises it when the text is read.
-
     """
     files, val_files = _files(path), _files(val_path) if val_path else None
     return TextSource(

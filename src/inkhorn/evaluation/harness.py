@@ -50,7 +50,6 @@ class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
         truncated: contexts so far that were longer than the model's context and lost their beginning.
         replaced: characters so far that are not in the vocabulary and were replaced or dropped.
         unscorable: continuations so far of which no character is in the vocabulary; they count as impossible.
-
     """
 
     def __init__(
@@ -118,7 +117,7 @@ class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
                     max_tokens=int(options.get("max_gen_toks", 256)),
                     stop=tuple([stop] if isinstance(stop, str) else stop),
                 )
-                texts.append(engine.complete(context, params).text)
+                texts.append(engine.submit(context, params).result().text)
         return texts
 
     def _windows(self, ids: list[int], first: int) -> tuple[Window, ...]:
@@ -159,7 +158,6 @@ def evaluate_tasks(
     Raises:
         UsageError: an unknown task, or a folder without tasks.
         CorpusError: the data of a task cannot be loaded.
-
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     paths = [str(TASKS), *([str(include_path)] if include_path else [])]

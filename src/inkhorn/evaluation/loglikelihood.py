@@ -48,7 +48,6 @@ def rolling_windows(ids: Sequence[int], first: int, block_size: int) -> tuple[Wi
         ids: (n,) context and text.
         first: number of context tokens, at least 1.
         block_size: context length of the model.
-
     """
     ends = [*range(first + block_size, len(ids), block_size), len(ids)] if first < len(ids) else []
     windows, scored = [], first
@@ -75,7 +74,6 @@ def score_windows(
         hardware: device and precision.
         batch_size: most rows at a time; fewer where memory requires it.
         progress: called with the number of windows scored since the last call.
-
     """
     order = sorted(range(len(windows)), key=lambda i: len(windows[i].ids), reverse=True)  # most memory first
     limit = MAX_ACTIVATION_BYTES

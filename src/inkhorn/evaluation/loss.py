@@ -29,7 +29,6 @@ def split_loss(model: GPT, ids: Array, hardware: Hardware, batch_size: int = 64)
 
     Returns:
         Nats per token.
-
     """
     batch_size = max_rows(model.config, batch_size)
     was_training = model.training

@@ -18,7 +18,6 @@ def sliding_windows(n: int, block_size: int, stride: int) -> Iterator[tuple[int,
 
     Raises:
         UsageError: a stride outside 1 to block_size.
-
     """
     require(1 <= stride <= block_size, f"--stride must be from 1 to {block_size}, the context length, not {stride}")
     first = 1
@@ -53,7 +52,6 @@ def text_loss(
 
     Raises:
         CorpusError: fewer than two tokens.
-
     """
     if len(ids) < 2:
         raise CorpusError(f"the text has {len(ids)} tokens for this model; a loss needs at least 2")

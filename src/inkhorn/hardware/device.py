@@ -23,7 +23,6 @@ class Hardware:
         reasons: a line for the user per choice, as "choice: reason".
         distributed: this process and its process group.
         sharded: whether the model is sharded over the processes (FSDP).
-
     """
 
     device: torch.device

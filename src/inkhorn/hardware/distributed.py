@@ -35,7 +35,6 @@ class DistributedContext:
         local_rank: the rank on this machine, from 0; selects the GPU.
         local_world_size: the number of processes on this machine.
         group: a gloo group for CPU tensors. Gradients use the default group.
-
     """
 
     rank: int = 0
@@ -59,7 +58,6 @@ class DistributedContext:
 
         Raises:
             UsageError: the rows are not divisible by the number of processes.
-
         """
         rows = batch_size * grad_accum
         require(
@@ -147,7 +145,6 @@ def process_group(*, cuda: bool) -> Iterator[DistributedContext]:
 
     Raises:
         TrainingError: another process ended.
-
     """
     if not is_torchrun():
         yield SINGLE_PROCESS

@@ -14,7 +14,6 @@ def free_bytes(device: torch.device, proc: Path = Path("/proc"), cgroups: Path =
         device: the device to train on.
         proc: the mount point of procfs.
         cgroups: the mount point of the cgroup file system.
-
     """
     if device.type == "cuda":  # memory that torch has reserved can be reused
         return float(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved())

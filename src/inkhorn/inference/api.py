@@ -1,16 +1,9 @@
-"""The public Python API: load a model, then generate, stream, score or explain.
-
-import inkhorn
-
-with inkhorn.load("shakespeare") as model:
-    print(model.generate("ROMEO:", max_words=50).text)
-"""
+"""The public Python API: load a model, then generate, stream, score or explain."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, overload
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
@@ -41,7 +34,6 @@ class Model:
     Attributes:
         engine: the engine underneath, for batching and queueing beyond this interface.
         folder: the checkpoint folder.
-
     """
 
     def __init__(self, engine: Engine, folder: Path) -> None:
@@ -94,10 +86,8 @@ class Model:
 
         Raises:
             UsageError: a parameter is out of range, or the model does not support it.
-
         """
-        params = sampling_params(params, sampling)
-        handles = self.engine.submit_many(prompt, params, logprobs=logprobs)
+        handles = self.engine.submit_many(prompt, sampling_params(params, sampling), logprobs=logprobs)
         completions = [handle.result() for handle in handles]
         return completions[0] if isinstance(prompt, str) else completions
 
@@ -125,8 +115,7 @@ class Model:
         **sampling: Any,
     ) -> Completion | list[Completion]:
         """As `generate`, without blocking the event loop. Cancelling the task aborts the requests."""
-        params = sampling_params(params, sampling)
-        handles = self.engine.submit_many(prompt, params, logprobs=logprobs)
+        handles = self.engine.submit_many(prompt, sampling_params(params, sampling), logprobs=logprobs)
         try:
             completions = [await handle.aresult() for handle in handles]
         finally:
@@ -165,7 +154,6 @@ class Model:
 
         Raises:
             UsageError: the text is empty.
-
         """
         return score(self.engine, text)
 
@@ -180,7 +168,6 @@ class Model:
 
         Raises:
             UsageError: there is no such layer.
-
         """
         return explain(self._numpy_model, self.tokenizer, self.engine.encode_prompt(text).token_ids, layer)
 
@@ -196,9 +183,7 @@ class Model:
     def __enter__(self) -> "Model":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
@@ -222,7 +207,6 @@ def load(
     Raises:
         CheckpointError: the folder is not a valid checkpoint.
         UsageError: the backend is not available, or does not support an option.
-
     """
     folder = resolve_checkpoint(name_or_path)
     engine = Engine.from_pretrained(
@@ -238,7 +222,6 @@ def generate(prompt: str = "", model: str | Path = "shakespeare", **sampling: An
         prompt: the text to continue; may be empty.
         model: as `name_or_path` of `load`.
         sampling: fields of SamplingParams; without a limit the text ends after 200 tokens.
-
     """
     with load(model) as loaded:
         return loaded.generate(prompt, **sampling).text

@@ -1,9 +1,5 @@
 """The inference engine: continuous batching of requests over one model.
 
-    engine = Engine.from_pretrained("shakespeare")
-    for chunk in engine.submit("ROMEO:", SamplingParams(max_words=50)):
-        print(chunk.text, end="")
-
 `engine_loop.py` runs it in a thread, `scheduler.py` plans each call, and a backend computes it. `api.py` is the public
 interface on top.
 """
@@ -13,17 +9,16 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
+from typing import Unpack
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
-from inkhorn.config.quantization import Precision
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import UsageError, require
 from inkhorn.inference import sequence
 from inkhorn.inference.backends.base import Backend
-from inkhorn.inference.backends.select import DEFAULT_MAX_NUM_SEQS, BackendName, load_backend
+from inkhorn.inference.backends.select import BackendOptions, load_backend
 from inkhorn.inference.engine_loop import EngineLoop
-from inkhorn.inference.outputs import Completion, Prompt
+from inkhorn.inference.outputs import Prompt
 from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.inference.sampling import Sampler
 from inkhorn.inference.scheduler import Scheduler, SchedulerConfig
@@ -38,14 +33,11 @@ class Engine:
 
     Args:
         backend: the model; closed with the engine.
-        tokenizer: the model's tokenizer.
         max_queued: how many requests may wait for a slot.
 
     Attributes:
-        config: the model's configuration.
         eos_id: the end-of-text token; None if the model has none.
         banned_ids: tokens that are never sampled: parts of characters, and ids beyond the tokenizer's vocabulary.
-
     """
 
     def __init__(self, backend: Backend, tokenizer: Tokenizer, *, max_queued: int = 1024) -> None:
@@ -64,22 +56,11 @@ class Engine:
 
     @classmethod
     def from_pretrained(
-        cls,
-        name_or_path: str | Path = "shakespeare",
-        *,
-        precision: Precision | None = None,
-        threads: int | None = None,
-        max_num_seqs: int = DEFAULT_MAX_NUM_SEQS,
-        backend: BackendName | None = None,
-        max_queued: int = 1024,
+        cls, name_or_path: str | Path = "shakespeare", *, max_queued: int = 1024, **options: Unpack[BackendOptions]
     ) -> "Engine":
-        """Load a shipped model by name, a checkpoint folder, or the best checkpoint of a run folder.
-
-        `load_backend` documents the other arguments and the errors.
-        """
+        """Load a shipped model by name, a checkpoint folder, or the best checkpoint of a run folder."""
         folder = resolve_checkpoint(name_or_path)
-        loaded = load_backend(folder, precision=precision, threads=threads, max_num_seqs=max_num_seqs, backend=backend)
-        return cls(loaded, load_tokenizer(folder), max_queued=max_queued)
+        return cls(load_backend(folder, **options), load_tokenizer(folder), max_queued=max_queued)
 
     def encode_prompt(self, text: str, on_unknown: UnknownPolicy = "replace") -> Prompt:
         """Encode a prompt; `on_unknown` says what to do with characters outside the vocabulary.
@@ -87,7 +68,6 @@ class Engine:
         Raises:
             TokenizerError: with `on_unknown="error"`, there are such characters.
             UsageError: the prompt is empty, and the model has no token to start from.
-
         """
         normalized, unknown = self.tokenizer.normalize(text, on_unknown)
         token_ids = tuple(self.tokenizer.encode(normalized).tolist())
@@ -124,7 +104,6 @@ class Engine:
             UsageError: the model cannot do this.
             QueueFullError: the queue is full.
             InkhornError: the engine is closed. If the backend failed, its error is raised here too.
-
         """
         prompt = self.encode_prompt(prompt) if isinstance(prompt, str) else prompt
         self._check(prompt, params, logprobs)
@@ -174,24 +153,9 @@ class Engine:
             for handle in ahead:
                 handle.abort()
 
-    def complete(
-        self,
-        prompt: str | Prompt,
-        params: SamplingParams,
-        sample_index: int = 0,
-        *,
-        logprobs: int | None = None,
-        prompt_logprobs: bool = False,
-    ) -> Completion:
-        """Generate one completion. Arguments and errors are those of `submit`."""
-        handle = self.submit(prompt, params, sample_index, logprobs=logprobs, prompt_logprobs=prompt_logprobs)
-        try:
-            return handle.result()
-        finally:
-            handle.abort()
-
     def _check(self, prompt: Prompt, params: SamplingParams, logprobs: int | None) -> None:
         block_size, vocab_size = self.config.block_size, self.config.vocab_size
+        last = vocab_size - 1
         if params.context_overflow == "stop" and len(prompt.token_ids) > block_size:
             raise UsageError(
                 f"the prompt has {len(prompt.token_ids):,} tokens, more than the block size of {block_size}: with "
@@ -199,13 +163,9 @@ class Engine:
             )
         for name, token_ids in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
             for token_id in token_ids:
-                require(
-                    token_id < vocab_size, f"{name}: token ids of this model are 0 to {vocab_size - 1}, not {token_id}"
-                )
-        if logprobs is not None:
-            require(
-                0 <= logprobs <= vocab_size, f"logprobs must be from 0 to {vocab_size}, the vocabulary, not {logprobs}"
-            )
+                require(token_id <= last, f"{name}: token ids of this model are 0 to {last}, not {token_id}")
+        message = f"logprobs must be from 0 to {vocab_size}, the vocabulary, not {logprobs}"
+        require(logprobs is None or 0 <= logprobs <= vocab_size, message)
 
     @property
     def request_counts(self) -> tuple[int, int]:
@@ -220,7 +180,5 @@ class Engine:
     def __enter__(self) -> "Engine":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()

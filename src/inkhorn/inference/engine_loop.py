@@ -16,7 +16,6 @@ class EngineLoop:
     Args:
         backend: computes one call at a time.
         scheduler: plans the calls.
-
     """
 
     def __init__(self, backend: Backend, scheduler: Scheduler) -> None:

@@ -41,7 +41,6 @@ class Explanation:
         update_rms: for "attn" and "mlp", (L,): root mean square of what each adds to the last token's stream.
         last_token: of the last token: its embeddings "wte" and "wpe" (C,), and "mlp" (4C,), the layer's hidden MLP
             activations.
-
     """
 
     tokens: tuple[str, ...]
@@ -91,14 +90,11 @@ def explain(model: NumpyModel, tokenizer: Tokenizer, token_ids: Sequence[int], l
     """Explain the end of a text.
 
     Args:
-        model: the model.
-        tokenizer: its tokenizer.
         token_ids: the text's tokens; the last MAX_POSITIONS are used, or fewer if the block size is smaller.
         layer: the layer of the attention and MLP activations, from 0.
 
     Raises:
         UsageError: there is no such layer, or there are no tokens.
-
     """
     config, weights = model.config, model.weights
     require(0 <= layer < config.n_layer, f"layer must be from 0 to {config.n_layer - 1}, not {layer}")

@@ -25,7 +25,6 @@ class KVCache:
         keys: (n_layer, nh, hs, block_size): transposed, so that all scores are one matrix product.
         values: (n_layer, nh, block_size, hs).
         length: number of cached tokens.
-
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -78,9 +77,7 @@ class NumpyModel:
     """A GPT-1 or GPT-2 in NumPy.
 
     Args:
-        config: the model's configuration.
         weights: float32, with the names and shapes of `config.tensor_specs()`; matrices are [in, out].
-
     """
 
     def __init__(self, config: ModelConfig, weights: Mapping[str, Array]) -> None:
@@ -100,9 +97,8 @@ class NumpyModel:
         config = read_config(folder)
         return cls(config, read_weights(folder, config))
 
-    @np.errstate(
-        over="ignore", invalid="ignore"
-    )  # damaged weights give logits that are not finite, which sampling reports
+    # Damaged weights give logits that are not finite, which sampling reports.
+    @np.errstate(over="ignore", invalid="ignore")
     def forward(
         self, ids: Sequence[int], cache: KVCache, trace: Trace | None = None, *, all_logits: bool = False
     ) -> Array:
@@ -119,7 +115,6 @@ class NumpyModel:
 
         Raises:
             ValueError: the cache cannot hold T more tokens.
-
         """
         start, end = cache.length, cache.length + len(ids)
         if end > self.config.block_size:

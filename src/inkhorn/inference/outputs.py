@@ -16,7 +16,6 @@ class Prompt:
         text: the text, after replacement of characters outside the vocabulary.
         token_ids: its tokens, at least one: an empty prompt becomes the beginning-of-text token.
         unknown: the characters that were replaced or dropped.
-
     """
 
     text: str
@@ -33,7 +32,6 @@ class TokenChunk:
         token_id: the sampled token; None if the text ended without one.
         finish_reason: set on the last chunk.
         logprobs: log-probabilities at this token, if requested.
-
     """
 
     text: str
@@ -53,7 +51,6 @@ class Completion:
         logprobs: for each sampled token, if requested.
         prompt_logprobs: for each prompt token, if requested; None for the first token in the context window, which has
             no context, and for those before it.
-
     """
 
     text: str

@@ -29,7 +29,6 @@ class RequestHandle(Iterator[TokenChunk], AsyncIterator[TokenChunk]):
         prompt_logprobs: of each prompt token, if requested; available with the first chunk.
         arrival_time, first_token_time, last_token_time: when the request was made, and when the first and the latest
             chunks came, by time.perf_counter.
-
     """
 
     def __init__(self, abort: Callable[[], None]) -> None:
@@ -58,13 +57,15 @@ class RequestHandle(Iterator[TokenChunk], AsyncIterator[TokenChunk]):
         self._abort()
 
     def result(self) -> Completion:
-        """Wait for the end; returns the completion made of all chunks that were not read yet.
+        """Wait for the end; returns the completion made of all chunks that were not read yet. Interrupting it aborts.
 
         Raises:
             InkhornError: the request was aborted.
-
         """
-        return self._completion(list(self))
+        try:
+            return self._completion(list(self))
+        finally:
+            self.abort()  # if the wait was interrupted
 
     async def aresult(self) -> Completion:
         """As `result`, without blocking the event loop."""

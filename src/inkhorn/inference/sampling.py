@@ -34,16 +34,12 @@ import numpy as np
 from inkhorn.config.sampling import SamplingParams
 
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
-
 Logits = np.ndarray[Any, np.dtype[np.float32]]
 
 NO_TOKEN = "no token can be sampled: every logit is -inf, or one is NaN or +inf"
 
 _MASK = 2**64 - 1
-_LN2_HIGH, _LN2_LOW = (
-    6.93147180369123816490e-01,
-    1.90821492927058770002e-10,
-)  # ln 2 as a sum: the first part has few bits
+_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # ln 2: the first part has few bits
 _INVERSE_FACTORIALS = [1.0 / math.factorial(n) for n in range(13, -1, -1)]
 
 
@@ -68,7 +64,6 @@ def uniform(seed: int, sample_index: int, position: int) -> float:
         seed: 0 to 2**64 - 1, the first key word.
         sample_index: index among several samples of one prompt, the second key word.
         position: of the token to sample, counted from the prompt's first token; the counter.
-
     """
     c0, c1, c2, c3 = position & _MASK, 0, 0, 0
     k0, k1 = seed & _MASK, sample_index & _MASK
@@ -86,7 +81,6 @@ class TokenLogprobs:
     Attributes:
         logprob: of the token at this position.
         top: the most likely tokens as (token id, log-probability), in descending order; ties by ascending id.
-
     """
 
     logprob: float
@@ -97,7 +91,6 @@ class Sampler:
     """Samples the tokens of one sequence.
 
     Args:
-        params: the sampling parameters.
         sample_index: index among several samples of one prompt; each has its own random numbers.
         prompt_ids: the prompt's tokens, for the repetition penalty.
         banned_ids: tokens that are never sampled.
@@ -106,7 +99,6 @@ class Sampler:
     Attributes:
         is_stateless: the distribution does not depend on earlier samples, so a kernel may sample several tokens in
             one call.
-
     """
 
     def __init__(
@@ -134,7 +126,6 @@ class Sampler:
 
         Raises:
             ValueError: no token can be sampled.
-
         """
         token_id = sample(self._process(logits), self.params, uniform(self.seed, self.sample_index, position))
         self.counts[token_id] = self.counts.get(token_id, 0) + 1
@@ -166,7 +157,6 @@ def sample(logits: Doubles, params: SamplingParams, u: float) -> int:
 
     Raises:
         ValueError: every logit is -inf, or one is NaN or +inf.
-
     """
     best = int(np.argmax(logits))  # of equal values the lowest id; NaN if there is one
     largest = logits[best]
@@ -209,7 +199,6 @@ def token_logprobs(logits: Logits, token_id: int, top: int) -> TokenLogprobs:
         logits: (vocab_size,).
         token_id: the token.
         top: how many of the most likely tokens to return.
-
     """
     doubles = logits.astype(np.float64)
     largest = doubles.max()

@@ -48,7 +48,6 @@ class SchedulerOutput:
         sequences: the sequences that take part.
         inputs: the input of each.
         num_steps: how many tokens each may sample.
-
     """
 
     copies: list[tuple[int, int, int]] = field(default_factory=list)
@@ -83,7 +82,6 @@ class Scheduler:
     Args:
         max_num_seqs: the number of cache slots.
         config: the limits.
-
     """
 
     def __init__(self, max_num_seqs: int, config: SchedulerConfig | None = None) -> None:
@@ -211,11 +209,8 @@ class Scheduler:
         return [] if sequence.prompt_logprobs else sequence.token_ids[sequence.window_start : -1]
 
     def _num_steps(self, decoding: Iterable[Sequence]) -> int:
-        remaining = []
-        for sequence in decoding:
-            if not sequence.is_stateless:
-                return 1
-            remaining.append(sequence.num_remaining)
+        if not all(sequence.sampler.is_stateless for sequence in decoding):
+            return 1
         steps = max(1, min(self.config.max_steps, int(self.config.max_call_seconds / self._step_seconds)))
-        limits = [count for count in remaining if count is not None]
-        return min(steps, max(1, *limits)) if len(limits) == len(remaining) else steps
+        limits = [steps if sequence.num_remaining is None else sequence.num_remaining for sequence in decoding]
+        return min(steps, max(1, *limits))

@@ -16,7 +16,6 @@ class Score:
         tokens: the text of each token.
         token_ids: their ids.
         logprobs: log p(token | those before it); None for the first token.
-
     """
 
     tokens: tuple[str, ...]
@@ -41,8 +40,7 @@ def score(engine: Engine, text: str) -> Score:
     # A window of block_size tokens scores all but its first; the next one starts a stride later.
     for start in range(0, max(1, len(token_ids) - block_size + stride), stride):
         window = Prompt("", token_ids[start : start + block_size])
-        handle = engine.submit(window, params, prompt_logprobs=True)
-        scores = handle.result().prompt_logprobs
+        scores = engine.submit(window, params, prompt_logprobs=True).result().prompt_logprobs
         logprobs += [each.logprob for each in scores[len(logprobs) - start :] if each is not None]
     tokens = tuple(engine.tokenizer.token_bytes[i].decode("utf-8", "replace") for i in token_ids)
     return Score(tokens, token_ids, tuple(logprobs))

@@ -51,7 +51,6 @@ class Sequence:
         is_finished: no more tokens are needed.
         error: why no token could be sampled, if the model's logits were not finite.
         prompt_scores: log-probabilities of the prompt's tokens so far.
-
     """
 
     def __init__(
@@ -90,11 +89,6 @@ class Sequence:
         return len(self.token_ids) == self.num_prompt_tokens
 
     @property
-    def is_stateless(self) -> bool:
-        """Whether sampling does not depend on earlier samples, so that one call may run several steps."""
-        return self.sampler.is_stateless
-
-    @property
     def num_remaining(self) -> int | None:
         """Tokens that may still be sampled; None without a limit."""
         if self.max_tokens is None:
@@ -105,11 +99,6 @@ class Sequence:
     def cached_ids(self) -> list[int]:
         """The tokens in the cache slot."""
         return self.token_ids[self.window_start : self.window_start + self.num_cached]
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the context is full and context_overflow is `stop`."""
-        return self.context_overflow == "stop" and len(self.token_ids) > self.block_size
 
     def move_window(self) -> None:
         """Move the window if the sequence has outgrown it; the cache is then empty."""
@@ -123,10 +112,8 @@ class Sequence:
         self.num_cached = len(self.token_ids) - self.window_start - 1
 
     def model_input(self, max_tokens: int) -> ModelInput:
-        """The next call's input: up to `max_tokens` of the uncomputed tokens.
-
-        A sequence with prompt_logprobs asks for the logits of its prompt first, and samples in a later call.
-        """
+        """The next call's input: up to `max_tokens` of the uncomputed tokens."""
+        # A sequence with prompt_logprobs asks for the logits of its prompt first, and samples in a later call.
         assert self.slot is not None
         scores_prompt = self.prompt_logprobs and self.is_prefill and self.num_uncomputed > 1
         num_uncomputed = self.num_uncomputed - scores_prompt

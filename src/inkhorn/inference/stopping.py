@@ -33,7 +33,6 @@ class IncrementalDetokenizer:
         finish_reason: None while the text may continue.
         num_tokens: tokens so far.
         num_words: words begun so far.
-
     """
 
     def __init__(self, params: SamplingParams, token_bytes: Sequence[bytes], prompt: str = "") -> None:

@@ -21,7 +21,6 @@ class BPETokenizer:
 
     Args:
         inner: the library's tokenizer.
-
     """
 
     def __init__(self, inner: "tokenizers.Tokenizer") -> None:
@@ -100,7 +99,6 @@ def train_bpe(chunks: Iterable[str], vocab_size: int) -> BPETokenizer:
     Args:
         chunks: the text; a word across two chunks counts as two words.
         vocab_size: number of tokens, at least 257; a short text may give fewer.
-
     """
     require(
         vocab_size >= MIN_VOCAB_SIZE,

@@ -22,7 +22,6 @@ class CharTokenizer:
 
     Args:
         characters: the alphabet in any order; duplicates are ignored.
-
     """
 
     def __init__(self, characters: Iterable[str]) -> None:

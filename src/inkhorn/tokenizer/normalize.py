@@ -78,7 +78,6 @@ def replace_unknown(
 
     Raises:
         TokenizerError: the policy is `error` and a character is unknown.
-
     """
     if policy not in ("error", "drop", "replace"):
         raise TokenizerError(f"the policy for unknown characters must be error, drop or replace, not {policy!r}")

@@ -12,7 +12,6 @@ class LogWriter:
 
     Args:
         out: the run's folder.
-
     """
 
     def __init__(self, out: Path) -> None:

@@ -43,7 +43,6 @@ def add_adapters(model: GPT, rank: int, alpha: float, targets: Sequence[str] = L
 
     Raises:
         UsageError: the rank is below 1, or a target does not exist.
-
     """
     if rank < 1:
         raise UsageError(f"the rank of an adapter must be at least 1, not {rank}")
@@ -87,7 +86,6 @@ def save_adapter(model: GPT, folder: Path, base: str) -> None:
         model: a model with adapters.
         folder: the folder to create.
         base: the name or folder of the base model.
-
     """
     found = lora_modules(model)
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +116,6 @@ def load_adapter(model: GPT, folder: Path) -> GPT:
 
     Raises:
         CheckpointError: the adapters are missing, damaged or of another shape.
-
     """
     try:
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))

@@ -31,7 +31,6 @@ def write(
         seconds: the training time.
         loss: the validation loss in nats per token; None before the evaluation.
         init_from: the model that the run started from; empty for random weights.
-
     """
     # transformers generates at most block_size tokens, prompt included.
     defaults = {"do_sample": True, "temperature": 0.8, "max_new_tokens": min(200, config.block_size // 2)}

@@ -30,7 +30,6 @@ def orthogonalize(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.b
 
     Returns:
         (n, rows, cols) in `dtype`.
-
     """
     a, b, c = NEWTON_SCHULZ
     x = matrices.to(dtype)
@@ -55,7 +54,6 @@ class Muon(torch.optim.Optimizer):
         momentum: Nesterov momentum.
         weight_decay: decoupled weight decay, scaled by lr.
         dtype: the precision of the orthogonalization.
-
     """
 
     def __init__(

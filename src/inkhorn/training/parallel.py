@@ -27,7 +27,6 @@ def choose_parallel(config: ModelConfig, train: TrainConfig, hardware: Hardware)
 
     Raises:
         UsageError: the rows of a step cannot be split over the processes.
-
     """
     distributed = hardware.distributed
     if distributed.world_size == 1:
@@ -116,7 +115,6 @@ def save_shards(folder: Path, tensors: Mapping[str, Tensor], hardware: Hardware)
 
     Raises:
         CheckpointError: a process failed; raised in all.
-
     """
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
@@ -134,7 +132,6 @@ def load_shards(folder: Path, tensors: Mapping[str, Tensor], hardware: Hardware)
 
     Raises:
         CheckpointError: a process failed; raised in all.
-
     """
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader

@@ -58,7 +58,6 @@ class TrainState:
         last_loss_eval_step: the last step whose training loss reached a value of `eval_at_loss`.
         evals_since_best: the number of evaluations since the lowest validation loss.
         init_from: the model that training started from; empty for random weights.
-
     """
 
     model: GPT
@@ -176,7 +175,6 @@ def load_state(
 
     Raises:
         CheckpointError: the checkpoint is damaged, or of another model or text; raised in all processes.
-
     """
     kept, problem = None, None
     try:

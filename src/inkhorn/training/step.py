@@ -30,7 +30,6 @@ def train_step(
 
     Returns:
         (2,) mean loss in nats per token of these batches before the update, and the gradient's norm before clipping.
-
     """
     hardware.distributed.seed_rng(train.seed, state.step)
     factor = rate(state.step, train) * state.lr_scale

@@ -22,7 +22,6 @@ class StepTiming:
         passes: seconds of a forward and backward pass, one per round; empty without gradient accumulation.
         steps: seconds of a step, that is `grad_accum` passes and an optimizer update, one per round.
         tokens: the number of tokens in a step.
-
     """
 
     passes: tuple[float, ...]
@@ -43,7 +42,6 @@ def benchmark_step(config: ModelConfig, train: TrainConfig, hardware: Hardware, 
 
     Raises:
         TrainingError: out of memory.
-
     """
     single = replace(train, grad_accum=1, lora_rank=0)
     generator = torch.Generator().manual_seed(train.seed)

@@ -56,7 +56,6 @@ class Trainer:
 
     Attributes:
         interrupted: the signal that stopped `fit`, if any.
-
     """
 
     def __init__(
@@ -281,7 +280,7 @@ class Trainer:
             return ""
         params = SamplingParams(seed=self.train.seed, max_tokens=self.train.sample_tokens, ignore_eos=True)
         with Engine.from_pretrained(folder) as engine:  # the same code path as `inkhorn generate --model`
-            return engine.complete("", params).text
+            return engine.submit("", params).result().text
 
     def _report_step(self, state: TrainState, values: Sequence[Sequence[float]], seconds: float, *, log: bool) -> None:
         per_second = self.tokens_per_step / seconds

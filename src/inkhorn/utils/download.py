@@ -47,7 +47,6 @@ def download(url: str, path: Path, sha256: str, hint: str) -> None:
 
     Raises:
         CorpusError: no connection, an HTTP error, an interrupted transfer, a wrong checksum, or a full disk.
-
     """
     import pooch
     import requests

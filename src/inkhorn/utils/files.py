@@ -17,7 +17,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: the file is missing, unreadable or not a JSON object.
-
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -137,7 +137,7 @@ def test_shipped_model_fp32(isa: str) -> None:
         .tolist()[:240]
     )
     expected = NumpyModel(config, read_weights(folder, config)).forward(ids, KVCache(config), all_logits=True)
-    found = logits_of(NativeBackend.from_pretrained(folder, precision="fp32", max_num_seqs=1), ids)
+    found = logits_of(NativeBackend(load_packed(folder, "fp32"), max_num_seqs=1), ids)
     assert np.abs(found - expected).max() <= 1e-4
 
 
@@ -179,7 +179,7 @@ def test_quantization_quality(isa: str, precision: Precision, most: float) -> No
     ids = load_tokenizer(folder).encode(SPEECHES).tolist()
 
     def loss(kept: Precision) -> float:
-        backend = NativeBackend.from_pretrained(folder, precision=kept, max_num_seqs=1)
+        backend = NativeBackend(load_packed(folder, kept), max_num_seqs=1)
         windows = [ids[i : i + 200] for i in range(0, len(ids) - 200, 100)]
         losses = []
         for window in windows:

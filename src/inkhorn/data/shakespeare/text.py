@@ -30,7 +30,6 @@ def speeches(text: str, names: Mapping[str, str]) -> list[tuple[str, list[str]]]
         text: the play with its title. The first paragraph of a speech starts with the speaker, in capitals or as in
             `names`.
         names: printed name of a speaker, without the full stop -> full name.
-
     """
     start = _FIRST_HEADING.search(text)
     text = text[start.start() if start else 0 :]

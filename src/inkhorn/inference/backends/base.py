@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from inkhorn.config.model import ModelConfig
-from inkhorn.inference.sampling import Sampler, TokenLogprobs
+from inkhorn.inference.sampling import Sampler, TokenLogprobs, token_logprobs
 
 Array = np.ndarray[Any, Any]
 
@@ -29,7 +29,6 @@ class ModelInput:
         sampler: samples a token at each output; None: the outputs are logits.
         sample_position: position in the text of the first sampled token, which selects its random number.
         logprobs: how many of the most likely tokens to return with each sampled token; None: no log-probabilities.
-
     """
 
     slot: int
@@ -51,13 +50,25 @@ class ModelOutput:
         logprobs: for each sampled token, if requested.
         logits: float32 (num_outputs, vocab_size), if there was no sampler.
         error: why no token could be sampled, if the logits were not finite.
-
     """
 
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     logits: Array | None = None
     error: str | None = None
+
+    def sample(self, model_input: ModelInput, logits: Array) -> bool:
+        """Sample the next token from its logits (vocab_size,) in Python; False, with `error` set, if none can be."""
+        assert model_input.sampler is not None
+        try:
+            token_id = model_input.sampler.sample(logits, model_input.sample_position + len(self.token_ids))
+        except ValueError as error:
+            self.error = str(error)
+            return False
+        self.token_ids.append(token_id)
+        if model_input.logprobs is not None:
+            self.logprobs.append(token_logprobs(logits, token_id, model_input.logprobs))
+        return True
 
 
 class Backend(Protocol):
@@ -68,7 +79,6 @@ class Backend(Protocol):
         name: the backend, precision and number of threads, for display.
         fingerprint: the precision and the instruction set: results are bit-identical where it is the same.
         max_num_seqs: the number of cache slots.
-
     """
 
     config: ModelConfig
@@ -85,7 +95,6 @@ class Backend(Protocol):
 
         Raises:
             ValueError: tokens that exceed the block size, or a slot or token id that does not exist.
-
         """
 
     def copy_prefix(self, source: int, target: int, length: int) -> None:

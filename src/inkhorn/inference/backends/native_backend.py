@@ -2,29 +2,25 @@
 
 import ctypes
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from inkhorn.config.quantization import Precision
 from inkhorn.errors import UsageError
 from inkhorn.inference.backends.base import Array, ModelInput, ModelOutput
 from inkhorn.inference.backends.native_bindings import InkModelInput, InkSamplingParams, check, cores, isa, library
-from inkhorn.inference.backends.packed_weights import Packed, load_packed
-from inkhorn.inference.sampling import NO_TOKEN, Sampler, TokenLogprobs, token_logprobs
+from inkhorn.inference.backends.packed_weights import Packed
+from inkhorn.inference.sampling import NO_TOKEN, Sampler, TokenLogprobs
 
 
 class NativeBackend:
     """A packed model and a kernel session.
 
     Args:
-        packed: the model.
         threads: the most threads to use; never more than the CPU cores that this process may use.
         max_num_seqs: the number of cache slots. A cache takes memory as it fills.
 
     Attributes:
         weight_bytes: how much of the weights is read for every token.
-
     """
 
     def __init__(self, packed: Packed, *, threads: int | None = None, max_num_seqs: int = 8) -> None:
@@ -41,20 +37,7 @@ class NativeBackend:
         self._buffers = _CallBuffers(max_num_seqs)
         check(self._lib.ink_session_open(packed.handle, max_num_seqs, self.threads, ctypes.byref(self._session)))
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        folder: Path,
-        *,
-        precision: Precision | None = None,
-        threads: int | None = None,
-        max_num_seqs: int = 8,
-    ) -> "NativeBackend":
-        """Load a checkpoint folder; raises CheckpointError if it is not valid."""
-        return cls(load_packed(folder, precision), threads=threads, max_num_seqs=max_num_seqs)
-
     def run(self, inputs: Sequence[ModelInput], num_steps: int = 1) -> list[ModelOutput]:
-        """Run one call: see `Backend.run`."""
         if any(each.sampler is not None and not each.sampler.is_stateless for each in inputs):
             num_steps = 1
         if not 1 <= len(inputs) <= self.max_num_seqs:
@@ -68,11 +51,9 @@ class NativeBackend:
         return outputs
 
     def copy_prefix(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` tokens of one slot's cache to another slot."""
         check(self._lib.ink_session_copy_slot(self._session, source, target, length))
 
     def close(self) -> None:
-        """Free threads and caches."""
         if self._session:
             self._lib.ink_session_close(self._session)
             self._session = ctypes.c_void_p()
@@ -136,7 +117,9 @@ class _CallBuffers:
             return
         if output.logits is not None:
             logits, output.logits = output.logits, None
-            sample_each(logits, model_input, output)
+            for row in logits:
+                if not output.sample(model_input, row):
+                    break
             return
         output.token_ids = self.tokens[i][: self.counts[i]].tolist()
         if output.token_ids[-1] < 0:
@@ -146,18 +129,3 @@ class _CallBuffers:
         if values is not None and ids is not None:
             for row, top_ids in zip(values[: len(output.token_ids)].tolist(), ids.tolist(), strict=False):
                 output.logprobs.append(TokenLogprobs(row[0], tuple(zip(top_ids, row[1:], strict=True))))
-
-
-def sample_each(logits: Array, model_input: ModelInput, output: ModelOutput) -> None:
-    """Sample a token from each row of logits in Python."""
-    sampler = model_input.sampler
-    assert sampler is not None
-    for i, row in enumerate(logits):
-        try:
-            token_id = sampler.sample(row, model_input.sample_position + i)
-        except ValueError as error:
-            output.error = str(error)
-            return
-        output.token_ids.append(token_id)
-        if model_input.logprobs is not None:
-            output.logprobs.append(token_logprobs(row, token_id, model_input.logprobs))

@@ -7,14 +7,12 @@ request only, bit for bit.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from inkhorn.errors import require
 from inkhorn.inference.backends.base import ModelInput, ModelOutput
 from inkhorn.inference.numpy_model import Array, KVCache, NumpyModel
-from inkhorn.inference.sampling import token_logprobs
 
 CHUNK = 32
 
@@ -26,7 +24,6 @@ class _Slot:
         ids: the sequence's tokens.
         cache: keys and values of a prefix of them; the rest waits until its chunk is complete or an output is needed.
         num_chunked: how many leading tokens were computed in chunks, which another sequence may reuse.
-
     """
 
     def __init__(self, cache: KVCache) -> None:
@@ -44,9 +41,7 @@ class NumpyBackend:
     """A NumpyModel with cache slots.
 
     Args:
-        model: the model.
         max_num_seqs: the number of slots; a cache is allocated when its slot is first used.
-
     """
 
     def __init__(self, model: NumpyModel, max_num_seqs: int = 8) -> None:
@@ -55,23 +50,14 @@ class NumpyBackend:
         self.name, self.fingerprint = "numpy (fp32)", "fp32_numpy"
         self._slots: list[_Slot | None] = [None] * max_num_seqs
 
-    @classmethod
-    def from_pretrained(cls, folder: Path, max_num_seqs: int = 8) -> "NumpyBackend":
-        """Load a checkpoint folder; raises CheckpointError if it is not valid."""
-        return cls(NumpyModel.from_pretrained(folder), max_num_seqs)
-
     def run(self, inputs: Sequence[ModelInput], num_steps: int = 1) -> list[ModelOutput]:
-        """Run one call: see `Backend.run`."""
         if any(each.sampler is not None and not each.sampler.is_stateless for each in inputs):
             num_steps = 1
         slots = [self._prepare(each) for each in inputs]
         return [self._run_one(each, slot, num_steps) for each, slot in zip(inputs, slots, strict=True)]
 
     def copy_prefix(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` tokens of one slot's cache to another slot.
-
-        Tokens that were not computed in chunks are recomputed when needed, as they would be without the copy.
-        """
+        # Tokens that were not computed in chunks are recomputed when needed, as they would be without the copy.
         from_slot, to_slot = self._slot(source), self._slot(target)
         if length > len(from_slot.ids):
             raise ValueError(f"slot {source} holds {len(from_slot.ids)} tokens, not {length}")
@@ -84,7 +70,6 @@ class NumpyBackend:
         to_slot.cache.length = to_slot.num_chunked = reusable
 
     def close(self) -> None:
-        """Free the caches."""
         self._slots = [None] * self.max_num_seqs
 
     def _slot(self, index: int) -> _Slot:
@@ -120,14 +105,14 @@ class NumpyBackend:
         else:
             self._prefill(slot, end - num_outputs)
             for i in range(end - num_outputs, end):
-                if not self._decode(model_input, slot.ids[i], slot, output):
+                if not output.sample(model_input, self.model.forward([slot.ids[i]], slot.cache)[0]):
                     return output
             for _ in range(num_steps - 1):
                 token_id = output.token_ids[-1]
                 if token_id == model_input.sampler.eos_id or len(slot.ids) == self.config.block_size:
                     break
                 slot.ids.append(token_id)
-                if not self._decode(model_input, token_id, slot, output):
+                if not output.sample(model_input, self.model.forward([token_id], slot.cache)[0]):
                     break
         return output
 
@@ -147,17 +132,3 @@ class NumpyBackend:
             return None
         outputs: Array = np.concatenate(logits)[-num_outputs:]
         return outputs
-
-    def _decode(self, model_input: ModelInput, token_id: int, slot: _Slot, output: ModelOutput) -> bool:
-        """Compute one token and sample the next; False if none can be sampled."""
-        assert model_input.sampler is not None
-        logits = self.model.forward([token_id], slot.cache)[0]
-        try:
-            sampled = model_input.sampler.sample(logits, model_input.sample_position + len(output.token_ids))
-        except ValueError as error:
-            output.error = str(error)
-            return False
-        output.token_ids.append(sampled)
-        if model_input.logprobs is not None:
-            output.logprobs.append(token_logprobs(logits, sampled, model_input.logprobs))
-        return True

@@ -7,13 +7,12 @@ import ctypes
 import mmap
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from inkhorn.checkpoint.tensor_file import Array, LazyTensor, open_tensor_file, write_tensor_file
+from inkhorn.checkpoint.tensor_file import Array, LazyTensor, TensorFile, open_tensor_file, write_tensor_file
 from inkhorn.checkpoint.weights import read_config, read_weights
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.quantization import DEFAULT_PRECISION, GROUP_SIZES, PRECISIONS, Precision
@@ -21,9 +20,7 @@ from inkhorn.errors import CheckpointError, UsageError, nearest
 from inkhorn.inference.backends.native_bindings import ABI, InkConfig, check, library
 
 FILE = "packed.safetensors"
-
 _ACTIVATIONS = ("gelu_new", "gelu", "relu")
-
 _PAGE = 4096
 
 
@@ -44,14 +41,11 @@ class Packed:
     """A model that the kernel can run.
 
     Args:
-        config: the model's configuration.
-        precision: precision of the weights.
         group: inputs that share a scale.
         data: the packed bytes, aligned to a page.
 
     Raises:
         CheckpointError: the bytes are not a packed model of this configuration.
-
     """
 
     def __init__(self, config: ModelConfig, precision: Precision, group: int, data: Array) -> None:
@@ -78,15 +72,12 @@ def pack(config: ModelConfig, weights: Mapping[str, Array], precision: Precision
     """Round or quantize float32 tensors.
 
     Args:
-        config: the model's configuration.
         weights: as `checkpoint.weights.read_weights` returns them.
-        precision: precision of the packed weights.
         group: inputs that share a scale: 0 for all, 32, 64 or 128; None: the precision's default, GROUP_SIZES.
 
     Raises:
         CheckpointError: the weights are not finite.
         UsageError: unknown precision.
-
     """
     check_precision(precision)
     group = GROUP_SIZES.get(precision, 0) if group is None else group
@@ -120,31 +111,18 @@ def load_packed(folder: Path, precision: Precision | None = None) -> Packed:
     Raises:
         CheckpointError: the folder is not valid.
         UsageError: the folder holds packed weights of another precision only.
-
     """
     if precision is not None:
         check_precision(precision)
     config, path = read_config(folder), folder / FILE
     if path.is_file():
-        saved = _read_header(path)
-        if precision in (None, saved.precision):
-            return _map(path, config, saved)
+        file = _open(path)
+        saved = file.metadata["quantize"]
+        if precision in (None, saved):
+            return _map(file, config)
         if not (folder / "model.safetensors").is_file():
-            raise UsageError(
-                f"{folder} holds weights packed as {saved.precision} only, which cannot be converted to {precision}"
-            )
+            raise UsageError(f"{folder} holds weights packed as {saved} only, which cannot be converted to {precision}")
     return pack(config, read_weights(folder, config), precision or DEFAULT_PRECISION)
-
-
-@dataclass(frozen=True)
-class _Saved:
-    """The header of a packed file."""
-
-    precision: Precision
-    group: int
-    crc32: int
-    start: int
-    size: int
 
 
 def save_packed(packed: Packed, folder: Path) -> Path:
@@ -154,7 +132,7 @@ def save_packed(packed: Packed, folder: Path) -> Path:
         "abi": str(ABI),
         "quantize": packed.precision,
         "group": str(packed.group),
-        "crc32": str(_checksum(packed.data)),
+        "crc32": str(zlib.crc32(packed.data.data)),
     }
     path = folder / FILE
     try:
@@ -164,41 +142,33 @@ def save_packed(packed: Packed, folder: Path) -> Path:
     return path
 
 
-def _checksum(data: Array) -> int:
-    return zlib.crc32(data.data)
-
-
-def _read_header(path: Path) -> _Saved:
-    """Read the header of a packed file; raises CheckpointError if it is not valid."""
+def _open(path: Path) -> TensorFile:
+    """Open a packed file; raises CheckpointError if its header is not valid."""
     again = "export it again with inkhorn export --quantize"
     try:
         file = open_tensor_file(path)
-        if (
-            file.metadata["format"] != "inkhorn-packed"
-            or list(file.tensors) != ["packed"]
-            or file.offsets["packed"] % _PAGE
-        ):
+        is_packed = file.metadata["format"] == "inkhorn-packed" and list(file.tensors) == ["packed"]
+        if not is_packed or file.offsets["packed"] % _PAGE or len(file.tensors["packed"].shape) != 1:
             raise ValueError("the header is not that of a packed model")
-        group, crc32, abi = (int(file.metadata[name]) for name in ("group", "crc32", "abi"))
-        (size,) = file.tensors["packed"].shape
-        saved = _Saved(cast(Precision, file.metadata["quantize"]), group, crc32, file.offsets["packed"], size)
+        group, _, abi = (int(file.metadata[name]) for name in ("group", "crc32", "abi"))
+        precision = file.metadata["quantize"]
     except CheckpointError as error:
         raise CheckpointError(f"{error}: {again}") from None
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is not a valid packed model ({error}): {again}") from None
     if abi != ABI:
         raise CheckpointError(f"{path} was packed for kernel ABI {abi}, not {ABI}: {again}")
-    if saved.precision not in PRECISIONS or saved.group not in (0, 32, 64, 128):
-        raise CheckpointError(f"{path}: unknown precision {saved.precision} or group size {saved.group}: {again}")
-    return saved
+    if precision not in PRECISIONS or group not in (0, 32, 64, 128):
+        raise CheckpointError(f"{path}: unknown precision {precision} or group size {group}: {again}")
+    return file
 
 
-def _map(path: Path, config: ModelConfig, saved: _Saved) -> Packed:
+def _map(file: TensorFile, config: ModelConfig) -> Packed:
     """Map the file into memory: pages are read on demand and shared between processes."""
-    data = np.memmap(path, np.uint8, "r", saved.start, (saved.size,))
-    if _checksum(data) != saved.crc32:
-        raise CheckpointError(f"{path} is corrupt: the checksum does not match")
+    data = np.memmap(file.path, np.uint8, "r", file.offsets["packed"], file.tensors["packed"].shape)
+    if zlib.crc32(data.data) != int(file.metadata["crc32"]):
+        raise CheckpointError(f"{file.path} is corrupt: the checksum does not match")
     try:
-        return Packed(config, saved.precision, saved.group, data)
+        return Packed(config, cast(Precision, file.metadata["quantize"]), int(file.metadata["group"]), data)
     except CheckpointError as error:
-        raise CheckpointError(f"{path} does not match config.json: {error}") from None
+        raise CheckpointError(f"{file.path} does not match config.json: {error}") from None

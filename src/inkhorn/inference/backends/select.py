@@ -2,17 +2,27 @@
 
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 from inkhorn.config.quantization import Precision
 from inkhorn.errors import UsageError, nearest
 from inkhorn.inference.backends.base import Backend
 from inkhorn.inference.backends.numpy_backend import NumpyBackend
+from inkhorn.inference.numpy_model import NumpyModel
 
 BackendName = Literal["native", "numpy"]
 
 DEFAULT_MAX_NUM_SEQS = 16
 """Sequences that are generated at once by default. A slot takes memory only once it is used."""
+
+
+class BackendOptions(TypedDict, total=False):
+    """The options of `load_backend`."""
+
+    precision: Precision | None
+    threads: int | None
+    max_num_seqs: int
+    backend: BackendName | None
 
 
 def load_backend(
@@ -26,7 +36,6 @@ def load_backend(
     """Load a checkpoint folder into a backend.
 
     Args:
-        folder: the checkpoint.
         precision: precision of the weights; None: int8 with the native backend, fp32 with NumPy.
         threads: the most threads to use; None: one per CPU core.
         max_num_seqs: how many sequences may be generated at once.
@@ -35,7 +44,6 @@ def load_backend(
     Raises:
         UsageError: the backend is not available, or does not support an option.
         CheckpointError: the folder is not a valid checkpoint.
-
     """
     name = backend or os.environ.get("INKHORN_BACKEND") or None
     if name is not None and name not in get_args(BackendName):
@@ -46,14 +54,15 @@ def load_backend(
         raise UsageError(f"the native backend is not available: {reason}")
     if name != "numpy" and reason is None:
         from inkhorn.inference.backends.native_backend import NativeBackend
+        from inkhorn.inference.backends.packed_weights import load_packed
 
-        return NativeBackend.from_pretrained(folder, precision=precision, threads=threads, max_num_seqs=max_num_seqs)
+        return NativeBackend(load_packed(folder, precision), threads=threads, max_num_seqs=max_num_seqs)
     subject = f"the NumPy backend (in use because {reason})" if reason else "the NumPy backend"
     if precision not in (None, "fp32"):
         raise UsageError(f"{subject} supports fp32 only, not {precision}")
     if threads is not None:
         raise UsageError(f"{subject} takes its number of threads from the environment variable OMP_NUM_THREADS")
-    return NumpyBackend.from_pretrained(folder, max_num_seqs)
+    return NumpyBackend(NumpyModel.from_pretrained(folder), max_num_seqs)
 
 
 def _native_unavailable_reason() -> str | None:

@@ -35,7 +35,6 @@ def write_report(out: Path) -> None:
 
     Raises:
         InkhornError: the report cannot be written. No other exception is raised.
-
     """
     try:
         run = read_run(out)

@@ -89,7 +89,6 @@ class Chart:
         x_label: the label of the x axis.
         best: step and loss of the best evaluation.
         event_marks: the steps of events.
-
     """
 
     title: str

@@ -26,7 +26,6 @@ class RunLog:
         evaluations: lines with a validation loss, sorted by step.
         events: lines with an event, in the order they were written.
         samples: lines of samples.jsonl, sorted by step.
-
     """
 
     info: Record

@@ -20,7 +20,6 @@ def representative_samples(samples: Sequence[dict[str, Any]]) -> list[dict[str, 
 
     Args:
         samples: lines of samples.jsonl, sorted by step.
-
     """
     evaluated = [s for s in samples if isinstance(s.get("val/loss"), int | float) and math.isfinite(s["val/loss"])]
     if not evaluated:
