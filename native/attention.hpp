@@ -25,7 +25,7 @@ struct KvBF16 {
   INK_INLINE f32x16 dot(f32x16 acc, const uint16_t *keys, const uint16_t *query) {
     uint32_t pair;
     __builtin_memcpy(&pair, query, sizeof pair);
-    return dot2(acc, keys, pair);
+    return dot2(acc, load_pairs(keys), broadcast_pair(pair));
   }
   INK_INLINE f32x16 load_elements(const uint16_t *from) { return load_bf16(from); }
   INK_INLINE void store_elements(uint16_t *to, f32x16 a) { store_bf16(to, a); }

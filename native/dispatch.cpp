@@ -3,12 +3,20 @@
 #include <atomic>
 #include <cstring>
 #include <string>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "error.hpp"
 #include "inkhorn.h"
 
 #if defined(INK_HAS_AVX512)
 namespace ink::avx512 {
+void forward(ink_session &session, int id);
+}
+#endif
+#if defined(INK_HAS_AVXVNNI)
+namespace ink::avxvnni {
 void forward(ink_session &session, int id);
 }
 #endif
@@ -25,6 +33,14 @@ namespace ink {
 
 namespace {
 
+#if defined(INK_HAS_AVXVNNI)
+// GCC 12 cannot ask __builtin_cpu_supports for this feature: bit 4 of EAX of CPUID leaf 7, subleaf 1.
+bool has_avx_vnni() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
+}
+#endif
+
 struct Isa {
   const char *name;
   ForwardFunction forward;
@@ -39,6 +55,10 @@ const Isa isas[] = {
               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") &&
               __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("fma");
      }},
+#endif
+#if defined(INK_HAS_AVXVNNI)
+    {"avxvnni", avxvnni::forward,
+     [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_avx_vnni(); }},
 #endif
 #if defined(INK_HAS_AVX2)
     {"avx2", avx2::forward, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},

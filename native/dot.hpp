@@ -1,30 +1,84 @@
-// Dot products of blocked weights: 16 outputs times two bfloat16 inputs, or times four int8 inputs.
+// Dot products of blocked weights with the inputs of one row: 16 outputs times two bfloat16 inputs, or times four int8
+// inputs. Each instruction set defines in which form the weights are multiplied and in which form the inputs are stored.
 #pragma once
 #include "simd.hpp"
 
 namespace ink::INK_ISA {
 
-// acc + w[0] * x[0] + w[1] * x[1] in every lane; w holds a pair of bfloat16 per lane, x one pair for all lanes.
-INK_INLINE f32x16 dot2(f32x16 acc, const uint16_t *w, uint32_t x) {
-#if defined(__AVX512BF16__)
-  __m512i pairs = _mm512_loadu_si512(w), x_lanes = _mm512_set1_epi32((int32_t)x);
-  acc.reg[0] = _mm512_dpbf16_ps(acc.reg[0], (__m512bh)pairs, (__m512bh)x_lanes);
-  return acc;
-#else
-  i32x16 pairs;
-  __builtin_memcpy(&pairs, w, sizeof pairs);
-  const uint32_t low = x << 16, high = x & 0xffff0000u;
-  float x0, x1;
-  __builtin_memcpy(&x0, &low, 4);
-  __builtin_memcpy(&x1, &high, 4);
-  f32x16 w0, w1;
-  FOR_EACH_REGISTER(i) {
-    w0.reg[i] = (f32_register)(pairs.reg[i] << 16);
-    w1.reg[i] = (f32_register)(pairs.reg[i] & (int32_t)0xffff0000u);
-  }
-  return fma(w1, broadcast(x1), fma(w0, broadcast(x0), acc));
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+#define INK_HAS_DOT4 1  // an instruction that multiplies four unsigned bytes by four signed bytes and adds the products
 #endif
+
+// Bytes of one input of a matrix product, see store_inputs below.
+INK_INLINE constexpr size_t input_bytes(int32_t precision) {
+#if !defined(__AVX512BF16__)
+  if (precision == INK_BF16) return 4;
+#endif
+#if !defined(INK_HAS_DOT4)
+  if (precision == INK_INT8) return 2;
+#if !defined(__AVX2__)
+  if (precision == INK_INT4) return 2;
+#endif
+#endif
+  return precision == INK_FP32 ? 4 : precision == INK_BF16 ? 2 : 1;
 }
+
+// ---- bfloat16 ----
+
+// Two bfloat16 inputs for sixteen outputs.
+#if defined(__AVX512BF16__)
+struct bf16x32 {
+  __m512bh pairs;
+};
+INK_INLINE bf16x32 load_pairs(const uint16_t *from) { return {(__m512bh)_mm512_loadu_si512(from)}; }
+INK_INLINE bf16x32 broadcast_pair(uint32_t pair) { return {(__m512bh)_mm512_set1_epi32((int32_t)pair)}; }
+INK_INLINE bf16x32 broadcast_inputs(const uint16_t *from) {
+  uint32_t pair;
+  __builtin_memcpy(&pair, from, sizeof pair);
+  return broadcast_pair(pair);
+}
+// acc + w[0] * x[0] + w[1] * x[1] in every lane.
+INK_INLINE f32x16 dot2(f32x16 acc, bf16x32 w, bf16x32 x) {
+  acc.reg[0] = (f32_register)_mm512_dpbf16_ps((__m512)acc.reg[0], w.pairs, x.pairs);
+  return acc;
+}
+using Bf16Input = uint16_t;
+INK_INLINE void store_inputs_bf16(uint8_t *to, f32x16 a) { store_bf16((uint16_t *)to, a); }
+#else
+struct bf16x32 {
+  f32x16 first, second;
+};
+INK_INLINE bf16x32 load_pairs(const uint16_t *from) {
+  bf16x32 r;
+  FOR_EACH_REGISTER(i) {
+    i32_register pairs;
+    __builtin_memcpy(&pairs, from + 2 * i * REGISTER_LANES, sizeof pairs);
+    r.first.reg[i] = (f32_register)(pairs << 16);
+    r.second.reg[i] = (f32_register)(pairs & (int32_t)0xffff0000u);
+  }
+  return r;
+}
+INK_INLINE bf16x32 broadcast_pair(uint32_t pair) {
+  const uint32_t first = pair << 16, second = pair & 0xffff0000u;
+  float x0, x1;
+  __builtin_memcpy(&x0, &first, 4);
+  __builtin_memcpy(&x1, &second, 4);
+  return {broadcast(x0), broadcast(x1)};
+}
+INK_INLINE bf16x32 broadcast_inputs(const float *from) { return {broadcast(from[0]), broadcast(from[1])}; }
+INK_INLINE f32x16 dot2(f32x16 acc, bf16x32 w, bf16x32 x) {
+  return fma(w.second, x.second, fma(w.first, x.first, acc));
+}
+// Rounded to bfloat16, but stored as floats: one instruction loads and broadcasts a float.
+using Bf16Input = float;
+INK_INLINE void store_inputs_bf16(uint8_t *to, f32x16 a) {
+  uint16_t rounded[LANES];
+  store_bf16(rounded, a);
+  store((float *)to, load_bf16(rounded));
+}
+#endif
+
+// ---- int8 and int4 ----
 
 // Four bytes per lane.
 struct u8x64 {
@@ -33,22 +87,21 @@ struct u8x64 {
 #elif defined(__AVX2__)
   __m256i reg[REGISTERS];
 #else
-  uint8_t byte[4 * LANES];
+  u32_register reg[REGISTERS];
 #endif
 };
 INK_INLINE u8x64 load_u8(const uint8_t *from) {
   u8x64 r;
-  __builtin_memcpy(&r, from, sizeof r);
+  FOR_EACH_REGISTER(i) __builtin_memcpy(&r.reg[i], from + i * sizeof r.reg[i], sizeof r.reg[i]);
   return r;
 }
-
 INK_INLINE u8x64 low_nibbles(u8x64 a) {
 #if defined(__AVX512F__)
   a.reg[0] = _mm512_and_si512(a.reg[0], _mm512_set1_epi8(15));
 #elif defined(__AVX2__)
   FOR_EACH_REGISTER(i) a.reg[i] = _mm256_and_si256(a.reg[i], _mm256_set1_epi8(15));
 #else
-  for (int i = 0; i < 4 * LANES; i++) a.byte[i] &= 15;
+  FOR_EACH_REGISTER(i) a.reg[i] &= 0x0f0f0f0fu;
 #endif
   return a;
 }
@@ -58,51 +111,130 @@ INK_INLINE u8x64 high_nibbles(u8x64 a) {
 #elif defined(__AVX2__)
   FOR_EACH_REGISTER(i) a.reg[i] = _mm256_and_si256(_mm256_srli_epi16(a.reg[i], 4), _mm256_set1_epi8(15));
 #else
-  for (int i = 0; i < 4 * LANES; i++) a.byte[i] = (uint8_t)(a.byte[i] >> 4);
+  FOR_EACH_REGISTER(i) a.reg[i] = (a.reg[i] >> 4) & 0x0f0f0f0fu;
 #endif
   return a;
 }
 
-// Packed int8 weights have 128 added, because AVX-512 VNNI only multiplies unsigned by signed bytes. dot4<8> computes
-// with weights that are too large by INT8_BIAS; the caller subtracts INT8_BIAS * sum(x). Without VNNI, dot4<8> restores
-// the sign itself.
-#if defined(__AVX512VNNI__)
-constexpr int32_t INT8_BIAS = 128;
-#else
-constexpr int32_t INT8_BIAS = 0;
-#endif
+// Packed int8 weights have 128 added and int4 weights 8, so that they are unsigned. Every sum is therefore too large by
+// the bias times the sum of the inputs, which the caller subtracts. All sums are exact.
+constexpr int32_t INT8_BIAS = 128, INT4_BIAS = 8;
 
-// acc + w[0] * x[0] + ... + w[3] * x[3] in every lane; x is four signed bytes for all lanes. The result is exact.
-// BITS = 8: int8 weights with 128 added; BITS = 4: unsigned weights below 16.
-template <int BITS>
-INK_INLINE i32x16 dot4(i32x16 acc, u8x64 w, int32_t x) {
+#if defined(INK_HAS_DOT4)
+
+// Weights and inputs stay bytes.
+using ByteWeights = u8x64;
+using ByteInputs = i32_register;
+INK_INLINE ByteWeights split_bytes(u8x64 w) { return w; }
+INK_INLINE ByteInputs broadcast_bytes(const uint8_t *x) {
+  int32_t four;
+  __builtin_memcpy(&four, x, sizeof four);
+  return four - i32_register{};
+}
+INK_INLINE i32x16 dot4(i32x16 acc, ByteWeights w, ByteInputs x) {
 #if defined(__AVX512VNNI__)
-  acc.reg[0] = (i32_register)_mm512_dpbusd_epi32((__m512i)acc.reg[0], w.reg[0], _mm512_set1_epi32(x));
-#elif defined(__AVX2__)
-  const __m256i x_lanes = _mm256_set1_epi32(x), ones = _mm256_set1_epi16(1);
-  FOR_EACH_REGISTER(i) {
-    __m256i pairs;
-    if (BITS == 4) {
-      pairs = _mm256_maddubs_epi16(w.reg[i], x_lanes);
-    } else {  // |w| and x * sign(w) are at most 127, so the sum of two products fits into 16 bits
-      const __m256i sign = _mm256_xor_si256(w.reg[i], _mm256_set1_epi8((char)0x80));
-      pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(sign), _mm256_sign_epi8(x_lanes, sign));
-    }
-    acc.reg[i] += (i32_register)_mm256_madd_epi16(pairs, ones);
-  }
+  acc.reg[0] = (i32_register)_mm512_dpbusd_epi32((__m512i)acc.reg[0], w.reg[0], (__m512i)x);
 #else
-  int8_t bytes[4];
-  __builtin_memcpy(bytes, &x, 4);
-  int32_t lane[LANES];
-  for (int i = 0; i < LANES; i++) {
-    int32_t total = 0;
-    for (int j = 0; j < 4; j++) total += ((int32_t)w.byte[4 * i + j] - (BITS == 8 ? 128 : 0)) * bytes[j];
-    lane[i] = total;
-  }
-  i32x16 add = load(lane);
-  FOR_EACH_REGISTER(i) acc.reg[i] += add.reg[i];
+  FOR_EACH_REGISTER(i)
+    acc.reg[i] = (i32_register)_mm256_dpbusd_avx_epi32((__m256i)acc.reg[i], w.reg[i], (__m256i)x);
 #endif
   return acc;
 }
+template <int BITS>
+INK_INLINE void store_inputs_int(uint8_t *to, i32x16 a) {
+  store_i8((int8_t *)to, a);
+}
+
+#else
+
+// Without such an instruction, products of 16-bit integers are added in pairs: bytes 0 and 2 of each lane, then bytes 1
+// and 3. The inputs are stored as 16-bit integers in this order.
+struct ByteWeights {
+  i32_register even[REGISTERS], odd[REGISTERS];
+};
+struct ByteInputs {
+  i32_register even, odd;
+};
+INK_INLINE ByteWeights split_bytes(u8x64 w) {
+  ByteWeights r;
+  FOR_EACH_REGISTER(i) {
+    r.even[i] = (i32_register)w.reg[i] & 0x00ff00ff;
+    r.odd[i] = (i32_register)((u16_pairs)w.reg[i] >> 8);
+  }
+  return r;
+}
+INK_INLINE ByteInputs broadcast_bytes(const uint8_t *x) {
+  int32_t even, odd;
+  __builtin_memcpy(&even, x, sizeof even);
+  __builtin_memcpy(&odd, x + 4, sizeof odd);
+  return {even - i32_register{}, odd - i32_register{}};
+}
+// Multiply pairs of 16-bit integers and add the two products.
+INK_INLINE i32_register multiply_pairs(i32_register a, i32_register b) {
+#if defined(__AVX2__)
+  return (i32_register)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+  return (i32_register)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+  return (a & 0xffff) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);  // the weights, a, are below 256
+#endif
+}
+INK_INLINE i32x16 dot4(i32x16 acc, const ByteWeights &w, ByteInputs x) {
+  FOR_EACH_REGISTER(i) acc.reg[i] += multiply_pairs(w.even[i], x.even);
+  FOR_EACH_REGISTER(i) acc.reg[i] += multiply_pairs(w.odd[i], x.odd);
+  return acc;
+}
+template <int BITS>
+INK_INLINE void store_inputs_int(uint8_t *to, i32x16 a) {
+#if defined(__AVX2__)
+  if constexpr (BITS == 4) return store_i8((int8_t *)to, a);
+#endif
+  FOR_EACH_REGISTER(i) {
+    i16_register words = __builtin_convertvector(a.reg[i], i16_register);
+#if defined(__AVX2__)
+    const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+    words = (i16_register)_mm_shuffle_epi8((__m128i)words, order);
+#else
+    const int16_t first_odd = words[1];
+    words[1] = words[2];
+    words[2] = first_odd;
+#endif
+    __builtin_memcpy(to + i * sizeof words, &words, sizeof words);
+  }
+}
+
+#endif
+
+// Sums of products of int4 weights with the inputs of one row, NIBBLE_INPUTS of them at most.
+#if defined(__AVX2__) && !defined(INK_HAS_DOT4)
+// They are added in 16 bits: eight calls of dot4 give at most 16 * 15 * 127. Then they are widened.
+constexpr int32_t NIBBLE_INPUTS = 32;
+struct NibbleSums {
+  __m256i reg[REGISTERS];
+};
+using NibbleInputs = __m256i;
+INK_INLINE NibbleSums zero_nibble_sums() { return {}; }
+INK_INLINE u8x64 split_nibbles(u8x64 w) { return w; }
+INK_INLINE NibbleInputs broadcast_nibble_inputs(const uint8_t *x) {
+  int32_t four;
+  __builtin_memcpy(&four, x, sizeof four);
+  return _mm256_set1_epi32(four);
+}
+INK_INLINE NibbleSums dot4(NibbleSums acc, u8x64 w, NibbleInputs x) {
+  FOR_EACH_REGISTER(i) acc.reg[i] = _mm256_add_epi16(acc.reg[i], _mm256_maddubs_epi16(w.reg[i], x));
+  return acc;
+}
+INK_INLINE i32x16 operator+(i32x16 acc, NibbleSums sums) {
+  FOR_EACH_REGISTER(i) acc.reg[i] += (i32_register)_mm256_madd_epi16(sums.reg[i], _mm256_set1_epi16(1));
+  return acc;
+}
+#else
+constexpr int32_t NIBBLE_INPUTS = 1 << 24;
+using NibbleSums = i32x16;
+using NibbleInputs = ByteInputs;
+INK_INLINE NibbleSums zero_nibble_sums() { return broadcast((int32_t)0); }
+INK_INLINE ByteWeights split_nibbles(u8x64 w) { return split_bytes(w); }
+INK_INLINE NibbleInputs broadcast_nibble_inputs(const uint8_t *x) { return broadcast_bytes(x); }
+#endif
 
 }  // namespace ink::INK_ISA

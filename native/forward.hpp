@@ -36,7 +36,7 @@ struct Worker {
     Workspace &to = workspace(count);
     const int32_t n = matrix.inputs_padded, step = is_private(count) ? 1 : size;
     const bool convert = matrix.precision != INK_FP32;
-    const size_t stride = (size_t)n * (matrix.precision == INK_BF16 ? 2 : 1);
+    const size_t stride = (size_t)n * input_bytes(matrix.precision);
     const int32_t sums_stride = n / LANES;
     for (int32_t r = is_private(count) ? 0 : id; r < count; r += step) {
       const float *row = source + (size_t)(indices == nullptr ? r : indices[r]) * n;
@@ -47,10 +47,13 @@ struct Worker {
       }
       if (!convert) continue;
       uint8_t *converted = to.converted + (size_t)r * stride;
+      int32_t *sums = to.sums + (size_t)r * sums_stride;
       if (matrix.precision == INK_BF16)
-        convert_to_bf16(row, n, (uint16_t *)converted);
+        convert_to_bf16(row, n, converted);
+      else if (matrix.precision == INK_INT8)
+        to.scales[r] = quantize_int8<8>(row, n, matrix.group_size, converted, sums);
       else
-        to.scales[r] = quantize_int8(row, n, matrix.group_size, (int8_t *)converted, to.sums + (size_t)r * sums_stride);
+        to.scales[r] = quantize_int8<4>(row, n, matrix.group_size, converted, sums);
     }
     if (!is_private(count) && (convert || norm != nullptr)) s.team.barrier();
     if (convert) return {to.converted, stride, to.scales, to.sums, sums_stride};

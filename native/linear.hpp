@@ -7,12 +7,17 @@
 
 namespace ink::INK_ISA {
 
+// A tile has up to TILE_ROWS rows, and blocks_per_tile(rows) output blocks: enough independent sums to hide the latency
+// of an addition, and few enough to keep all of them in registers.
 #if defined(__AVX512F__)
-constexpr int TILE_ROWS = 4, TILE_BLOCKS = 4;  // accumulators take 16 of the 32 registers
+constexpr int TILE_ROWS = 4;
+INK_INLINE constexpr int blocks_per_tile(int32_t) { return 4; }  // accumulators take 16 of the 32 registers
 #elif defined(__AVX2__)
-constexpr int TILE_ROWS = 2, TILE_BLOCKS = 2;
+constexpr int TILE_ROWS = 4;
+INK_INLINE constexpr int blocks_per_tile(int32_t rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }  // 8 of 16
 #else
-constexpr int TILE_ROWS = 2, TILE_BLOCKS = 1;
+constexpr int TILE_ROWS = 2;
+INK_INLINE constexpr int blocks_per_tile(int32_t) { return 1; }
 #endif
 constexpr size_t PREFETCH_BYTES = 1536;  // how far ahead the weights of each block are prefetched
 
@@ -67,12 +72,16 @@ void tile_bf16(const Matrix &m, const Activations &a, int32_t row, int32_t block
   const uint8_t *const begin = w;
   FOR_EACH_ROW(r)
     FOR_EACH_BLOCK(n) out[r][n] = broadcast(0.0f);
-  for (int32_t k = 0; k < m.inputs_padded; k += 2, w += 64, x += 4) {
+  for (int32_t k = 0; k < m.inputs_padded; k += 2, w += 64, x += 2 * input_bytes(INK_BF16)) {
     const uint8_t *upcoming = w + distance.at((size_t)(w - begin));
-    FOR_EACH_BLOCK(n) prefetch(upcoming + n * block_bytes);
+    bf16x32 weights[BLOCKS];
+    FOR_EACH_BLOCK(n) {
+      prefetch(upcoming + n * block_bytes);
+      weights[n] = load_pairs((const uint16_t *)(w + n * block_bytes));
+    }
     FOR_EACH_ROW(r) {
-      const uint32_t pair = read<uint32_t>(x + r * a.stride);
-      FOR_EACH_BLOCK(n) out[r][n] = dot2(out[r][n], (const uint16_t *)(w + n * block_bytes), pair);
+      const bf16x32 inputs = broadcast_inputs((const Bf16Input *)(x + r * a.stride));
+      FOR_EACH_BLOCK(n) out[r][n] = dot2(out[r][n], weights[n], inputs);
     }
   }
 }
@@ -84,7 +93,8 @@ void tile_int(const Matrix &m, const Activations &a, int32_t row, int32_t block,
   const size_t block_bytes = m.block_bytes();
   const PrefetchDistance distance = PrefetchDistance::of(m, BLOCKS);
   const uint8_t *const begin = w;
-  constexpr int32_t INPUTS_PER_LOAD = BITS == 8 ? 4 : 8, BIAS = BITS == 8 ? INT8_BIAS : 8;
+  constexpr int32_t INPUTS_PER_LOAD = BITS == 8 ? 4 : 8, BIAS = BITS == 8 ? INT8_BIAS : INT4_BIAS;
+  constexpr size_t half = 4 * input_bytes(INK_INT4), step = INPUTS_PER_LOAD * input_bytes(BITS == 8 ? INK_INT8 : INK_INT4);
   FOR_EACH_ROW(r)
     FOR_EACH_BLOCK(n) out[r][n] = broadcast(0.0f);
   for (int32_t g = 0; g < m.groups; g++) {
@@ -93,25 +103,41 @@ void tile_int(const Matrix &m, const Activations &a, int32_t row, int32_t block,
     i32x16 total[ROWS][BLOCKS];
     FOR_EACH_ROW(r)
       FOR_EACH_BLOCK(n) total[r][n] = broadcast((int32_t)0);
-    for (int32_t k = from; k < end; k += INPUTS_PER_LOAD, w += 64, x += INPUTS_PER_LOAD) {
-      u8x64 weights[BLOCKS];
-      const uint8_t *upcoming = w + distance.at((size_t)(w - begin));
-      FOR_EACH_BLOCK(n) {
-        prefetch(upcoming + n * block_bytes);
-        weights[n] = load_u8(w + n * block_bytes);
+    if constexpr (BITS == 8) {
+      for (int32_t k = from; k < end; k += INPUTS_PER_LOAD, w += 64, x += step) {
+        ByteWeights weights[BLOCKS];
+        const uint8_t *upcoming = w + distance.at((size_t)(w - begin));
+        FOR_EACH_BLOCK(n) {
+          prefetch(upcoming + n * block_bytes);
+          weights[n] = split_bytes(load_u8(w + n * block_bytes));
+        }
+        FOR_EACH_ROW(r) {
+          const ByteInputs inputs = broadcast_bytes(x + r * a.stride);
+          FOR_EACH_BLOCK(n) total[r][n] = dot4(total[r][n], weights[n], inputs);
+        }
       }
-      if constexpr (BITS == 8) {
-        FOR_EACH_ROW(r) {
-          const int32_t inputs = read<int32_t>(x + r * a.stride);
-          FOR_EACH_BLOCK(n) total[r][n] = dot4<8>(total[r][n], weights[n], inputs);
+    } else {
+      for (int32_t k = from; k < end;) {
+        const int32_t stop = k + NIBBLE_INPUTS < end ? k + NIBBLE_INPUTS : end;
+        NibbleSums sums[ROWS][BLOCKS];
+        FOR_EACH_ROW(r)
+          FOR_EACH_BLOCK(n) sums[r][n] = zero_nibble_sums();
+        for (; k < stop; k += INPUTS_PER_LOAD, w += 64, x += step) {
+          u8x64 weights[BLOCKS];
+          const uint8_t *upcoming = w + distance.at((size_t)(w - begin));
+          FOR_EACH_BLOCK(n) {
+            prefetch(upcoming + n * block_bytes);
+            weights[n] = load_u8(w + n * block_bytes);
+          }
+          FOR_EACH_ROW(r) {
+            const NibbleInputs low = broadcast_nibble_inputs(x + r * a.stride);
+            FOR_EACH_BLOCK(n) sums[r][n] = dot4(sums[r][n], split_nibbles(low_nibbles(weights[n])), low);
+            const NibbleInputs high = broadcast_nibble_inputs(x + r * a.stride + half);
+            FOR_EACH_BLOCK(n) sums[r][n] = dot4(sums[r][n], split_nibbles(high_nibbles(weights[n])), high);
+          }
         }
-      } else {
-        FOR_EACH_ROW(r) {
-          const int32_t inputs = read<int32_t>(x + r * a.stride);
-          const int32_t more_inputs = read<int32_t>(x + r * a.stride + 4);
-          FOR_EACH_BLOCK(n) total[r][n] = dot4<4>(total[r][n], low_nibbles(weights[n]), inputs);
-          FOR_EACH_BLOCK(n) total[r][n] = dot4<4>(total[r][n], high_nibbles(weights[n]), more_inputs);
-        }
+        FOR_EACH_ROW(r)
+          FOR_EACH_BLOCK(n) total[r][n] = total[r][n] + sums[r][n];
       }
     }
     FOR_EACH_BLOCK(n) {
@@ -152,8 +178,9 @@ INK_INLINE void panel(const Matrix &m, const Activations &a, int32_t rows, int32
   for (int32_t row = 0; row < rows;) {
     const int32_t remaining = rows - row, count = remaining < TILE_ROWS ? remaining : TILE_ROWS;
     if (count == 1) compute_tile<1, BLOCKS>(m, a, row, block, out);
-    if (count == 2) compute_tile<2, BLOCKS>(m, a, row, block, out);
-    if constexpr (TILE_ROWS > 2) {
+    if constexpr (blocks_per_tile(2) >= BLOCKS)
+      if (count == 2) compute_tile<2, BLOCKS>(m, a, row, block, out);
+    if constexpr (TILE_ROWS > 2 && blocks_per_tile(3) >= BLOCKS) {
       if (count == 3) compute_tile<3, BLOCKS>(m, a, row, block, out);
       if (count == 4) compute_tile<4, BLOCKS>(m, a, row, block, out);
     }
@@ -171,7 +198,7 @@ static void prefetch_weights(const Matrix &m, int id, int size) {
   const size_t bytes = m.block_bytes();
   const uint8_t *w = m.weights + (size_t)first_block(m, id, size) * bytes;
   const int32_t blocks = first_block(m, id + 1, size) - first_block(m, id, size);
-  for (int32_t n = 0; n < TILE_BLOCKS && n < blocks; n++)
+  for (int32_t n = 0; n < blocks_per_tile(1) && n < blocks; n++)
     for (size_t at = 0; at < PREFETCH_BYTES && at < bytes; at += CACHE_LINE) prefetch(w + n * bytes + at);
 }
 
@@ -180,10 +207,10 @@ template <class Store>
 INK_INLINE void linear(const Matrix &m, const Activations &a, int32_t rows, int id, int size, const Store &store) {
   const int32_t end = first_block(m, id + 1, size);
   int32_t block = first_block(m, id, size);
-  if constexpr (TILE_BLOCKS >= 4)
-    for (; block + 4 <= end; block += 4) panel<4>(m, a, rows, block, store);
-  if constexpr (TILE_BLOCKS >= 2)
-    for (; block + 2 <= end; block += 2) panel<2>(m, a, rows, block, store);
+  if constexpr (blocks_per_tile(1) >= 4)
+    for (; blocks_per_tile(rows) >= 4 && block + 4 <= end; block += 4) panel<4>(m, a, rows, block, store);
+  if constexpr (blocks_per_tile(1) >= 2)
+    for (; blocks_per_tile(rows) >= 2 && block + 2 <= end; block += 2) panel<2>(m, a, rows, block, store);
   for (; block < end; block++) panel<1>(m, a, rows, block, store);
 }
 

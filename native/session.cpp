@@ -19,7 +19,7 @@ size_t round_up_to_line(size_t bytes) { return (bytes + CACHE_LINE - 1) / CACHE_
 
 Workspace make_workspace(const ink_model &m, int32_t n_rows, bool with_scores) {
   const size_t rows = (size_t)n_rows, max_inputs = (size_t)std::max(m.n_embd_padded, m.n_inner_padded);
-  const size_t normalized = rows * m.n_embd_padded * 4, converted = rows * max_inputs * 2;
+  const size_t normalized = rows * m.n_embd_padded * 4, converted = rows * max_inputs * 4;
   const size_t scales = round_up(n_rows, LANES) * 4, sums = rows * max_inputs / LANES * 4;
   const size_t scores = with_scores ? (size_t)MAX_TILE_ROWS * m.block_size_padded * 4 : 0;
   Workspace w{};

@@ -32,7 +32,7 @@ struct Activations {
 // Buffers for prepared rows: one workspace shared by all workers, and a private one per worker.
 struct Workspace {
   float *normalized;   // [row][n_embd_padded]
-  uint8_t *converted;  // [row][max(n_embd_padded, n_inner_padded)], bfloat16 or int8
+  uint8_t *converted;  // [row][max(n_embd_padded, n_inner_padded)], at most 4 bytes each: see dot.hpp
   float *scales;       // [row]
   int32_t *sums;       // [row][inputs_padded / LANES]
   float *scores;       // [MAX_TILE_ROWS][block_size_padded], private workspaces only

@@ -6,7 +6,7 @@
 // instructions that the CPU does not support.
 #pragma once
 #include <cstdint>
-#if defined(__AVX2__) || defined(__AVX512F__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -27,6 +27,9 @@ constexpr int REGISTER_LANES = LANES / REGISTERS;
 
 typedef float f32_register __attribute__((vector_size(4 * REGISTER_LANES)));
 typedef int32_t i32_register __attribute__((vector_size(4 * REGISTER_LANES)));
+typedef uint32_t u32_register __attribute__((vector_size(4 * REGISTER_LANES)));
+typedef uint16_t u16_pairs __attribute__((vector_size(4 * REGISTER_LANES)));  // two per lane
+typedef int16_t i16_register __attribute__((vector_size(2 * REGISTER_LANES)));
 typedef uint16_t u16_register __attribute__((vector_size(2 * REGISTER_LANES)));
 typedef int8_t i8_register __attribute__((vector_size(REGISTER_LANES)));
 
@@ -39,17 +42,21 @@ struct i32x16 {
 
 #define FOR_EACH_REGISTER(i) _Pragma("GCC unroll 4") for (int i = 0; i < REGISTERS; i++)
 
+// Each register is copied on its own: for a struct of several registers GCC copies 16 bytes at a time through the stack,
+// and every load from there waits for the narrower stores.
 INK_INLINE f32x16 load(const float *from) {
   f32x16 r;
-  __builtin_memcpy(&r, from, sizeof r);
+  FOR_EACH_REGISTER(i) __builtin_memcpy(&r.reg[i], from + i * REGISTER_LANES, sizeof r.reg[i]);
   return r;
 }
 INK_INLINE i32x16 load(const int32_t *from) {
   i32x16 r;
-  __builtin_memcpy(&r, from, sizeof r);
+  FOR_EACH_REGISTER(i) __builtin_memcpy(&r.reg[i], from + i * REGISTER_LANES, sizeof r.reg[i]);
   return r;
 }
-INK_INLINE void store(float *to, f32x16 a) { __builtin_memcpy(to, &a, sizeof a); }
+INK_INLINE void store(float *to, f32x16 a) {
+  FOR_EACH_REGISTER(i) __builtin_memcpy(to + i * REGISTER_LANES, &a.reg[i], sizeof a.reg[i]);
+}
 INK_INLINE f32x16 broadcast(float x) {
   f32x16 r;
   FOR_EACH_REGISTER(i) r.reg[i] = x - f32_register{};
@@ -182,7 +189,7 @@ INK_INLINE float reduce_sum(f32x16 a) {
 }
 INK_INLINE int32_t reduce_sum(i32x16 a) {
   int32_t lane[LANES], total = 0;
-  __builtin_memcpy(lane, &a, sizeof a);
+  FOR_EACH_REGISTER(i) __builtin_memcpy(lane + i * REGISTER_LANES, &a.reg[i], sizeof a.reg[i]);
   for (int i = 0; i < LANES; i++) total += lane[i];
   return total;
 }
