@@ -1,5 +1,6 @@
 // Dot products of blocked weights with the inputs of one row: 16 outputs times two bfloat16 inputs, or times four int8
-// inputs. Each instruction set defines in which form the weights are multiplied and in which form the inputs are stored.
+// inputs. Each instruction set defines in which form the weights are multiplied and in which form the inputs are
+// stored.
 #pragma once
 #include "simd.hpp"
 
@@ -66,9 +67,7 @@ INK_INLINE bf16x32 broadcast_pair(uint32_t pair) {
   return {broadcast(x0), broadcast(x1)};
 }
 INK_INLINE bf16x32 broadcast_inputs(const float *from) { return {broadcast(from[0]), broadcast(from[1])}; }
-INK_INLINE f32x16 dot2(f32x16 acc, bf16x32 w, bf16x32 x) {
-  return fma(w.second, x.second, fma(w.first, x.first, acc));
-}
+INK_INLINE f32x16 dot2(f32x16 acc, bf16x32 w, bf16x32 x) { return fma(w.second, x.second, fma(w.first, x.first, acc)); }
 // Rounded to bfloat16, but stored as floats: one instruction loads and broadcasts a float.
 using Bf16Input = float;
 INK_INLINE void store_inputs_bf16(uint8_t *to, f32x16 a) {
@@ -135,8 +134,7 @@ INK_INLINE i32x16 dot4(i32x16 acc, ByteWeights w, ByteInputs x) {
 #if defined(__AVX512VNNI__)
   acc.reg[0] = (i32_register)_mm512_dpbusd_epi32((__m512i)acc.reg[0], w.reg[0], (__m512i)x);
 #else
-  FOR_EACH_REGISTER(i)
-    acc.reg[i] = (i32_register)_mm256_dpbusd_avx_epi32((__m256i)acc.reg[i], w.reg[i], (__m256i)x);
+  FOR_EACH_REGISTER(i) acc.reg[i] = (i32_register)_mm256_dpbusd_avx_epi32((__m256i)acc.reg[i], w.reg[i], (__m256i)x);
 #endif
   return acc;
 }

@@ -94,7 +94,8 @@ void tile_int(const Matrix &m, const Activations &a, int32_t row, int32_t block,
   const PrefetchDistance distance = PrefetchDistance::of(m, BLOCKS);
   const uint8_t *const begin = w;
   constexpr int32_t INPUTS_PER_LOAD = BITS == 8 ? 4 : 8, BIAS = BITS == 8 ? INT8_BIAS : INT4_BIAS;
-  constexpr size_t half = 4 * input_bytes(INK_INT4), step = INPUTS_PER_LOAD * input_bytes(BITS == 8 ? INK_INT8 : INK_INT4);
+  constexpr size_t half = 4 * input_bytes(INK_INT4),
+                   step = INPUTS_PER_LOAD * input_bytes(BITS == 8 ? INK_INT8 : INK_INT4);
   FOR_EACH_ROW(r)
     FOR_EACH_BLOCK(n) out[r][n] = broadcast(0.0f);
   for (int32_t g = 0; g < m.groups; g++) {

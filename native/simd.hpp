@@ -42,8 +42,8 @@ struct i32x16 {
 
 #define FOR_EACH_REGISTER(i) _Pragma("GCC unroll 4") for (int i = 0; i < REGISTERS; i++)
 
-// Each register is copied on its own: for a struct of several registers GCC copies 16 bytes at a time through the stack,
-// and every load from there waits for the narrower stores.
+// Each register is copied on its own: for a struct of several registers GCC copies 16 bytes at a time through the
+// stack, and every load from there waits for the narrower stores.
 INK_INLINE f32x16 load(const float *from) {
   f32x16 r;
   FOR_EACH_REGISTER(i) __builtin_memcpy(&r.reg[i], from + i * REGISTER_LANES, sizeof r.reg[i]);
