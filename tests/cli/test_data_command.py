@@ -7,7 +7,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from inkhorn.cli.data_source import DataSource
+from inkhorn.cli.data_source import DataFlags, DataSource
 from inkhorn.cli.main import main
 from inkhorn.cli.progress import progress
 from inkhorn.data import corpora, documents, shard_writer
@@ -86,28 +86,28 @@ def test_data_verifies_shards(repository: Path, capsys: pytest.CaptureFixture[st
 def test_error_without_connection(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CORPORA, "fineweb-edu", next(c for c in corpora._ENTRIES if c.name == "fineweb-edu"))
     with pytest.raises(CorpusError, match=r"(?s)cannot read fineweb-edu: .*hf download .* 'sample/10BT/\*'.*--text"):
-        DataSource(corpus="fineweb-edu-1m", vocabulary=str(repository)).tokenize()
+        DataSource(DataFlags(tokenizer=str(repository)), "fineweb-edu-1m").tokenize()
 
 
 def test_own_document_files(repository: Path) -> None:
     path = repository / "pages.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in PAGES), encoding="utf-8")
-    one = DataSource(path=path, corpus="shakespeare", vocabulary="bpe", vocab_size=280).tokenize()
+    one = DataSource(DataFlags(text=path, tokenizer="bpe", vocab_size=280), "shakespeare").tokenize()
     assert one.name == "pages"
     assert isinstance(one.train, ShardedIds)
     assert one.tokenizer.vocab_size == 280
     folder = repository / "hub" / "fineweb-edu" / "sample" / "10BT"
-    many = DataSource(path=folder, vocabulary=str(repository)).tokenize()
+    many = DataSource(DataFlags(text=folder, tokenizer=str(repository))).tokenize()
     expected = [PAGES[i] for number in range(2) for i in range(number, 400, 2)]
     assert many.tokenizer.decode(many.val.tolist()).split("<|endoftext|>")[1:] == expected[::20]
     (folder / "README.md").write_text("A text beside documents is none of them.\n")
-    assert DataSource(path=folder, vocabulary=str(repository)).tokenize().sha256 == many.sha256
+    assert DataSource(DataFlags(text=folder, tokenizer=str(repository))).tokenize().sha256 == many.sha256
     with pytest.raises(UsageError, match="leave out --val-text"):
-        DataSource(path=path, vocabulary="bpe", val_path=path).tokenize()
+        DataSource(DataFlags(text=path, tokenizer="bpe", val_text=path)).tokenize()
     with pytest.raises(CorpusError, match=r"too many different characters.*add --tokenizer gpt2"):
-        DataSource(path=path).tokenize()
+        DataSource(DataFlags(text=path)).tokenize()
     with pytest.raises(UsageError, match="has documents, which only training reads"):
-        DataSource(path=path).text_source()
+        DataSource(DataFlags(text=path)).text_source()
 
 
 def test_progress_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from helpers.models import save_checkpoint, tiny_config, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inkhorn.cli.data_source import DataSource
+from inkhorn.cli.data_source import DataFlags, DataSource
 from inkhorn.errors import CorpusError, UsageError
 from inkhorn.evaluation import sliding
 from inkhorn.evaluation.loglikelihood import join_scores, rolling_windows, score_windows
@@ -154,9 +154,9 @@ def test_tasks_from_a_folder(here: Path, capsys: pytest.CaptureFixture[str], mon
         (["--tasks", "lambada_openai", "--include-path", "nowhere"], 2, "nowhere is not a folder"),
         (["--limit", "3"], 2, "--limit needs --tasks"),
         (["--num-fewshot", "3"], 2, "--num-fewshot needs --tasks"),
-        (["--tasks", "lambada_openai", "--limit", "0"], 2, "--limit must be at least 1"),
+        (["--tasks", "lambada_openai", "--limit", "0"], 2, "limit must be at least 1"),
         (["--text", "mine.txt", "--stride", "49"], 2, "--stride must be at most 48, the context length, not 49"),
-        (["--text", "mine.txt", "--batch-size", "0"], 2, "--batch-size must be at least 1"),
+        (["--text", "mine.txt", "--batch-size", "0"], 2, "batch_size must be at least 1"),
         (["--text", "nowhere.txt"], 1, "nowhere.txt"),
     ],
 )
@@ -191,7 +191,7 @@ def test_held_out_documents_are_evaluated(here: Path, capsys: pytest.CaptureFixt
     rows = "\n".join(json.dumps({"text": f"{i} {text}"}) for i in range(30) for text in PASSAGES[:4])
     (here / "web" / "rows.jsonl").write_text(rows, encoding="utf-8")
     found = answer(capsys, "--text", "web")
-    data = DataSource(path=here / "web", tokenizer=CHARS).tokenize()
+    data = DataSource(DataFlags(text=here / "web"), tokenizer=CHARS).tokenize()
     assert found["tokens"] == len(data.val) - 1 < len(data.train)
     assert found["loss"] == pytest.approx(split_loss(MODEL, np.asarray(data.val), CPU), rel=1e-5)
     nats = found["loss"] / math.log(2) * found["tokens"]

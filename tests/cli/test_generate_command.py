@@ -345,7 +345,7 @@ def test_run_folder(run: Run, model: Path, tmp_path: Path) -> None:
         (("--max-tokens", "2.5"), "2.5"),
         (("--seed", "-1"), "seed must be between 0 and 18446744073709551615, not -1"),
         (("--stop", ""), "stop must not contain an empty string"),
-        (("--num-samples", "0"), "--num-samples must be at least 1, not 0"),
+        (("--num-samples", "0"), "num_samples must be at least 1, not 0"),
         (("--quantize", "int6"), "int6"),
         (("--threads", "0"), "threads"),
         (("--logit-bias", "99", "1"), "token ids of this model are 0 to 24, not 99"),

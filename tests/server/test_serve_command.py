@@ -8,7 +8,7 @@ from helpers.paths import ROOT
 
 from inkhorn.cli import serve
 from inkhorn.errors import UsageError
-from inkhorn.server.settings import Limits, ServerConfig, Settings
+from inkhorn.server.settings import Limits, ServerConfig
 
 
 @pytest.fixture
@@ -43,13 +43,11 @@ def test_flags(configs: list[ServerConfig]) -> None:
             threads=2,
             max_num_seqs=8,
             shutdown_timeout=5,
-            settings=Settings(
-                limits=Limits(max_queued=3, rate_limit=9),
-                cors_origins=("https://example.org",),
-                on_unknown="error",
-                log_prompts=True,
-                web_ui=False,
-            ),
+            limits=Limits(max_queued=3, rate_limit=9),
+            cors_origins=("https://example.org",),
+            on_unknown="error",
+            log_prompts=True,
+            web_ui=False,
         )
     ]
 
@@ -61,7 +59,7 @@ def test_api_keys_from_flags_environment_and_file(
     file = tmp_path / "keys"
     file.write_text("fourth\n\n fifth \n")
     serve.run(["--api-key", "first", "--api-key-file", str(file)])
-    assert configs[0].settings.api_keys == ("first", "second", "third", "fourth", "fifth")
+    assert configs[0].api_keys == ("first", "second", "third", "fourth", "fifth")
     file.write_text("\n")
     with pytest.raises(UsageError, match="contains no API key"):
         serve.run(["--api-key-file", str(file)])

@@ -1,1 +1,1 @@
-"""None"""
+"""The `inkhorn` command: one module per subcommand."""

@@ -3,15 +3,15 @@
 import json
 import os
 import statistics
-import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from inkhorn.cli.parsing import default, parse
+from inkhorn.config.bounds import Range
 from inkhorn.config.quantization import PRECISIONS, Precision
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.errors import UsageError, require
+from inkhorn.errors import UsageError
 from inkhorn.inference.backends import native_bindings
 from inkhorn.inference.backends.native_backend import NativeBackend
 from inkhorn.inference.engine import Engine
@@ -29,13 +29,13 @@ class BenchArgs:
 
     model: str = "shakespeare"
     """name of a shipped model, checkpoint folder or run folder"""
-    quantize: tuple[Precision, ...] = field(default=PRECISIONS)
+    quantize: tuple[Precision, ...] = PRECISIONS
     """precisions of the weights to measure"""
-    batch_sizes: tuple[int, ...] = (1, 8)
+    batch_sizes: tuple[Annotated[int, Range(ge=1, le=256)], ...] = (1, 8)
     """numbers of sequences generated at once"""
-    tokens: int = 200
+    tokens: Annotated[int, Range(ge=1)] = 200
     """tokens per sequence"""
-    rounds: int = 5
+    rounds: Annotated[int, Range(ge=1)] = 5
     """measurements per row; the median, lowest and highest are reported"""
     threads: Annotated[int | None, default("one per core")] = None
     """maximum number of threads"""
@@ -44,24 +44,20 @@ class BenchArgs:
 
 
 def run(argv: list[str]) -> int:
-    """Run the command; returns the exit code."""
     args = parse(BenchArgs, argv, "inkhorn bench", example=EXAMPLE)
-    for name in ("tokens", "rounds"):
-        require(getattr(args, name) >= 1, f"--{name} must be at least 1, not {getattr(args, name)}")
-    require(all(1 <= size <= 256 for size in args.batch_sizes), "--batch-sizes must be from 1 to 256")
     reason = native_bindings.unavailable_reason()
     if reason is not None or os.environ.get("INKHORN_BACKEND") == "numpy":
         raise UsageError(f"inkhorn bench needs the native backend: {reason or 'INKHORN_BACKEND is set to numpy'}")
     rows = [row for precision in args.quantize for row in _measure(args, precision)]
     if args.json:
-        print(json.dumps({"model": args.model, "tokens": args.tokens, "rows": rows}))  # noqa: T201
+        print(json.dumps({"model": args.model, "tokens": args.tokens, "rows": rows}))
         return 0
-    sys.stdout.write("precision  batch size  tokens/s  (lowest to highest)   MB per token   bandwidth GB/s  share\n")
+    print("precision  batch size  tokens/s  (lowest to highest)   MB per token   bandwidth GB/s  share")
     for row in rows:
         spread = f"({row['lowest']:,.0f} to {row['highest']:,.0f})"
-        sys.stdout.write(
+        print(
             f"{row['precision']:9}{row['batch_size']:12}{row['tokens_per_second']:10,.0f}  {spread:22}"
-            f"{row['bytes'] / 1e6:12,.1f}{row['bandwidth'] / 1e9:17,.0f}{row['share']:7.0%}\n"
+            f"{row['bytes'] / 1e6:12,.1f}{row['bandwidth'] / 1e9:17,.0f}{row['share']:7.0%}"
         )
     return 0
 

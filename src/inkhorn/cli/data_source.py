@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from inkhorn.errors import UsageError, nearest
+from inkhorn.cli.parsing import default
+from inkhorn.errors import UsageError, nearest, require
 from inkhorn.tokenizer.base import Tokenizer
 from inkhorn.tokenizer.load import load_tokenizer
 
@@ -16,24 +17,37 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """The flags that choose a text and a tokenizer."""
+
+    text: Annotated[Path | None, default()] = None
+    """use this text file or folder (.txt, or .parquet or .jsonl whose rows have a "text") instead of a named corpus"""
+    val_text: Annotated[Path | None, default("the last tenth of --text")] = None
+    """validate on this text file"""
+    tokenizer: str = "char"
+    """char (one token per character), bpe (trained on the text), gpt2, openai-gpt, or a folder with a tokenizer.json"""
+    vocab_size: int = 4096
+    """vocabulary size of --tokenizer bpe"""
+
+    def check_text(self, corpus: str | None) -> None:
+        """Raise UsageError if the flags and the given corpus contradict each other."""
+        require(self.text is None or corpus is None, f"give either the corpus {corpus} or --text {self.text}, not both")
+        has_text = self.val_text is None or self.text is not None
+        require(has_text, "--val-text needs --text: a named corpus has its own validation split")
+
+
+@dataclass(frozen=True)
 class DataSource:
-    """The values of the flags that choose a text and a tokenizer.
+    """The text or the documents that flags name.
 
     Attributes:
-        path: a file or folder.
-        corpus: a named corpus, if there is no path.
-        val_path: a separate validation text.
-        vocabulary: the value of --tokenizer.
-        vocab_size: of a BPE tokenizer to be trained.
+        flags: the flags.
+        corpus: a named corpus, if the flags name no text.
         tokenizer: of an existing model, instead of --tokenizer.
-
     """
 
-    path: Path | None = None
+    flags: DataFlags
     corpus: str = ""
-    val_path: Path | None = None
-    vocabulary: str = "char"
-    vocab_size: int = 4096
     tokenizer: Tokenizer | None = None
 
     def tokenize(self, *, verify_checksums: bool = False) -> "Dataset":
@@ -45,7 +59,6 @@ class DataSource:
         Raises:
             UsageError: the corpus or the tokenizer does not exist.
             CorpusError: the data cannot be read.
-
         """
         from inkhorn.cli.progress import progress
         from inkhorn.data.dataset import tokenize_to_disk
@@ -53,16 +66,16 @@ class DataSource:
         from inkhorn.data.text import TextSource
         from inkhorn.utils.download import cache_dir
 
-        tokenizer = self.tokenizer or load_named_tokenizer(self.vocabulary)
-        bpe_size = self.vocab_size if self.vocabulary == "bpe" and tokenizer is None else None
+        tokenizer = self.tokenizer or load_named_tokenizer(self.flags.tokenizer)
+        bpe_size = self.flags.vocab_size if self.flags.tokenizer == "bpe" and tokenizer is None else None
         source = self.source
         if isinstance(source, TextSource):
             passes = 1 if bpe_size is None else 2
             # The number of characters is known once the text has been read.
             with progress(f"tokenizing {source.name}", lambda: passes * source.summary.n_chars, "characters") as bar:
                 return tokenize_to_disk(source, cache_dir(), bar.advance, tokenizer, bpe_size=bpe_size)
-        if self.val_path is not None:
-            raise UsageError(f"one in 20 of the documents in {self.path} is held out: leave out --val-text")
+        if self.flags.val_text is not None:
+            raise UsageError(f"one in 20 of the documents in {self.flags.text} is held out: leave out --val-text")
         total = None if source.num_shards is None else source.num_shards * SHARD_TOKENS
         with progress(f"tokenizing {source.name}", total, "tokens") as bar:
             data = tokenize_documents(
@@ -73,25 +86,25 @@ class DataSource:
                 verify_checksums=verify_checksums,
                 callbacks=Callbacks(tokens=bar.advance, say=bar.log),
             )
-        return data if self.path else replace(data, name=self.corpus)
+        return data if self.flags.text else replace(data, name=self.corpus)
 
     @cached_property
     def source(self) -> "TextSource | DocumentSource":
-        """The text or the documents that the flags name."""
         from inkhorn.data import corpora, documents, text
 
-        if self.path is None:
+        path = self.flags.text
+        if path is None:
             return corpora.load_corpus(self.corpus)
         # Documents come first: a folder of them often has a README.md.
-        return documents.from_folder(self.path) or text.from_path(self.path, val_path=self.val_path)
+        return documents.from_folder(path) or text.from_path(path, val_path=self.flags.val_text)
 
     def text_source(self) -> "TextSource":
         """The text that the flags name; UsageError for documents."""
         from inkhorn.data.text import TextSource
 
-        source = self.source
+        source, name = self.source, self.flags.text or self.corpus
         if not isinstance(source, TextSource):
-            raise UsageError(f"{self.path or self.corpus} has documents, which only training reads: name a text here")
+            raise UsageError(f"{name} has documents, which only training reads: name a text here")
         return source
 
 
@@ -103,9 +116,8 @@ def load_named_tokenizer(name: str) -> Tokenizer | None:
         return load_tokenizer(Path(name))
     from inkhorn.tokenizer.pretrained import PRETRAINED, pretrained_tokenizer
 
-    if name not in PRETRAINED:
-        known = ["char", "bpe", *PRETRAINED]
-        raise UsageError(
-            f"--tokenizer {name} is neither a folder nor one of {', '.join(known)}: {nearest(name, known)}"
-        )
+    known = ["char", "bpe", *PRETRAINED]
+    if name not in known:
+        hint = nearest(name, known)
+        raise UsageError(f"--tokenizer {name} is neither a folder nor one of {', '.join(known)}: {hint}")
     return pretrained_tokenizer(name)

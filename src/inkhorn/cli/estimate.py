@@ -1,8 +1,9 @@
 """`inkhorn estimate`: the costs of a model before it is trained."""
 
 import json
+import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,13 +12,14 @@ import tyro
 
 from inkhorn.checkpoint.resolve import SHIPPED, resolve_checkpoint
 from inkhorn.checkpoint.weights import read_config
-from inkhorn.cli.parsing import default, parse
+from inkhorn.cli.parsing import default, exclusive, parse
+from inkhorn.config.bounds import Range
 from inkhorn.config.model import Architecture, ModelConfig
 from inkhorn.config.recipes import RECIPES, Recipe
 from inkhorn.config.train import Device, Optimizer, Precision, TrainConfig
 from inkhorn.costs.model import forward_flops, parts, serving_memory, shape_near, training_flops, training_memory
 from inkhorn.costs.scaling_laws import FITS, TOKENS_PER_PARAMETER, Fit, rule_of_thumb
-from inkhorn.errors import CheckpointError, TrainingError, UsageError, nearest, require
+from inkhorn.errors import CheckpointError, TrainingError, UsageError, nearest
 
 if TYPE_CHECKING:
     from inkhorn.hardware.device import Hardware
@@ -38,15 +40,15 @@ class EstimateArgs:
     the recipes are listed with their sizes.
     """
 
-    tokens: Annotated[int | None, default("the recipe's, or 20 per parameter")] = None
+    tokens: Annotated[int | None, Range(ge=1), default("the recipe's, or 20 per parameter")] = None
     """training tokens, over all epochs"""
-    vocab_size: Annotated[int | None, default("that of the recipe's tokenizer")] = None
+    vocab_size: Annotated[int | None, Range(ge=1), default("that of the recipe's tokenizer")] = None
     """number of tokens in the vocabulary"""
-    batch_size: int = 32
+    batch_size: Annotated[int, Range(ge=1)] = 32
     """rows per forward and backward pass in training"""
     optimizer: Optimizer = "muon"
     """muon: Muon for the matrices of the blocks and AdamW for the rest; adamw: AdamW for all"""
-    max_num_seqs: int = 16
+    max_num_seqs: Annotated[int, Range(ge=1)] = 16
     """sequences generated at the same time in serving"""
     device: Device = "auto"
     """device to train on"""
@@ -54,53 +56,33 @@ class EstimateArgs:
     """data type of the matrix products in training"""
     measure: bool = False
     """run a few training steps on this machine and use their speed instead of an assumed MFU"""
-    peak_tflops: Annotated[float | None, default("measured on this machine")] = None
+    peak_tflops: Annotated[float | None, Range(gt=0), default("measured on this machine")] = None
     """peak of the training device in TFLOP/s"""
-    mfu: Annotated[float | None, default(str(ASSUMED_MFU))] = None
+    mfu: Annotated[float | None, Range(gt=0, le=1), default(str(ASSUMED_MFU))] = None
     """model FLOPs utilization: the fraction of the peak that training reaches"""
-    devices: int = 1
+    devices: Annotated[int, Range(ge=1)] = 1
     """number of training devices"""
-    price: Annotated[float | None, default()] = None
+    price: Annotated[float | None, Range(gt=0), default()] = None
     """price of one device per hour, in any currency"""
-    hours: Annotated[float | None, default()] = None
+    hours: Annotated[float | None, Range(gt=0), default()] = None
     """compute budget in hours on these devices for the compute-optimal model, instead of the plan's FLOPs"""
-    flops: Annotated[float | None, default()] = None
+    flops: Annotated[float | None, Range(gt=0), default()] = None
     """compute budget in FLOPs for the compute-optimal model, such as 1e18"""
     json: bool = False
     """print one JSON object"""
     architecture: Annotated[Architecture, tyro.conf.OmitArgPrefixes] = field(default_factory=Architecture)
 
     def __post_init__(self) -> None:
-        for name in (
-            "tokens",
-            "vocab_size",
-            "batch_size",
-            "max_num_seqs",
-            "devices",
-            "peak_tflops",
-            "price",
-            "hours",
-            "flops",
-        ):
-            value = getattr(self, name)
-            require(value is None or 0 < value < float("inf"), f"--{_flag(name)} must be above 0, not {value}")
-        require(self.mfu is None or 0 < self.mfu <= 1, f"--mfu must be above 0 and at most 1, not {self.mfu}")
         for one, other in (("hours", "flops"), ("measure", "peak_tflops"), ("measure", "mfu")):
-            both = bool(getattr(self, one)) and bool(getattr(self, other))
-            require(not both, f"give either --{_flag(one)} or --{_flag(other)}, not both")
-
-
-def _flag(name: str) -> str:
-    return name.replace("_", "-")
+            exclusive(self, one, other)
 
 
 def run(argv: list[str]) -> int:
-    """Run the command and return the exit code."""
     from inkhorn.cli import estimate_tables as tables
 
     if not argv or argv == ["--json"]:
         rows = [_row(name, make()) for name, make in RECIPES.items()]
-        _show(rows, tables.recipes, json_wanted=bool(argv))
+        print(json.dumps(rows)) if argv else tables.recipes(rows)
         return 0
     name = argv[0]
     if name.startswith("-"):
@@ -114,15 +96,9 @@ def run(argv: list[str]) -> int:
     args = parse(EstimateArgs, argv[1:], f"inkhorn estimate {name}", defaults, _EXAMPLE)
     changed = {f.name: getattr(args.architecture, f.name) for f in fields(Architecture)}
     config = replace(config, **changed, vocab_size=args.vocab_size or config.vocab_size)
-    _show(gather(name, recipe, config, train, args), tables.estimate, json_wanted=args.json)
+    facts = gather(name, recipe, config, train, args)
+    print(json.dumps(facts)) if args.json else tables.estimate(facts)
     return 0
-
-
-def _show(facts: Any, table: Callable[[Any], None], *, json_wanted: bool) -> None:
-    if json_wanted:
-        sys.stdout.write(json.dumps(facts) + "\n")
-    else:
-        table(facts)
 
 
 def _plan(name: str) -> tuple[Recipe | None, ModelConfig]:
@@ -162,14 +138,11 @@ def _row(name: str, recipe: Recipe) -> dict[str, Any]:
 def gather(
     name: str, recipe: Recipe | None, config: ModelConfig, train: TrainConfig, args: EstimateArgs
 ) -> dict[str, Any]:
-    """All results, by name."""
     train = replace(train, batch_size=args.batch_size, optimizer=args.optimizer, device=args.device, dtype=args.dtype)
     planned = _planned_tokens(recipe) if recipe is not None else TOKENS_PER_PARAMETER * config.num_parameters
     tokens = args.tokens or planned
-    machine = _machine(args, train)
-    memory = training_memory(
-        config, train, bf16=machine.bf16, stores_attention=machine.stores_attention(config.block_size)
-    )
+    machine = _machine(args, train, config.block_size)
+    memory = training_memory(config, train, bf16=machine.bf16, stores_attention=machine.stores_attention)
     serving = serving_memory(config, args.max_num_seqs)
     facts = {
         "model": name,
@@ -184,7 +157,7 @@ def gather(
             "dtype": "bfloat16" if machine.bf16 else "float32",
             "bytes": dict(memory),
             "all": sum(memory.values()),
-            "free": machine.free(),
+            "free": machine.free,
         },
         "serving": {
             "max_num_seqs": args.max_num_seqs,
@@ -205,34 +178,31 @@ class _Machine:
     peak: float | None
     where: str
     bf16: bool
+    stores_attention: bool = False
+    free: float | None = None
     hardware: "Hardware | None" = None
 
-    def stores_attention(self, block: int) -> bool:
-        if self.hardware is None:
-            return False
-        from inkhorn.model import uses_explicit_attention
 
-        return uses_explicit_attention(self.hardware.device, self.hardware.dtype, block)
-
-    def free(self) -> float | None:
-        if self.hardware is None:
-            return None
-        from inkhorn.hardware.memory import free_bytes
-
-        free = free_bytes(self.hardware.device)
-        return None if free == float("inf") else free
-
-
-def _machine(args: EstimateArgs, train: TrainConfig) -> _Machine:
+def _machine(args: EstimateArgs, train: TrainConfig, block_size: int) -> _Machine:
     if args.peak_tflops is not None:
         return _Machine(args.peak_tflops * 1e12, "This device", bf16=args.dtype != "float32")
     if find_spec("torch") is None and not (args.measure or args.hours or args.price):
         return _Machine(None, "", bf16=args.dtype == "bfloat16")
     from inkhorn.hardware.device import measure_peak, select_device
+    from inkhorn.hardware.memory import free_bytes
+    from inkhorn.model import uses_explicit_attention
 
     hardware = select_device(train)
-    where = f"This machine ({hardware.device.type}, {str(hardware.dtype).removeprefix('torch.')})"
-    return _Machine(measure_peak(hardware), where, str(hardware.dtype) == "torch.bfloat16", hardware)
+    device, dtype = hardware.device, str(hardware.dtype).removeprefix("torch.")
+    free = free_bytes(device)
+    return _Machine(
+        peak=measure_peak(hardware),
+        where=f"This machine ({device.type}, {dtype})",
+        bf16=dtype == "bfloat16",
+        stores_attention=uses_explicit_attention(device, hardware.dtype, block_size),
+        free=None if free == math.inf else free,
+        hardware=hardware,
+    )
 
 
 def _time(
@@ -259,14 +229,12 @@ def _time(
 
 
 def _measured_mfu(config: ModelConfig, train: TrainConfig, machine: _Machine, facts: Mapping[str, Any]) -> float:
-    """The MFU of a few training steps on this machine."""
     from inkhorn.training.memory import suggest_fit
     from inkhorn.training.throughput import benchmark_step
 
     assert machine.hardware is not None
     assert machine.peak is not None
-    free = machine.free()
-    if free is not None and facts["training"]["all"] > free:  # else the system may kill the process
+    if machine.free is not None and facts["training"]["all"] > machine.free:  # else the system may kill the process
         raise TrainingError(f"not measured: {suggest_fit(config, train, machine.hardware)}")
     each = train.batch_size * config.block_size * facts["training_flops_per_token"] / (ASSUMED_MFU * machine.peak)
     if each > 10:
@@ -285,18 +253,20 @@ def _scaling(config: ModelConfig, args: EstimateArgs, facts: Mapping[str, Any]) 
         time = facts["time"]
         budget = args.hours * 3600 * time["devices"] * time["peak_flops"] * time["mfu"]
         given = f"{args.hours:g} hours here" if args.peak_tflops is None else f"{args.hours:g} hours"
-    ways: list[tuple[str, tuple[float, float], Fit | None]] = []
-    ways += [(f"{TOKENS_PER_PARAMETER} tokens per parameter", rule_of_thumb(budget), None)]
-    ways += [(fit.name, fit.best(budget), fit) for fit in FITS]
     is_subword = config.vocab_size >= 1000  # the fits do not apply to characters
+
+    def best(by: str, n: float, d: float, fit: Fit | None = None) -> dict[str, Any]:
+        shape = {key: getattr(shape_near(config, n), key) for key in ("n_layer", "n_head", "n_embd")}
+        loss = fit.loss(n, d) if fit is not None and is_subword else None
+        return {"by": by, "parameters": n, "tokens": d, "loss": loss} | shape
+
     return {
         "tokens_by_rule_of_thumb": TOKENS_PER_PARAMETER * config.num_parameters,
         "losses": {fit.name: fit.loss(config.num_parameters, facts["tokens"]) for fit in FITS} if is_subword else {},
         "budget": budget,
         "budget_is": given,
         "best": [
-            {"by": by, "parameters": n, "tokens": d, "loss": fit.loss(n, d) if fit is not None and is_subword else None}
-            | {key: getattr(shape_near(config, n), key) for key in ("n_layer", "n_head", "n_embd")}
-            for by, (n, d), fit in ways
+            best(f"{TOKENS_PER_PARAMETER} tokens per parameter", *rule_of_thumb(budget)),
+            *(best(fit.name, *fit.best(budget), fit) for fit in FITS),
         ],
     }

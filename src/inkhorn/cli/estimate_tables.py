@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 
 from inkhorn.costs.scaling_laws import FITTED, TOKENS_PER_PARAMETER
+from inkhorn.training.report.formatting import format_count
 
 
 def recipes(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the list of recipes."""
     table = _table("recipe", "parameters", "shape", "block", "vocab", "tokens", "FLOPs")
     for row in rows:
         shape = row["architecture"]
@@ -20,38 +20,35 @@ def recipes(rows: Sequence[Mapping[str, Any]]) -> None:
             f"{shape['n_layer']} x {shape['n_embd']}",
             f"{shape['block_size']:,}",
             f"{row['vocab_size']:,}",
-            short(row["tokens"]),
+            format_count(row["tokens"]),
             f"{row['flops']:.1e}",
         )
-    console = Console()
+    console = _console()
     console.print(table)
-    console.print()
-    _say(console, "Shape: blocks x width. Tokens and FLOPs: of the complete training run.")
-    _say(console, "Details: inkhorn estimate RECIPE, or a checkpoint's folder")
+    console.print("\nShape: blocks x width. Tokens and FLOPs: of the complete training run.")
+    console.print("Details: inkhorn estimate RECIPE, or a checkpoint's folder")
 
 
 def estimate(facts: Mapping[str, Any]) -> None:
-    """Print the estimate of one model."""
-    console, config = Console(), facts["config"]
-    _say(console, facts["model"] + (f": {facts['about']}" if facts["about"] else ""))
-    _say(
-        console,
+    console, config = _console(), facts["config"]
+    console.print(facts["model"] + (f": {facts['about']}" if facts["about"] else ""))
+    console.print(
         f"{config['n_layer']} blocks of {config['n_head']} heads, width {config['n_embd']:,}; "
-        f"context {config['block_size']:,}, vocabulary {config['vocab_size']:,}",
+        f"context {config['block_size']:,}, vocabulary {config['vocab_size']:,}"
     )
     for table in (_parts(facts), _training(facts), _serving(facts)):
-        console.print()
-        console.print(table)
-    for line in ["", *_time(facts), "", *_plan(facts)]:
-        _say(console, line)
+        console.print("", table, sep="\n")
+    console.print("", *_time(facts), "", *_plan(facts), sep="\n")
     console.print(_best(facts))
-    _say(console, "The laws were fitted to subword models trained on web text for one epoch,")
-    _say(console, f"{short(FITTED[0])} to {short(FITTED[1])} parameters. They say how to divide a compute budget,")
-    _say(console, "not which loss your model will reach.")
+    console.print(
+        "The laws were fitted to subword models trained on web text for one epoch,\n"
+        f"{format_count(FITTED[0])} to {format_count(FITTED[1])} parameters. They say how to divide a compute budget,\n"
+        "not which loss your model will reach."
+    )
 
 
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+def _console() -> Console:
+    return Console(highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(first: str, *numbers: str) -> Table:
@@ -100,7 +97,8 @@ def _serving(facts: Mapping[str, Any]) -> Table:
 
 
 def _time(facts: Mapping[str, Any]) -> list[str]:
-    lines = [f"Training on {short(facts['tokens'])} tokens ({facts['tokens_from']}) takes {facts['flops']:.3g} FLOPs."]
+    tokens = f"{format_count(facts['tokens'])} tokens ({facts['tokens_from']})"
+    lines = [f"Training on {tokens} takes {facts['flops']:.3g} FLOPs."]
     time = facts["time"]
     if time is None:
         return [*lines, "For the training time, install inkhorn[train] to measure this machine, or give --peak-tflops."]
@@ -113,7 +111,7 @@ def _time(facts: Mapping[str, Any]) -> list[str]:
 
 def _plan(facts: Mapping[str, Any]) -> list[str]:
     scaling, ratio = facts["scaling"], facts["tokens"] / facts["parameters"]
-    thumb = short(scaling["tokens_by_rule_of_thumb"])
+    thumb = format_count(scaling["tokens_by_rule_of_thumb"])
     lines = [f"{ratio:,.3g} tokens per parameter; the rule of thumb, {TOKENS_PER_PARAMETER}, asks for {thumb} tokens."]
     if scaling["losses"]:
         lines.append("Loss predicted by fitted scaling laws for web text, in nats per token:")
@@ -129,20 +127,11 @@ def _best(facts: Mapping[str, Any]) -> Table:
     for best in scaling["best"]:
         loss = f"{best['loss']:.2f}" if best["loss"] is not None else ""
         shape = f"{best['n_layer']} x {best['n_embd']}"
-        table.add_row(best["by"], short(best["parameters"]), short(best["tokens"]), loss, shape)
+        table.add_row(best["by"], format_count(best["parameters"]), format_count(best["tokens"]), loss, shape)
     return table
 
 
-def short(value: float) -> str:
-    """A number with three significant digits: 124M."""
-    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= 0.9995 * size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
-
-
 def memory(size: float) -> str:
-    """A number of bytes in kB, MB or GB."""
     for unit, bytes_, digits in (("GB", 1e9, 2), ("MB", 1e6, 1)):
         if size >= bytes_:
             return f"{size / bytes_:,.{digits}f} {unit}"
@@ -150,12 +139,10 @@ def memory(size: float) -> str:
 
 
 def rate(flops: float) -> str:
-    """A speed in GFLOP/s or TFLOP/s."""
     return f"{flops / 1e12:,.0f} TFLOP/s" if flops >= 1e13 else f"{flops / 1e9:,.0f} GFLOP/s"
 
 
 def duration(hours: float) -> str:
-    """A time in seconds, minutes, hours, days or years."""
     for unit, size in (("years", 8766), ("days", 48), ("hours", 1), ("minutes", 1 / 60)):
         if hours >= 2 * size or (unit == "days" and hours >= size):
             return f"{hours / (24 if unit == 'days' else size):,.1f} {unit}"

@@ -2,18 +2,14 @@
 
 import json
 import math
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from inkhorn.checkpoint.resolve import resolve_checkpoint
-from inkhorn.cli.data_source import DataSource
-from inkhorn.cli.parsing import default, parse
+from inkhorn.cli.data_source import DataFlags, DataSource
+from inkhorn.cli.parsing import default, exclusive, flag, parse
+from inkhorn.config.bounds import Range
 from inkhorn.config.train import Device, Precision, TrainConfig
 from inkhorn.errors import TrainingError, UsageError, require
 from inkhorn.tokenizer.load import load_tokenizer
@@ -28,23 +24,23 @@ if TYPE_CHECKING:
 class EvalArgs:
     """Compute the loss of a model over a text, or with --tasks its scores in tasks of lm-eval."""
 
-    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "shakespeare"
+    model: Annotated[str, default(None, alias="-m")] = "shakespeare"
     """name of a shipped model, checkpoint folder or run folder"""
     corpus: Annotated[str | None, default("shakespeare")] = None
     """validation split of a named corpus, see inkhorn data"""
     text: Annotated[Path | None, default()] = None
     """text file or folder to evaluate on; of .parquet or .jsonl files the held-out documents"""
-    stride: Annotated[int | None, default("the context length")] = None
+    stride: Annotated[int | None, Range(ge=1), default("the context length")] = None
     """step of the sliding window; smaller values give each token more context"""
     tasks: Annotated[tuple[str, ...], default()] = ()
     """names of lm-eval's tasks, or lambada_openai_last_token, hellaswag_completion, hellaswag_completion_norm"""
     include_path: Annotated[Path | None, default()] = None
     """folder with your own task YAML files"""
-    limit: Annotated[int | None, default("all")] = None
+    limit: Annotated[int | None, Range(ge=1), default("all")] = None
     """with --tasks: only the first documents of each task"""
-    num_fewshot: Annotated[int | None, default("the task's own")] = None
+    num_fewshot: Annotated[int | None, Range(ge=0), default("the task's own")] = None
     """with --tasks: examples before each document"""
-    batch_size: int = 64
+    batch_size: Annotated[int, Range(ge=1)] = 64
     """most rows of a forward pass; fewer where memory requires it"""
     device: Device = "auto"
     """device to compute on"""
@@ -53,33 +49,27 @@ class EvalArgs:
     json: bool = False
     """print one JSON object"""
 
-    def __post_init__(self) -> None:
-        require(self.batch_size >= 1, f"--batch-size must be at least 1, not {self.batch_size}")
-        require(self.limit is None or self.limit >= 1, f"--limit must be at least 1, not {self.limit}")
-        require(self.stride is None or self.stride >= 1, f"--stride must be at least 1, not {self.stride}")
-        require(
-            self.num_fewshot is None or self.num_fewshot >= 0,
-            f"--num-fewshot must be 0 or more, not {self.num_fewshot}",
-        )
-
 
 def run(argv: list[str]) -> int:
-    """Run the command; returns the exit code."""
     args = parse(EvalArgs, argv, "inkhorn eval", example="inkhorn eval --model runs/mine --text my.txt --stride 128")
-    if args.text is not None and args.corpus is not None:
-        raise UsageError(f"give either --text {args.text} or --corpus {args.corpus}, not both")
+    exclusive(args, "text", "corpus")
     if not args.tasks:
-        for flag in ("limit", "num_fewshot", "include_path"):
-            require(getattr(args, flag) is None, f"--{flag.replace('_', '-')} needs --tasks")
+        for name in ("limit", "num_fewshot", "include_path"):
+            require(getattr(args, name) is None, f"{flag(name)} needs --tasks")
     elif args.text is not None or args.corpus is not None or args.stride is not None:
         raise UsageError("--tasks have their own texts: leave out --text, --corpus and --stride")
     if args.include_path is not None and not args.include_path.is_dir():
         raise UsageError(f"--include-path {args.include_path} is not a folder")
-    with _memory_advice(args.batch_size):
-        if args.tasks:
-            _run_tasks(args)
-        else:
-            _run_text(args)
+    try:
+        _run_tasks(args) if args.tasks else _run_text(args)
+    except (RuntimeError, MemoryError) as error:
+        from inkhorn.hardware.device import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        fewer = f"try --batch-size {args.batch_size // 2}"
+        advice = fewer if args.batch_size > 1 else "one row does not fit: try --device cpu"
+        raise TrainingError(f"out of memory: {advice}") from None
     return 0
 
 
@@ -102,7 +92,7 @@ def _run_text(args: EvalArgs) -> None:
     block_size = model.config.block_size
     stride = args.stride or block_size
     require(stride <= block_size, f"--stride must be at most {block_size}, the context length, not {stride}")
-    given = DataSource(path=args.text, corpus=args.corpus or "shakespeare", tokenizer=tokenizer)
+    given = DataSource(DataFlags(text=args.text), args.corpus or "shakespeare", tokenizer)
     read = _read(given, tokenizer) if isinstance(given.source, TextSource) else _held_out_documents(given)
     name, tokens, characters, n_bytes, replaced = read
     count = sum(1 for _ in sliding_windows(len(tokens), block_size, stride))
@@ -123,11 +113,11 @@ def _run_text(args: EvalArgs) -> None:
         "replaced_characters": replaced,
     }
     if args.json:
-        sys.stdout.write(json.dumps(result) + "\n")
+        print(json.dumps(result))
         return
     for key, value in result.items():
         shown = f"{value:,.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
-        sys.stdout.write(f"{key.replace('_', ' '):20}{'not counted' if shown is None else shown}\n")
+        print(f"{key.replace('_', ' '):20}{'not counted' if shown is None else shown}")
 
 
 def _read(given: DataSource, tokenizer: "Tokenizer") -> tuple[str, "Array", int, int, int]:
@@ -135,7 +125,7 @@ def _read(given: DataSource, tokenizer: "Tokenizer") -> tuple[str, "Array", int,
     import numpy as np
 
     source = given.text_source()
-    chunks = (chunk for split, chunk in source.chunks() if given.path or split == "val")
+    chunks = (chunk for split, chunk in source.chunks() if given.flags.text or split == "val")
     ids, characters, n_bytes, replaced = [np.empty(0, np.int32)], 0, 0, 0
     for chunk in chunks:
         normalized, unknown = tokenizer.normalize(chunk)
@@ -150,20 +140,6 @@ def _held_out_documents(given: DataSource) -> tuple[str, "Array", None, int, int
     """The same for documents: those that training holds out. Their characters are not counted."""
     data = given.tokenize()
     return data.name, data.val, None, data.val_bytes, data.replaced
-
-
-@contextmanager
-def _memory_advice(batch_size: int) -> Iterator[None]:
-    """Turn an out-of-memory error into one that suggests a batch size."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        from inkhorn.hardware.device import is_out_of_memory
-
-        if not is_out_of_memory(error):
-            raise
-        advice = f"try --batch-size {batch_size // 2}" if batch_size > 1 else "one row does not fit: try --device cpu"
-        raise TrainingError(f"out of memory: {advice}") from None
 
 
 def _run_tasks(args: EvalArgs) -> None:
@@ -182,10 +158,10 @@ def _run_tasks(args: EvalArgs) -> None:
     )
     if args.json:
         kept: dict[str, Any] = {key: results[key] for key in ("results", "versions", "n-shot", "n-samples", "notes")}
-        sys.stdout.write(json.dumps({"model": args.model, "dtype": args.dtype, **kept}) + "\n")
+        print(json.dumps({"model": args.model, "dtype": args.dtype, **kept}))
         return
-    sys.stdout.write(make_table(results))
+    print(make_table(results), end="")
     if results.get("groups"):
-        sys.stdout.write(make_table(results, "groups"))
+        print(make_table(results, "groups"), end="")
     for note in results["notes"]:
-        sys.stdout.write(f"note: {note}\n")
+        print(f"note: {note}")

@@ -1,7 +1,6 @@
 """`inkhorn export`: write a checkpoint in another precision or format."""
 
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -44,40 +43,42 @@ class ExportArgs:
 
 
 def run(argv: list[str]) -> int:
-    """Run the command and return the exit code."""
     args = parse(ExportArgs, argv, "inkhorn export", example="inkhorn export runs/mine --gguf mine.gguf")
     _require_one_format(args)
     folder = resolve_checkpoint(args.model)
     if args.web is not None:
-        return _write_web(folder, args.model, args.web)
+        from inkhorn.web.export import write_site
+
+        size = write_site(folder, Path(args.model).name or folder.name, args.web)
+        print(f"{args.web}: {size / 1e6:.1f} MB. Upload the folder to any static host, or preview it:")
+        print(f"  python3 -m http.server -d {args.web} 8080    then open http://127.0.0.1:8080")
+        return 0
     if args.out is not None:
         file, kind = _write_folder(folder, args.out, args)
     else:
         file = args.state_dict or args.gguf or Path()
         if file.exists():
             raise CheckpointError(f"{file} already exists: give another name, or delete it first")
-        kind = (
-            _write_state_dict(folder, file) if args.state_dict else _write_gguf(folder, file, args.gguf_type or "f16")
-        )
+        if args.state_dict is not None:
+            _write_state_dict(folder, file)
+            kind = "torch state dict"
+        else:
+            from inkhorn.convert.gguf import write_gguf
+
+            write_gguf(folder, file, args.gguf_type or "f16")
+            kind = f"GGUF {args.gguf_type or 'f16'}"
     parameters, size = read_config(folder).num_parameters, file.stat().st_size
-    sys.stdout.write(f"{args.out or file}: {parameters:,} parameters, {kind}, {size / 1e6:.1f} MB\n")
+    print(f"{args.out or file}: {parameters:,} parameters, {kind}, {size / 1e6:.1f} MB")
     return 0
 
 
 def _require_one_format(args: ExportArgs) -> None:
     """Raise UsageError unless the flags name exactly one output."""
-    outputs = {
-        "OUT (a folder)": args.out,
-        "--state-dict": args.state_dict,
-        "--gguf": args.gguf,
-        "--web": args.web,
-    }
+    outputs = {"OUT (a folder)": args.out, "--state-dict": args.state_dict, "--gguf": args.gguf, "--web": args.web}
     given = [name for name, value in outputs.items() if value is not None]
     if len(given) != 1:
-        raise UsageError(
-            f"give exactly one output of {', '.join(outputs)}, not {' and '.join(given) or 'none'} "
-            "(see inkhorn export --help)"
-        )
+        found = " and ".join(given) or "none"
+        raise UsageError(f"give exactly one output of {', '.join(outputs)}, not {found} (see inkhorn export --help)")
     for flag, value, needs, output in (
         ("--dtype", args.dtype, "OUT", args.out),
         ("--quantize", args.quantize, "OUT", args.out),
@@ -94,34 +95,25 @@ def _write_folder(folder: Path, out: Path, args: ExportArgs) -> tuple[Path, str]
     if (out / "config.json").exists():
         raise CheckpointError(f"{out} already holds a checkpoint: give another folder, or delete it first")
     if args.quantize is not None:
-        file, kind = _save_packed(folder, out, args.quantize), str(args.quantize)
+        from inkhorn.inference.backends.packed_weights import load_packed, save_packed
+
+        kind: str = args.quantize
+        file = save_packed(load_packed(folder, args.quantize), out)
+        write_json(out / "config.json", read_config(folder).to_hf())  # last: it makes the folder a checkpoint
     else:
-        kind = args.dtype or "float16"
-        file = _save(folder, out, args.dtype or "float16")
+        import torch
+
+        from inkhorn.model import GPT
+
+        kind, file = args.dtype or "float16", out / "model.safetensors"
+        GPT.from_pretrained(folder).save_pretrained(out, getattr(torch, kind))
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "README.md"):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
     return file, kind
 
 
-def _save(folder: Path, out: Path, dtype: Dtype) -> Path:
-    import torch
-
-    from inkhorn.model import GPT
-
-    GPT.from_pretrained(folder).save_pretrained(out, getattr(torch, dtype))
-    return out / "model.safetensors"
-
-
-def _save_packed(folder: Path, out: Path, precision: Precision) -> Path:
-    from inkhorn.inference.backends.packed_weights import load_packed, save_packed
-
-    path = save_packed(load_packed(folder, precision), out)
-    write_json(out / "config.json", read_config(folder).to_hf())  # last: it makes the folder a checkpoint
-    return path
-
-
-def _write_state_dict(folder: Path, file: Path) -> str:
+def _write_state_dict(folder: Path, file: Path) -> None:
     import torch
 
     from inkhorn.model import GPT
@@ -132,22 +124,3 @@ def _write_state_dict(folder: Path, file: Path) -> str:
             torch.save(state, temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise CheckpointError(f"cannot write {file}: {error}") from None
-    return "torch state dict"
-
-
-def _write_gguf(folder: Path, file: Path, kind: Literal["f32", "f16", "q8_0"]) -> str:
-    from inkhorn.convert.gguf import write_gguf
-
-    write_gguf(folder, file, kind)
-    return f"GGUF {kind}"
-
-
-def _write_web(folder: Path, model: str, out: Path) -> int:
-    from inkhorn.web.export import write_site
-
-    size = write_site(folder, Path(model).name or folder.name, out)
-    sys.stdout.write(
-        f"{out}: {size / 1e6:.1f} MB. Upload the folder to any static host, or preview it:\n"
-        f"  python3 -m http.server -d {out} 8080    then open http://127.0.0.1:8080\n"
-    )
-    return 0

@@ -6,14 +6,15 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from inkhorn.cli.parsing import default, parse
+from inkhorn.config.bounds import Range
 from inkhorn.config.quantization import Precision
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.errors import UsageError, require
+from inkhorn.errors import UsageError
 from inkhorn.inference.engine import Engine
 from inkhorn.inference.outputs import Prompt
 from inkhorn.tokenizer.normalize import UnknownPolicy
@@ -23,18 +24,13 @@ DEFAULT_WORDS, DEFAULT_TOKENS = 120, 4000  # the token limit ends a text without
 MAX_REPORTED = 10  # unknown characters
 
 
-def _alias(name: str, hint: str | None = None) -> Any:
-    """A second name for a flag, and the default to show in the help."""
-    return tyro.conf.arg(aliases=[name], help_behavior_hint=None if hint is None else f"(default: {hint})")
-
-
 @dataclass(frozen=True, kw_only=True)
 class SamplingFlags(SamplingParams):
     """Sampling parameters and stopping conditions."""
 
-    temperature: Annotated[float, _alias("-t")] = SamplingParams.temperature
-    max_tokens: Annotated[int | None, _alias("-n", f"{DEFAULT_TOKENS}, if there is no other limit")] = None
-    max_words: Annotated[int | None, _alias("--words", f"{DEFAULT_WORDS}, if there is no other limit")] = None
+    temperature: Annotated[float, default(None, alias="-t")] = SamplingParams.temperature
+    max_tokens: Annotated[int | None, default(f"{DEFAULT_TOKENS}, if there is no other limit", alias="-n")] = None
+    max_words: Annotated[int | None, default(f"{DEFAULT_WORDS}, if there is no other limit", alias="--words")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +41,13 @@ class GenerateArgs:
     """text to continue; may be empty"""
     prompt_file: Annotated[Path | None, default()] = None
     """read the prompt from this file"""
-    model: Annotated[str, _alias("-m")] = "shakespeare"
+    model: Annotated[str, default(None, alias="-m")] = "shakespeare"
     """name of a shipped model, checkpoint folder or run folder"""
     quantize: Annotated[Precision | None, default("int8; fp32 without the native kernel")] = None
     """precision of the weights: fp32 is exact, fewer bits are faster"""
     threads: Annotated[int | None, default("one per core")] = None
     """maximum number of threads"""
-    num_samples: int = 1
+    num_samples: Annotated[int, Range(ge=1)] = 1
     """number of texts to generate for the prompt"""
     on_unknown: UnknownPolicy = "replace"
     """characters outside the vocabulary: reject, drop or replace them"""
@@ -67,9 +63,7 @@ class GenerateArgs:
 
 
 def run(argv: list[str]) -> int:
-    """Run the command; returns the exit code."""
     args = parse(GenerateArgs, argv, "inkhorn generate", example=EXAMPLE)
-    require(args.num_samples >= 1, f"--num-samples must be at least 1, not {args.num_samples}")
     params: SamplingParams = args.sampling
     if params.max_tokens is None and params.max_words is None and not params.end_at_sentence:
         params = replace(params, max_words=DEFAULT_WORDS, max_tokens=DEFAULT_TOKENS)
@@ -90,7 +84,7 @@ def run(argv: list[str]) -> int:
 
 
 def _warn(text: str) -> None:
-    print(f"inkhorn: {text}", file=sys.stderr)  # noqa: T201
+    print(f"inkhorn: {text}", file=sys.stderr)
 
 
 def _prompt_text(args: GenerateArgs) -> str:
@@ -115,7 +109,7 @@ def _print_text(engine: Engine, prompt: Prompt, params: SamplingParams, args: Ge
     num_characters, start = 0, time.perf_counter()
     for sample_index, handle in enumerate(engine.submit_many(prompt, params, args.num_samples)):
         if args.num_samples > 1:
-            print(f"{'' if sample_index == 0 else chr(10)}--- {sample_index + 1} ---")  # noqa: T201
+            print(f"{'' if sample_index == 0 else chr(10)}--- {sample_index + 1} ---")
         if args.echo:
             sys.stdout.write(prompt.text)
             sys.stdout.flush()
@@ -127,11 +121,11 @@ def _print_text(engine: Engine, prompt: Prompt, params: SamplingParams, args: Ge
                 sys.stdout.flush()
             else:
                 held_back.append(chunk.text)
-        print("".join(held_back))  # noqa: T201
+        print("".join(held_back))
     if sys.stdout.isatty():
         speed = num_characters / (time.perf_counter() - start)
         summary = f"{num_characters} characters, {speed:,.0f} per second; --seed {params.seed}"
-        print(f"\033[2m{summary}\033[0m", file=sys.stderr)  # noqa: T201
+        print(f"\033[2m{summary}\033[0m", file=sys.stderr)
 
 
 def _print_json(engine: Engine, prompt: Prompt, params: SamplingParams, args: GenerateArgs) -> None:
@@ -154,4 +148,4 @@ def _print_json(engine: Engine, prompt: Prompt, params: SamplingParams, args: Ge
         "unknown": [str(unknown) for unknown in prompt.unknown],
     }
     prints_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    print(json.dumps(result, ensure_ascii=not prints_unicode))  # noqa: T201
+    print(json.dumps(result, ensure_ascii=not prints_unicode))

@@ -1,7 +1,6 @@
 """`inkhorn import`: convert GPT-1 and GPT-2 checkpoints of other projects to checkpoint folders."""
 
 import shutil
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -37,7 +36,6 @@ class ImportArgs:
 
 
 def run(argv: list[str]) -> int:
-    """Run the command and return the exit code."""
     args = parse(ImportArgs, argv, "inkhorn import", example="inkhorn import ckpt.pt --text input.txt")
     out = args.out or Path("models") / _name(args.source)
     if out.exists():
@@ -59,12 +57,10 @@ def run(argv: list[str]) -> int:
                 shutil.copyfile(folder / name, temporary / name)
     config, size = model.config, (out / weights).stat().st_size
     for note in model.notes:
-        sys.stdout.write(f"{note}\n")
-    sys.stdout.write(
-        f"{out}: {model.source}, {config.num_parameters:,} parameters, {config.n_layer} layers, {config.n_head} heads, "
-        f"width {config.n_embd}, {config.vocab_size:,} tokens, {size / 1e6:,.1f} MB\n"
-        f"Try it: inkhorn generate --model {out}\n"
-    )
+        print(note)
+    shape = f"{config.n_layer} layers, {config.n_head} heads, width {config.n_embd}, {config.vocab_size:,} tokens"
+    print(f"{out}: {model.source}, {config.num_parameters:,} parameters, {shape}, {size / 1e6:,.1f} MB")
+    print(f"Try it: inkhorn generate --model {out}")
     return 0
 
 
@@ -87,6 +83,5 @@ def _find(source: str, revision: str | None) -> Path:
         return path
     if source.count("/") == 1 and not source.startswith((".", "/", "~")) and not path.suffix:
         return download_checkpoint(source, revision)
-    raise UsageError(
-        f"{source} is not a local path, a hub repository OWNER/NAME or a known name: {nearest(source, OPENAI)}"
-    )
+    hint = nearest(source, OPENAI)
+    raise UsageError(f"{source} is not a local path, a hub repository OWNER/NAME or a known name: {hint}")

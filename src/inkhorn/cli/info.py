@@ -24,15 +24,14 @@ class InfoArgs:
 
 
 def run(argv: list[str]) -> int:
-    """Run the command; returns the exit code."""
     args = parse(InfoArgs, argv, "inkhorn info")
     entries = collect()
     if args.json:
-        print(json.dumps(entries))  # noqa: T201
+        print(json.dumps(entries))
         return 0
     width = max(map(len, entries))
     for name, value in entries.items():
-        print(f"{name:{width}}  {', '.join(value) if isinstance(value, list) else value}")  # noqa: T201
+        print(f"{name:{width}}  {', '.join(value) if isinstance(value, list) else value}")
     return 0
 
 

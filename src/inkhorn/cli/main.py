@@ -27,6 +27,7 @@ EXTRAS = {
     "torch": "train",
     "matplotlib": "train",
     "jinja2": "train",
+    "anyio": "serve",
     "fastapi": "serve",
     "pydantic": "serve",
     "starlette": "serve",
@@ -70,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # here, so that a failure is reported
         return code
     except InkhornError as error:
-        print(f"inkhorn: {error}", file=sys.stderr)  # noqa: T201
+        print(f"inkhorn: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("\ninkhorn: interrupted", file=sys.stderr)  # noqa: T201
+        print("\ninkhorn: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader closed the pipe, as `| head` does
         _drop_output()
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is None:
             _drop_output()
         what = f"{error.filename}: " if error.filename is not None else "cannot write: "
-        print(f"inkhorn: {what}{error.strerror or error}", file=sys.stderr)  # noqa: T201
+        print(f"inkhorn: {what}{error.strerror or error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if extra is None:
             raise
         install = f"pip install 'inkhorn[{extra}]', or in a clone pip install -e '.[{extra}]'"
-        print(f"inkhorn: this command needs {missing}: {install}", file=sys.stderr)  # noqa: T201
+        print(f"inkhorn: this command needs {missing}: {install}", file=sys.stderr)
         return 1
 
 
@@ -102,12 +103,12 @@ def _drop_output() -> None:
 def _dispatch(arguments: list[str]) -> int:
     first = arguments[0] if arguments else ""
     if first in ("-h", "--help") or (not arguments and (sys.stdin is None or sys.stdin.isatty())):
-        print(USAGE)  # noqa: T201
+        print(USAGE)
         return 0
     if first == "--version":
         from inkhorn import __version__
 
-        print(f"inkhorn {__version__}")  # noqa: T201
+        print(f"inkhorn {__version__}")
         return 0
     command, rest = (first, arguments[1:]) if first in COMMANDS else ("generate", arguments)
     run: Callable[[list[str]], int] = import_module(f"inkhorn.cli.{_MODULES.get(command, command)}").run

@@ -9,21 +9,34 @@ from typing import Any, TypeVar
 
 import tyro
 
-from inkhorn.errors import UsageError
+from inkhorn.config.bounds import validate
+from inkhorn.errors import UsageError, require
 
 T = TypeVar("T")
 
 
-def default(text: str = "") -> Any:
-    """Annotation of an optional field whose default in the help is `text` rather than None; nothing if empty."""
-    return tyro.conf.arg(help_behavior_hint=f"(default: {text})" if text else "")
+def default(text: str | None = "", *, name: str | None = None, alias: str | None = None) -> Any:
+    """Annotation of a field: how the help shows its default (None: its value; empty: not at all), and its names."""
+    hint = None if text is None else f"(default: {text})" if text else ""
+    return tyro.conf.arg(name=name, aliases=None if alias is None else [alias], help_behavior_hint=hint)
+
+
+def flag(name: str) -> str:
+    """The flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def exclusive(args: Any, one: str, other: str) -> None:
+    """Raise UsageError if two flags that exclude each other are given."""
+    both = all(getattr(args, name) not in (None, False) for name in (one, other))
+    require(not both, f"give either {flag(one)} or {flag(other)}, not both")
 
 
 def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = None, example: str = "") -> T:
     """Build a dataclass from flags; prints the help or the error and exits, with 2 for an error.
 
-    A value that `kind` itself rejects is a UsageError. A field that may be None is so only by default: the word None on
-    the command line is a string or a file name like any other.
+    A value outside the `Range` of its field, or one that `kind` itself rejects, is a UsageError. A field that may be
+    None is so only by default: the word None on the command line is a string or a file name like any other.
 
     Args:
         kind: the dataclass; its docstring is the command's description.
@@ -31,7 +44,6 @@ def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = Non
         prog: the command, as shown in the usage line.
         default: values of the flags that are not given, instead of the fields' own defaults.
         example: a command line shown below the description.
-
     """
     options: dict[str, Any] = {} if default is None else {"default": default}
     if example:
@@ -39,12 +51,14 @@ def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = Non
     errors = io.StringIO()
     try:
         with redirect_stderr(errors):
-            return tyro.cli(kind, args=list(argv), prog=prog, config=(tyro.conf.DisallowNone,), **options)
+            args: T = tyro.cli(kind, args=list(argv), prog=prog, config=(tyro.conf.DisallowNone,), **options)
     except SystemExit as leaving:
         cause = leaving.__context__  # tyro prints a UsageError of a dataclass in a box of its own and exits
         while cause is not None and not isinstance(cause, UsageError):
             cause = cause.__context__
         if cause is not None:
             raise UsageError(f"{cause} (see {prog} --help)") from None
-        print(errors.getvalue(), end="", file=sys.stderr)  # noqa: T201
+        print(errors.getvalue(), end="", file=sys.stderr)
         raise
+    validate(args)
+    return args

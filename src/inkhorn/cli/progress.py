@@ -12,15 +12,7 @@ LINE_INTERVAL = 30.0
 
 
 class ProgressBar:
-    """Progress towards a total, on standard error.
-
-    Args:
-        description: the label of the bar.
-        total: the amount to do, or a function that gives it at the first update; None if it is unknown.
-        unit: the counted items, in the plural.
-        completed: the amount done before.
-
-    """
+    """Progress towards a total, on standard error. See `progress`."""
 
     def __init__(
         self, description: str, total: float | Callable[[], float] | None, unit: str, completed: float = 0
@@ -35,7 +27,6 @@ class ProgressBar:
         self._last_line = time.monotonic()
 
     def advance(self, amount: float) -> None:
-        """Add to the completed amount."""
         self.update(self.completed + amount)
 
     def update(self, completed: float, details: str = "") -> None:
@@ -72,7 +63,14 @@ class ProgressBar:
 def progress(
     description: str, total: float | Callable[[], float] | None, unit: str, completed: float = 0
 ) -> Iterator[ProgressBar]:
-    """Show a ProgressBar while the context is entered; its arguments are those of ProgressBar."""
+    """Show progress towards a total while the context is entered.
+
+    Args:
+        description: the label of the bar.
+        total: the amount to do, or a function that gives it at the first update; None if it is unknown.
+        unit: the counted items, in the plural.
+        completed: the amount done before.
+    """
     bar = ProgressBar(description, total, unit, completed)
     with bar.bar:
         yield bar

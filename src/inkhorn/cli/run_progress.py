@@ -1,7 +1,7 @@
 """What the user sees of a training run: a progress bar, evaluations with samples, the report, TensorBoard files."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,16 @@ SAMPLE_LINES = 8
 
 
 class RunProgress:
-    """Training callbacks for the command line.
-
-    Args:
-        bar: the progress bar, whose unit is steps.
-        out: the run's folder, for the report.
-        tensorboard: a SummaryWriter; None if TensorBoard is not installed.
-
-    """
+    """Training callbacks for the command line."""
 
     def __init__(self, bar: ProgressBar, out: Path, tensorboard: Any = None) -> None:
         self.bar, self.out, self.tensorboard = bar, out, tensorboard
         self.validation = ""
 
     def log(self, text: str) -> None:
-        """Print a line."""
         self.bar.log(text)
 
     def on_step(self, metrics: dict[str, Any]) -> None:
-        """Update the bar."""
         loss, speed, mfu = (metrics[f"train/{name}"] for name in ("loss", "tokens_per_sec", "mfu"))
         self.bar.update(metrics["step"], f"loss {loss:.3f}{self.validation}, {speed:,.0f} tokens/s, MFU {mfu:.0%}")
         self._write_scalars(metrics)
@@ -61,18 +52,11 @@ class RunProgress:
 @contextmanager
 def run_progress(steps: int, out: Path) -> Iterator[RunProgress]:
     """Callbacks that show a run of so many steps, in the folder `out`."""
-    tensorboard = _summary_writer(out)
-    with progress("training", steps, "steps") as bar:
-        try:
-            yield RunProgress(bar, out, tensorboard)
-        finally:
-            if tensorboard is not None:
-                tensorboard.close()
-
-
-def _summary_writer(out: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        return None
-    return SummaryWriter(str(out / "tensorboard"))
+        writer: Any = nullcontext()
+    else:
+        writer = SummaryWriter(str(out / "tensorboard"))
+    with writer as tensorboard, progress("training", steps, "steps") as bar:
+        yield RunProgress(bar, out, tensorboard)

@@ -2,97 +2,63 @@
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import tyro
+from tyro.conf import OmitArgPrefixes, Suppress, UseAppendAction
 
-from inkhorn.cli.parsing import parse
+from inkhorn.cli.parsing import default, parse
 from inkhorn.config.quantization import Precision
 from inkhorn.errors import UsageError, require
-from inkhorn.server.settings import Limits, ServerConfig, Settings
-from inkhorn.tokenizer.normalize import UnknownPolicy
+from inkhorn.server.settings import Limits, ServerConfig
 
 API_KEY_VARIABLE = "INKHORN_API_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-def _arg(default: str, alias: str | None = None) -> Any:
-    """A flag whose default is described in words."""
-    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", aliases=None if alias is None else [alias])
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitFlags(Limits):
     """Limits of one request and of the queue. A request beyond them is rejected with an error that names the limit."""
 
-    rate_limit: Annotated[int | None, _arg("no limit")] = None
+    rate_limit: Annotated[int | None, default("no limit")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeArgs:
+class ServeArgs(ServerConfig):
     """Serve an OpenAI-compatible API and a web UI.
 
     Example: inkhorn serve -m shakespeare -m runs/mine --port 8000
     """
 
-    model: Annotated[tuple[str, ...], _arg("shakespeare; repeatable", "-m"), tyro.conf.UseAppendAction] = ()
-    """a shipped model, a checkpoint folder or a run folder"""
-    host: str = "127.0.0.1"
-    """address to listen on; 0.0.0.0 for all interfaces"""
-    port: int = 8000
-    """port to listen on; 0 picks a free one"""
-    quantize: Annotated[Precision | None, _arg("int8; fp32 without the native kernel")] = None
-    """precision of the weights"""
-    threads: Annotated[int | None, _arg("one per core")] = None
-    """maximum number of threads per model"""
-    max_num_seqs: int = 64
-    """maximum number of sequences generated at once per model"""
-    api_key: Annotated[tuple[str, ...], _arg(f"${API_KEY_VARIABLE}; repeatable"), tyro.conf.UseAppendAction] = ()
-    """API key that clients must send"""
-    api_key_file: Annotated[Path | None, _arg("none")] = None
+    models: Annotated[
+        tuple[str, ...], default("shakespeare; repeatable", name="model", alias="-m"), UseAppendAction
+    ] = ()
+    precision: Annotated[Precision | None, default("int8; fp32 without the native kernel", name="quantize")] = None
+    threads: Annotated[int | None, default("one per core")] = None
+    api_keys: Annotated[
+        tuple[str, ...], default(f"${API_KEY_VARIABLE}; repeatable", name="api-key"), UseAppendAction
+    ] = ()
+    api_key_file: Annotated[Path | None, default("none")] = None
     """file with one API key per line"""
-    cors_origin: Annotated[tuple[str, ...], _arg("none; repeatable"), tyro.conf.UseAppendAction] = ()
-    """origin whose pages may call the API from a browser"""
-    web_ui: bool = True
-    """serve the web UI"""
-    on_unknown: UnknownPolicy = "replace"
-    """characters outside the vocabulary: reject, drop or replace them"""
-    log_prompts: bool = False
-    """include prompts in the log"""
-    shutdown_timeout: int = 30
-    """seconds to finish running requests after SIGTERM"""
-    limits: Annotated[LimitFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=LimitFlags)
+    cors_origins: Annotated[tuple[str, ...], default("none; repeatable", name="cors-origin"), UseAppendAction] = ()
+    chunk_interval: Suppress[float] = ServerConfig.chunk_interval
+    keepalive_interval: Suppress[float] = ServerConfig.keepalive_interval
+    limits: Annotated[LimitFlags, OmitArgPrefixes] = field(default_factory=LimitFlags)
 
 
 def run(argv: list[str]) -> int:
-    """Run the command; returns the exit code."""
     args = parse(ServeArgs, argv, "inkhorn serve")
-    config = ServerConfig(
-        models=args.model or ServerConfig.models,
-        host=args.host,
-        port=args.port,
-        precision=args.quantize,
-        threads=args.threads,
-        max_num_seqs=args.max_num_seqs,
-        shutdown_timeout=args.shutdown_timeout,
-        settings=Settings(
-            limits=Limits(**vars(args.limits)),
-            api_keys=_api_keys(args),
-            cors_origins=args.cors_origin,
-            on_unknown=args.on_unknown,
-            log_prompts=args.log_prompts,
-            web_ui=args.web_ui,
-        ),
-    )
+    values = {f.name: getattr(args, f.name) for f in fields(ServerConfig)}
+    values |= {"models": args.models or ServerConfig.models, "api_keys": _api_keys(args)}
+    config = ServerConfig(**values | {"limits": Limits(**vars(args.limits))})
     from inkhorn.server.run import serve
 
     return serve(config)
 
 
 def _api_keys(args: ServeArgs) -> tuple[str, ...]:
-    keys = [*args.api_key, *filter(None, os.environ.get(API_KEY_VARIABLE, "").split(","))]
+    keys = [*args.api_keys, *filter(None, os.environ.get(API_KEY_VARIABLE, "").split(","))]
     if args.api_key_file is not None:
         try:
             lines = args.api_key_file.read_text(encoding="utf-8").splitlines()
@@ -103,5 +69,5 @@ def _api_keys(args: ServeArgs) -> tuple[str, ...]:
         keys += from_file
     if args.host not in LOOPBACK and not keys:
         warning = "inkhorn: warning: the server is open to the network without an API key; set one with --api-key"
-        print(warning, file=sys.stderr)  # noqa: T201
+        print(warning, file=sys.stderr)
     return tuple(key.strip() for key in keys)

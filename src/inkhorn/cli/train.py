@@ -8,9 +8,8 @@ import os
 import platform
 import shlex
 import sys
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
@@ -33,10 +32,9 @@ if TYPE_CHECKING:
 
 
 def run(argv: list[str]) -> int:
-    """Run the command; returns the exit code."""
     try:
         if {"-h", "--help"} & set(argv) and not names_recipe(argv):
-            print(_overview())  # noqa: T201
+            print(_overview())
             return 0
         name, args = parse_args(argv)
         return train(name, args)
@@ -72,7 +70,11 @@ def train(name: str, args: TrainArgs) -> int:
 
 
 def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int:
-    from inkhorn.hardware.device import select_device
+    import torch
+
+    from inkhorn.cli.run_progress import run_progress
+    from inkhorn.hardware.device import measure_peak, select_device
+    from inkhorn.training.callbacks import NullCallbacks
     from inkhorn.training.parallel import choose_parallel
     from inkhorn.training.trainer import Trainer
 
@@ -88,15 +90,17 @@ def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int
     )
     dataset.check_block_size(config.block_size, fixed=bool(args.init_from))
     hardware = choose_parallel(config, args.train, hardware)
-    peak_flops = _total_peak_flops(hardware)
+    # The peak of all processes together is the reference for MFU.
+    peak_flops = float(distributed.all_reduce_sum(torch.tensor(measure_peak(hardware), dtype=torch.float64)))
     args.out.mkdir(parents=True, exist_ok=True)
-    with _callbacks(args.train.steps, args.out, distributed) as callbacks:
+    main = distributed.is_main_process
+    with run_progress(args.train.steps, args.out) if main else nullcontext(NullCallbacks()) as callbacks:
         callbacks.log(f"Recipe: {name}; output folder: {args.out}")
         _log_setup(callbacks, config, dataset, hardware, peak_flops)
         _log_memory(callbacks, args, config, hardware)
         trainer = Trainer(config, args.train, dataset, args.out, hardware, peak_flops, callbacks, args.init_from)
         state = trainer.start(resume=args.resume)
-        if distributed.is_main_process:  # not before: a run that these flags cannot resume keeps its record
+        if main:  # not before: a run that these flags cannot resume keeps its record
             write_json(args.out / "run.json", _run_record(name, args, config, dataset, hardware, peak_flops))
         state = trainer.fit(state)
         folder = shlex.quote(str(args.out))
@@ -104,9 +108,8 @@ def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int
             callbacks.log(f"Stopped at step {state.step:,}. Resume with: inkhorn train --out {folder} --resume")
             return 128 + trainer.interrupted
         if state.step < args.train.steps:
-            callbacks.log(
-                f"Stopped early: no lower validation loss in {state.evals_since_best} evaluations (--patience)."
-            )
+            waited = f"no lower validation loss in {state.evals_since_best} evaluations (--patience)"
+            callbacks.log(f"Stopped early: {waited}.")
         best = f"best validation loss {state.best_loss:.4f}" if state.best_loss < math.inf else "not evaluated"
         callbacks.log(f"Finished {state.step:,} steps, {best}. Generate with: inkhorn generate --model {folder}")
     return 0
@@ -115,15 +118,7 @@ def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int
 def _load_data(args: TrainArgs) -> "tuple[Dataset, int]":
     """The tokenized data, and the vocabulary size of the model."""
     tokenizer, vocab_size = _initial_tokenizer(args) if args.init_from else (None, None)
-    source = DataSource(
-        path=args.text,
-        corpus=args.corpus or "",
-        val_path=args.val_text,
-        vocabulary=args.tokenizer,
-        vocab_size=args.vocab_size,
-        tokenizer=tokenizer,
-    )
-    dataset = source.tokenize()
+    dataset = DataSource(args, args.corpus or "", tokenizer).tokenize()
     return dataset, vocab_size or dataset.tokenizer.vocab_size
 
 
@@ -142,28 +137,12 @@ def _initial_tokenizer(args: TrainArgs) -> tuple[Tokenizer, int]:
     return tokenizer, vocab_size
 
 
-def _total_peak_flops(hardware: "Hardware") -> float:
-    """The measured peak of all processes together, the reference for MFU."""
-    import torch
-
-    from inkhorn.hardware.device import measure_peak
-
-    return float(hardware.distributed.all_reduce_sum(torch.tensor(measure_peak(hardware), dtype=torch.float64)))
-
-
-def _callbacks(steps: int, out: Path, distributed: "DistributedContext") -> "AbstractContextManager[Callbacks]":
-    from inkhorn.cli.run_progress import run_progress
-    from inkhorn.training.callbacks import NullCallbacks
-
-    return run_progress(steps, out) if distributed.is_main_process else nullcontext(NullCallbacks())
-
-
 def _log_setup(
     callbacks: "Callbacks", config: "ModelConfig", dataset: "Dataset", hardware: "Hardware", peak_flops: float
 ) -> None:
-    size = f"{config.num_parameters:,} parameters, vocabulary {config.vocab_size:,}, block size {config.block_size:,}"
+    size = f"vocabulary {config.vocab_size:,}, block size {config.block_size:,}"
+    callbacks.log(f"Model: {config.num_parameters:,} parameters, {size}")
     tokens = f"{len(dataset.train):,} training tokens, {len(dataset.val):,} validation tokens"
-    callbacks.log(f"Model: {size}")
     callbacks.log(f"Data: {dataset.name}, {tokens}")
     if dataset.replaced:
         callbacks.log(f"{dataset.replaced:,} characters are not in the vocabulary: replaced or dropped")
@@ -186,7 +165,6 @@ def _log_memory(callbacks: "Callbacks", args: TrainArgs, config: "ModelConfig", 
 
 
 def format_memory(needed: dict[str, float], available: float, processes: int) -> str:
-    """The estimated memory of training, in total and by use."""
     total = sum(needed.values())
     size, unit = (2**30, "GiB") if total >= 2**30 else (2**20, "MiB")
     each = "" if processes == 1 else " per process"

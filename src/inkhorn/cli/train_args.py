@@ -11,9 +11,10 @@ import tyro
 from inkhorn.checkpoint.resolve import SHIPPED, resolve_checkpoint
 from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.checkpoint.weights import read_config
-from inkhorn.cli.parsing import default, parse
+from inkhorn.cli.data_source import DataFlags
+from inkhorn.cli.parsing import default, flag, parse
 from inkhorn.config.model import Architecture
-from inkhorn.config.recipes import RECIPES, Recipe
+from inkhorn.config.recipes import RECIPES
 from inkhorn.config.train import TrainConfig
 from inkhorn.errors import UsageError, nearest
 from inkhorn.utils.files import read_json
@@ -22,19 +23,11 @@ DEFAULT_RECIPE, FINETUNE_RECIPE = "shakespeare", "finetune"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainArgs:
+class TrainArgs(DataFlags):
     """Train a model. The defaults are the recipe's; with --resume, the saved run's."""
 
-    text: Annotated[Path | None, default()] = None
-    """train on this text file or folder (.txt, .parquet or .jsonl) instead of the recipe's corpus"""
-    val_text: Annotated[Path | None, default("the last tenth of --text")] = None
-    """validate on this text file"""
     corpus: Annotated[str | None, default("the recipe's")] = None
     """named corpus to train on; inkhorn data lists them"""
-    tokenizer: str = "char"
-    """char, bpe (trained on the text), gpt2, openai-gpt, or a folder with a tokenizer.json"""
-    vocab_size: int = 4096
-    """vocabulary size of --tokenizer bpe"""
     out: Annotated[Path | None, default("runs/RECIPE")] = None
     """folder for checkpoints, metrics and the report"""
     init_from: Annotated[str, tyro.conf.arg(metavar="MODEL", help_behavior_hint="(default: random weights)")] = ""
@@ -55,16 +48,16 @@ def parse_args(argv: list[str]) -> tuple[str, TrainArgs]:
 
     Raises:
         UsageError: the flags contradict each other, the saved run or the model to start from.
-
     """
     named = names_recipe(argv)
-    inits = any(flag.partition("=")[0] == "--init-from" for flag in argv)
+    inits = any(word.partition("=")[0] == "--init-from" for word in argv)
     name = argv[0] if named else FINETUNE_RECIPE if inits else DEFAULT_RECIPE
     flags = argv[1:] if named else argv
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}: {nearest(name, RECIPES)}")
     recipe = RECIPES[name]()
-    args = _parse(flags, name, _recipe_defaults(recipe))
+    defaults = TrainArgs(tokenizer=recipe.tokenizer, architecture=recipe.architecture, train=recipe.train)
+    args = _parse(flags, name, defaults)
     out = args.out or Path("runs") / name
     restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"  # torchrun repeats the original command
     resume = args.resume or restarted
@@ -73,19 +66,14 @@ def parse_args(argv: list[str]) -> tuple[str, TrainArgs]:
     elif not resume and (RunFolder(out).latest() or (out / "config.json").exists()):
         raise UsageError(f"{out} already holds a model: add --resume to continue its run, or use another --out")
     elif args.init_from:
-        args = _parse_initialized(flags, name, recipe, args.init_from)
+        args = _parse_initialized(flags, name, defaults, args.init_from)
     _check(name, args)
     return name, replace(args, out=out, resume=resume, corpus=args.corpus or recipe.corpus)
 
 
 def _parse(flags: Sequence[str], name: str, defaults: TrainArgs) -> TrainArgs:
-    return parse(
-        TrainArgs, flags, f"inkhorn train {name}", defaults, f"inkhorn train {name} --text my.txt --out runs/mine"
-    )
-
-
-def _recipe_defaults(recipe: Recipe) -> TrainArgs:
-    return TrainArgs(tokenizer=recipe.tokenizer, architecture=recipe.architecture, train=recipe.train)
+    command = f"inkhorn train {name}"
+    return parse(TrainArgs, flags, command, defaults, f"{command} --text my.txt --out runs/mine")
 
 
 def _parse_resumed(flags: Sequence[str], out: Path, named: str | None) -> tuple[str, TrainArgs]:
@@ -119,17 +107,16 @@ def _saved_args(path: Path, record: dict[str, Any]) -> TrainArgs:
         ) from None
 
 
-def _parse_initialized(flags: Sequence[str], name: str, recipe: Recipe, model: str) -> TrainArgs:
+def _parse_initialized(flags: Sequence[str], name: str, defaults: TrainArgs, model: str) -> TrainArgs:
     """The arguments with the architecture of the model to start from, which flags must not change."""
     architecture = Architecture.of(read_config(resolve_checkpoint(model)))
-    defaults = replace(_recipe_defaults(recipe), architecture=architecture)
-    args = _parse(flags, name, defaults)
+    args = _parse(flags, name, replace(defaults, architecture=architecture))
     if (args.tokenizer, args.vocab_size) != (defaults.tokenizer, defaults.vocab_size):
         raise UsageError(f"the vocabulary comes with --init-from {model}: leave out --tokenizer and --vocab-size")
     names = [f.name for f in fields(Architecture)]
     changed = [name for name in names if getattr(args.architecture, name) != getattr(architecture, name)]
     if changed:
-        words = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        words = ", ".join(map(flag, changed))
         raise UsageError(f"the architecture comes with --init-from {model}: leave out {words}")
     return replace(args, init_from=_absolute(model))
 
@@ -143,7 +130,4 @@ def _check(name: str, args: TrainArgs) -> None:
     if (name == FINETUNE_RECIPE or args.train.lora_rank) and not args.init_from:
         what = f"the recipe {FINETUNE_RECIPE}" if name == FINETUNE_RECIPE else "--lora-rank"
         raise UsageError(f"{what} needs a model to start from: add --init-from MODEL")
-    if args.text is not None and args.corpus is not None:
-        raise UsageError(f"give either --text {args.text} or --corpus {args.corpus}, not both")
-    if args.val_text is not None and args.text is None:
-        raise UsageError("--val-text needs --text: a named corpus has its own validation split")
+    args.check_text(args.corpus)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
@@ -13,17 +14,40 @@ from starlette.middleware.gzip import GZipMiddleware
 import inkhorn
 from inkhorn.server.context import AppContext
 from inkhorn.server.errors import add_exception_handlers
-from inkhorn.server.explain_worker import ExplainWorker
 from inkhorn.server.metrics import Metrics
 from inkhorn.server.middleware import RequestMiddleware
 from inkhorn.server.model_registry import ModelRegistry
-from inkhorn.server.openapi import openapi_document
 from inkhorn.server.rate_limit import RateLimiter
 from inkhorn.server.routes import chat, completions, explain, health, models
 from inkhorn.server.settings import Settings
 from inkhorn.web import STATIC_DIR
 
 DESCRIPTION = "OpenAI-compatible API of Inkhorn's engine. Error responses have OpenAI's format."
+
+
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, corrected where FastAPI's differs from the server's behavior.
+
+        FastAPI lists status 422 for every route with parameters; this server answers 400, which the routes declare.
+        Where the server requires no API key, the security schemes are optional.
+        """
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for operations in document["paths"].values():
+                for operation in operations.values():
+                    operation["responses"].pop("422", None)
+                    if "security" in operation and not self.state.context.settings.api_keys:
+                        operation["security"].append({})
+            for unused in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(unused, None)
+        return super().openapi()
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.ready = True
+    yield
 
 
 def create_app(registry: ModelRegistry, settings: Settings | None = None) -> FastAPI:
@@ -39,20 +63,13 @@ def create_app(registry: ModelRegistry, settings: Settings | None = None) -> Fas
         settings=settings,
         metrics=Metrics(registry),
         rate_limiter=RateLimiter(settings.limits.rate_limit),
-        explain_worker=ExplainWorker(),
+        explain_limiter=CapacityLimiter(1),
     )
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.ready = True
-        yield
-        context.explain_worker.close()
-
-    app = FastAPI(
+    app = _Application(
         title="Inkhorn",
         version=inkhorn.__version__,
         description=DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
     )
@@ -60,29 +77,16 @@ def create_app(registry: ModelRegistry, settings: Settings | None = None) -> Fas
     add_exception_handlers(app)
     for module in (completions, chat, models, explain, health):
         app.include_router(module.router)
-    _customize_openapi(app, key_required=bool(settings.api_keys))
     if settings.web_ui:
-        _add_web_ui(app)
+
+        @app.get("/docs", include_in_schema=False)
+        async def docs() -> FileResponse:
+            return FileResponse(STATIC_DIR / "docs.html", media_type="text/html")
+
+        app.mount("/", GZipMiddleware(StaticFiles(directory=STATIC_DIR, html=True)), name="web-ui")
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"]
         )
     app.add_middleware(RequestMiddleware, settings=settings, metrics=context.metrics)
     return app
-
-
-def _customize_openapi(app: FastAPI, *, key_required: bool) -> None:
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = openapi_document(app, key_required=key_required)
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _add_web_ui(app: FastAPI) -> None:
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> FileResponse:
-        return FileResponse(STATIC_DIR / "docs.html", media_type="text/html")
-
-    app.mount("/", GZipMiddleware(StaticFiles(directory=STATIC_DIR, html=True)), name="web-ui")

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
-from inkhorn.server.explain_worker import ExplainWorker
 from inkhorn.server.metrics import Metrics
 from inkhorn.server.model_registry import ModelRegistry
 from inkhorn.server.rate_limit import RateLimiter
@@ -20,11 +20,10 @@ class AppContext:
     settings: Settings
     metrics: Metrics
     rate_limiter: RateLimiter
-    explain_worker: ExplainWorker
+    explain_limiter: CapacityLimiter
 
 
 async def get_context(request: Request) -> AppContext:
-    """The context of the application that handles a request."""
     context: AppContext = request.app.state.context
     return context
 

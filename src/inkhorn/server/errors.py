@@ -1,6 +1,7 @@
 """Errors in OpenAI's format: {"error": {"message", "type", "param", "code"}}."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,65 +15,39 @@ from inkhorn.server.schemas.responses import ErrorResponse
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that disconnected before the response; appears in the log and metrics only"""
 
-ERROR_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    404: "not_found_error",
-    405: "invalid_request_error",
-    408: "timeout_error",
-    413: "invalid_request_error",
-    429: "rate_limit_exceeded",
-    500: "server_error",
-    503: "unavailable_error",
+_STATUSES = {
+    400: ("invalid_request_error", "Bad request: a field is invalid or exceeds a limit."),
+    401: ("authentication_error", "The API key is missing or invalid."),
+    404: ("not_found_error", "The model does not exist."),
+    408: ("timeout_error", "The request timed out."),
+    413: ("invalid_request_error", "The request body is too large."),
+    429: ("rate_limit_exceeded", "The queue is full, or the rate limit is exceeded."),
+    503: ("unavailable_error", "The server is starting or shutting down, or the model failed."),
 }
-
-_DESCRIPTIONS = {
-    400: "Bad request: a field is invalid or exceeds a limit.",
-    401: "The API key is missing or invalid.",
-    404: "The model does not exist.",
-    408: "The request timed out.",
-    413: "The request body is too large.",
-    429: "The queue is full, or the rate limit is exceeded.",
-    503: "The server is starting or shutting down, or the model failed.",
-}
+"""OpenAI's error type of each status, and its description in the OpenAPI document."""
 
 
+@dataclass(eq=False)
 class ApiError(Exception):
-    """An error response.
+    """An error response: its HTTP status, the fields of OpenAI's error object, and additional headers."""
 
-    Args:
-        status: HTTP status.
-        message: what was wrong, the limits, and what to do.
-        param: name of the invalid field.
-        code: machine-readable name of the error.
-        headers: additional response headers.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        param: str | None = None,
-        code: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.param, self.code, self.headers = status, message, param, code, headers
+    status: int
+    message: str
+    param: str | None = None
+    code: str | None = None
+    headers: Mapping[str, str] | None = None
 
     def body(self) -> dict[str, Any]:
-        """The error in OpenAI's format."""
-        kind = ERROR_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+        kind, _ = _STATUSES.get(self.status, ("invalid_request_error" if self.status < 500 else "server_error", ""))
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> JSONResponse:
-        """The HTTP response."""
         return JSONResponse(self.body(), self.status, headers=self.headers)
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` argument of a route that can fail with these statuses."""
-    return {status: {"model": ErrorResponse, "description": _DESCRIPTIONS[status]} for status in statuses}
+    return {status: {"model": ErrorResponse, "description": _STATUSES[status][1]} for status in statuses}
 
 
 def to_api_error(error: BaseException) -> ApiError:
@@ -100,7 +75,7 @@ def _from_validation(error: RequestValidationError) -> ApiError:
     first = errors[0]
     location = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     if first["type"] == "json_invalid":
-        return ApiError(400, f"the request body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}")
+        return ApiError(400, f"the request body is not valid JSON: {first['ctx']['error']}")
     if not location:
         return ApiError(400, f"request body: {_lower_first(first['msg'])}")
     field = location[0]

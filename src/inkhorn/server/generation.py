@@ -2,10 +2,11 @@
 
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -24,21 +25,7 @@ STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 @dataclass
 class GenerationJob:
-    """A validated generation request.
-
-    Attributes:
-        model: the model.
-        prompts: the prompts.
-        params: sampling parameters of all sequences.
-        n: number of choices returned for each prompt.
-        best_of: number of sequences generated for each prompt.
-        logprobs: number of most likely tokens reported for each token; None reports no log probabilities.
-        echo: return the prompt in front of the text.
-        score_only: score the prompt and return no generated text (max_tokens 0).
-        stream: respond with server-sent events.
-        include_usage: end a stream with the token usage.
-        warnings: for the client, such as unknown fields.
-    """
+    """A validated generation request. The fields named as those of the API have the same meaning."""
 
     model: ServedModel
     prompts: list[Prompt]
@@ -46,11 +33,14 @@ class GenerationJob:
     n: int
     best_of: int
     logprobs: int | None
+    """number of most likely tokens reported for each token; None reports no log probabilities"""
     echo: bool = False
     score_only: bool = False
+    """score the prompt and return no generated text (max_tokens 0)"""
     stream: bool = False
     include_usage: bool = False
     warnings: list[str] = field(default_factory=list)
+    """for the client, such as unknown fields"""
 
     def submit(self) -> list[RequestHandle]:
         """Submit all sequences to the engine: those of the first prompt, then those of the next."""
@@ -78,32 +68,47 @@ class GenerationJob:
 
     @property
     def prompt_tokens(self) -> int:
-        """Number of tokens of all prompts."""
         return sum(len(prompt.token_ids) for prompt in self.prompts)
 
 
-class ResponseFormat(Protocol):
+class ResponseFormat(ABC):
     """How an endpoint presents a job's output."""
 
+    def __init__(self, job: GenerationJob, id_prefix: str, kind: str) -> None:
+        self.job = job
+        self._started: set[int] = set()
+        self._warnings: dict[str, Any] = {"warnings": job.warnings} if job.warnings else {}
+        self._envelope = {
+            "id": f"{id_prefix}-{secrets.token_hex(12)}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": job.model.id,
+            "system_fingerprint": job.model.fingerprint,
+        }
+
+    @abstractmethod
+    def choices(self, completions: Sequence[Completion]) -> list[dict[str, Any]]:
+        """The choices of a response that is not streamed."""
+
+    @abstractmethod
+    def delta(self, index: int, pieces: list[TokenChunk], handle: RequestHandle, *, first: bool) -> dict[str, Any]:
+        """The choice of an event: new tokens of the sequence with this index."""
+
     def response(self, completions: Sequence[Completion]) -> dict[str, Any]:
-        """The body of a response that is not streamed."""
+        usage = self.job.usage(sum(completion.num_tokens for completion in completions))
+        return self._envelope | {"choices": self.choices(completions), "usage": usage} | self._warnings
 
     def chunk(self, index: int, pieces: list[TokenChunk], handle: RequestHandle) -> dict[str, Any]:
-        """An event of a stream: new tokens of the sequence with this index."""
+        """An event of a stream."""
+        choice = self.delta(index, pieces, handle, first=index not in self._started)
+        self._started.add(index)
+        usage: dict[str, Any] = {"usage": None} if self.job.include_usage else {}
+        warnings, self._warnings = self._warnings, {}  # with the first chunk only
+        return self._envelope | {"choices": [choice]} | usage | warnings
 
     def usage_chunk(self, generated: int) -> dict[str, Any]:
         """The event with the token usage at the end of a stream."""
-
-
-def envelope(job: GenerationJob, prefix: str, kind: str) -> dict[str, Any]:
-    """The fields that all objects of a response share."""
-    return {
-        "id": f"{prefix}-{secrets.token_hex(12)}",
-        "object": kind,
-        "created": int(time.time()),
-        "model": job.model.id,
-        "system_fingerprint": job.model.fingerprint,
-    }
+        return self._envelope | {"choices": [], "usage": self.job.usage(generated)}
 
 
 async def generate(job: GenerationJob, form: ResponseFormat, request: Request, context: AppContext) -> Response:

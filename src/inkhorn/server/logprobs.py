@@ -11,11 +11,7 @@ from inkhorn.server.model_registry import ServedModel
 class LogprobsFormatter:
     """Makes the `logprobs` objects of one sequence, chunk by chunk, with continuous text offsets.
 
-    Args:
-        model: the model.
-        prompt: the prompt of the sequence.
-        top: number of most likely tokens reported for each token; None: no log probabilities.
-        echo: the first object includes the prompt's tokens.
+    With `echo`, the first object includes the prompt's tokens. `top` is that of `GenerationJob.logprobs`.
     """
 
     def __init__(self, model: ServedModel, prompt: Prompt, top: int | None, *, echo: bool) -> None:
@@ -24,29 +20,23 @@ class LogprobsFormatter:
         self._offset = 0 if echo else len(prompt.text)
 
     def format(
-        self,
-        tokens: Sequence[int],
-        logprobs: Sequence[TokenLogprobs | None],
-        prompt_logprobs: Sequence[TokenLogprobs | None],
+        self, tokens: Sequence[tuple[int, TokenLogprobs | None]], prompt_logprobs: Sequence[TokenLogprobs | None]
     ) -> dict[str, Any] | None:
         """The object of the next tokens of the sequence; None if no log probabilities were requested."""
         if self._top is None:
             return None
         if self._echo_pending:
-            tokens, logprobs = (*self._prompt.token_ids, *tokens), (*prompt_logprobs, *logprobs)
+            tokens = [*zip(self._prompt.token_ids, prompt_logprobs, strict=True), *tokens]
         self._echo_pending = False
-        texts = [self._texts[token] for token in tokens]
-        offsets = []
-        for text in texts:
-            offsets.append(self._offset)
+        found: dict[str, Any] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+        for token, entry in tokens:
+            text = self._texts[token]
+            found["tokens"].append(text)
+            found["token_logprobs"].append(entry and entry.logprob)
+            found["top_logprobs"].append(entry and self._top_logprobs(text, entry))
+            found["text_offset"].append(self._offset)
             self._offset += len(text)
-        pairs = list(zip(texts, logprobs, strict=True))
-        return {
-            "tokens": texts,
-            "token_logprobs": [None if entry is None else entry.logprob for entry in logprobs],
-            "top_logprobs": [None if entry is None else self._top_logprobs(text, entry) for text, entry in pairs],
-            "text_offset": offsets,
-        }
+        return found
 
     def _top_logprobs(self, text: str, entry: TokenLogprobs) -> dict[str, float]:
         """The most likely tokens by text, and the token itself. Of tokens with the same text the likeliest counts."""

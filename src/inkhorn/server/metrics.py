@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
+from inkhorn.inference.engine import Engine
 from inkhorn.inference.outputs import TokenChunk
 from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.model_registry import ModelRegistry
@@ -25,39 +25,13 @@ CHOICE_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 128)
 METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 
 
-class _EngineCollector(Collector):
-    """Reads the load of the engines at the time of a scrape."""
-
-    def __init__(self, models: ModelRegistry) -> None:
-        self._models = models
-
-    def collect(self) -> Iterable[Metric]:
-        def gauge(name: str, documentation: str) -> GaugeMetricFamily:
-            return GaugeMetricFamily(f"inkhorn:{name}", documentation, labels=["model_name"])
-
-        running = gauge("num_requests_running", "Number of sequences being generated.")
-        waiting = gauge("num_requests_waiting", "Number of sequences waiting to be scheduled.")
-        usage = gauge("kv_cache_usage_perc", "Fraction of the KV cache slots in use (0 to 1).")
-        for name, model in self._models.items():
-            num_running, num_waiting = model.engine.request_counts
-            running.add_metric([name], num_running)
-            waiting.add_metric([name], num_waiting)
-            usage.add_metric([name], num_running / model.engine.backend.max_num_seqs)
-        return [running, waiting, usage]
-
-
 class Metrics:
-    """The metrics of one application.
-
-    Args:
-        models: the served models.
-    """
+    """The metrics of one application."""
 
     def __init__(self, models: ModelRegistry) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        self.registry.register(_EngineCollector(models))
 
         def counter(name: str, documentation: str, *labels: str) -> Counter:
             return Counter(f"inkhorn:{name}", documentation, ["model_name", *labels], registry=self.registry)
@@ -98,9 +72,27 @@ class Metrics:
             registry=self.registry,
             buckets=LATENCY_BUCKETS,
         )
+        self._add_engine_gauges({name: model.engine for name, model in models.items()})
+
+    def _add_engine_gauges(self, engines: dict[str, Engine]) -> None:
+        """Gauges that read the load of the engines at the time of a scrape."""
+
+        def gauge(name: str, documentation: str) -> Gauge:
+            return Gauge(f"inkhorn:{name}", documentation, ["model_name"], registry=self.registry)
+
+        running = gauge("num_requests_running", "Number of sequences being generated.")
+        waiting = gauge("num_requests_waiting", "Number of sequences waiting to be scheduled.")
+        usage = gauge("kv_cache_usage_perc", "Fraction of the KV cache slots in use (0 to 1).")
+
+        def add(name: str, engine: Engine) -> None:
+            running.labels(name).set_function(lambda: engine.request_counts[0])
+            waiting.labels(name).set_function(lambda: engine.request_counts[1])
+            usage.labels(name).set_function(lambda: engine.request_counts[0] / engine.backend.max_num_seqs)
+
+        for name, engine in engines.items():
+            add(name, engine)
 
     def observe_request(self, model: str, prompt_sizes: Iterable[int], n: int, max_tokens: int) -> None:
-        """Count a generation request."""
         for size in prompt_sizes:
             self.prompt_tokens.labels(model).inc(size)
             self.request_prompt_tokens.labels(model).observe(size)
@@ -108,7 +100,6 @@ class Metrics:
         self.request_params_max_tokens.labels(model).observe(max_tokens)
 
     def observe_http(self, handler: str, method: str, status: int, seconds: float) -> None:
-        """Count an HTTP request."""
         self.http_requests.labels(handler, method if method in METHODS else "other", str(status)).inc()
         self.http_duration.labels(handler).observe(seconds)
 
@@ -118,12 +109,7 @@ class Metrics:
 
 
 class SequenceMeter:
-    """Records the metrics of one generated sequence.
-
-    Args:
-        metrics: where they are recorded.
-        model: name of the model.
-    """
+    """Records the metrics of one generated sequence."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self._metrics, self._model = metrics, model
@@ -131,7 +117,6 @@ class SequenceMeter:
         self.finish_reason: str | None = None
 
     def on_chunk(self, handle: RequestHandle, pieces: Sequence[TokenChunk]) -> None:
-        """Record generated tokens."""
         if not self.tokens:
             self._metrics.time_to_first_token.labels(self._model).observe(handle.first_token_time - handle.arrival_time)
         count = sum(piece.token_id is not None for piece in pieces)

@@ -4,7 +4,6 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,25 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from inkhorn.server.errors import CLIENT_CLOSED_REQUEST, ApiError
 from inkhorn.server.metrics import Metrics
 from inkhorn.server.settings import Settings
+from inkhorn.web import CONTENT_SECURITY_POLICY
 
 log = logging.getLogger("inkhorn.server")
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "worker-src 'self'",
-        "manifest-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    ]
-)
 SECURITY_HEADERS = {
-    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "content-security-policy": f"{CONTENT_SECURITY_POLICY}; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
@@ -42,92 +28,59 @@ PROBES = ("/health", "/health/ready", "/metrics")
 
 
 class RequestMiddleware:
-    """ASGI middleware around the application.
-
-    Args:
-        app: the application.
-        settings: the application's settings.
-        metrics: where requests are counted.
-    """
+    """ASGI middleware around the application."""
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self._app, self._settings, self._metrics = app, settings, metrics
+        self._app, self._metrics, self._max_bytes = app, metrics, settings.limits.max_body_bytes
+        self._too_large = f"the request body exceeds the server's limit of {self._max_bytes:,} bytes"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = RequestContext(scope, send, self._metrics)
-        try:
-            length = context.headers.get("content-length", "0")
-            if length.isdigit() and int(length) > self._settings.limits.max_body_bytes:
-                await ApiError(413, self._too_large).response()(scope, receive, context.send)
-            else:
-                await self._app(scope, self._limited(receive), context.send)
-        finally:
-            context.close()
+        start, status, size = time.perf_counter(), CLIENT_CLOSED_REQUEST, 0  # the status until a response starts
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        valid = 0 < len(given) <= 128 and given.isprintable() and given.isascii()
+        request_id = given if valid else secrets.token_hex(8)
+        log_fields: dict[str, Any] = {}
+        scope.setdefault("state", {})["log_fields"] = log_fields  # routes add to request.state.log_fields
 
-    def _limited(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
-        """`receive` with the body limit, for requests without a Content-Length."""
-        size = 0
-
-        async def limited() -> Message:
+        async def limited_receive() -> Message:  # for requests without a Content-Length
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > self._settings.limits.max_body_bytes:
+            if size > self._max_bytes:
                 raise HTTPException(413, self._too_large)
             return message
 
-        return limited
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                response_headers = MutableHeaders(scope=message)
+                response_headers["x-request-id"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    response_headers.setdefault(name, value)
+            await send(message)
 
-    @property
-    def _too_large(self) -> str:
-        return f"the request body exceeds the server's limit of {self._settings.limits.max_body_bytes:,} bytes"
-
-
-class RequestContext:
-    """The state of one request, from its arrival to the last byte of its response.
-
-    Args:
-        scope: ASGI scope of the request.
-        send: ASGI callable of the response.
-        metrics: where the request is counted.
-    """
-
-    def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
-        self.headers = Headers(scope=scope)
-        self._scope, self._send, self._metrics = scope, send, metrics
-        given = self.headers.get("x-request-id", "")
-        self._id = given if 0 < len(given) <= 128 and given.isprintable() and given.isascii() else secrets.token_hex(8)
-        self._start, self._status = time.perf_counter(), CLIENT_CLOSED_REQUEST  # until a response starts
-        self._log_fields: dict[str, Any] = {}
-        scope.setdefault("state", {})["log_fields"] = self._log_fields  # routes add to request.state.log_fields
-
-    async def send(self, message: Message) -> None:
-        """Send a message; the response's start gets the request id and the security headers."""
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["x-request-id"] = self._id
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-        await self._send(message)
-
-    def close(self) -> None:
-        """Count and log the request."""
-        seconds = time.perf_counter() - self._start
-        method, path = self._scope["method"], self._scope["path"]
-        handler = getattr(self._scope.get("route"), "path", None) or "other"
-        self._metrics.observe_http(handler, method, self._status, seconds)
-        line = {
-            "time": round(time.time(), 3),
-            "id": self._id,
-            "method": method,
-            "path": path,
-            "status": self._status,
-            "seconds": round(seconds, 4),
-        }
-        level = logging.DEBUG if self._status < 400 and path in PROBES else logging.INFO
-        log.log(level, json.dumps(line | self._log_fields, ensure_ascii=False))
+        try:
+            length = headers.get("content-length", "0")
+            if length.isdigit() and int(length) > self._max_bytes:
+                await ApiError(413, self._too_large).response()(scope, receive, send_with_headers)
+            else:
+                await self._app(scope, limited_receive, send_with_headers)
+        finally:
+            seconds = time.perf_counter() - start
+            handler = getattr(scope.get("route"), "path", None) or "other"
+            self._metrics.observe_http(handler, scope["method"], status, seconds)
+            line = {
+                "time": round(time.time(), 3),
+                "id": request_id,
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                "seconds": round(seconds, 4),
+            }
+            level = logging.DEBUG if status < 400 and scope["path"] in PROBES else logging.INFO
+            log.log(level, json.dumps(line | log_fields, ensure_ascii=False))

@@ -34,17 +34,11 @@ def serve(config: ServerConfig) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
     listener = _listen(config.host, config.port)
     host, port = listener.getsockname()[:2]
-    models = ModelRegistry.load(
-        list(config.models),
-        precision=config.precision,
-        threads=config.threads,
-        max_num_seqs=config.max_num_seqs,
-        max_queued=config.settings.limits.max_queued,
-    )
+    models = ModelRegistry.load(config)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     uvicorn_config = uvicorn.Config(
-        create_app(models, config.settings),
+        create_app(models, config),
         log_config=None,
         access_log=False,
         server_header=False,

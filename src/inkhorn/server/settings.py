@@ -1,4 +1,4 @@
-"""Configuration of the server and the limits it enforces."""
+"""Configuration of the server and the limits it enforces. The docstrings of the fields are the help of the flags."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -34,27 +34,23 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of the application.
+    """Settings of the application."""
 
-    Attributes:
-        limits: limits of requests and of the queue.
-        api_keys: accepted API keys; empty: no key is required.
-        cors_origins: origins whose pages may call the API from a browser.
-        on_unknown: reject, drop or replace characters outside the vocabulary.
-        log_prompts: include prompts in the access log.
-        chunk_interval: a stream sends the text of this many seconds as one event.
-        keepalive_interval: a stream sends a comment after this many seconds without text.
-        web_ui: serve the web UI too.
-    """
-
-    limits: Limits = Limits()
     api_keys: tuple[str, ...] = ()
+    """API key that clients must send"""
     cors_origins: tuple[str, ...] = ()
-    on_unknown: UnknownPolicy = "replace"
-    log_prompts: bool = False
-    chunk_interval: Annotated[float, Range(ge=0)] = 0.015
-    keepalive_interval: Annotated[float, Range(gt=0)] = 15.0
+    """origin whose pages may call the API from a browser"""
     web_ui: bool = True
+    """serve the web UI"""
+    on_unknown: UnknownPolicy = "replace"
+    """characters outside the vocabulary: reject, drop or replace them"""
+    log_prompts: bool = False
+    """include prompts in the log"""
+    chunk_interval: Annotated[float, Range(ge=0)] = 0.015
+    """a stream sends the text of this many seconds as one event"""
+    keepalive_interval: Annotated[float, Range(gt=0)] = 15.0
+    """a stream sends a comment after this many seconds without text"""
+    limits: Limits = Limits()
 
     def __post_init__(self) -> None:
         validate(self)
@@ -62,28 +58,20 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerConfig:
-    """Configuration of a server process.
-
-    Attributes:
-        models: names of shipped models, checkpoint folders or run folders.
-        host: address to listen on.
-        port: port to listen on; 0 picks a free one.
-        precision: precision of the weights; None picks the default.
-        threads: maximum number of threads per model; None picks it.
-        max_num_seqs: maximum number of sequences that each model generates at once.
-        shutdown_timeout: seconds to finish running requests after SIGTERM.
-        settings: settings of the application.
-    """
+class ServerConfig(Settings):
+    """Configuration of a server process: the settings of its application, its models and its address."""
 
     models: tuple[str, ...] = ("shakespeare",)
+    """a shipped model, a checkpoint folder or a run folder"""
     host: str = "127.0.0.1"
+    """address to listen on; 0.0.0.0 for all interfaces"""
     port: Annotated[int, Range(ge=0, le=65_535)] = 8000
+    """port to listen on; 0 picks a free one"""
     precision: Precision | None = None
+    """precision of the weights"""
     threads: Annotated[int | None, Range(ge=1)] = None
+    """maximum number of threads per model"""
     max_num_seqs: Annotated[int, Range(ge=1)] = 64
+    """maximum number of sequences generated at once per model"""
     shutdown_timeout: Annotated[int, Range(ge=0)] = 30
-    settings: Settings = Settings()
-
-    def __post_init__(self) -> None:
-        validate(self)
+    """seconds to finish running requests after SIGTERM"""

@@ -23,7 +23,6 @@ KEEPALIVE = b": ping\n\n"
 
 
 def sse_event(data: dict[str, Any]) -> bytes:
-    """A server-sent event with a JSON object."""
     return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"
 
 
@@ -152,9 +151,7 @@ async def with_timeout(seconds: float, awaitable: Awaitable[T]) -> T:
 
 
 def timeout_error(seconds: float) -> ApiError:
-    """The error of a request that timed out."""
-    message = f"the request exceeded the server's timeout of {seconds:g} seconds: request fewer tokens"
-    return ApiError(408, message)
+    return ApiError(408, f"the request exceeded the server's timeout of {seconds:g} seconds: request fewer tokens")
 
 
 async def cancel_on_disconnect(request: Request, awaitable: Awaitable[T]) -> T | None:

@@ -152,7 +152,7 @@ def _include_usage(request: SamplingRequest) -> bool:
 
 def _warnings(request: SamplingRequest, prompts: Sequence[Prompt]) -> list[str]:
     known, warnings = type(request).model_fields, []
-    for name in request.unknown_fields:
+    for name in sorted(request.model_extra or {}):
         hint = nearest(name, known)
         warnings.append(f"unknown field {name!r} ignored" + (f": {hint}" if "did you mean" in hint else ""))
     unknown = dict.fromkeys(str(unknown) for prompt in prompts for unknown in prompt.unknown)

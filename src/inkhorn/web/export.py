@@ -23,29 +23,15 @@ from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.utils.files import read_json
-from inkhorn.web import STATIC_DIR
+from inkhorn.web import CONTENT_SECURITY_POLICY, STATIC_DIR
 from inkhorn.web.settings import page_settings
 
 Array = np.ndarray[Any, Any]
 
-
 SERVER_ONLY = ("docs.html", "docs.css", "docs.js")
 """Files about the server's API, which are not exported."""
-CONTENT_SECURITY_POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "script-src 'self' 'wasm-unsafe-eval'",  # engine/kernels_wasm.js assembles a WebAssembly module
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "worker-src 'self'",
-        "manifest-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-    ]
-)
-"""The Content-Security-Policy of the server, as a meta element, because a static host does not send it as a header.
-frame-ancestors has no effect there and is left out."""
+# engine/kernels_wasm.js assembles a WebAssembly module. A static host sends no header, so the policy is a meta element.
+_POLICY = CONTENT_SECURITY_POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 
 
 def write_site(folder: Path, name: str, out: Path) -> int:
@@ -97,7 +83,7 @@ def _write_page(out: Path) -> None:
         STATIC_DIR, out, ignore=shutil.ignore_patterns(*SERVER_ONLY), copy_function=shutil.copyfile, dirs_exist_ok=True
     )
     page = (out / "index.html").read_text(encoding="utf-8")
-    policy = f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">'
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     for before, after in (
         ('<meta name="inkhorn" content="server">', '<meta name="inkhorn" content="static">'),
         ('<meta charset="utf-8">', f'<meta charset="utf-8">\n{policy}'),

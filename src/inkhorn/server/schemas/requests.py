@@ -54,16 +54,12 @@ def _request_field(spec: FieldSpec) -> tuple[Any, Any]:
 
 
 class StreamOptions(BaseModel):
-    """Options of a streamed response."""
-
     include_usage: StrictBool = Field(False, description="send a final chunk with the token usage")
     include_obfuscation: StrictBool | None = Field(None, description="accepted and ignored")
 
 
 class _BaseRequest(BaseModel):
-    """The fields that completions and chat completions share."""
-
-    model_config = ConfigDict(extra="allow")  # reported as warnings, not rejected: see `unknown_fields`
+    model_config = ConfigDict(extra="allow")  # reported as warnings, not rejected
 
     model: StrictStr | None = Field(None, description="name of the model (default: the server's first model)")
     n: Annotated[StrictInt, Field(ge=1, le=128)] | None = Field(1, description="number of choices for each prompt")
@@ -71,17 +67,10 @@ class _BaseRequest(BaseModel):
     stream_options: StreamOptions | None = None
     user: StrictStr | None = Field(None, description="accepted and ignored")
 
-    @property
-    def unknown_fields(self) -> list[str]:
-        """Names of the fields that the API does not have."""
-        return sorted(self.model_extra or {})
-
 
 if TYPE_CHECKING:
 
     class SamplingRequest(_BaseRequest):
-        """A request that generates text."""
-
         logit_bias: dict[str, float] | None
         max_words: int | None
         seed: int | None
@@ -92,7 +81,6 @@ else:
     SamplingRequest = create_model(
         "SamplingRequest",
         __base__=_BaseRequest,
-        __doc__="A request that generates text.",
         **{name: _request_field(field_specs(SamplingParams)[name]) for name in SAMPLING_FIELDS},
     )
 
@@ -119,8 +107,6 @@ class CompletionRequest(SamplingRequest):
 
 
 class ChatMessage(BaseModel):
-    """A chat message."""
-
     role: StrictStr = "user"
     content: StrictStr | list[dict[str, Any]] | None = None
 
@@ -140,8 +126,6 @@ class ChatRequest(SamplingRequest):
 
 
 class TokenizeRequest(BaseModel):
-    """A text to tokenize."""
-
     model: StrictStr | None = None
     prompt: StrictStr = Field(description="the text")
     add_special_tokens: StrictBool = Field(False, description="accepted and ignored: these models add none")
@@ -149,15 +133,11 @@ class TokenizeRequest(BaseModel):
 
 
 class DetokenizeRequest(BaseModel):
-    """Token ids to decode."""
-
     model: StrictStr | None = None
     tokens: TokenIds
 
 
 class ExplainRequest(BaseModel):
-    """A text to inspect."""
-
     model: StrictStr | None = None
     text: StrictStr = Field(description="the text; its last 256 tokens are used", max_length=100_000)
     layer: Annotated[StrictInt, Field(ge=0)] = Field(0, description="layer of the attention and MLP shown, from 0")

@@ -6,11 +6,6 @@ from pydantic import BaseModel
 
 FinishReason = Literal["stop", "length"]
 
-EVENT_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
-"""The `responses` entry of a route that can stream."""
-
 
 class ErrorDetail(BaseModel):
     """An error: its message, kind, the invalid field, and a machine-readable code."""
@@ -28,11 +23,17 @@ class ErrorResponse(BaseModel):
 
 
 class Usage(BaseModel):
-    """Token counts of a request."""
-
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+
+
+class _GenerationResponse(BaseModel):
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
+    warnings: list[str] | None = None
 
 
 class Logprobs(BaseModel):
@@ -45,30 +46,21 @@ class Logprobs(BaseModel):
 
 
 class Choice(BaseModel):
-    """One generated text."""
-
     index: int
     text: str
     logprobs: Logprobs | None
     finish_reason: FinishReason | None
 
 
-class Completion(BaseModel):
+class Completion(_GenerationResponse):
     """The response to a completion request, or one chunk of it in a stream."""
 
-    id: str
     object: Literal["text_completion"]
-    created: int
-    model: str
-    system_fingerprint: str
     choices: list[Choice]
     usage: Usage | None = None
-    warnings: list[str] | None = None
 
 
 class TokenLogprob(BaseModel):
-    """The log probability of a token."""
-
     token: str
     logprob: float
     bytes: list[int] | None
@@ -81,40 +73,29 @@ class ChatTokenLogprob(TokenLogprob):
 
 
 class ChatLogprobs(BaseModel):
-    """The log probabilities of a message's tokens."""
-
     content: list[ChatTokenLogprob]
     refusal: None = None
 
 
 class Message(BaseModel):
-    """A generated message."""
-
     role: Literal["assistant"]
     content: str
     refusal: None = None
 
 
 class ChatChoice(BaseModel):
-    """One generated message with its metadata."""
-
     index: int
     message: Message
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason
 
 
-class ChatCompletion(BaseModel):
+class ChatCompletion(_GenerationResponse):
     """The response to a chat completion request."""
 
-    id: str
     object: Literal["chat.completion"]
-    created: int
-    model: str
-    system_fingerprint: str
     choices: list[ChatChoice]
     usage: Usage
-    warnings: list[str] | None = None
 
 
 class ModelMeta(BaseModel):
@@ -130,8 +111,6 @@ class ModelMeta(BaseModel):
 
 
 class Model(BaseModel):
-    """A served model."""
-
     id: str
     object: Literal["model"]
     created: int
@@ -155,8 +134,6 @@ class PageSettings(BaseModel):
 
 
 class Tokens(BaseModel):
-    """A tokenized text."""
-
     count: int
     max_model_len: int
     tokens: list[int]
@@ -164,14 +141,10 @@ class Tokens(BaseModel):
 
 
 class Text(BaseModel):
-    """A decoded text."""
-
     prompt: str
 
 
 class TokenizerInfo(BaseModel):
-    """A description of a tokenizer."""
-
     tokenizer_class: str
     vocab_size: int
     model_max_length: int
@@ -182,12 +155,8 @@ class TokenizerInfo(BaseModel):
 
 
 class Health(BaseModel):
-    """The state of the server."""
-
     status: Literal["ok"]
 
 
 class Version(BaseModel):
-    """The version of Inkhorn."""
-
     version: str
