@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inkhorn.data.parallel_encode import available_cores, encode_batches
+from inkhorn.data.parallel_encode import encode_batches
 from inkhorn.errors import CorpusError
 from inkhorn.tokenizer.base import Ids
 from inkhorn.tokenizer.char import CharTokenizer
@@ -45,7 +45,3 @@ def test_dead_worker_is_reported() -> None:
     assert len(list(encode_batches(Dying("abc"), batches, 1))) == 4
     with pytest.raises(CorpusError, match="perhaps because memory ran out"):
         list(encode_batches(Dying("abc"), batches, 2))
-
-
-def test_available_cores() -> None:
-    assert 1 <= available_cores() <= (os.cpu_count() or 1)

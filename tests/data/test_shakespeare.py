@@ -10,9 +10,8 @@ import pytest
 
 from inkhorn.data import shakespeare
 from inkhorn.data.corpora import CORPORA, TextCorpus
-from inkhorn.data.shakespeare.errata import apply_errata
 from inkhorn.data.shakespeare.names import full_name
-from inkhorn.data.shakespeare.tables import load_table
+from inkhorn.data.shakespeare.tables import apply_errata, load_table
 from inkhorn.data.shakespeare.text import clean_play, clean_poem
 from inkhorn.errors import CorpusError
 from inkhorn.tokenizer.base import END_OF_TEXT

@@ -82,7 +82,7 @@ def test_resume_is_bit_equal(data: Dataset, tmp_path: Path, optimizer: Any) -> N
     for stop in (3, 6, 9):
         out = tmp_path / f"stopped-{stop}"
         started = trainer(data, out, train)
-        state = started._fresh()
+        state = started.start(resume=False)
         from inkhorn.training.signals import Interrupt
 
         while state.step < stop:

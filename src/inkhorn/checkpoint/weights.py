@@ -38,23 +38,15 @@ def read_weights(folder: Path, config: ModelConfig) -> dict[str, Array]:
     path = folder / "model.safetensors"
     if not path.is_file():
         raise CheckpointError(f"{folder} has no model.safetensors: it is not a complete checkpoint folder")
-    tensors = open_tensor_file(path).tensors
-    names = match_names(set(tensors), config, path)
-    for spec in config.tensor_specs():
-        shape = tensors[names[spec.name]].shape
-        if shape != spec.shape:
-            raise CheckpointError(
-                f"{path} does not match config.json: {names[spec.name]} has shape {list(shape)}, "
-                f"the config asks for {list(spec.shape)}"
-            )
-    return {name: np.asarray(tensors[stored].read(), np.float32) for name, stored in names.items()}
+    tensors = match_tensors(open_tensor_file(path).tensors, config, path)
+    return {name: np.asarray(tensor.read(), np.float32) for name, tensor in tensors.items()}
 
 
-def match_names(found: set[str], config: ModelConfig, path: Path) -> dict[str, str]:
-    """Map each tensor's name to its name in the file, which may leave out the prefix `transformer.`.
+def match_tensors(found: Mapping[str, LazyTensor], config: ModelConfig, path: Path) -> dict[str, LazyTensor]:
+    """The tensors of a file by their names in memory; the file may leave out the prefix `transformer.`.
 
     Raises:
-        CheckpointError: a tensor is missing, or there are others.
+        CheckpointError: a tensor is missing or has another shape, or there are others.
     """
     bare = {name.removeprefix(_PREFIX): name for name in found}
     twice = sorted(name for name in found if _PREFIX + name in found)
@@ -71,7 +63,21 @@ def match_names(found: set[str], config: ModelConfig, path: Path) -> dict[str, s
     unexpected = sorted(name for name in bare if not _CAUSAL_MASK.fullmatch(name))
     if unexpected:
         raise CheckpointError(f"{path} does not match config.json: unexpected tensors {', '.join(unexpected[:4])}")
-    return names
+    for spec in config.tensor_specs():
+        if (shape := found[names[spec.name]].shape) != spec.shape:
+            raise CheckpointError(
+                f"{path} does not match config.json: {names[spec.name]} has shape {list(shape)}, "
+                f"the config asks for {list(spec.shape)}"
+            )
+    return {name: found[stored] for name, stored in names.items()}
+
+
+def write_generation_config(folder: Path, config: ModelConfig) -> None:
+    """Write the defaults of transformers' `generate`."""
+    # transformers generates at most block_size tokens, prompt included.
+    defaults = {"do_sample": True, "temperature": 0.8, "max_new_tokens": min(200, config.block_size // 2)}
+    ends = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
+    write_json(folder / "generation_config.json", defaults | ends)
 
 
 def write_weights(folder: Path, config: ModelConfig, tensors: Mapping[str, Callable[[], Array]], dtype: str) -> Path:

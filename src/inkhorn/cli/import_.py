@@ -42,16 +42,16 @@ def run(argv: list[str]) -> int:
         raise CheckpointError(f"{out} already exists: give another --out, or delete it first")
     path = _find(args.source, args.revision)
 
-    from inkhorn.checkpoint.weights import write_weights
+    from inkhorn.checkpoint.weights import write_generation_config, write_weights
     from inkhorn.convert.formats import open_checkpoint
-    from inkhorn.convert.vocabulary import choose, write_generation_config
+    from inkhorn.convert.vocabulary import choose
 
     folder = path if path.is_dir() else path.parent
     model, vocabulary = choose(folder, open_checkpoint(path, args.checkpoint), args.text, args.tokenizer)
     with atomic_write(out) as temporary:
         weights = write_weights(temporary, model.config, model.tensors, model.dtype).name
         vocabulary.save(temporary)
-        write_generation_config(temporary, model)
+        write_generation_config(temporary, model.config)
         for name in ("generation_config.json", "README.md"):
             if (folder / name).is_file() and path.is_dir():
                 shutil.copyfile(folder / name, temporary / name)

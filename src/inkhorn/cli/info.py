@@ -13,6 +13,7 @@ from inkhorn.checkpoint.resolve import SHIPPED
 from inkhorn.cli.parsing import parse
 from inkhorn.config.quantization import DEFAULT_PRECISION
 from inkhorn.inference.backends import native_bindings
+from inkhorn.utils.cpu import available_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def collect() -> dict[str, Any]:
             "default precision": DEFAULT_PRECISION,
         }
     return entries | {
-        "cores": native_bindings.cores(),
+        "cores": available_cores(),
         "torch": version("torch") if find_spec("torch") else "not installed: training needs inkhorn[train]",
         "models": sorted(SHIPPED),
     }

@@ -19,7 +19,7 @@ import dataclasses
 import inspect
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -56,7 +56,7 @@ class Range:
         return {name: bound for name, bound in dataclasses.asdict(self).items() if bound is not None}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class FieldSpec:
     """One declared field.
 
@@ -83,8 +83,8 @@ def validate(instance: Any) -> None:
     Raises:
         UsageError: names the first field that is wrong, its value and the limits.
     """
-    for name, check in _checks(instance.__class__):
-        check(name, getattr(instance, name))
+    for name, annotation in _split_annotations(instance.__class__).items():
+        _check(name, getattr(instance, name), *annotation)
 
 
 @cache
@@ -94,14 +94,7 @@ def field_specs(cls: type) -> Mapping[str, FieldSpec]:
     for field in dataclasses.fields(cls):
         kind, optional, bounds = annotations[field.name]
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        specs[field.name] = FieldSpec(
-            name=field.name,
-            type=kind,
-            optional=optional,
-            range=bounds,
-            default=default,
-            help=docs.get(field.name, ""),
-        )
+        specs[field.name] = FieldSpec(field.name, kind, optional, bounds, default, docs.get(field.name, ""))
     return specs
 
 
@@ -125,68 +118,32 @@ _NOUNS = {int: "an integer", float: "a number", bool: "true or false", str: "a s
 _JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 
 
-Check = Callable[[str, Any], None]
-"""Raises UsageError for a value, whose name is given for the message, that is not allowed."""
-
-
-@cache
-def _checks(cls: type) -> tuple[tuple[str, Check], ...]:
-    """The fields of a dataclass with their checks, made once because requests are validated in the serving path."""
-    return tuple((name, _check_of(*annotation)) for name, annotation in _split_annotations(cls).items())
-
-
-def _check_of(kind: Any, optional: bool, bounds: Range | None) -> Check:
-    check = _check_of_type(kind, bounds)
-    return (lambda name, value: None if value is None else check(name, value)) if optional else check
-
-
-def _check_of_type(kind: Any, bounds: Range | None) -> Check:
+def _check(name: str, value: Any, kind: Any, optional: bool, bounds: Range | None) -> None:
+    if value is None and optional:
+        return
     origin, args = get_origin(kind), get_args(kind)
     if kind in _NOUNS:
-        return _scalar_check(kind, bounds)
-    if origin is Literal:
-        choices = ", ".join(map(str, args))
-        return lambda name, value: require(value in args, f"{name} must be one of {choices}, not {value!r}")
-    if origin is tuple and args[-1] is ...:
-        return _tuple_check(_check_of(*_split(args[0])))
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _mapping_check(_check_of(*_split(args[0])), _check_of(*_split(args[1])))
-    return lambda _, __: None  # another type, such as a nested dataclass, which checks itself
-
-
-def _scalar_check(kind: type, bounds: Range | None) -> Check:
-    accepted = (int, float) if kind is float else (kind,)
-
-    def check(name: str, value: Any) -> None:
-        if type(value) not in accepted:
+        if type(value) is not kind and (kind is not float or type(value) is not int):
             raise UsageError(f"{name} must be {_NOUNS[kind]}, not {value!r}")
         if kind is float and not math.isfinite(value):
             raise UsageError(f"{name} must be {bounds or 'finite'}, not {value}")
         if bounds is not None and value not in bounds:
             raise UsageError(f"{name} must be {bounds}, not {value}")
-
-    return check
-
-
-def _tuple_check(check_item: Check) -> Check:
-    def check(name: str, value: Any) -> None:
+    elif origin is Literal:
+        require(value in args, f"{name} must be one of {', '.join(map(str, args))}, not {value!r}")
+    elif origin is tuple and args[-1] is ...:
         require(isinstance(value, tuple | list), f"{name} must be a tuple, not {value!r}")
         for index, item in enumerate(value):
-            check_item(f"{name}[{index}]", item)
-
-    return check
-
-
-def _mapping_check(check_key: Check, check_value: Check) -> Check:
-    def check(name: str, value: Any) -> None:
+            _check(f"{name}[{index}]", item, *_split(args[0]))
+    elif isinstance(origin, type) and issubclass(origin, Mapping):
         require(isinstance(value, Mapping), f"{name} must be a mapping, not {value!r}")
         for key, item in value.items():
-            check_key(f"{name} key", key)
-            check_value(f"{name}[{key!r}]", item)
+            _check(f"{name} key", key, *_split(args[0]))
+            _check(f"{name}[{key!r}]", item, *_split(args[1]))
+    # A value of another type, such as a nested dataclass, checks itself.
 
-    return check
 
-
+@cache
 def _split(annotation: Any) -> tuple[Any, bool, Range | None]:
     """An annotation as (type, whether None is allowed, bounds)."""
     bounds = None

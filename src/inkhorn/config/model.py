@@ -25,6 +25,9 @@ _FIXED_IN_HF = {
     "add_cross_attention": False,
 }
 
+_SAME_IN_HF = ["n_layer", "n_head", "n_embd", "tie_word_embeddings", "embd_pdrop", "attn_pdrop", "resid_pdrop"]
+_SAME_IN_HF += ["layer_norm_epsilon", "bos_token_id", "eos_token_id"]
+
 # GPT-2's <|endoftext|>, which transformers writes into every GPT-2 config without bos_token_id or eos_token_id.
 _HF_END_OF_TEXT = 50256
 
@@ -162,9 +165,7 @@ class ModelConfig(Architecture):
         activation = config.get("activation_function", "gelu_new")
         if kind == "openai-gpt":  # transformers' GPT-1 names it `afn`, and calls the tanh form "gelu"
             activation = {"gelu": "gelu_new"}.get(config.get("afn", "gelu"), config.get("afn"))
-        same = ["vocab_size", "n_layer", "n_head", "n_embd", "n_inner", "tie_word_embeddings", "layer_norm_epsilon"]
-        same += ("embd_pdrop", "attn_pdrop", "resid_pdrop", "bos_token_id", "eos_token_id")
-        values = {key: config[key] for key in same if key in config}
+        values = {key: config[key] for key in ("vocab_size", "n_inner", *_SAME_IN_HF) if key in config}
         if kind == "openai-gpt":
             values.pop("n_inner", None)  # GPT-1 in transformers has no such option
         for key in ("bos_token_id", "eos_token_id"):
@@ -189,17 +190,8 @@ class ModelConfig(Architecture):
             "model_type": self.model_type,
             "vocab_size": self.vocab_size,
             "n_positions": self.block_size,
-            "n_layer": self.n_layer,
-            "n_head": self.n_head,
-            "n_embd": self.n_embd,
-            "tie_word_embeddings": self.tie_word_embeddings,
-            "embd_pdrop": self.embd_pdrop,
-            "attn_pdrop": self.attn_pdrop,
-            "resid_pdrop": self.resid_pdrop,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            # Written even when None: the default of transformers, 50256, lies outside a small vocabulary.
-            "bos_token_id": self.bos_token_id,
-            "eos_token_id": self.eos_token_id,
+            # Token ids are written even when None: transformers' default, 50256, lies outside a small vocabulary.
+            **{name: getattr(self, name) for name in _SAME_IN_HF},
         }
         if self.pre_norm:
             return config | {"activation_function": self.activation_function, "n_inner": self.n_inner}

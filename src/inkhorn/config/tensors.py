@@ -90,22 +90,10 @@ def tensor_specs(
 ) -> tuple[TensorSpec, ...]:
     """Every tensor of a model of these sizes, in the order of the forward pass.
 
-    Args:
-        vocab_size: rows of the token embedding and of the head.
-        block_size: rows of the position embedding.
-        n_layer: number of blocks.
-        n_embd: width of the residual stream.
-        n_inner: width of the MLP's hidden layer.
-        pre_norm: GPT-2, which has a final LayerNorm, rather than GPT-1.
-        tied: the head uses the token embedding's matrix and has no tensor of its own.
+    Args as in ModelConfig; `pre_norm`: GPT-2, which has a final LayerNorm; `tied`: the head has no tensor of its own.
     """
-    sizes = {
-        "vocab_size": vocab_size,
-        "block_size": block_size,
-        "n_embd": n_embd,
-        "3 * n_embd": 3 * n_embd,
-        "n_inner": n_inner,
-    }
+    sizes = {"vocab_size": vocab_size, "block_size": block_size}
+    sizes |= {"n_embd": n_embd, "3 * n_embd": 3 * n_embd, "n_inner": n_inner}
 
     def specs(module: _Module, prefix: str = "", gguf_prefix: str = "") -> list[TensorSpec]:
         shape = tuple(sizes[dim] for dim in module.dims)
@@ -113,13 +101,12 @@ def tensor_specs(
         hf_name = name if pre_norm else _GPT1_NAMES.get(name, name)
         if module.role != "head":
             hf_name = f"transformer.{hf_name}"
-        kinds = [("weight", shape), ("bias", shape[-1:])] if module.bias else [("weight", shape)]
-        return [
-            TensorSpec(
-                f"{name}.{kind}", size, module.role, f"{hf_name}.{kind}", f"{gguf_name}.{kind}", module.fused_parts
-            )
-            for kind, size in kinds
-        ]
+
+        def spec(kind: str, shape: tuple[int, ...]) -> TensorSpec:
+            names = f"{hf_name}.{kind}", f"{gguf_name}.{kind}"
+            return TensorSpec(f"{name}.{kind}", shape, module.role, *names, module.fused_parts)
+
+        return [spec("weight", shape), *([spec("bias", shape[-1:])] if module.bias else ())]
 
     found = [spec for module in _EMBEDDINGS for spec in specs(module)]
     for i in range(n_layer):

@@ -8,28 +8,19 @@ from inkhorn.config.tensors import LINEAR_LAYERS
 from inkhorn.errors import require
 
 Optimizer = Literal["muon", "adamw"]
-
 Schedule = Literal["linear", "cosine"]
-
 Device = Literal["auto", "cpu", "cuda", "mps"]
-
 Precision = Literal["auto", "float32", "bfloat16"]
-
 Switch = Literal["auto", "on", "off"]
-
 Parallel = Literal["auto", "ddp", "fsdp"]
 
 LORA_TARGETS = LINEAR_LAYERS
 """The linear layers of a block by the last part of their names; c_proj is attention's and the MLP's."""
 
 Count = Annotated[int, Range(ge=1)]
-
 CountOrZero = Annotated[int, Range(ge=0)]
-
 LearningRate = Annotated[float, Range(gt=0, lt=10)]
-
 Probability = Annotated[float, Range(ge=0, lt=1)]
-
 Fraction = Annotated[float, Range(ge=0, le=1)]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 
 from inkhorn.checkpoint.tensor_file import Array, LazyTensor
-from inkhorn.checkpoint.weights import Dtype, match_names
+from inkhorn.checkpoint.weights import Dtype, match_tensors
 from inkhorn.config.model import Activation, ModelConfig
 from inkhorn.convert.converted import ConvertedModel, with_head
 from inkhorn.convert.state_dict import SourceCheckpoint, TensorMapper, open_source
@@ -77,13 +77,7 @@ def open_checkpoint(path: Path, options: ImportOptions = ImportOptions()) -> Con
 def from_transformers(source: SourceCheckpoint, config: ModelConfig, options: ImportOptions) -> ConvertedModel:
     """A GPT-2 or GPT-1 of transformers, which has the same layout: [in, out] matrices."""
     require(options == ImportOptions(), "config.json is complete: leave out --n-head, --activation and --attn-scale")
-    names = match_names(set(source.tensors), config, source.path)
-    found = {name: source.tensors[stored] for name, stored in names.items()}
-    for spec in config.tensor_specs():
-        shape = found[spec.name].shape
-        if shape != spec.shape:
-            what = f"{names[spec.name]} has shape {list(shape)}, the config asks for {list(spec.shape)}"
-            raise CheckpointError(f"{source.path} does not match config.json: {what}")
+    found = match_tensors(source.tensors, config, source.path)
     tensors = {name: tensor.read for name, tensor in found.items()}
     return ConvertedModel("GPT-2" if config.pre_norm else "GPT-1", config, tensors, _common_dtype(found))
 
@@ -153,14 +147,10 @@ def from_early_mingpt(source: SourceCheckpoint, options: ImportOptions) -> Conve
     tensors["lm_head.weight"] = mapper.lazy("head.weight", (V, C))
     tensors |= mapper.norm("ln_f", "ln_f", C)
     for i in range(config.n_layer):
-        block, attention = f"blocks.{i}", f"blocks.{i}.attn"
         for kind in ("weight", "bias"):
-            parts = [mapper[f"{attention}.{part}.{kind}"] for part in ("query", "key", "value")]
+            parts = [mapper[f"blocks.{i}.attn.{part}.{kind}"] for part in ("query", "key", "value")]
             tensors[f"h.{i}.attn.c_attn.{kind}"] = _concatenated(parts)
-        tensors |= mapper.linear(f"h.{i}.attn.c_proj", f"{attention}.proj", (C, C))
-        tensors |= mapper.linear(f"h.{i}.mlp.c_fc", f"{block}.mlp.0", (C, config.inner))
-        tensors |= mapper.linear(f"h.{i}.mlp.c_proj", f"{block}.mlp.2", (config.inner, C))
-        tensors |= mapper.norm(f"h.{i}.ln_1", f"{block}.ln1", C) | mapper.norm(f"h.{i}.ln_2", f"{block}.ln2", C)
+        tensors |= _rest_of_block(mapper, config, i, "attn.proj", "mlp")
     mapper.assert_all_used(r"blocks\.\d+\.attn\.mask")
     return ConvertedModel("minGPT", config, tensors, notes=(_activation_note("minGPT of 2020", activation, options),))
 
@@ -196,22 +186,28 @@ def from_lets_build_gpt(source: SourceCheckpoint, options: ImportOptions) -> Con
     )
     tensors: dict[str, Callable[[], Array]] = {"wte.weight": wte.read, "wpe.weight": wpe.read}
     for i in range(config.n_layer):
-        block = f"blocks.{i}"
-        heads = [
-            mapper[f"{block}.sa.heads.{j}.{part}.weight"] for part in ("query", "key", "value") for j in range(n_head)
-        ]
+        parts = ((j, part) for part in ("query", "key", "value") for j in range(n_head))
+        heads = [mapper[f"blocks.{i}.sa.heads.{j}.{part}.weight"] for j, part in parts]
         tensors[f"h.{i}.attn.c_attn.weight"] = _concatenated(heads, scale)
         tensors[f"h.{i}.attn.c_attn.bias"] = lambda: np.zeros(3 * C, np.float32)
-        tensors |= mapper.linear(f"h.{i}.attn.c_proj", f"{block}.sa.proj", (C, C))
-        tensors |= mapper.linear(f"h.{i}.mlp.c_fc", f"{block}.ffwd.net.0", (C, config.inner))
-        tensors |= mapper.linear(f"h.{i}.mlp.c_proj", f"{block}.ffwd.net.2", (config.inner, C))
-        tensors |= mapper.norm(f"h.{i}.ln_1", f"{block}.ln1", C) | mapper.norm(f"h.{i}.ln_2", f"{block}.ln2", C)
+        tensors |= _rest_of_block(mapper, config, i, "sa.proj", "ffwd.net")
     head = [mapper[name].read() for name in ("ln_f.weight", "ln_f.bias", "lm_head.weight", "lm_head.bias")]
     mapper.assert_all_used(r"blocks\.\d+\.sa\.heads\.\d+\.tril")
     note = f"attention scores divided by the root of the {'width' if scale < 1 else 'head size'}"
     if options.attn_scale is None:
         note += " as in the video; --attn-scale head for the code published later"
     return with_head(ConvertedModel('"Let\'s build GPT"', config, tensors, notes=(note,)), *head)
+
+
+def _rest_of_block(
+    mapper: TensorMapper, config: ModelConfig, i: int, proj: str, mlp: str
+) -> dict[str, Callable[[], Array]]:
+    """All tensors of block `i` but c_attn, given the source's names of attention's output and of the MLP."""
+    block, C = f"blocks.{i}", config.n_embd
+    tensors = mapper.linear(f"h.{i}.attn.c_proj", f"{block}.{proj}", (C, C))
+    tensors |= mapper.linear(f"h.{i}.mlp.c_fc", f"{block}.{mlp}.0", (C, config.inner))
+    tensors |= mapper.linear(f"h.{i}.mlp.c_proj", f"{block}.{mlp}.2", (config.inner, C))
+    return tensors | mapper.norm(f"h.{i}.ln_1", f"{block}.ln1", C) | mapper.norm(f"h.{i}.ln_2", f"{block}.ln2", C)
 
 
 def _concatenated(parts: list[LazyTensor], scale: float = 1.0) -> Callable[[], Array]:

@@ -46,10 +46,26 @@ def write_gguf(folder: Path, path: Path, kind: GgufType = "f16", *, vocabulary: 
 
     model = open_checkpoint(folder)
     config = model.config
-    _check_supported(config, folder)
+    if not config.pre_norm:
+        raise CheckpointError(
+            f"{folder} is a GPT-1, which llama.cpp does not support; transformers loads the folder as it is"
+        )
+    if config.activation_function != "gelu_new":
+        raise CheckpointError(
+            f"{folder} uses the activation {config.activation_function}; llama.cpp's gpt2 supports gelu_new only. "
+            "transformers loads the folder as it is"
+        )
     try:
         with atomic_write(path) as temporary, closing(gguf.GGUFWriter(temporary, "gpt2")) as out:
-            _describe(out, config, kind)
+            out.add_context_length(config.block_size)
+            out.add_embedding_length(config.n_embd)
+            out.add_block_count(config.n_layer)
+            out.add_feed_forward_length(config.inner)
+            out.add_head_count(config.n_head)
+            out.add_layer_norm_eps(config.layer_norm_epsilon)
+            out.add_file_type(_FILE_TYPES[kind])
+            if kind == "q8_0":
+                out.add_quantization_version(2)
             if vocabulary:
                 _add_vocabulary(out, folder, config)
             else:
@@ -63,30 +79,6 @@ def write_gguf(folder: Path, path: Path, kind: GgufType = "f16", *, vocabulary: 
                 out.write_tensor_data(make())
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error}") from None
-
-
-def _check_supported(config: ModelConfig, folder: Path) -> None:
-    if not config.pre_norm:
-        raise CheckpointError(
-            f"{folder} is a GPT-1, which llama.cpp does not support; transformers loads the folder as it is"
-        )
-    if config.activation_function != "gelu_new":
-        raise CheckpointError(
-            f"{folder} uses the activation {config.activation_function}; llama.cpp's gpt2 supports gelu_new only. "
-            "transformers loads the folder as it is"
-        )
-
-
-def _describe(out: Any, config: ModelConfig, kind: str) -> None:
-    out.add_context_length(config.block_size)
-    out.add_embedding_length(config.n_embd)
-    out.add_block_count(config.n_layer)
-    out.add_feed_forward_length(config.inner)
-    out.add_head_count(config.n_head)
-    out.add_layer_norm_eps(config.layer_norm_epsilon)
-    out.add_file_type(_FILE_TYPES[kind])
-    if kind == "q8_0":
-        out.add_quantization_version(2)
 
 
 def _add_tensor(out: Any, spec: TensorSpec, read: Callable[[], Array], kind: str) -> Callable[[], Array]:

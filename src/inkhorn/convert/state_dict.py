@@ -143,12 +143,7 @@ def _to_numpy(tensor: Any) -> Array:
 
 
 class TensorMapper:
-    """Looks up the tensors of a source checkpoint, and reports those that are missing or unused.
-
-    Args:
-        source: the checkpoint.
-        prefix: is removed from the names.
-    """
+    """Looks up the tensors of a source checkpoint without `prefix`, and reports those that are missing or unused."""
 
     def __init__(self, source: SourceCheckpoint, prefix: str = "") -> None:
         self.path = source.path

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from inkhorn.convert.converted import ConvertedModel, with_char_vocabulary
+from inkhorn.data.text import from_path
 from inkhorn.errors import CheckpointError, TokenizerError, UsageError
 from inkhorn.tokenizer.base import Tokenizer, check_vocab_size
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
-from inkhorn.utils.files import write_json
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _GPT2_SIZES = (50257, 50304)  # GPT-2's vocabulary, and nanoGPT's padding of it to a multiple of 64
@@ -52,9 +52,11 @@ def choose(
     """
     if text is not None and named is not None:
         raise UsageError(f"give either --text {text} or --tokenizer {named}, not both")
-    found = (
-        _characters_of(text) if text is not None else _named(named) if named is not None else _in_folder(folder, model)
-    )
+    found: Vocabulary | list[str]
+    if text is not None:
+        found = CharTokenizer(from_path(text).summary.alphabet).characters
+    else:
+        found = _in_folder(folder, model) if named is None else _named(named)
     if isinstance(found, list):
         model, tokenizer = with_char_vocabulary(model, found)
         found = Vocabulary(tokenizer)
@@ -66,21 +68,10 @@ def choose(
     if size < most:
         note = f"{most:,} embedding rows for {size:,} tokens: the other {most - size:,} are padding and are kept"
         model = replace(model, notes=(*model.notes, note))
-    return _with_ends(model, found.tokenizer.eos_id), found
-
-
-def _with_ends(model: ConvertedModel, end: int | None) -> ConvertedModel:
-    """Fill in bos_token_id and eos_token_id from the vocabulary if the config has none."""
-    config = model.config
+    config, end = model.config, found.tokenizer.eos_id
     bos = end if config.bos_token_id is None else config.bos_token_id
     eos = end if config.eos_token_id is None else config.eos_token_id
-    return replace(model, config=replace(config, bos_token_id=bos, eos_token_id=eos))
-
-
-def _characters_of(text: Path) -> list[str]:
-    from inkhorn.data.text import from_path
-
-    return CharTokenizer(from_path(text).summary.alphabet).characters
+    return replace(model, config=replace(config, bos_token_id=bos, eos_token_id=eos)), found
 
 
 def _named(name: str) -> Vocabulary | list[str]:
@@ -135,26 +126,9 @@ def read_meta(path: Path) -> list[str]:
         with path.open("rb") as file:
             meta = _PlainValues(file).load()
         stoi = {str(character): int(i) for character, i in meta["stoi"].items()}
-    except (
-        OSError,
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-    ) as error:
+    except (OSError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a meta.pkl with characters (stoi), or not a safe one: {error}") from None
     characters = sorted(stoi, key=stoi.__getitem__)
     if [stoi[c] for c in characters] != list(range(len(stoi))) or any(len(c) != 1 for c in characters):
         raise CheckpointError(f"{path}: stoi does not number single characters from 0 on")
     return characters
-
-
-def write_generation_config(folder: Path, model: ConvertedModel) -> None:
-    """Write the defaults of transformers' `generate`."""
-    config = model.config
-    defaults = {"do_sample": True, "temperature": 0.8, "max_new_tokens": min(200, config.block_size // 2)}
-    ends = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
-    write_json(folder / "generation_config.json", defaults | ends)

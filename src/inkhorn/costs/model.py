@@ -82,7 +82,6 @@ def training_memory(
     Compilation, which keeps less, dropout of attention weights and LoRA are not considered.
 
     Args:
-        config: the model's config.
         train: batch size, optimizer, dropout and weight averaging.
         bf16: matrix products are in bfloat16; weights, gradients and optimizer state are in float32 in any case.
         stores_attention: the (T, T) attention weights are kept (`model.uses_explicit_attention`).

@@ -17,19 +17,31 @@ from inkhorn.data.shard_writer import SHARD_TOKENS
 from inkhorn.data.text import TextSource, from_path
 from inkhorn.errors import CorpusError, UsageError, nearest
 from inkhorn.tokenizer.base import END_OF_TEXT
-from inkhorn.utils.download import cache_dir, check_sha256
+from inkhorn.utils.download import cache_dir, check_sha256, download
 
 _UNITS = {"m": 10**6, "b": 10**9}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextCorpus:
-    """A text in one file.
+class _Entry:
+    """What every corpus has.
 
     Attributes:
         name: as in `--corpus NAME`.
         description: one line.
         license: of the text.
+    """
+
+    name: str
+    description: str
+    license: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextCorpus(_Entry):
+    """A text in one file.
+
+    Attributes:
         n_chars: characters of the text, validation included.
         source: a URL, or the command that downloads the file.
         file: its name in the cache folder.
@@ -38,9 +50,6 @@ class TextCorpus:
     """
 
     kind: ClassVar[Literal["text", "documents"]] = "text"
-    name: str
-    description: str
-    license: str
     n_chars: int
     source: str
     file: str
@@ -49,30 +58,24 @@ class TextCorpus:
 
     @property
     def label(self) -> str:
-        """The name as `inkhorn data` lists it."""
         return self.name
 
     @property
     def size(self) -> str:
-        """Its length in words."""
         return f"{self.n_chars:,} characters"
 
     @property
     def examples(self) -> tuple[str, ...]:
-        """Valid names."""
         return (self.name,)
 
     @property
     def status(self) -> str:
-        """Whether the file has been downloaded."""
         return "downloaded" if self._cached() else "not downloaded"
 
     def matches(self, name: str) -> bool:
-        """Whether a name means this corpus."""
         return name == self.name
 
     def load(self, name: str) -> TextSource:  # noqa: ARG002  (DocumentCorpus needs the name)
-        """The text, downloaded if necessary."""
         return self.read(self.download())
 
     def download(self) -> Path:
@@ -81,8 +84,6 @@ class TextCorpus:
         if path.exists():
             check_sha256(path, self.sha256)
         elif self.source.startswith("https://"):
-            from inkhorn.utils.download import download
-
             manually = f"Without a connection put the file at {path}, or use your own text with --text FILE"
             download(self.source, path, self.sha256, manually)
         else:
@@ -100,13 +101,10 @@ class TextCorpus:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DocumentCorpus:
-    """Documents of a dataset on the hub, streamed. The name gives the number of tokens: NAME-100m, NAME-1b, ...
+class DocumentCorpus(_Entry):
+    """Documents of a dataset on the hub, streamed. The number of tokens follows the name: NAME-100m, NAME-1b, ...
 
     Attributes:
-        name: without the size.
-        description: one line.
-        license: of the documents.
         repository: of the hub, or a folder of the same layout.
         samples: number of tokens -> configuration of the dataset that has as many, smallest first. A smaller corpus is
             the beginning of a sample.
@@ -114,25 +112,19 @@ class DocumentCorpus:
 
     kind: ClassVar[Literal["text", "documents"]] = "documents"
     status: ClassVar[str] = "streamed"
-    name: str
-    description: str
-    license: str
     repository: str
     samples: Mapping[int, str]
 
     @property
     def label(self) -> str:
-        """The name as `inkhorn data` lists it."""
         return f"{self.name}-SIZE"
 
     @property
     def size(self) -> str:
-        """The valid sizes."""
         return f"{SHARD_TOKENS // 10**6}m to {max(self.samples) // 10**9}b tokens"
 
     @property
     def examples(self) -> tuple[str, ...]:
-        """Some valid names."""
         return tuple(f"{self.name}-{size}" for size in ("100m", "1b", "10b", "100b"))
 
     def matches(self, name: str) -> bool:
@@ -172,11 +164,6 @@ class DocumentCorpus:
 Corpus = TextCorpus | DocumentCorpus
 
 
-def _tiny_shakespeare(path: Path) -> TextSource:
-    """The default split is nanoGPT's: the first int(0.9 * n) = 1,003,854 characters are training text."""
-    return replace(from_path(path), name="tiny-shakespeare")
-
-
 VALIDATION_PLAYS = ("the-taming-of-the-shrew", "the-tempest")
 """The validation split of `shakespeare`: complete plays, none of which is in the training split."""
 
@@ -207,7 +194,8 @@ _ENTRIES: tuple[Corpus, ...] = (
         source="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
         file="tiny-shakespeare.txt",
         sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-        read=_tiny_shakespeare,
+        # The default split is nanoGPT's: the first int(0.9 * n) = 1,003,854 characters are training text.
+        read=lambda path: replace(from_path(path), name="tiny-shakespeare"),
     ),
     DocumentCorpus(  # Penedo et al. 2024, "The FineWeb Datasets". The sizes are in GPT-2 tokens.
         name="fineweb-edu",

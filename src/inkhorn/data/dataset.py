@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from inkhorn.data.shards import ShardedIds
-from inkhorn.data.text import Split, TextSource
+from inkhorn.data.text import SPLITS, TextSource
 from inkhorn.errors import CheckpointError, CorpusError, TokenizerError
 from inkhorn.tokenizer.base import Tokenizer
 from inkhorn.tokenizer.bpe import MAX_TRAIN_CHARS, train_bpe
@@ -25,8 +25,6 @@ from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.utils.files import atomic_write, read_json, write_json
 
 Array = np.ndarray[Any, Any]
-
-SPLITS: tuple[Split, ...] = get_args(Split)
 
 _EOS_SAMPLE = 1 << 24  # tokens
 _MAX_EOS_INTERVAL = 20_000  # tokens
@@ -106,7 +104,6 @@ def tokenize_to_disk(
     training split in between.
 
     Args:
-        source: the text.
         cache: folder of the tokenized datasets.
         progress: called with the characters processed, except those of the first read.
         tokenizer: an existing tokenizer. Without one a character tokenizer is built from the full text.
@@ -178,23 +175,20 @@ def _open(folder: Path) -> Dataset:
     """Open a dataset; CheckpointError if it is missing or incomplete, CorpusError if a split is empty."""
     metadata = read_json(folder / "dataset.json")
     try:
-        ids = []
+        ids: dict[str, Array] = {}
         for split in SPLITS:
-            if metadata["tokens"][split] == 0:
-                raise CorpusError(
-                    f"the {split} split of {metadata['name']} is empty: use a longer text or another split"
-                )
-            mapped = np.memmap(folder / f"{split}.bin", dtype=metadata["dtype"], mode="r")
-            if len(mapped) != metadata["tokens"][split]:
-                raise ValueError(f"{split}.bin has {len(mapped)} tokens, not {metadata['tokens'][split]}")
-            ids.append(mapped)
-        train, val = ids
+            n_tokens, name = metadata["tokens"][split], metadata["name"]
+            if n_tokens == 0:
+                raise CorpusError(f"the {split} split of {name} is empty: use a longer text or another split")
+            ids[split] = np.memmap(folder / f"{split}.bin", dtype=metadata["dtype"], mode="r")
+            if len(ids[split]) != n_tokens:
+                raise ValueError(f"{split}.bin has {len(ids[split])} tokens, not {n_tokens}")
         return Dataset(
-            name=metadata["name"],
+            name=name,
             sha256=metadata["sha256"],
             tokenizer=load_tokenizer(folder),
-            train=train,
-            val=val,
+            train=ids["train"],
+            val=ids["val"],
             val_bytes=metadata["bytes"]["val"],
             replaced=metadata["replaced"],
         )

@@ -26,19 +26,6 @@ ReaderState = dict[str, Any]
 belongs to. {} is the start."""
 
 
-@dataclass(frozen=True)
-class DocumentBatch:
-    """Consecutive documents.
-
-    Attributes:
-        texts: about a million characters together.
-        after: the state of the reader after them.
-    """
-
-    texts: list[str]
-    after: ReaderState
-
-
 @dataclass(frozen=True, kw_only=True)
 class DocumentSource:
     """Documents in a fixed order.
@@ -62,8 +49,12 @@ class DocumentSource:
         """Hexadecimal checksum of the identity."""
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
-    def batches(self, state: ReaderState) -> Generator[DocumentBatch, None, None]:
-        """Read the documents from `state` on; CorpusError if they cannot be read, or a row has no text."""
+    def batches(self, state: ReaderState) -> Generator[tuple[ReaderState, list[str]], None, None]:
+        """Read the documents from `state` on, in batches of about a million characters.
+
+        Yields the state of the reader after a batch, and its texts. Raises CorpusError if the documents cannot be read,
+        or a row has no text.
+        """
         texts: list[str] = []
         size, count = 0, state.get("rows", 0)
         try:
@@ -83,10 +74,10 @@ class DocumentSource:
                     texts.append(text)
                     size += len(text)
                 if size >= _BATCH_CHARS:
-                    yield DocumentBatch(texts, {"rows": count, "version": __version__, "place": rows.state_dict()})
+                    yield {"rows": count, "version": __version__, "place": rows.state_dict()}, texts
                     texts, size = [], 0
             if texts:
-                yield DocumentBatch(texts, {"rows": count, "version": __version__, "place": rows.state_dict()})
+                yield {"rows": count, "version": __version__, "place": rows.state_dict()}, texts
         except (InkhornError, ModuleNotFoundError, MemoryError, GeneratorExit):
             raise
         except Exception as error:  # the file readers and the hub's client have many exception types
@@ -99,7 +90,8 @@ def from_folder(path: Path) -> DocumentSource | None:
     A folder is identified by the names, sizes and modification times of its files, because a checksum of the content
     would take too long.
     """
-    files = document_files(path)
+    candidates = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = [file for file in candidates if file.name.lower().endswith(SUFFIXES) and file.is_file()]
     if not files:
         return None
     formats = {"parquet" if file.suffix == ".parquet" else "json" for file in files}
@@ -121,9 +113,3 @@ def from_folder(path: Path) -> DocumentSource | None:
         identity={"files": stats},
         hint=f"Every row of the files ({', '.join(SUFFIXES)}) must have a {COLUMN!r}",
     )
-
-
-def document_files(path: Path) -> list[Path]:
-    """The file, or the files of a folder, that hold documents."""
-    candidates = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [file for file in candidates if file.name.lower().endswith(SUFFIXES) and file.is_file()]

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from inkhorn.errors import CorpusError
 from inkhorn.tokenizer.base import Ids, Tokenizer
+from inkhorn.utils.cpu import available_cores
 
 T = TypeVar("T")
 
@@ -49,11 +50,6 @@ def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> EncodedBatch:
         ids.append(tokenizer.encode(normalized))
         n_bytes.append(len(normalized.encode()))
     return EncodedBatch(ids, n_bytes, replaced)
-
-
-def available_cores() -> int:
-    """Number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def encode_batches(
@@ -103,8 +99,7 @@ def _init_worker(tokenizer: Tokenizer) -> None:
 
 
 def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)  # the parent was killed
 

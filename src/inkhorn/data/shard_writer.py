@@ -35,15 +35,12 @@ VAL_TOKENS = 10_485_760
 
 @dataclass(frozen=True, kw_only=True)
 class Callbacks:
-    """Functions that report progress.
-
-    Attributes:
-        tokens: called with the number of new training tokens; the first call counts those of earlier runs.
-        say: called with messages for the user.
-    """
+    """Functions that report progress."""
 
     tokens: Callable[[int], None] = lambda _: None
+    """called with the number of new training tokens; the first call counts those of earlier runs"""
     say: Callable[[str], None] = lambda _: None
+    """called with messages for the user"""
 
 
 def tokenize_documents(
@@ -60,7 +57,6 @@ def tokenize_documents(
     """Tokenize documents, except those that the cache has. Memory use does not grow with their number.
 
     Args:
-        source: the documents.
         cache: folder of the tokenized datasets.
         tokenizer: an existing tokenizer.
         bpe_size: train a BPE tokenizer of this vocabulary size on the first `bpe.MAX_TRAIN_CHARS` characters instead.
@@ -117,9 +113,9 @@ def _open_or_create(
 def _first_texts(source: DocumentSource, n_chars: int) -> Iterator[str]:
     """The first documents, until they have n_chars characters."""
     with closing(source.batches({})) as batches:
-        for batch in batches:
-            yield from batch.texts
-            n_chars -= sum(map(len, batch.texts))
+        for _, texts in batches:
+            yield from texts
+            n_chars -= sum(map(len, texts))
             if n_chars <= 0:
                 return
 
@@ -143,18 +139,14 @@ def _dataset(source: DocumentSource, folder: Path, index: Index, tokenizer: Toke
     )
 
 
+@dataclass(frozen=True)
 class _DatasetBuilder:
-    def __init__(
-        self,
-        source: DocumentSource,
-        tokenizer: Tokenizer,
-        folder: Path,
-        shard_tokens: int,
-        processes: int | None,
-        callbacks: Callbacks,
-    ) -> None:
-        self.source, self.tokenizer, self.folder, self.callbacks = source, tokenizer, folder, callbacks
-        self.shard_tokens, self.processes = shard_tokens, processes
+    source: DocumentSource
+    tokenizer: Tokenizer
+    folder: Path
+    shard_tokens: int
+    processes: int | None
+    callbacks: Callbacks
 
     def repair(self, index: Index, *, verify_checksums: bool) -> Index:
         """Rebuild damaged shards; CorpusError if the documents have changed since they were built."""
@@ -194,8 +186,8 @@ class _DatasetBuilder:
         number, val_tokens = len(previous), sum(shard.tokens[1] for shard in previous)
         documents = sum(shard.documents for shard in previous)
         state: ReaderState = previous[-1].after if previous else {}
-        batches = ((batch.after, batch.texts) for batch in self.source.batches(state))
         writer: ShardWriter | None = None
+        batches = self.source.batches(state)
         with closing(encode_batches(self.tokenizer, batches, self.processes)) as encoded_batches:
             for state, encoded in encoded_batches:
                 writer = writer or ShardWriter(self.folder, number, self.tokenizer)
@@ -253,12 +245,11 @@ class ShardWriter:
         for partial, path in zip(self.partial, self.paths, strict=True):
             fsync(partial)
             partial.replace(path)
-        train, val = self.paths
         return Shard(
-            tokens=(self.tokens[0], self.tokens[1]),
-            n_bytes=(self.n_bytes[0], self.n_bytes[1]),
-            sha256=(self.digests[0].hexdigest(), self.digests[1].hexdigest()),
-            changed=(train.stat().st_mtime_ns, val.stat().st_mtime_ns),
+            tokens=self.tokens,
+            n_bytes=self.n_bytes,
+            sha256=[digest.hexdigest() for digest in self.digests],
+            changed=[path.stat().st_mtime_ns for path in self.paths],
             documents=self.documents,
             replaced=self.replaced,
             after=after,

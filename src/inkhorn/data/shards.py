@@ -8,19 +8,20 @@ of the document reader after it. The index is written after the files, so every 
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from inkhorn.data.text import SPLITS, Split
 from inkhorn.errors import CheckpointError, CorpusError
 from inkhorn.utils.download import sha256_of
 from inkhorn.utils.files import read_json, write_json
 
 Array = np.ndarray[Any, Any]
-SPLITS = ("train", "val")
 INDEX = "index.json"
 
 _MAX_MAPPED = 128  # files; a process can often open no more than 1,024
@@ -81,10 +82,10 @@ class Shard:
         after: state of the document reader after the last document.
     """
 
-    tokens: tuple[int, int]
-    n_bytes: tuple[int, int]
-    sha256: tuple[str, str]
-    changed: tuple[int, int]
+    tokens: list[int]
+    n_bytes: list[int]
+    sha256: list[str]
+    changed: list[int]
     documents: int
     replaced: int
     after: dict[str, Any]
@@ -106,15 +107,14 @@ class Index:
 
     dtype: str
     ended: bool = False
-    shards: tuple[Shard, ...] = field(default=())
+    shards: tuple[Shard, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> "Index":
         """Read the index of a folder; CheckpointError if it is missing or damaged."""
         saved = read_json(folder / INDEX)
         try:
-            shards = tuple(Shard(**_tuples(shard)) for shard in saved.pop("shards"))
-            return cls(**saved, shards=shards)
+            return cls(**saved | {"shards": tuple(Shard(**shard) for shard in saved["shards"])})
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{folder / INDEX} is damaged: {error}") from None
 
@@ -128,23 +128,19 @@ class Index:
         A file with an unchanged modification time is not read, unless `verify_checksums` is set, which also finds bit
         errors of the disk.
         """
-        item = np.dtype(self.dtype).itemsize
-        found = []
-        for number, shard in enumerate(self.shards):
-            for path, tokens, sha256, changed in zip(
-                shard_paths(folder, number), shard.tokens, shard.sha256, shard.changed, strict=True
-            ):
-                intact = path.is_file() and path.stat().st_size == tokens * item
-                if not intact or (
-                    (verify_checksums or path.stat().st_mtime_ns != changed) and not _has_checksum(path, sha256)
-                ):
-                    found.append(number)
-                    break
-        return found
 
+        def is_intact(path: Path, tokens: int, sha256: str, changed: int) -> bool:
+            if not path.is_file() or path.stat().st_size != tokens * np.dtype(self.dtype).itemsize:
+                return False
+            with suppress(CorpusError):  # the file cannot be read
+                return (not verify_checksums and path.stat().st_mtime_ns == changed) or sha256_of(path) == sha256
+            return False
 
-def _tuples(shard: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in shard.items()}
+        return [
+            number
+            for number, shard in enumerate(self.shards)
+            if not all(map(is_intact, shard_paths(folder, number), shard.tokens, shard.sha256, shard.changed))
+        ]
 
 
 def shard_paths(folder: Path, number: int) -> tuple[Path, Path]:
@@ -153,15 +149,8 @@ def shard_paths(folder: Path, number: int) -> tuple[Path, Path]:
     return train, val
 
 
-def open_ids(folder: Path, index: Index, split: Literal["train", "val"], num_shards: int) -> ShardedIds:
+def open_ids(folder: Path, index: Index, split: Split, num_shards: int) -> ShardedIds:
     """The ids of a split in the first `num_shards` shards."""
     i = SPLITS.index(split)
     files = [shard_paths(folder, number)[i] for number in range(num_shards)]
     return ShardedIds(files, [shard.tokens[i] for shard in index.shards[:num_shards]], index.dtype)
-
-
-def _has_checksum(path: Path, sha256: str) -> bool:
-    try:
-        return sha256_of(path) == sha256
-    except CorpusError:
-        return False

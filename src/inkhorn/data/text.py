@@ -8,11 +8,12 @@ import difflib
 import hashlib
 import io
 import stat
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from inkhorn.errors import CorpusError, require
 from inkhorn.tokenizer.base import END_OF_TEXT
@@ -30,6 +31,7 @@ Pieces = Callable[[], Iterable[str]]
 """Starts a new read of a text, in pieces of any length."""
 
 Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True)
@@ -99,25 +101,22 @@ class TextSource:
 
         A chunk is up to 12 characters longer where its end would cut an `<|endoftext|>`.
         """
-        if self.val_pieces is not None:
-            train, val = self.pieces(), self.val_pieces()
-        else:
-            train, val = split_at(self.pieces(), self.summary.n_train)
-        for chunk in rechunk(train, chunk_chars):
-            yield "train", chunk
-        for chunk in rechunk(val, chunk_chars):
-            yield "val", chunk
+        for split, pieces in zip(SPLITS, self._splits(), strict=True):
+            for chunk in rechunk(pieces, chunk_chars):
+                yield split, chunk
 
     def train_chunks(self, chunk_chars: int = CHUNK_CHARS) -> Iterator[str]:
         """Read the training split, in the same chunks."""
-        pieces = self.pieces()
-        return rechunk(pieces if self.val_pieces else split_at(pieces, self.summary.n_train)[0], chunk_chars)
+        return rechunk(self._splits()[0], chunk_chars)
 
     def val_chunks(self, chunk_chars: int = CHUNK_CHARS) -> Iterator[str]:
         """Read the validation split, in the same chunks."""
+        return rechunk(self._splits()[1], chunk_chars)
+
+    def _splits(self) -> tuple[Iterable[str], Iterable[str]]:
         if self.val_pieces is not None:
-            return rechunk(self.val_pieces(), chunk_chars)
-        return (chunk for split, chunk in self.chunks(chunk_chars) if split == "val")
+            return self.pieces(), self.val_pieces()
+        return split_at(self.pieces(), self.summary.n_train)
 
 
 def rechunk(pieces: Iterable[str], chunk_chars: int) -> Iterator[str]:
@@ -145,7 +144,7 @@ def _past_marker(text: str, cut: int) -> int:
 
 
 def split_at(pieces: Iterable[str], cut: int) -> tuple[Iterator[str], Iterator[str]]:
-    """The text before and after character number `cut`, from one read; the first part must be exhausted first.
+    """The text before and after character number `cut`, from one read; reading the second part ends the first.
 
     An `<|endoftext|>` across the cut belongs to the first part.
     """
@@ -164,10 +163,12 @@ def split_at(pieces: Iterable[str], cut: int) -> tuple[Iterator[str], Iterator[s
             left -= len(chunk)
 
     def after() -> Iterator[str]:
+        deque(first, maxlen=0)  # reads what was not read yet
         yield from remainder
         yield from chunks
 
-    return before(), after()
+    first = before()
+    return first, after()
 
 
 def from_path(path: Path, *, val_fraction: float = 0.1, val_path: Path | None = None) -> TextSource:

@@ -41,8 +41,6 @@ class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
     """A checkpoint folder as a model of lm-eval.
 
     Args:
-        folder: the checkpoint.
-        hardware: device and precision.
         batch_size: most rows of a forward pass.
         reductions: by task name, a key of REDUCTIONS; others are summed.
 
@@ -144,8 +142,6 @@ def evaluate_tasks(
     """Run tasks of lm-eval on a checkpoint.
 
     Args:
-        folder: the checkpoint.
-        hardware: device and precision.
         tasks: names of tasks, groups or tags.
         include_path: a folder with further YAML files.
         limit: only the first documents of each task.

@@ -71,7 +71,6 @@ def score_windows(
     Args:
         model: in eval mode, on the hardware's device.
         windows: in any order; results come in the same order.
-        hardware: device and precision.
         batch_size: most rows at a time; fewer where memory requires it.
         progress: called with the number of windows scored since the last call.
     """

@@ -24,7 +24,6 @@ def split_loss(model: GPT, ids: Array, hardware: Hardware, batch_size: int = 64)
     Args:
         model: left in the mode it was in.
         ids: (n,) token ids, n at least 2.
-        hardware: device and precision.
         batch_size: most windows at a time; fewer where MAX_ACTIVATION_BYTES requires it. The loss is the same.
 
     Returns:

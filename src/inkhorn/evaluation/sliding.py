@@ -42,7 +42,6 @@ def text_loss(
     Args:
         model: in eval mode, on the hardware's device.
         ids: (n,) token ids.
-        hardware: device and precision.
         stride: 1 to block_size; block_size gives non-overlapping windows.
         batch_size: most windows at a time.
         progress: called with the number of windows done since the last call.

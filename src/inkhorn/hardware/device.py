@@ -50,13 +50,9 @@ def select_device(config: TrainConfig, distributed: DistributedContext = SINGLE_
     device = torch.device(name)
     if name == "cuda" and distributed.world_size > 1:
         device = _local_gpu(distributed)
-    what = (
-        torch.cuda.get_device_name()
-        if name == "cuda"
-        else f"{torch.get_num_threads()} threads"
-        if name == "cpu"
-        else "Apple GPU"
-    )
+    what = f"{torch.get_num_threads()} threads" if name == "cpu" else "Apple GPU"
+    if name == "cuda":
+        what = torch.cuda.get_device_name()
     device_reason = f"device {name} ({what}): " + ("as requested" if config.device != "auto" else "fastest available")
 
     dtype, dtype_reason = _choose_dtype(name, config)
@@ -65,13 +61,8 @@ def select_device(config: TrainConfig, distributed: DistributedContext = SINGLE_
         compile_reason = "faster on CUDA" if compiles else "little gain for small models without CUDA"
     else:
         compiles, compile_reason = config.compile == "on", "as requested"
-    return Hardware(
-        device,
-        dtype,
-        compiles,
-        (device_reason, dtype_reason, f"compile {'on' if compiles else 'off'}: {compile_reason}"),
-        distributed,
-    )
+    reasons = (device_reason, dtype_reason, f"compile {'on' if compiles else 'off'}: {compile_reason}")
+    return Hardware(device, dtype, compiles, reasons, distributed)
 
 
 def _local_gpu(distributed: DistributedContext) -> torch.device:

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 class BPETokenizer:
-    """A byte-pair encoding, run by the `tokenizers` library.
-
-    Args:
-        inner: the library's tokenizer.
-    """
+    """A byte-pair encoding, run by the tokenizer `inner` of the `tokenizers` library."""
 
     def __init__(self, inner: "tokenizers.Tokenizer") -> None:
         self.inner = inner
@@ -50,12 +46,10 @@ class BPETokenizer:
 
     def _split(self, text: str) -> list[str]:
         """Split a text where no token can cross, if the pre-tokenizer splits at line breaks."""
-        if type(self.inner.pre_tokenizer).__name__ not in ("ByteLevel", "BertPreTokenizer"):
-            return [text]
-        return list(split_on_lines(text)) or [text]
+        can_split = type(self.inner.pre_tokenizer).__name__ in ("ByteLevel", "BertPreTokenizer")
+        return (can_split and list(split_on_lines(text))) or [text]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Decode ids."""
         return str(self.inner.decode(list(ids), skip_special_tokens=False))
 
     def normalize(self, text: str, policy: UnknownPolicy = "replace") -> tuple[str, list[UnknownCharacter]]:
@@ -70,11 +64,9 @@ class BPETokenizer:
         return replace_unknown(text, is_known, policy)
 
     def fingerprint(self) -> str:
-        """The content of tokenizer.json."""
         return str(self.inner.to_str())
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json."""
         self.inner.save(str(folder / "tokenizer.json"))
         end = None if self.eos_id is None else END_OF_TEXT
         unknown = getattr(self.inner.model, "unk_token", None)
@@ -100,10 +92,8 @@ def train_bpe(chunks: Iterable[str], vocab_size: int) -> BPETokenizer:
         chunks: the text; a word across two chunks counts as two words.
         vocab_size: number of tokens, at least 257; a short text may give fewer.
     """
-    require(
-        vocab_size >= MIN_VOCAB_SIZE,
-        f"vocab_size must be at least {MIN_VOCAB_SIZE}, for the bytes and {END_OF_TEXT}, not {vocab_size}",
-    )
+    least = f"{MIN_VOCAB_SIZE}, for the bytes and {END_OF_TEXT}"
+    require(vocab_size >= MIN_VOCAB_SIZE, f"vocab_size must be at least {least}, not {vocab_size}")
     import tokenizers  # 20 ms
 
     inner = tokenizers.Tokenizer(tokenizers.models.BPE())

@@ -8,6 +8,7 @@ the characters in order of code point; the bytes of the longer characters, then 
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,6 @@ class CharTokenizer:
         return table
 
     def encode(self, text: str) -> Ids:
-        """Encode a text; TokenizerError names the characters outside the vocabulary."""
         table = self._table
         parts = [table[np.minimum(code_points(part), len(table) - 1)] for part in text.split(END_OF_TEXT)]
         end = np.array([self.eos_id], np.int32)
@@ -59,11 +59,9 @@ class CharTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Decode ids; bytes of incomplete characters become U+FFFD."""
         return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", "replace")
 
     def normalize(self, text: str, policy: UnknownPolicy = "replace") -> tuple[str, list[UnknownCharacter]]:
-        """Replace or drop the characters outside the vocabulary."""
         if END_OF_TEXT not in text:
             return replace_unknown(text, self._known.__contains__, policy)
         # Report positions and counts of the full text, with a known character in place of the markers.
@@ -73,11 +71,9 @@ class CharTokenizer:
         return END_OF_TEXT.join(normalized), found
 
     def fingerprint(self) -> str:
-        """The alphabet."""
         return "".join(self.characters)
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json."""
         symbols = bytes_to_unicode()
 
         def to_symbols(token: bytes) -> str:
@@ -90,29 +86,17 @@ class CharTokenizer:
         end = {"id": self.eos_id, "content": END_OF_TEXT, "special": True}
         end |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-        write_json(
-            folder / "tokenizer.json",
-            {
-                "version": "1.0",
-                "truncation": None,
-                "padding": None,
-                "added_tokens": [end],
-                "normalizer": None,
-                "pre_tokenizer": byte_level,
-                "post_processor": None,
-                "decoder": byte_level,
-                "model": {
-                    "type": "BPE",
-                    "dropout": None,
-                    "unk_token": None,
-                    "continuing_subword_prefix": None,
-                    "end_of_word_suffix": None,
-                    "fuse_unk": False,
-                    "byte_fallback": False,
-                    "ignore_merges": False,
-                    "vocab": vocab,
-                    "merges": [[to_symbols(a), to_symbols(b)] for a, b in sorted(merges, key=lambda m: (len(m[0]), m))],
-                },
-            },
-        )
+        model: dict[str, Any] = {"type": "BPE"} | dict.fromkeys(("dropout", "unk_token", "continuing_subword_prefix"))
+        model |= {"end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False}
+        model["vocab"] = vocab
+        model["merges"] = [[to_symbols(a), to_symbols(b)] for a, b in sorted(merges, key=lambda m: (len(m[0]), m))]
+        spec: dict[str, Any] = {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [end],
+            "normalizer": None,
+        }
+        spec |= {"pre_tokenizer": byte_level, "post_processor": None, "decoder": byte_level, "model": model}
+        write_json(folder / "tokenizer.json", spec)
         write_json(folder / "tokenizer_config.json", tokenizer_config())

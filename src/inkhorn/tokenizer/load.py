@@ -16,8 +16,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises CheckpointError if the file is missing or unreadable, TokenizerError if its content is invalid.
     """
     spec = read_json(folder / "tokenizer.json")
-    alphabet = _alphabet(spec)
-    if alphabet is not None:
+    if (alphabet := _alphabet(spec)) is not None:
         return CharTokenizer(alphabet)
     import tokenizers  # takes 20 ms, which a character tokenizer saves
 

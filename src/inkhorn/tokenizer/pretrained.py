@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from inkhorn.errors import UsageError, nearest
 from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.tokenizer.bpe import BPETokenizer
-from inkhorn.utils.download import cache_dir, sha256_of
+from inkhorn.utils.download import cache_dir, download, sha256_of
 
 if TYPE_CHECKING:
     import tokenizers
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _File:
-    """A file to download."""
-
     url: str
     sha256: str
 
@@ -25,8 +23,6 @@ class _File:
         """Its path in the cache, downloaded if necessary; CorpusError if that fails."""
         path = cache_dir() / "vocabularies" / self.url.rsplit("/", 1)[1]
         if not path.is_file() or sha256_of(path) != self.sha256:
-            from inkhorn.utils.download import download
-
             download(self.url, path, self.sha256, f"Without a connection put the file at {path}")
         return path
 

@@ -19,11 +19,8 @@ class Callbacks(Protocol):
 class NullCallbacks:
     """Callbacks that do nothing, for all processes but the main one."""
 
-    def log(self, text: str) -> None:
-        """Do nothing."""
+    def log(self, text: str) -> None: ...
 
-    def on_step(self, metrics: dict[str, Any]) -> None:
-        """Do nothing."""
+    def on_step(self, metrics: dict[str, Any]) -> None: ...
 
-    def on_evaluate(self, metrics: dict[str, Any], sample: str) -> None:
-        """Do nothing."""
+    def on_evaluate(self, metrics: dict[str, Any], sample: str) -> None: ...

@@ -8,11 +8,7 @@ from inkhorn.utils.jsonl import append_jsonl, read_jsonl, write_jsonl
 
 
 class LogWriter:
-    """Appends to the log of a run.
-
-    Args:
-        out: the run's folder.
-    """
+    """Appends to the log of the run in a folder."""
 
     def __init__(self, out: Path) -> None:
         self.metrics, self.samples = out / "metrics.jsonl", out / "samples.jsonl"

@@ -59,11 +59,8 @@ def add_adapters(model: GPT, rank: int, alpha: float, targets: Sequence[str] = L
 
 def lora_modules(model: GPT) -> dict[str, LoRADelta]:
     """The adapters by the names of the modules they update; empty if the model has none."""
-    found = {}
-    for name, module in model.named_modules():
-        if isinstance(module, LoRADelta):
-            found[name.split(".parametrizations.")[0]] = module
-    return found
+    named = model.named_modules()
+    return {name.split(".parametrizations.")[0]: module for name, module in named if isinstance(module, LoRADelta)}
 
 
 @torch.no_grad()

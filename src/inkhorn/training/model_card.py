@@ -4,10 +4,10 @@ import math
 from pathlib import Path
 
 from inkhorn.checkpoint.resolve import display_name
+from inkhorn.checkpoint.weights import write_generation_config
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.train import TrainConfig
 from inkhorn.data.dataset import Dataset
-from inkhorn.utils.files import write_json
 
 
 def write(
@@ -24,18 +24,12 @@ def write(
 
     Args:
         folder: the checkpoint.
-        config: the model's config.
-        dataset: the training data.
-        train: the hyperparameters.
         step: the number of steps trained.
         seconds: the training time.
         loss: the validation loss in nats per token; None before the evaluation.
         init_from: the model that the run started from; empty for random weights.
     """
-    # transformers generates at most block_size tokens, prompt included.
-    defaults = {"do_sample": True, "temperature": 0.8, "max_new_tokens": min(200, config.block_size // 2)}
-    ends = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
-    write_json(folder / "generation_config.json", defaults | ends)
+    write_generation_config(folder, config)
     rows = _facts(config, dataset, train, step, seconds, loss)
     if init_from:
         rows |= {"initial weights": display_name(init_from)}

@@ -89,9 +89,7 @@ class Muon(torch.optim.Optimizer):
                 rows, cols = parameter.shape[0] // parts, parameter.shape[1]
                 batches[min(rows, cols), max(rows, cols)].append((parameter, direction, parts, group["lr"]))
         for shape, batch in batches.items():
-            matrices = [
-                (parameter, full_tensor(direction).chunk(parts), lr) for parameter, direction, parts, lr in batch
-            ]
+            matrices = [(parameter, full_tensor(whole).chunk(parts), lr) for parameter, whole, parts, lr in batch]
             pieces = [piece for _, chunks, _ in matrices for piece in chunks]
             wide = torch.stack([piece if piece.shape == shape else piece.mT for piece in pieces])
             results = iter(orthogonalize(wide, dtype=self.dtype))

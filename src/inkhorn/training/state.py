@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,6 @@ from inkhorn.training.optim import make_optimizers, optimizer_tensors
 from inkhorn.training.parallel import distribute_like, load_shards, save_shards, shard_or_move, to_local
 from inkhorn.training.vocab_padding import load_into_padded, pad_vocab, unpad_and_gather
 from inkhorn.utils.files import read_json, write_json
-
-_SAVED_FIELDS = (
-    "step",
-    "last_eval_step",
-    "seconds",
-    "best_loss",
-    "lr_scale",
-    "rollbacks",
-    "ema_loss",
-    "min_train_loss",
-    "last_loss_eval_step",
-    "evals_since_best",
-    "init_from",
-)
 
 
 @dataclass
@@ -76,6 +62,9 @@ class TrainState:
     evals_since_best: int = 0
     init_from: str = ""
 
+    def saved_fields(self) -> dict[str, float | str]:
+        return {name: getattr(self, name) for name in _SAVED_FIELDS}
+
     def is_finite(self) -> bool:
         """Whether all weights of this process are finite."""
         models = (self.model,) if self.ema is None else (self.model, self.ema)
@@ -93,9 +82,11 @@ class TrainState:
         """All tensors that are sharded, by name: weights, their EMA, optimizer state."""
         models = {"weights": self.model} | ({"ema": self.ema} if self.ema is not None else {})
         found = {f"{kind}.{n}": p.detach() for kind, model in models.items() for n, p in model.named_parameters()}
-        return found | {
-            f"optimizer.{name}": t for name, t in optimizer_tensors(self.model, self.optimizers, self.step).items()
-        }
+        kept = optimizer_tensors(self.model, self.optimizers, self.step)
+        return found | {f"optimizer.{name}": tensor for name, tensor in kept.items()}
+
+
+_SAVED_FIELDS = [each.name for each in fields(TrainState) if each.default is not MISSING]
 
 
 def new_state(config: ModelConfig, train: TrainConfig, hardware: Hardware, init_from: str = "") -> TrainState:
@@ -140,7 +131,7 @@ def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainCo
     exported.save_pretrained(folder)
     dataset.tokenizer.save(folder)
     model_card.write(folder, state.config, dataset, train, state.step, state.seconds, init_from=state.init_from)
-    write_json(trainer / "state.json", _saved_fields(state) | {"sha256": dataset.sha256, "train": asdict(train)})
+    write_json(trainer / "state.json", state.saved_fields() | {"sha256": dataset.sha256, "train": asdict(train)})
     separate = state.ema is not None or bool(train.lora_rank) or state.model.config != state.config
     single = hardware.distributed.world_size == 1  # otherwise each step reseeds the generator
     tensors = {"rng": torch.get_rng_state(), "cuda_rng": []}
@@ -160,12 +151,8 @@ def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainCo
 def update_evaluation(state: TrainState, folder: Path, dataset: Dataset, train: TrainConfig, loss: float) -> None:
     """Add the validation loss to a checkpoint, which is saved before it is evaluated."""
     path = folder / "trainer" / "state.json"
-    write_json(path, read_json(path) | _saved_fields(state))
+    write_json(path, read_json(path) | state.saved_fields())
     model_card.write(folder, state.config, dataset, train, state.step, state.seconds, loss, state.init_from)
-
-
-def _saved_fields(state: TrainState) -> dict[str, float | str]:
-    return {name: getattr(state, name) for name in _SAVED_FIELDS}
 
 
 def load_state(
@@ -183,41 +170,33 @@ def load_state(
         problem = error
     hardware.distributed.raise_if_any_failed(problem, CheckpointError)
     assert kept is not None
-    state = _assemble(kept.model, kept.ema, config, train, hardware)
-    for name, value in kept.facts.items():
-        setattr(state, name, value)
-    if kept.tensors.get("optimizers") is None:
-        found = state.tensors()
-        if not kept.has_ema:
+    saved, tensors, model, ema = kept
+    state = _assemble(model, ema, config, train, hardware)
+    for name in _SAVED_FIELDS:
+        setattr(state, name, saved[name])
+    if tensors.get("optimizers") is None:
+        found, has_ema = state.tensors(), bool(saved["train"]["ema_decay"])
+        if not has_ema:
             found = {name: tensor for name, tensor in found.items() if not name.startswith("ema.")}
         load_shards(folder / "trainer" / "shards", found, hardware)
-        if state.ema is not None and not kept.has_ema:
+        if state.ema is not None and not has_ema:
             with torch.no_grad():
                 torch._foreach_copy_(list(state.ema.parameters()), list(state.model.parameters()))
     else:
-        _restore(state.optimizers, kept.tensors["optimizers"])
-    torch.set_rng_state(kept.tensors["rng"])
-    if torch.cuda.is_available() and len(kept.tensors["cuda_rng"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(kept.tensors["cuda_rng"])
+        _restore(state.optimizers, tensors["optimizers"])
+    torch.set_rng_state(tensors["rng"])
+    if torch.cuda.is_available() and len(tensors["cuda_rng"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(tensors["cuda_rng"])
     return state
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """The contents of a checkpoint; weights that are in shards are not loaded yet."""
-
-    facts: dict[str, Any]
-    model: GPT
-    ema: GPT | None
-    has_ema: bool
-    tensors: dict[str, Any]
-
-
-def _read(folder: Path, config: ModelConfig, dataset: Dataset, train: TrainConfig) -> _Kept:
+def _read(
+    folder: Path, config: ModelConfig, dataset: Dataset, train: TrainConfig
+) -> tuple[dict[str, Any], dict[str, Any], GPT, GPT | None]:
+    """The contents of state.json and state.pt, the model and its EMA; weights in shards are not loaded yet."""
     saved = read_json(folder / "trainer" / "state.json")
     try:
-        sha256, then = saved["sha256"], saved["train"]
-        facts = {name: saved[name] for name in _SAVED_FIELDS}
+        sha256, then, *_ = (saved[name] for name in ("sha256", "train", *_SAVED_FIELDS))
         optimizer, ema_decay, multiple = then["optimizer"], then["ema_decay"], then.get("pad_vocab_to", 0)
     except (KeyError, TypeError) as error:
         raise CheckpointError(
@@ -255,7 +234,7 @@ def _read(folder: Path, config: ModelConfig, dataset: Dataset, train: TrainConfi
         ema.load_state_dict(tensors["ema"])
     elif ema is not None and not ema_decay:
         ema = copy.deepcopy(model)
-    return _Kept(facts, model, ema, bool(ema_decay), tensors)
+    return saved, tensors, model, ema
 
 
 def _restore(optimizers: list[torch.optim.Optimizer], kept: list[dict[str, Any]]) -> None:

@@ -25,8 +25,6 @@ def train_step(
         state: the training state; changed in place.
         forward: the model, as wrapped by `parallel.wrap_forward`.
         batches: this process's micro-batches, each (B, T + 1) token ids.
-        train: the hyperparameters.
-        hardware: the device and precision.
 
     Returns:
         (2,) mean loss in nats per token of these batches before the update, and the gradient's norm before clipping.

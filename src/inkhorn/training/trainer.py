@@ -45,11 +45,7 @@ class Trainer:
     """Trains a model.
 
     Args:
-        config: the model's config.
-        train: the hyperparameters.
-        dataset: the tokenized data.
         out: the run's folder.
-        hardware: the device and precision.
         peak_flops: the peak FLOP/s of all processes together, for MFU.
         callbacks: receives messages and metrics.
         init_from: the model to start from; empty for random weights.
@@ -70,14 +66,8 @@ class Trainer:
         init_from: str = "",
     ) -> None:
         dataset.check_block_size(config.block_size, fixed=bool(init_from))
-        self.config, self.train, self.dataset, self.hardware, self.callbacks = (
-            config,
-            train,
-            dataset,
-            hardware,
-            callbacks,
-        )
-        self.init_from = init_from
+        self.config, self.train, self.dataset = config, train, dataset
+        self.hardware, self.callbacks, self.init_from = hardware, callbacks, init_from
         self.folder, self.records = RunFolder(out), LogWriter(out)
         self.distributed = hardware.distributed
         rows, self.passes = self.distributed.split_batch(train.batch_size, train.grad_accum)
@@ -94,7 +84,7 @@ class Trainer:
     def start(self, *, resume: bool) -> TrainState:
         """The latest state of the run, or an initial one; writes nothing. CheckpointError if it cannot be resumed."""
         with oom_hint(self.config, self.train, self.hardware):
-            return self._restore() if resume else self._fresh()
+            return self._restore() if resume else new_state(self.config, self.train, self.hardware, self.init_from)
 
     def fit(self, state: TrainState) -> TrainState:
         """Train from `state` to the last step or until interrupted; returns the saved state."""
@@ -122,9 +112,6 @@ class Trainer:
         """Whether all steps are made, or the validation loss has not improved for `patience` evaluations."""
         return state.step >= self.train.steps or 0 < self.train.patience <= state.evals_since_best
 
-    def _fresh(self) -> TrainState:
-        return new_state(self.config, self.train, self.hardware, self.init_from)
-
     def _restore(self) -> TrainState:
         """The newest checkpoint that can be loaded; raises the newest one's error if none can."""
         problems: list[CheckpointError] = []
@@ -140,7 +127,7 @@ class Trainer:
             return state
         if problems:
             raise problems[0]
-        return self._fresh()
+        return new_state(self.config, self.train, self.hardware, self.init_from)
 
     def _train_until_checkpoint(self, state: TrainState, interrupt: Interrupt) -> TrainState:
         """Train up to the next checkpoint and save it; if the loss explodes, return the last good state instead."""
@@ -154,9 +141,8 @@ class Trainer:
             pause = self._is_due(state.step) or self._is_stopped(interrupt)
             log = state.step % self.train.log_every == 0
             if pause or log or on_cpu:  # reading a loss synchronizes a GPU
-                values = (
-                    self.distributed.all_reduce_sum(torch.stack(recent)) / self.distributed.world_size
-                ).tolist()  # [[loss, norm], ...]
+                total = self.distributed.all_reduce_sum(torch.stack(recent))
+                values = (total / self.distributed.world_size).tolist()  # [[loss, norm], ...]
                 sane = self._check_losses(state, values)
                 if sane < len(values):
                     return self._roll_back(state, state.step - len(values) + sane + 1, values[sane][0])

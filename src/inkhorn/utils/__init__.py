@@ -1,1 +1,1 @@
-"""Files, downloads and JSON lines."""
+"""Files, downloads, JSON lines and CPU cores."""

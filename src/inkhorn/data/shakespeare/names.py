@@ -19,14 +19,8 @@ def _roles() -> frozenset[str]:
     return frozenset(load_table("names")["roles"].split())
 
 
-def speaker_names(slug: str) -> Mapping[str, str]:
-    """The names that a play abbreviates or misprints -> the full names."""
-    names: Mapping[str, str] = load_table("names")["names"].get(slug, {})
-    return names
-
-
 def full_name(printed: str, names: Mapping[str, str]) -> str:
-    """The full name of one or several speakers, printed without the full stop."""
+    """The full name of one or several speakers, printed without the full stop; `names` has a play's abbreviations."""
     name = names.get(printed, printed).upper().replace("&", "AND")
     if number := re.fullmatch(r"([123])\.? (.+)", name):
         name = f"{_ORDINALS[number[1]]} {number[2]}"

@@ -145,11 +145,6 @@ def supported_isas() -> list[str]:
     return str(library().ink_isa_supported().decode()).split()
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def check(status: int) -> None:
     """Raise the exception for an `ink_status`: ValueError, MemoryError or CheckpointError."""
     if status:
