@@ -28,17 +28,11 @@ _NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 
 @dataclass(frozen=True)
 class LazyTensor:
-    """A tensor that is read when it is needed.
+    """A tensor that is read when it is needed."""
 
-    Attributes:
-        shape: its shape.
-        dtype: its type as safetensors names it: F32, F16, BF16, ...
-        read: returns the values; bfloat16 as float32.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    read: Callable[[], Array]
+    shape: tuple[int, ...]  # its shape
+    dtype: str  # its type as safetensors names it: F32, F16, BF16,
+    read: Callable[[], Array]  # returns the values; bfloat16 as float32
 
     @classmethod
     def of(cls, array: Array) -> "LazyTensor":
@@ -49,19 +43,12 @@ class LazyTensor:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """An open safetensors file.
+    """An open safetensors file."""
 
-    Attributes:
-        path: the file.
-        metadata: its free-form metadata.
-        tensors: by name.
-        offsets: offset of each tensor's data from the start of the file.
-    """
-
-    path: Path
-    metadata: Mapping[str, str]
-    tensors: Mapping[str, LazyTensor]
-    offsets: Mapping[str, int]
+    path: Path  # the file
+    metadata: Mapping[str, str]  # its free-form metadata
+    tensors: Mapping[str, LazyTensor]  # by name
+    offsets: Mapping[str, int]  # offset of each tensor's data from the start of the file
 
 
 def open_tensor_file(path: Path) -> TensorFile:

@@ -58,23 +58,14 @@ class Range:
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One declared field.
+    """One declared field."""
 
-    Attributes:
-        name: the field's name.
-        type: the annotation without its `Annotated` and `None`.
-        optional: whether None is allowed.
-        range: the bounds of a number; None if it has none.
-        default: the default, or `dataclasses.MISSING`.
-        help: the field's docstring, on one line.
-    """
-
-    name: str
-    type: Any
-    optional: bool
-    range: Range | None
-    default: Any
-    help: str
+    name: str  # the field's name
+    type: Any  # the annotation without its `Annotated` and `None`
+    optional: bool  # whether None is allowed
+    range: Range | None  # the bounds of a number; None if it has none
+    default: Any  # the default, or `dataclasses.MISSING`
+    help: str  # the field's docstring, on one line
 
 
 def validate(instance: Any) -> None:
@@ -102,7 +93,6 @@ def json_schema(cls: type, ranges: Mapping[str, Range] | None = None) -> dict[st
     """The fields as JSON Schema properties: type, bounds, enum, default and description.
 
     Args:
-        cls: the dataclass.
         ranges: narrower bounds for some fields, by name.
     """
     properties = {}

@@ -14,27 +14,17 @@ Role = Literal["token_embedding", "position_embedding", "norm", "attention", "ml
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor of a model.
+    """One tensor of a model."""
 
-    Attributes:
-        name: OpenAI's name, used in memory: `h.0.attn.c_attn.weight`.
-        shape: as stored; matrices are [in, out], as OpenAI and Hugging Face ("Conv1D") keep them.
-        role: the part of the model.
-        hf_name: its name in Hugging Face's `model.safetensors`.
-        gguf_name: its name in a GGUF file of llama.cpp's "gpt2".
-        fused_parts: how many matrices of equal size it holds side by side: 3 for c_attn (query, key and value).
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    role: Role
-    hf_name: str
-    gguf_name: str
-    fused_parts: int = 1
+    name: str  # OpenAI's name, used in memory: `h.0.attn.c_attn.weight`
+    shape: tuple[int, ...]  # as stored; matrices are [in, out], as OpenAI and Hugging Face ("Conv1D") keep them
+    role: Role  # the part of the model
+    hf_name: str  # its name in Hugging Face's `model.safetensors`
+    gguf_name: str  # its name in a GGUF file of llama.cpp's "gpt2"
+    fused_parts: int = 1  # how many matrices of equal size it holds side by side: 3 for c_attn (query, key and value)
 
     @property
     def size(self) -> int:
-        """Number of elements."""
         return math.prod(self.shape)
 
     @property

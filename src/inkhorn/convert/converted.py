@@ -20,21 +20,13 @@ UNUSED_LOGIT = 30.0
 
 @dataclass(frozen=True)
 class ConvertedModel:
-    """A checkpoint of another project with this project's names and shapes.
+    """A checkpoint of another project with this project's names and shapes."""
 
-    Attributes:
-        source: the project that saved it.
-        config: its config.
-        tensors: for each tensor of `config.tensor_specs()` a function that reads it.
-        dtype: type of the values in the source file.
-        notes: what a user should know about the conversion.
-    """
-
-    source: str
-    config: ModelConfig
-    tensors: dict[str, Callable[[], Array]]
-    dtype: Dtype = "float32"
-    notes: tuple[str, ...] = ()
+    source: str  # the project that saved it
+    config: ModelConfig  # its config
+    tensors: dict[str, Callable[[], Array]]  # for each tensor of `config.tensor_specs()` a function that reads it
+    dtype: Dtype = "float32"  # type of the values in the source file
+    notes: tuple[str, ...] = ()  # what a user should know about the conversion
 
 
 def with_head(model: ConvertedModel, gain: Array, bias: Array, head: Array, head_bias: Array) -> ConvertedModel:

@@ -33,8 +33,6 @@ def write_gguf(folder: Path, path: Path, kind: GgufType = "f16", *, vocabulary: 
     """Write a checkpoint folder as a GGUF file, atomically, with one tensor in memory at a time.
 
     Args:
-        folder: the checkpoint.
-        path: the file.
         kind: data type of the matrices: float32, float16, or 8 bits with a float16 scale per 32 values; vectors are
             float32.
         vocabulary: False leaves it out, for use with token ids only.

@@ -25,17 +25,11 @@ _PREFIXES = ("_orig_mod.", "module.")  # left by torch.compile and by Distribute
 
 @dataclass(frozen=True)
 class SourceCheckpoint:
-    """An open checkpoint of another project.
+    """An open checkpoint of another project."""
 
-    Attributes:
-        path: the file, or the index of its shards.
-        tensors: by name, without the prefixes of torch.compile and DistributedDataParallel.
-        extras: what a pickle holds besides, such as nanoGPT's `model_args`.
-    """
-
-    path: Path
-    tensors: dict[str, LazyTensor]
-    extras: dict[str, Any] = field(default_factory=dict)
+    path: Path  # the file, or the index of its shards
+    tensors: dict[str, LazyTensor]  # by name, without the prefixes of torch.compile and DistributedDataParallel
+    extras: dict[str, Any] = field(default_factory=dict)  # what a pickle holds besides, such as nanoGPT's `model_args`
 
 
 def open_source(path: Path) -> SourceCheckpoint:

@@ -41,7 +41,6 @@ def choose(
 
     Args:
         folder: the checkpoint's folder.
-        model: the model.
         text: the training text of a character-level model; its characters are the vocabulary.
         named: a folder with a tokenizer.json, nanoGPT's meta.pkl, gpt2 or openai-gpt.
 

@@ -21,17 +21,11 @@ _HEADER = 64
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a model.
+    """A part of a model."""
 
-    Attributes:
-        name: its description.
-        parameters: number of parameters.
-        flops: FLOPs of its forward pass per token: 2 per multiplied weight.
-    """
-
-    name: str
-    parameters: int
-    flops: int
+    name: str  # its description
+    parameters: int  # number of parameters
+    flops: int  # FLOPs of its forward pass per token: 2 per multiplied weight
 
 
 def parts(config: ModelConfig) -> tuple[Part, ...]:

@@ -24,23 +24,14 @@ FITTED = (70_000_000, 16_000_000_000)
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted loss L(N, D) = e + a / N^alpha + b / D^beta.
+    """A fitted loss L(N, D) = e + a / N^alpha + b / D^beta."""
 
-    Attributes:
-        name: its source.
-        e: irreducible loss in nats per token.
-        a: coefficient of the term in parameters N.
-        b: coefficient of the term in tokens D.
-        alpha: exponent of N.
-        beta: exponent of D.
-    """
-
-    name: str
-    e: float
-    a: float
-    b: float
-    alpha: float
-    beta: float
+    name: str  # its source
+    e: float  # irreducible loss in nats per token
+    a: float  # coefficient of the term in parameters N
+    b: float  # coefficient of the term in tokens D
+    alpha: float  # exponent of N
+    beta: float  # exponent of D
 
     def loss(self, parameters: float, tokens: float) -> float:
         """Loss in nats per token of a model of this size after this many different tokens."""

@@ -24,37 +24,23 @@ _UNITS = {"m": 10**6, "b": 10**9}
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """What every corpus has.
+    """What every corpus has."""
 
-    Attributes:
-        name: as in `--corpus NAME`.
-        description: one line.
-        license: of the text.
-    """
-
-    name: str
-    description: str
-    license: str
+    name: str  # as in `--corpus NAME`
+    description: str  # one line
+    license: str  # of the text
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextCorpus(_Entry):
-    """A text in one file.
-
-    Attributes:
-        n_chars: characters of the text, validation included.
-        source: a URL, or the command that downloads the file.
-        file: its name in the cache folder.
-        sha256: its hexadecimal checksum.
-        read: reads the text from the file.
-    """
+    """A text in one file."""
 
     kind: ClassVar[Literal["text", "documents"]] = "text"
-    n_chars: int
-    source: str
-    file: str
-    sha256: str
-    read: Callable[[Path], TextSource]
+    n_chars: int  # characters of the text, validation included
+    source: str  # a URL, or the command that downloads the file
+    file: str  # its name in the cache folder
+    sha256: str  # its hexadecimal checksum
+    read: Callable[[Path], TextSource]  # reads the text from the file
 
     @property
     def label(self) -> str:
@@ -102,17 +88,13 @@ class TextCorpus(_Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentCorpus(_Entry):
-    """Documents of a dataset on the hub, streamed. The number of tokens follows the name: NAME-100m, NAME-1b, ...
-
-    Attributes:
-        repository: of the hub, or a folder of the same layout.
-        samples: number of tokens -> configuration of the dataset that has as many, smallest first. A smaller corpus is
-            the beginning of a sample.
-    """
+    """Documents of a dataset on the hub, streamed. The number of tokens follows the name: NAME-100m, NAME-1b, ..."""
 
     kind: ClassVar[Literal["text", "documents"]] = "documents"
     status: ClassVar[str] = "streamed"
-    repository: str
+    repository: str  # of the hub, or a folder of the same layout
+    # number of tokens -> configuration of the dataset that has as many, smallest first. A smaller corpus is the
+    # beginning of a sample.
     samples: Mapping[int, str]
 
     @property

@@ -35,25 +35,15 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Dataset:
-    """A tokenized text.
+    """A tokenized text."""
 
-    Attributes:
-        name: of the corpus.
-        sha256: checksum of text, split and tokenizer; a training run resumes only on the same dataset.
-        tokenizer: the tokenizer that encoded it.
-        train: (n,) training token ids, memory-mapped from one file or from shards.
-        val: (m,) validation token ids, memory-mapped.
-        val_bytes: length of the validation text in UTF-8.
-        replaced: number of characters outside the vocabulary that were replaced or dropped.
-    """
-
-    name: str
-    sha256: str
-    tokenizer: Tokenizer
-    train: Array | ShardedIds
-    val: Array
-    val_bytes: int
-    replaced: int = 0
+    name: str  # of the corpus
+    sha256: str  # checksum of text, split and tokenizer; a training run resumes only on the same dataset
+    tokenizer: Tokenizer  # the tokenizer that encoded it
+    train: Array | ShardedIds  # (n,) training token ids, memory-mapped from one file or from shards
+    val: Array  # (m,) validation token ids, memory-mapped
+    val_bytes: int  # length of the validation text in UTF-8
+    replaced: int = 0  # number of characters outside the vocabulary that were replaced or dropped
 
     def bits_per_byte(self, loss: float) -> float:
         """Convert a validation loss in nats per token to bits per byte, which are comparable between tokenizers."""

@@ -28,21 +28,13 @@ belongs to. {} is the start."""
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentSource:
-    """Documents in a fixed order.
+    """Documents in a fixed order."""
 
-    Attributes:
-        name: used as a file name.
-        open: starts a read: an `IterableDataset` whose rows have a `text`.
-        identity: all that determines the documents.
-        hint: what to do if they cannot be read; the last sentence of the error.
-        num_shards: how many shards of tokens to use; all documents when None.
-    """
-
-    name: str
-    open: Callable[[], Any]
-    identity: Mapping[str, Any]
-    hint: str
-    num_shards: int | None = None
+    name: str  # used as a file name
+    open: Callable[[], Any]  # starts a read: an `IterableDataset` whose rows have a `text`
+    identity: Mapping[str, Any]  # all that determines the documents
+    hint: str  # what to do if they cannot be read; the last sentence of the error
+    num_shards: int | None = None  # how many shards of tokens to use; all documents when None
 
     @property
     def key(self) -> str:

@@ -28,17 +28,11 @@ _tokenizer: list[Tokenizer] = []
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """A batch of encoded texts.
+    """A batch of encoded texts."""
 
-    Attributes:
-        ids: token ids of each text.
-        n_bytes: length of each text in UTF-8.
-        replaced: number of characters outside the vocabulary.
-    """
-
-    ids: list[Ids]
-    n_bytes: list[int]
-    replaced: int
+    ids: list[Ids]  # token ids of each text
+    n_bytes: list[int]  # length of each text in UTF-8
+    replaced: int  # number of characters outside the vocabulary
 
 
 def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> EncodedBatch:

@@ -70,25 +70,15 @@ class ShardedIds:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """A pair of files; pairs are in the order of SPLITS.
+    """A pair of files; pairs are in the order of SPLITS."""
 
-    Attributes:
-        tokens: in each split.
-        n_bytes: of text in each split, in UTF-8.
-        sha256: of each file.
-        changed: modification time of each file in ns; a file with another one is checked again.
-        documents: in both splits.
-        replaced: number of characters outside the vocabulary.
-        after: state of the document reader after the last document.
-    """
-
-    tokens: list[int]
-    n_bytes: list[int]
-    sha256: list[str]
-    changed: list[int]
-    documents: int
-    replaced: int
-    after: dict[str, Any]
+    tokens: list[int]  # in each split
+    n_bytes: list[int]  # of text in each split, in UTF-8
+    sha256: list[str]  # of each file
+    changed: list[int]  # modification time of each file in ns; a file with another one is checked again
+    documents: int  # in both splits
+    replaced: int  # number of characters outside the vocabulary
+    after: dict[str, Any]  # state of the document reader after the last document
 
     def content(self) -> tuple[object, ...]:
         """The fields in which a rebuilt shard must equal the original."""
@@ -97,17 +87,11 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """The content of `index.json`.
+    """The content of `index.json`."""
 
-    Attributes:
-        dtype: of the ids.
-        ended: whether all documents have been read.
-        shards: in order.
-    """
-
-    dtype: str
-    ended: bool = False
-    shards: tuple[Shard, ...] = ()
+    dtype: str  # of the ids
+    ended: bool = False  # whether all documents have been read
+    shards: tuple[Shard, ...] = ()  # in order
 
     @classmethod
     def read(cls, folder: Path) -> "Index":

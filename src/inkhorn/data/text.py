@@ -36,36 +36,22 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class TextSummary:
-    """Properties of a text, found in one read.
+    """Properties of a text, found in one read."""
 
-    Attributes:
-        sha256: hexadecimal checksum of the text and of where it is split.
-        n_chars: number of characters, validation included.
-        n_train: number of characters before the split; a marker across the split is added to the training text.
-        alphabet: all characters, except those that occur only in `<|endoftext|>`.
-    """
-
-    sha256: str
-    n_chars: int
-    n_train: int
-    alphabet: frozenset[str]
+    sha256: str  # hexadecimal checksum of the text and of where it is split
+    n_chars: int  # number of characters, validation included
+    n_train: int  # number of characters before the split; a marker across the split is added to the training text
+    alphabet: frozenset[str]  # all characters, except those that occur only in `<|endoftext|>`
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextSource:
-    """A text with a training and a validation split.
+    """A text with a training and a validation split."""
 
-    Attributes:
-        name: of the corpus or file; used as a file name.
-        pieces: reads the text.
-        val_pieces: reads a separate validation text; without it the end of the text is held out.
-        val_fraction: fraction of the characters to hold out, above 0 and below 0.5.
-    """
-
-    name: str
-    pieces: Pieces
-    val_pieces: Pieces | None = None
-    val_fraction: float = 0.1
+    name: str  # of the corpus or file; used as a file name
+    pieces: Pieces  # reads the text
+    val_pieces: Pieces | None = None  # reads a separate validation text; without it the end of the text is held out
+    val_fraction: float = 0.1  # fraction of the characters to hold out, above 0 and below 0.5
 
     def __post_init__(self) -> None:
         require(0 < self.val_fraction < 0.5, f"val_fraction is {self.val_fraction:g}; it must be above 0 and below 0.5")

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import CorpusError, UsageError, nearest
-from inkhorn.evaluation.loglikelihood import TokenScores, Window, join_scores, rolling_windows, score_windows
+from inkhorn.evaluation.loglikelihood import TokenScores, join_scores, rolling_windows, score_windows
 from inkhorn.hardware.device import Hardware
 from inkhorn.inference.engine import Engine
 from inkhorn.model import GPT
@@ -92,7 +92,7 @@ class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
     ) -> list[Loglikelihood]:
         ids = [(context + continuation, len(context)) for _, context, continuation in requests]
         self.truncated += sum(len(all_ids) > self.model.config.block_size + 1 for all_ids, _ in ids)
-        scores = self._score([self._windows(*pair) for pair in ids], disable_tqdm)
+        scores = self._score(ids, disable_tqdm)
         reduced = []
         for name, one in zip(self._pending, scores, strict=True):
             self.unscorable += not one.logprobs
@@ -100,7 +100,7 @@ class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
         return reduced
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        texts = [self._windows([self.eot_token_id, *self.tok_encode(request.args[0])], 1) for request in requests]
+        texts = [([self.eot_token_id, *self.tok_encode(request.args[0])], 1) for request in requests]
         return [scores.total for scores in self._score(texts, disable_tqdm)]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
@@ -118,15 +118,13 @@ class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
                 texts.append(engine.submit(context, params).result().text)
         return texts
 
-    def _windows(self, ids: list[int], first: int) -> tuple[Window, ...]:
-        return rolling_windows(ids, first, self.model.config.block_size)
-
-    def _score(self, texts: Sequence[tuple[Window, ...]], disable_tqdm: bool) -> list[TokenScores]:
-        """The scores of each text, from its windows."""
-        windows = [window for text in texts for window in text]
-        with tqdm(total=len(windows), desc="windows", disable=disable_tqdm or None) as bar:
-            scores = iter(score_windows(self.model, windows, self.hardware, self.batch_size, bar.update))
-        return [join_scores([next(scores) for _ in text]) for text in texts]
+    def _score(self, texts: Sequence[tuple[list[int], int]], disable_tqdm: bool) -> list[TokenScores]:
+        """The scores of each text, given as token ids and the number of leading ones that are context."""
+        windows = [rolling_windows(ids, first, self.model.config.block_size) for ids, first in texts]
+        every = [window for text in windows for window in text]
+        with tqdm(total=len(every), desc="windows", disable=disable_tqdm or None) as bar:
+            scores = iter(score_windows(self.model, every, self.hardware, self.batch_size, bar.update))
+        return [join_scores([next(scores) for _ in text]) for text in windows]
 
 
 def evaluate_tasks(
@@ -166,9 +164,8 @@ def evaluate_tasks(
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CorpusError(f"cannot load the data of {', '.join(tasks)}: {first}") from None
-    reductions = {
-        name: str((task.config.metadata or {}).get("loglikelihood", "sum")) for name, task in loaded["tasks"].items()
-    }
+    metadata = {name: task.config.metadata or {} for name, task in loaded["tasks"].items()}
+    reductions = {name: str(found.get("loglikelihood", "sum")) for name, found in metadata.items()}
     unknown = sorted(set(reductions.values()) - set(REDUCTIONS))
     if unknown:
         raise UsageError(f"metadata: loglikelihood must be one of {', '.join(REDUCTIONS)}, not {', '.join(unknown)}")
@@ -184,13 +181,9 @@ def evaluate_tasks(
 
 
 def _notes(model: InkhornLM) -> list[str]:
-    notes = []
-    if model.truncated:
-        notes.append(
-            f"{model.truncated:,} inputs were longer than the context of {model.model.config.block_size} tokens"
-        )
-    if model.replaced:
-        notes.append(f"{model.replaced:,} characters are not in the vocabulary and were replaced or dropped")
-    if model.unscorable:
-        notes.append(f"{model.unscorable:,} continuations have no character in the vocabulary and count as impossible")
-    return notes
+    counts = [
+        (model.truncated, f"inputs were longer than the context of {model.model.config.block_size} tokens"),
+        (model.replaced, "characters are not in the vocabulary and were replaced or dropped"),
+        (model.unscorable, "continuations have no character in the vocabulary and count as impossible"),
+    ]
+    return [f"{count:,} {what}" for count, what in counts if count]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from inkhorn.data.dataset import Array
 from inkhorn.errors import CorpusError, require
@@ -54,12 +55,9 @@ def text_loss(
     """
     if len(ids) < 2:
         raise CorpusError(f"the text has {len(ids)} tokens for this model; a loss needs at least 2")
+    spans = sliding_windows(len(ids), model.config.block_size, stride)
+    windows = (Window(tuple(ids[start:end].tolist()), first - start) for start, end, first in spans)
     sums: list[float] = []
-    group: list[Window] = []
-    for start, end, first in sliding_windows(len(ids), model.config.block_size, stride):
-        group.append(Window(tuple(int(i) for i in ids[start:end]), first - start))
-        if len(group) == batch_size:
-            sums += [scores.total for scores in score_windows(model, group, hardware, batch_size, progress)]
-            group = []
-    sums += [scores.total for scores in score_windows(model, group, hardware, batch_size, progress)]
+    while group := list(islice(windows, batch_size)):
+        sums += [scores.total for scores in score_windows(model, group, hardware, batch_size, progress)]
     return -math.fsum(sums) / (len(ids) - 1)

@@ -14,23 +14,14 @@ from inkhorn.hardware.memory import read_text
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and how a run computes.
+    """Where and how a run computes."""
 
-    Attributes:
-        device: the device of this process.
-        dtype: the autocast precision of matrix products; weights are float32.
-        compile: whether to use torch.compile.
-        reasons: a line for the user per choice, as "choice: reason".
-        distributed: this process and its process group.
-        sharded: whether the model is sharded over the processes (FSDP).
-    """
-
-    device: torch.device
-    dtype: torch.dtype
-    compile: bool
-    reasons: tuple[str, ...]
-    distributed: DistributedContext = SINGLE_PROCESS
-    sharded: bool = False
+    device: torch.device  # the device of this process
+    dtype: torch.dtype  # the autocast precision of matrix products; weights are float32
+    compile: bool  # whether to use torch.compile
+    reasons: tuple[str, ...]  # a line for the user per choice, as "choice: reason"
+    distributed: DistributedContext = SINGLE_PROCESS  # this process and its process group
+    sharded: bool = False  # whether the model is sharded over the processes (FSDP)
 
     def autocast(self) -> torch.autocast:
         """The context in which forward passes run."""

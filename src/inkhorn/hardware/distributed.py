@@ -27,21 +27,13 @@ BARRIER_TIMEOUT = timedelta(days=1)
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process and its rank in the process group.
+    """This process and its rank in the process group."""
 
-    Attributes:
-        rank: the global rank, from 0.
-        world_size: the number of processes.
-        local_rank: the rank on this machine, from 0; selects the GPU.
-        local_world_size: the number of processes on this machine.
-        group: a gloo group for CPU tensors. Gradients use the default group.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    local_world_size: int = 1
-    group: Any = None
+    rank: int = 0  # the global rank, from 0
+    world_size: int = 1  # the number of processes
+    local_rank: int = 0  # the rank on this machine, from 0; selects the GPU
+    local_world_size: int = 1  # the number of processes on this machine
+    group: Any = None  # a gloo group for CPU tensors. Gradients use the default group.
 
     @property
     def is_main_process(self) -> bool:

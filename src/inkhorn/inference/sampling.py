@@ -197,7 +197,6 @@ def token_logprobs(logits: Logits, token_id: int, top: int) -> TokenLogprobs:
 
     Args:
         logits: (vocab_size,).
-        token_id: the token.
         top: how many of the most likely tokens to return.
     """
     doubles = logits.astype(np.float64)

@@ -41,19 +41,13 @@ class SchedulerConfig:
 
 @dataclass(slots=True)
 class SchedulerOutput:
-    """One call of the backend.
+    """One call of the backend."""
 
-    Attributes:
-        copies: (source slot, target slot, number of tokens), to be made in this order before the call.
-        sequences: the sequences that take part.
-        inputs: the input of each.
-        num_steps: how many tokens each may sample.
-    """
-
+    # (source slot, target slot, number of tokens), to be made in this order before the call
     copies: list[tuple[int, int, int]] = field(default_factory=list)
-    sequences: list[Sequence] = field(default_factory=list)
-    inputs: list[ModelInput] = field(default_factory=list)
-    num_steps: int = 1
+    sequences: list[Sequence] = field(default_factory=list)  # the sequences that take part
+    inputs: list[ModelInput] = field(default_factory=list)  # the input of each
+    num_steps: int = 1  # how many tokens each may sample
 
     def add(self, sequence: Sequence, max_tokens: int) -> int:
         """Schedule up to `max_tokens` tokens of a sequence; returns how many."""
@@ -81,7 +75,6 @@ class Scheduler:
 
     Args:
         max_num_seqs: the number of cache slots.
-        config: the limits.
     """
 
     def __init__(self, max_num_seqs: int, config: SchedulerConfig | None = None) -> None:

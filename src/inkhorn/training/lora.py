@@ -34,7 +34,6 @@ class LoRADelta(nn.Module):
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The updated weight, (out, in)."""
         return weight + self.scale * (self.b @ self.a)
 
 

@@ -26,41 +26,23 @@ from inkhorn.utils.files import read_json, write_json
 
 @dataclass
 class TrainState:
-    """Everything that a training step changes.
+    """Everything that a training step changes."""
 
-    Attributes:
-        model: the model being trained; its vocabulary may be padded, and its tensors sharded.
-        ema: the exponential moving average of the weights; None if it is off.
-        optimizers: AdamW, and Muon if the recipe uses it.
-        config: the config of the exported model.
-        step: the number of updates made.
-        last_eval_step: the step of the last evaluation.
-        seconds: training time, without evaluation and saving.
-        best_loss: the lowest validation loss.
-        lr_scale: a factor on all learning rates; halved at each rollback.
-        rollbacks: the number of rollbacks.
-        ema_loss: the moving average of the training loss, by which a loss explosion is detected.
-        min_train_loss: the lowest training loss of a step.
-        last_loss_eval_step: the last step whose training loss reached a value of `eval_at_loss`.
-        evals_since_best: the number of evaluations since the lowest validation loss.
-        init_from: the model that training started from; empty for random weights.
-    """
-
-    model: GPT
-    ema: GPT | None
-    optimizers: list[torch.optim.Optimizer]
-    config: ModelConfig
-    step: int = 0
-    last_eval_step: int = 0
-    seconds: float = 0.0
-    best_loss: float = math.inf
-    lr_scale: float = 1.0
-    rollbacks: int = 0
-    ema_loss: float = math.inf
-    min_train_loss: float = math.inf
-    last_loss_eval_step: int = 0
-    evals_since_best: int = 0
-    init_from: str = ""
+    model: GPT  # the model being trained; its vocabulary may be padded, and its tensors sharded
+    ema: GPT | None  # the exponential moving average of the weights; None if it is off
+    optimizers: list[torch.optim.Optimizer]  # AdamW, and Muon if the recipe uses it
+    config: ModelConfig  # the config of the exported model
+    step: int = 0  # the number of updates made
+    last_eval_step: int = 0  # the step of the last evaluation
+    seconds: float = 0.0  # training time, without evaluation and saving
+    best_loss: float = math.inf  # the lowest validation loss
+    lr_scale: float = 1.0  # a factor on all learning rates; halved at each rollback
+    rollbacks: int = 0  # the number of rollbacks
+    ema_loss: float = math.inf  # the moving average of the training loss, by which a loss explosion is detected
+    min_train_loss: float = math.inf  # the lowest training loss of a step
+    last_loss_eval_step: int = 0  # the last step whose training loss reached a value of `eval_at_loss`
+    evals_since_best: int = 0  # the number of evaluations since the lowest validation loss
+    init_from: str = ""  # the model that training started from; empty for random weights
 
     def saved_fields(self) -> dict[str, float | str]:
         return {name: getattr(self, name) for name in _SAVED_FIELDS}

@@ -16,17 +16,12 @@ from inkhorn.training.step import train_step
 
 @dataclass(frozen=True)
 class StepTiming:
-    """Measured times of training steps.
+    """Measured times of training steps."""
 
-    Attributes:
-        passes: seconds of a forward and backward pass, one per round; empty without gradient accumulation.
-        steps: seconds of a step, that is `grad_accum` passes and an optimizer update, one per round.
-        tokens: the number of tokens in a step.
-    """
-
+    # seconds of a forward and backward pass, one per round; empty without gradient accumulation
     passes: tuple[float, ...]
-    steps: tuple[float, ...]
-    tokens: int
+    steps: tuple[float, ...]  # seconds of a step, that is `grad_accum` passes and an optimizer update, one per round
+    tokens: int  # the number of tokens in a step
 
     @property
     def tokens_per_second(self) -> float:

@@ -246,14 +246,8 @@ class Trainer:
         assert folder is not None
         if best:
             self.folder.mark_best(folder)
-        metrics = {
-            "step": state.step,
-            "tokens": state.step * self.tokens_per_step,
-            "seconds": round(state.seconds, 3),
-            "val/loss": loss,
-            "val/bpb": self.dataset.bits_per_byte(loss),
-            "val/best": state.best_loss,
-        }
+        metrics = self._progress(state) | {"val/loss": loss, "val/bpb": self.dataset.bits_per_byte(loss)}
+        metrics["val/best"] = state.best_loss
         sample = self._sample(folder)
         self.records.append(self.records.metrics, metrics)
         if sample:
@@ -268,13 +262,14 @@ class Trainer:
         with Engine.from_pretrained(folder) as engine:  # the same code path as `inkhorn generate --model`
             return engine.submit("", params).result().text
 
+    def _progress(self, state: TrainState) -> dict[str, float]:
+        tokens = state.step * self.tokens_per_step
+        return {"step": state.step, "tokens": tokens, "seconds": round(state.seconds, 3)}
+
     def _report_step(self, state: TrainState, values: Sequence[Sequence[float]], seconds: float, *, log: bool) -> None:
         per_second = self.tokens_per_step / seconds
         factor = rate(state.step - 1, self.train) * state.lr_scale
-        metrics = {
-            "step": state.step,
-            "tokens": state.step * self.tokens_per_step,
-            "seconds": round(state.seconds, 3),
+        metrics = self._progress(state) | {
             "train/loss": sum(loss for loss, _ in values) / len(values),
             "train/lr": factor * self.train.lr,
             "train/grad_norm": values[-1][1],

@@ -19,43 +19,28 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(slots=True)
 class ModelInput:
-    """What a call computes for one sequence. The kernel's `ink_model_input` has the same field names.
+    """What a call computes for one sequence. The kernel's `ink_model_input` has the same field names."""
 
-    Attributes:
-        slot: the sequence's cache slot.
-        position: position of the first of `ids` in the slot; what the slot held from there on is discarded.
-        ids: the tokens to compute, at least one.
-        num_outputs: how many of the last `ids` need an output: 0 in the middle of a prefill, 1 to sample.
-        sampler: samples a token at each output; None: the outputs are logits.
-        sample_position: position in the text of the first sampled token, which selects its random number.
-        logprobs: how many of the most likely tokens to return with each sampled token; None: no log-probabilities.
-    """
-
-    slot: int
-    position: int
-    ids: Sequence[int]
-    num_outputs: int = 1
-    sampler: Sampler | None = None
-    sample_position: int = 0
+    slot: int  # the sequence's cache slot
+    position: int  # position of the first of `ids` in the slot; what the slot held from there on is discarded
+    ids: Sequence[int]  # the tokens to compute, at least one
+    num_outputs: int = 1  # how many of the last `ids` need an output: 0 in the middle of a prefill, 1 to sample
+    sampler: Sampler | None = None  # samples a token at each output; None: the outputs are logits
+    sample_position: int = 0  # position in the text of the first sampled token, which selects its random number
+    # how many of the most likely tokens to return with each sampled token; None: no log-probabilities
     logprobs: int | None = None
 
 
 @dataclass(slots=True)
 class ModelOutput:
-    """The result of a `ModelInput`.
+    """The result of a `ModelInput`."""
 
-    Attributes:
-        token_ids: the sampled tokens: one for each output, then one for each further step, up to and including the
-            sampler's end-of-text token. All but the last are in the slot's cache.
-        logprobs: for each sampled token, if requested.
-        logits: float32 (num_outputs, vocab_size), if there was no sampler.
-        error: why no token could be sampled, if the logits were not finite.
-    """
-
+    # the sampled tokens: one for each output, then one for each further step, up to and including the sampler's
+    # end-of-text token. All but the last are in the slot's cache.
     token_ids: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprobs] = field(default_factory=list)
-    logits: Array | None = None
-    error: str | None = None
+    logprobs: list[TokenLogprobs] = field(default_factory=list)  # for each sampled token, if requested
+    logits: Array | None = None  # float32 (num_outputs, vocab_size), if there was no sampler
+    error: str | None = None  # why no token could be sampled, if the logits were not finite
 
     def sample(self, model_input: ModelInput, logits: Array) -> bool:
         """Sample the next token from its logits (vocab_size,) in Python; False, with `error` set, if none can be."""

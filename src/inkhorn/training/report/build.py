@@ -6,7 +6,6 @@ It is rebuilt at every evaluation: it is fast, accepts a run that has only start
 import math
 import shlex
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
@@ -51,28 +50,25 @@ def write_report(out: Path) -> None:
 
 def render(run: RunLog, chart: Chart, folder: str) -> str:
     """The HTML page; `folder` is the run's name in the commands at its end."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=_printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    files = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=files, autoescape=True, finalize=_printable, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["loss"] = lambda record: format_or_dash(number(record, "val/loss"), format_loss)
     # A chart for wide screens and one for phones: scaled down, the text of the first could not be read.
     sizes = ((684, 400), (350, 320)) if chart.lines else ()
     metrics = (metric_chart(run, "train/lr", "Learning rate"), metric_chart(run, "train/grad_norm", "Gradient norm"))
     corpus, parameters = str(run.info.get("corpus", "")), number(run.info, "num_parameters")
-    trained = f", trained on {corpus}" if corpus else ""
     return environment.get_template("template.html").render(
         name=run.info.get("name", folder),
-        lede=(f"A model of {parameters:,.0f} parameters" if parameters > 0 else "A model") + trained,
+        num_parameters=f"{parameters:,.0f}" if parameters > 0 else "",
+        corpus=corpus,
         summary=summary(run),
         loss_charts=[Markup(to_svg(chart, *size)) for size in sizes],
         caption=_caption(chart),
         diagnosis=diagnose(run),
-        samples=_samples(run),
+        samples=run.samples,
+        open_samples=representative_samples(run.samples),
         metric_charts=[Markup(to_svg(small, 340, 190)) for small in metrics if small],
-        events=[{"step": f"{event['step']:,}", "text": event["event"]} for event in run.events],
+        events=run.events,
         data=_data(run),
         model=run.table("model"),
         train=run.table("train"),
@@ -92,8 +88,8 @@ def _printable(value: object) -> object:
 
 def summary(run: RunLog) -> list[tuple[str, str]]:
     """The key numbers of the run: (value, label)."""
-    best: Record = min(run.evaluations, key=lambda line: number(line, "val/loss"), default={})
-    loss, seen, text = number(best, "val/loss"), number(run.last, "tokens"), number(run.info, "train_tokens")
+    loss = min((number(line, "val/loss") for line in run.evaluations), default=math.nan)
+    seen, text = number(run.last, "tokens"), number(run.info, "train_tokens")
     step, planned = run.last["step"], number(run.table("train"), "steps")
     token = "token" if number(run.table("model"), "vocab_size") > MAX_CHARACTER_VOCABULARY else "character"
     speed, mfu = (_median(run, key) for key in ("train/tokens_per_sec", "train/mfu"))
@@ -104,7 +100,7 @@ def summary(run: RunLog) -> list[tuple[str, str]]:
         (format_or_dash(number(run.last, "seconds"), format_duration), "training time"),
         (
             format_or_dash(seen, format_count),
-            f"tokens, {seen / text:.2g} epochs" if seen > 0 and text > 0 else "tokens",
+            "tokens" + (f", {seen / text:.2g} epochs" if seen > 0 and text > 0 else ""),
         ),
         (format_or_dash(speed, "{:,.0f}".format), "tokens per second"),
         (format_or_dash(100 * mfu, "{:.0f} %".format), "MFU (model FLOPs utilization)"),
@@ -124,19 +120,6 @@ def _caption(chart: Chart) -> str:
     if chart.lines and chart.lines[0].y[0] > chart.high:
         text += f" The first training loss, {chart.lines[0].y[0]:.2f}, is above the frame."
     return text + (" †: an event, listed below." if chart.event_marks else "")
-
-
-def _samples(run: RunLog) -> list[dict[str, Any]]:
-    shown = [line["step"] for line in representative_samples(run.samples)]
-    return [
-        {
-            "loss": format_or_dash(number(line, "val/loss"), format_loss),
-            "step": f"{line['step']:,}",
-            "text": line["text"],
-            "open": line["step"] in shown,
-        }
-        for line in run.samples
-    ]
 
 
 def _data(run: RunLog) -> Record:

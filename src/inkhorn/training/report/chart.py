@@ -32,33 +32,13 @@ LINE_STYLES: dict[str, dict[str, Any]] = {
     "validation": {"color": COLORS["accent"]},
 }
 
-RC_PARAMS = {
-    "axes.edgecolor": COLORS["muted"],
-    "axes.facecolor": "none",
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.labelcolor": COLORS["muted"],
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": COLORS["ink"],
-    "axes.titlelocation": "left",
-    "axes.titlesize": 13,
-    "figure.facecolor": COLORS["paper"],
-    "font.size": 12,
-    "grid.color": COLORS["rule"],
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "legend.labelcolor": "linecolor",
-    "lines.linewidth": 1.5,
-    "lines.markersize": 4,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "inkhorn",
-    "text.color": COLORS["muted"],
-    "xtick.color": COLORS["muted"],
-    "ytick.color": COLORS["muted"],
-    "ytick.left": False,
-}
+_MUTED = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
+_OFF = ("axes.spines.left", "axes.spines.right", "axes.spines.top", "legend.frameon", "ytick.left")
+RC_PARAMS: dict[str, Any] = dict.fromkeys(_MUTED, COLORS["muted"]) | dict.fromkeys(_OFF, False)
+RC_PARAMS |= {"axes.facecolor": "none", "axes.grid": True, "axes.grid.axis": "y", "axes.titlecolor": COLORS["ink"]}
+RC_PARAMS |= {"axes.titlelocation": "left", "axes.titlesize": 13, "figure.facecolor": COLORS["paper"], "font.size": 12}
+RC_PARAMS |= {"grid.color": COLORS["rule"], "grid.linewidth": 0.7, "legend.labelcolor": "linecolor"}
+RC_PARAMS |= {"lines.linewidth": 1.5, "lines.markersize": 4, "svg.fonttype": "none", "svg.hashsalt": "inkhorn"}
 
 
 @dataclass(frozen=True)
@@ -78,27 +58,16 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Lines over the steps of a run.
+    """Lines over the steps of a run."""
 
-    Attributes:
-        title: the metric and its unit.
-        lines: the lines, the last on top.
-        end: the last step, at least 1; x runs from 0 to it.
-        low: the lower limit of y.
-        high: the upper limit of y; larger values are cut off.
-        x_label: the label of the x axis.
-        best: step and loss of the best evaluation.
-        event_marks: the steps of events.
-    """
-
-    title: str
-    lines: Sequence[Line]
-    end: float
-    low: float
-    high: float
-    x_label: str = ""
-    best: tuple[float, float] | None = None
-    event_marks: Sequence[float] = ()
+    title: str  # the metric and its unit
+    lines: Sequence[Line]  # the last one on top
+    end: float  # the last step, at least 1; x runs from 0 to it
+    low: float  # the lower limit of y
+    high: float  # the upper limit of y; larger values are cut off
+    x_label: str = ""  # the label of the x axis
+    best: tuple[float, float] | None = None  # step and loss of the best evaluation
+    event_marks: Sequence[float] = ()  # the steps of events
 
 
 def loss_chart(run: RunLog) -> Chart:

@@ -18,21 +18,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RunLog:
-    """The records of a run.
+    """The records of a run."""
 
-    Attributes:
-        info: run.json.
-        training: lines of metrics.jsonl with a training loss, sorted by step.
-        evaluations: lines with a validation loss, sorted by step.
-        events: lines with an event, in the order they were written.
-        samples: lines of samples.jsonl, sorted by step.
-    """
-
-    info: Record
-    training: list[Record]
-    evaluations: list[Record]
-    events: list[Record]
-    samples: list[Record]
+    info: Record  # run.json
+    training: list[Record]  # lines of metrics.jsonl with a training loss, sorted by step
+    evaluations: list[Record]  # lines with a validation loss, sorted by step
+    events: list[Record]  # lines with an event, in the order they were written
+    samples: list[Record]  # lines of samples.jsonl, sorted by step
 
     def table(self, key: str) -> Record:
         """A nested table of run.json; empty if it is missing."""
