@@ -66,5 +66,4 @@ class SamplingParams:
         require(fits, f"min_tokens ({self.min_tokens}) must not exceed max_tokens ({self.max_tokens})")
 
 
-OPENAI_RANGES = {"temperature": Range(ge=0, le=2)}
-"""OpenAI's narrower bounds, which the server and the web page keep."""
+OPENAI_RANGES = {"temperature": Range(ge=0, le=2)}  # OpenAI's narrower bounds, which the server and the web page keep

@@ -22,8 +22,7 @@ from inkhorn.utils.files import read_json
 
 AttnScale = Literal["width", "head"]
 
-EPSILON = 1e-5
-"""LayerNorm epsilon of nanoGPT, minGPT and Karpathy's "Let's build GPT" """
+EPSILON = 1e-5  # LayerNorm epsilon of nanoGPT, minGPT and Karpathy's "Let's build GPT"
 
 _NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 
 from inkhorn.errors import require
 
-TOKENS_PER_PARAMETER = 20
-"""the rule of thumb: 20 to 22 throughout Hoffmann et al.'s table 3"""
-FITTED = (70_000_000, 16_000_000_000)
-"""number of parameters of the smallest and the largest fitted model"""
+TOKENS_PER_PARAMETER = 20  # the rule of thumb: 20 to 22 throughout Hoffmann et al.'s table 3
+FITTED = (70_000_000, 16_000_000_000)  # number of parameters of the smallest and the largest fitted model
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,7 @@ Array = np.ndarray[Any, Any]
 _EOS_SAMPLE = 1 << 24  # tokens
 _MAX_EOS_INTERVAL = 20_000  # tokens
 
-Progress = Callable[[int], None]
-"""Called with the number of characters processed since the last call."""
+Progress = Callable[[int], None]  # called with the number of characters processed since the last call
 
 
 @dataclass(frozen=True)

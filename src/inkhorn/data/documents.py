@@ -13,11 +13,9 @@ from typing import Any
 
 from inkhorn.errors import CorpusError, InkhornError
 
-SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
-"""Suffixes of the files that hold documents."""
+SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")  # suffixes of the files that hold documents
 
-COLUMN = "text"
-"""The column that holds a document's text."""
+COLUMN = "text"  # the column that holds a document's text
 
 _BATCH_CHARS = 1 << 20
 

@@ -22,8 +22,7 @@ from inkhorn.utils.cpu import available_cores
 
 T = TypeVar("T")
 
-_tokenizer: list[Tokenizer] = []
-"""The tokenizer of a worker process."""
+_tokenizer: list[Tokenizer] = []  # the tokenizer of a worker process
 
 
 @dataclass(frozen=True)

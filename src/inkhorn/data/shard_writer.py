@@ -25,12 +25,9 @@ from inkhorn.tokenizer.bpe import MAX_TRAIN_CHARS, train_bpe
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.utils.files import fsync
 
-SHARD_TOKENS = 100_000_000
-"""Training tokens of a shard; it ends with the first batch of documents that reaches them."""
-VAL_INTERVAL = 20
-"""One document in so many is held out."""
-VAL_TOKENS = 10_485_760
-"""Size of the validation split."""
+SHARD_TOKENS = 100_000_000  # training tokens of a shard; it ends with the first batch of documents that reaches them
+VAL_INTERVAL = 20  # one document in so many is held out
+VAL_TOKENS = 10_485_760  # size of the validation split
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ of the document reader after it. The index is written after the files, so every 
 """
 
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class ShardedIds:
     def __init__(self, paths: Sequence[Path], lengths: Sequence[int], dtype: str) -> None:
         self.paths, self.dtype = list(paths), np.dtype(dtype)
         self.ends = list(accumulate(lengths))
-        self._mapped: OrderedDict[int, Array] = OrderedDict()
+        self._file = lru_cache(_MAX_MAPPED)(self._map)
 
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
@@ -57,15 +57,9 @@ class ShardedIds:
             start += len(pieces[-1])
         return np.concatenate(pieces) if pieces else np.empty(0, self.dtype)
 
-    def _file(self, number: int) -> Array:
-        mapped = self._mapped.pop(number, None)
-        if mapped is None:
-            first = self.ends[number - 1] if number else 0
-            mapped = np.memmap(self.paths[number], self.dtype, "r", shape=(self.ends[number] - first,))
-        self._mapped[number] = mapped  # most recently used last
-        if len(self._mapped) > _MAX_MAPPED:
-            self._mapped.popitem(last=False)
-        return mapped
+    def _map(self, number: int) -> Array:
+        first = self.ends[number - 1] if number else 0
+        return np.memmap(self.paths[number], self.dtype, "r", shape=(self.ends[number] - first,))
 
 
 @dataclass(frozen=True, kw_only=True)

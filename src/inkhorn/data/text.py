@@ -18,8 +18,7 @@ from typing import Literal, get_args
 from inkhorn.errors import CorpusError, require
 from inkhorn.tokenizer.base import END_OF_TEXT
 
-TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".rst"})
-"""Suffixes of the files that are read from a folder."""
+TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".rst"})  # suffixes of the files that are read from a folder
 
 CHUNK_CHARS = 1 << 22
 
@@ -27,8 +26,7 @@ _BLOCK = 1 << 20  # bytes of a file read at a time
 _SCAN_CHARS = 1 << 16
 _ASCII = bytes(range(128))
 
-Pieces = Callable[[], Iterable[str]]
-"""Starts a new read of a text, in pieces of any length."""
+Pieces = Callable[[], Iterable[str]]  # starts a new read of a text, in pieces of any length
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = get_args(Split)

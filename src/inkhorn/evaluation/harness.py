@@ -21,11 +21,9 @@ from inkhorn.inference.engine import Engine
 from inkhorn.model import GPT
 from inkhorn.tokenizer.load import load_tokenizer
 
-TASKS = Path(__file__).parent / "tasks"
-"""Our own tasks."""
+TASKS = Path(__file__).parent / "tasks"  # our own tasks
 
-_FEWSHOT_SEED = 1234
-"""lm-eval's own."""
+_FEWSHOT_SEED = 1234  # lm-eval's own
 
 Loglikelihood = tuple[float, bool]
 

@@ -21,8 +21,7 @@ from inkhorn.errors import InkhornError, TrainingError, require
 
 T = TypeVar("T")
 
-BARRIER_TIMEOUT = timedelta(days=1)
-"""How long processes wait for one that tokenizes a corpus or writes a checkpoint."""
+BARRIER_TIMEOUT = timedelta(days=1)  # how long processes wait for one that tokenizes a corpus or writes a checkpoint
 
 
 @dataclass(frozen=True)
@@ -119,8 +118,7 @@ class DistributedContext:
             raise kind(f"another of the {self.world_size} processes failed: see its message")
 
 
-SINGLE_PROCESS = DistributedContext()
-"""The context of a run without torchrun."""
+SINGLE_PROCESS = DistributedContext()  # the context of a run without torchrun
 
 
 def is_torchrun() -> bool:

@@ -20,8 +20,7 @@ from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.inference.scoring import Score, score
 from inkhorn.tokenizer.base import Tokenizer
 
-DEFAULT_MAX_TOKENS = 200
-"""Limit of a request that sets none."""
+DEFAULT_MAX_TOKENS = 200  # limit of a request that sets none
 
 
 class Model:
@@ -51,17 +50,12 @@ class Model:
 
     @overload
     def generate(
-        self, prompt: str, params: SamplingParams | None = None, *, logprobs: int | None = None, **sampling: Any
+        self, prompt: str, params: SamplingParams | None = ..., *, logprobs: int | None = ..., **sampling: Any
     ) -> Completion: ...
 
     @overload
     def generate(
-        self,
-        prompt: Sequence[str],
-        params: SamplingParams | None = None,
-        *,
-        logprobs: int | None = None,
-        **sampling: Any,
+        self, prompt: Sequence[str], params: SamplingParams | None = ..., *, logprobs: int | None = ..., **sampling: Any
     ) -> list[Completion]: ...
 
     def generate(
@@ -93,17 +87,12 @@ class Model:
 
     @overload
     async def agenerate(
-        self, prompt: str, params: SamplingParams | None = None, *, logprobs: int | None = None, **sampling: Any
+        self, prompt: str, params: SamplingParams | None = ..., *, logprobs: int | None = ..., **sampling: Any
     ) -> Completion: ...
 
     @overload
     async def agenerate(
-        self,
-        prompt: Sequence[str],
-        params: SamplingParams | None = None,
-        *,
-        logprobs: int | None = None,
-        **sampling: Any,
+        self, prompt: Sequence[str], params: SamplingParams | None = ..., *, logprobs: int | None = ..., **sampling: Any
     ) -> list[Completion]: ...
 
     async def agenerate(

@@ -25,18 +25,12 @@ from inkhorn.inference.sequence import Sequence, TokenIds
 class SchedulerConfig:
     """Limits of the scheduling rules."""
 
-    max_queued: int = 1024
-    """sequences that may wait for a slot"""
-    max_prefill_tokens: int = 256
-    """prefill tokens per call when no sequence samples"""
-    max_prefill_tokens_beside_decode: int = 64
-    """prefill tokens per call when some sequence samples"""
-    max_steps: int = 16
-    """decode steps per call"""
-    max_call_seconds: float = 0.005
-    """target duration of a call with several steps"""
-    min_shared_prefix: int = 16
-    """shortest prefix in tokens that is worth copying"""
+    max_queued: int = 1024  # sequences that may wait for a slot
+    max_prefill_tokens: int = 256  # prefill tokens per call when no sequence samples
+    max_prefill_tokens_beside_decode: int = 64  # prefill tokens per call when some sequence samples
+    max_steps: int = 16  # decode steps per call
+    max_call_seconds: float = 0.005  # target duration of a call with several steps
+    min_shared_prefix: int = 16  # shortest prefix in tokens that is worth copying
 
 
 @dataclass(slots=True)

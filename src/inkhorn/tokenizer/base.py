@@ -15,8 +15,7 @@ import numpy as np
 from inkhorn.errors import CheckpointError
 from inkhorn.tokenizer.normalize import UnknownCharacter, UnknownPolicy
 
-END_OF_TEXT = "<|endoftext|>"
-"""Separates texts. It has its own id in every vocabulary that Inkhorn builds."""
+END_OF_TEXT = "<|endoftext|>"  # separates texts. It has its own id in every vocabulary that Inkhorn builds.
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
 

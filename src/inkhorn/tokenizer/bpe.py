@@ -73,8 +73,7 @@ class BPETokenizer:
         write_json(folder / "tokenizer_config.json", tokenizer_config(end, unknown or end))
 
 
-MIN_VOCAB_SIZE = 257
-"""The 256 bytes and `<|endoftext|>`."""
+MIN_VOCAB_SIZE = 257  # the 256 bytes and `<|endoftext|>`
 
 MAX_TRAIN_CHARS = 1 << 28
 """Training text in characters. A longer text is sampled, because its distinct words would fill the memory."""

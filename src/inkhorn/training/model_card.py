@@ -30,10 +30,29 @@ def write(
         init_from: the model that the run started from; empty for random weights.
     """
     write_generation_config(folder, config)
-    rows = _facts(config, dataset, train, step, seconds, loss)
+    kind, norm = ("GPT-2", "pre-norm") if config.pre_norm else ("GPT-1", "post-norm")
+    batch = train.batch_size * train.grad_accum
+    epochs = step * batch * config.block_size / len(dataset.train)
+    rates = f"Muon {train.muon_lr:g}, AdamW {train.lr:g}" if train.optimizer == "muon" else f"AdamW {train.lr:g}"
+    late = f" after {train.dropout_start:.0%} of the steps" if train.dropout and train.dropout_start else ""
+    rows = {
+        "architecture": f"{kind} ({norm}): {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}",
+        "context": f"{config.block_size} tokens",
+        "vocabulary": f"{config.vocab_size} tokens",
+        "data": f"{dataset.name}: {len(dataset.train):,} training tokens, {len(dataset.val):,} validation tokens",
+        "training": f"{step:,} steps of {batch} x {config.block_size} tokens ({epochs:.2f} epochs)",
+        "training time": f"{seconds / 60:.1f} minutes",
+        "learning rates": f"{rates}; {train.schedule} schedule over {train.steps:,} steps",
+        "regularization": f"dropout {train.dropout:g}{late}, weight decay {train.weight_decay:g}",
+        "seed": f"{train.seed}",
+    }
+    if loss is not None:
+        rows["validation loss"] = (
+            f"{loss:.4f} nats per token, {loss / math.log(2):.4f} bits, in non-overlapping windows over the full split"
+        )
+    rows["made with"] = "Inkhorn"
     if init_from:
-        rows |= {"initial weights": display_name(init_from)}
-    kind = "GPT-2" if config.pre_norm else "GPT-1"
+        rows["initial weights"] = display_name(init_from)
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     text = f"""---
 library_name: transformers
@@ -57,29 +76,3 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def _facts(
-    config: ModelConfig, dataset: Dataset, train: TrainConfig, step: int, seconds: float, loss: float | None
-) -> dict[str, str]:
-    kind = "GPT-2 (pre-norm)" if config.pre_norm else "GPT-1 (post-norm)"
-    rows = train.batch_size * train.grad_accum
-    epochs = step * rows * config.block_size / len(dataset.train)
-    rates = f"Muon {train.muon_lr:g}, AdamW {train.lr:g}" if train.optimizer == "muon" else f"AdamW {train.lr:g}"
-    late = f" after {train.dropout_start:.0%} of the steps" if train.dropout and train.dropout_start else ""
-    facts = {
-        "architecture": f"{kind}: {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}",
-        "context": f"{config.block_size} tokens",
-        "vocabulary": f"{config.vocab_size} tokens",
-        "data": f"{dataset.name}: {len(dataset.train):,} training tokens, {len(dataset.val):,} validation tokens",
-        "training": f"{step:,} steps of {rows} x {config.block_size} tokens ({epochs:.2f} epochs)",
-        "training time": f"{seconds / 60:.1f} minutes",
-        "learning rates": f"{rates}; {train.schedule} schedule over {train.steps:,} steps",
-        "regularization": f"dropout {train.dropout:g}{late}, weight decay {train.weight_decay:g}",
-        "seed": f"{train.seed}",
-    }
-    if loss is not None:
-        facts["validation loss"] = (
-            f"{loss:.4f} nats per token, {loss / math.log(2):.4f} bits, in non-overlapping windows over the full split"
-        )
-    return facts | {"made with": "Inkhorn"}

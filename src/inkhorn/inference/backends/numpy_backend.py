@@ -7,6 +7,7 @@ request only, bit for bit.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,18 +18,13 @@ from inkhorn.inference.numpy_model import Array, KVCache, NumpyModel
 CHUNK = 32
 
 
+@dataclass
 class _Slot:
-    """The cache of one sequence.
+    """The cache of one sequence."""
 
-    Attributes:
-        ids: the sequence's tokens.
-        cache: keys and values of a prefix of them; the rest waits until its chunk is complete or an output is needed.
-        num_chunked: how many leading tokens were computed in chunks, which another sequence may reuse.
-    """
-
-    def __init__(self, cache: KVCache) -> None:
-        self.ids: list[int] = []
-        self.cache, self.num_chunked = cache, 0
+    cache: KVCache  # of a prefix of `ids`; the rest waits until its chunk is complete or an output is needed
+    ids: list[int] = field(default_factory=list)  # the sequence's tokens
+    num_chunked: int = 0  # how many leading tokens were computed in chunks, which another sequence may reuse
 
     def truncate(self, length: int) -> None:
         """Keep the first `length` tokens."""

@@ -12,8 +12,7 @@ from inkhorn.inference.numpy_model import NumpyModel
 
 BackendName = Literal["native", "numpy"]
 
-DEFAULT_MAX_NUM_SEQS = 16
-"""Sequences that are generated at once by default. A slot takes memory only once it is used."""
+DEFAULT_MAX_NUM_SEQS = 16  # sequences that are generated at once by default. A slot takes memory only once it is used.
 
 
 class BackendOptions(TypedDict, total=False):
@@ -49,7 +48,9 @@ def load_backend(
     if name is not None and name not in get_args(BackendName):
         where = "" if backend else "INKHORN_BACKEND: "
         raise UsageError(f"{where}unknown backend {name!r}: {nearest(name, get_args(BackendName))}")
-    reason = None if name == "numpy" else _native_unavailable_reason()
+    from inkhorn.inference.backends.native_bindings import unavailable_reason
+
+    reason = None if name == "numpy" else unavailable_reason()
     if name == "native" and reason is not None:
         raise UsageError(f"the native backend is not available: {reason}")
     if name != "numpy" and reason is None:
@@ -63,9 +64,3 @@ def load_backend(
     if threads is not None:
         raise UsageError(f"{subject} takes its number of threads from the environment variable OMP_NUM_THREADS")
     return NumpyBackend(NumpyModel.from_pretrained(folder), max_num_seqs)
-
-
-def _native_unavailable_reason() -> str | None:
-    from inkhorn.inference.backends.native_bindings import unavailable_reason
-
-    return unavailable_reason()

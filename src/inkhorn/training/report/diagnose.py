@@ -6,8 +6,7 @@ import numpy as np
 
 from inkhorn.training.report.run_log import RunLog, number, series, smooth
 
-PLATEAU = 0.005
-"""A smaller rise of the validation loss, in nats per token, is not called overfitting."""
+PLATEAU = 0.005  # a smaller rise of the validation loss, in nats per token, is not called overfitting
 
 
 def diagnose(run: RunLog) -> str:

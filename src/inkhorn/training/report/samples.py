@@ -9,8 +9,7 @@ from typing import Any
 
 LOSSES = (3.3, 2.5, 2.0, 1.7, 1.5)
 """Nats per character at which the text changes in kind: letters, words, lines, names, sentences."""
-MAX_DISTANCE = 0.25
-"""Maximum distance between a sample's loss and the loss that it represents."""
+MAX_DISTANCE = 0.25  # maximum distance between a sample's loss and the loss that it represents
 
 
 def representative_samples(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
