@@ -58,8 +58,6 @@ class Range:
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One declared field."""
-
     name: str  # the field's name
     type: Any  # the annotation without its `Annotated` and `None`
     optional: bool  # whether None is allowed

@@ -63,7 +63,6 @@ def finetune() -> Recipe:
 
 
 def test() -> Recipe:
-    """30,000 parameters, for tests and for trying the commands."""
     architecture = Architecture(n_layer=2, n_head=2, n_embd=32, block_size=32)
     train = TrainConfig(steps=40, batch_size=8, eval_every=20, save_every=20, warmup_steps=4, sample_tokens=60)
     return _tiny("30,000 parameters, to try the commands", architecture, train)

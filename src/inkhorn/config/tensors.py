@@ -14,8 +14,6 @@ Role = Literal["token_embedding", "position_embedding", "norm", "attention", "ml
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor of a model."""
-
     name: str  # OpenAI's name, used in memory: `h.0.attn.c_attn.weight`
     shape: tuple[int, ...]  # as stored; matrices are [in, out], as OpenAI and Hugging Face ("Conv1D") keep them
     role: Role  # the part of the model

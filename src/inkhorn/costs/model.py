@@ -21,8 +21,6 @@ _HEADER = 64
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a model."""
-
     name: str  # its description
     parameters: int  # number of parameters
     flops: int  # FLOPs of its forward pass per token: 2 per multiplied weight

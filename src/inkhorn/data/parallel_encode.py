@@ -27,8 +27,6 @@ _tokenizer: list[Tokenizer] = []  # the tokenizer of a worker process
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """A batch of encoded texts."""
-
     ids: list[Ids]  # token ids of each text
     n_bytes: list[int]  # length of each text in UTF-8
     replaced: int  # number of characters outside the vocabulary

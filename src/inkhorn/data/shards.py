@@ -122,7 +122,6 @@ class Index:
 
 
 def shard_paths(folder: Path, number: int) -> tuple[Path, Path]:
-    """The two files of a shard."""
     train, val = (folder / f"{split}-{number:05}.bin" for split in SPLITS)
     return train, val
 

@@ -55,5 +55,4 @@ def max_rows(config: ModelConfig, most: int, limit: int | None = None) -> int:
 
 
 def bits(nats: float) -> float:
-    """Nats as bits."""
     return nats / math.log(2)

@@ -53,7 +53,6 @@ def gelu(x: Array) -> Array:
 
 
 def relu(x: Array) -> Array:
-    """max(x, 0)."""
     return np.maximum(x, 0.0)
 
 

@@ -23,8 +23,6 @@ from inkhorn.inference.sequence import Sequence, TokenIds
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerConfig:
-    """Limits of the scheduling rules."""
-
     max_queued: int = 1024  # sequences that may wait for a slot
     max_prefill_tokens: int = 256  # prefill tokens per call when no sequence samples
     max_prefill_tokens_beside_decode: int = 64  # prefill tokens per call when some sequence samples
@@ -52,7 +50,6 @@ class SchedulerOutput:
 
 
 def common_prefix_length(a: TokenIds, b: TokenIds) -> int:
-    """Length of the longest common prefix."""
     low, high = 0, min(len(a), len(b))
     if a[:1] != b[:1]:
         return 0

@@ -25,8 +25,6 @@ _LINE_END = re.compile(r"\S\n")
 
 
 class Tokenizer(Protocol):
-    """Interface of a tokenizer."""
-
     vocab_size: int
     eos_id: int | None
     """`<|endoftext|>`: separates texts, starts an empty prompt and ends a generated text."""

@@ -16,8 +16,6 @@ from inkhorn.training.step import train_step
 
 @dataclass(frozen=True)
 class StepTiming:
-    """Measured times of training steps."""
-
     # seconds of a forward and backward pass, one per round; empty without gradient accumulation
     passes: tuple[float, ...]
     steps: tuple[float, ...]  # seconds of a step, that is `grad_accum` passes and an optimizer update, one per round

@@ -33,8 +33,6 @@ class ModelInput:
 
 @dataclass(slots=True)
 class ModelOutput:
-    """The result of a `ModelInput`."""
-
     # the sampled tokens: one for each output, then one for each further step, up to and including the sampler's
     # end-of-text token. All but the last are in the slot's cache.
     token_ids: list[int] = field(default_factory=list)

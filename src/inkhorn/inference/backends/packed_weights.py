@@ -63,7 +63,6 @@ class Packed:
 
 
 def check_precision(precision: Precision) -> None:
-    """Raise UsageError for an unknown precision."""
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}: {nearest(precision, PRECISIONS)}")
 

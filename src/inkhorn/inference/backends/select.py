@@ -16,8 +16,6 @@ DEFAULT_MAX_NUM_SEQS = 16  # sequences that are generated at once by default. A 
 
 
 class BackendOptions(TypedDict, total=False):
-    """The options of `load_backend`."""
-
     precision: Precision | None
     threads: int | None
     max_num_seqs: int

@@ -18,8 +18,6 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RunLog:
-    """The records of a run."""
-
     info: Record  # run.json
     training: list[Record]  # lines of metrics.jsonl with a training loss, sorted by step
     evaluations: list[Record]  # lines with a validation loss, sorted by step
