@@ -25,8 +25,10 @@ _FIXED_IN_HF = {
     "add_cross_attention": False,
 }
 
-_SAME_IN_HF = ["n_layer", "n_head", "n_embd", "tie_word_embeddings", "embd_pdrop", "attn_pdrop", "resid_pdrop"]
-_SAME_IN_HF += ["layer_norm_epsilon", "bos_token_id", "eos_token_id"]
+_SAME_IN_HF = (
+    *("n_layer", "n_head", "n_embd", "tie_word_embeddings"),
+    *("embd_pdrop", "attn_pdrop", "resid_pdrop", "layer_norm_epsilon", "bos_token_id", "eos_token_id"),
+)
 
 # GPT-2's <|endoftext|>, which transformers writes into every GPT-2 config without bos_token_id or eos_token_id.
 _HF_END_OF_TEXT = 50256

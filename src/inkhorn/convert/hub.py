@@ -14,8 +14,8 @@ _OPENAI = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "openai-gpt")
 OPENAI = {name: f"openai-community/{name}" for name in _OPENAI} | {"distilgpt2": "distilbert/distilgpt2"}
 """short names of repositories"""
 
-_CONFIG_FILES = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
-_CONFIG_FILES += ["special_tokens_map.json", "vocab.json", "merges.txt", "README.md"]
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+_CONFIG_FILES = ("config.json", "generation_config.json", *_TOKENIZER_FILES, "README.md")
 _SAFETENSORS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 _PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")
 

@@ -34,11 +34,15 @@ LINE_STYLES: dict[str, dict[str, Any]] = {
 
 _MUTED = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
 _OFF = ("axes.spines.left", "axes.spines.right", "axes.spines.top", "legend.frameon", "ytick.left")
-RC_PARAMS: dict[str, Any] = dict.fromkeys(_MUTED, COLORS["muted"]) | dict.fromkeys(_OFF, False)
-RC_PARAMS |= {"axes.facecolor": "none", "axes.grid": True, "axes.grid.axis": "y", "axes.titlecolor": COLORS["ink"]}
-RC_PARAMS |= {"axes.titlelocation": "left", "axes.titlesize": 13, "figure.facecolor": COLORS["paper"], "font.size": 12}
-RC_PARAMS |= {"grid.color": COLORS["rule"], "grid.linewidth": 0.7, "legend.labelcolor": "linecolor"}
-RC_PARAMS |= {"lines.linewidth": 1.5, "lines.markersize": 4, "svg.fonttype": "none", "svg.hashsalt": "inkhorn"}
+RC_PARAMS: dict[str, Any] = {
+    **dict.fromkeys(_MUTED, COLORS["muted"]),
+    **dict.fromkeys(_OFF, False),
+    **{"axes.facecolor": "none", "axes.grid": True, "axes.grid.axis": "y"},
+    **{"axes.titlecolor": COLORS["ink"], "axes.titlelocation": "left", "axes.titlesize": 13},
+    **{"figure.facecolor": COLORS["paper"], "font.size": 12},
+    **{"grid.color": COLORS["rule"], "grid.linewidth": 0.7, "legend.labelcolor": "linecolor"},
+    **{"lines.linewidth": 1.5, "lines.markersize": 4, "svg.fonttype": "none", "svg.hashsalt": "inkhorn"},
+}
 
 
 @dataclass(frozen=True)
