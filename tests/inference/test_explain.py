@@ -155,8 +155,8 @@ def test_web_example_is_up_to_date() -> None:
     assert [token["text"] for token in kept["tokens"]] == [token["text"] for token in made["tokens"]]
     for old, new in zip(kept["explanations"], made["explanations"], strict=True):
         old, new = kept["explanations"][0] | old, made["explanations"][0] | new
-        np.testing.assert_allclose(old["surprise"][1:], new["surprise"][1:], atol=0.002)
-        np.testing.assert_allclose(old["residual"], new["residual"], atol=0.002)
+        np.testing.assert_allclose(old["surprisal"][1:], new["surprisal"][1:], atol=0.002)
+        np.testing.assert_allclose(old["residual_rms"], new["residual_rms"], atol=0.002)
         for encoded in ("probs", "actual"):
             a, b = (np.frombuffer(base64.b64decode(side["lens"][encoded]), np.uint8).astype(int) for side in (old, new))
             assert np.abs(a - b).max() <= 2

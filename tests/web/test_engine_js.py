@@ -183,11 +183,11 @@ def test_explain_matches_python(shipped_site: Path) -> None:
     for name in ("model", "tokens", "start", "n_layer", "n_head", "layer"):
         assert found[name] == expected[name]
     assert len(found["tokens"]) == 256
-    assert found["surprise"][0] is None
-    np.testing.assert_allclose(found["surprise"][1:], expected["surprise"][1:], atol=5e-3)
-    np.testing.assert_allclose(found["residual"], expected["residual"], atol=5e-3)
+    assert found["surprisal"][0] is None
+    np.testing.assert_allclose(found["surprisal"][1:], expected["surprisal"][1:], atol=5e-3)
+    np.testing.assert_allclose(found["residual_rms"], expected["residual_rms"], atol=5e-3)
     for part in ("attn", "mlp"):
-        np.testing.assert_allclose(found["added"][part], expected["added"][part], atol=3e-3)
+        np.testing.assert_allclose(found["update_rms"][part], expected["update_rms"][part], atol=3e-3)
     assert [text for text, _ in found["next"]][:3] == [text for text, _ in expected["next"]][:3]
     np.testing.assert_allclose([p for _, p in found["next"]], [p for _, p in expected["next"]], atol=2e-3)
     for bits in (
@@ -216,7 +216,7 @@ def test_explain_gpt1_and_empty_text(tmp_path: Path) -> None:
     )
     expected = explain(reference, tokenizer, tokenizer.encode("abé. gg").tolist(), 1).to_json()
     assert found["lens"]["tokens"] == expected["lens"]["tokens"]
-    np.testing.assert_allclose(found["residual"], expected["residual"], atol=2e-3)
+    np.testing.assert_allclose(found["residual_rms"], expected["residual_rms"], atol=2e-3)
     assert empty["tokens"] == [END_OF_TEXT]
     assert wrong == "Layer 2 does not exist: the model has layers 0 to 1."
 

@@ -73,15 +73,15 @@ class Explanation:
             "n_head": heads,
             "layer": self.layer,
             "attention": _encode_bytes(np.stack([head[lower] for head in scaled])),
-            "surprise": [None, *np.round(self.surprisal[1:], 3).tolist()],
+            "surprisal": [None, *np.round(self.surprisal[1:], 3).tolist()],
             "next": [[text, round(probability, 4)] for text, probability in self.next_tokens],
             "lens": {
                 "tokens": [[self.vocabulary[token] for token in row] for row in self.lens_tokens],
                 "probs": _encode_bytes(np.rint(self.lens_probs * 255)),
                 "actual": _encode_bytes(np.rint(self.lens_target_probs * 255)),
             },
-            "residual": np.round(self.residual_rms.astype(np.float64), 3).tolist(),
-            "added": {name: np.round(rms.astype(np.float64), 3).tolist() for name, rms in self.update_rms.items()},
+            "residual_rms": np.round(self.residual_rms.astype(np.float64), 3).tolist(),
+            "update_rms": {name: np.round(rms.astype(np.float64), 3).tolist() for name, rms in self.update_rms.items()},
             "last": {name: _encode_vector(values) for name, values in self.last_token.items()},
         }
 

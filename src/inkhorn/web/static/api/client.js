@@ -57,11 +57,11 @@
  * @property {number} n_head
  * @property {number} layer
  * @property {string} attention
- * @property {(number | null)[]} surprise
+ * @property {(number | null)[]} surprisal -ln p of each token, in nats; null for the first
  * @property {[string, number][]} next
  * @property {{ tokens: string[][], probs: string, actual: string }} lens
- * @property {number[][]} residual
- * @property {{ attn: number[], mlp: number[] }} added
+ * @property {number[][]} residual_rms root mean square of the residual stream, before the first block and after each
+ * @property {{ attn: number[], mlp: number[] }} update_rms root mean square of what each layer adds to the last token's residual stream
  * @property {Record<"wte" | "wpe" | "mlp", QuantizedVector>} last
  *
  * @typedef {object} Client

@@ -53,13 +53,13 @@ async function traceActivations(gpt, cache, ids, layer, yieldToEvents) {
   const triangle = (ids.length * (ids.length + 1)) / 2;
   const attention = new Uint8Array(n_head * triangle);
   const streams = Array.from({ length: n_layer + 1 }, () => ids.map(() => new Float64Array(C))); // after so many blocks
-  const added = { attn: /** @type {number[]} */ ([]), mlp: /** @type {number[]} */ ([]) };
+  const updateRms = { attn: /** @type {number[]} */ ([]), mlp: /** @type {number[]} */ ([]) };
   const hidden = new Float64Array(inner);
   for (const [t, id] of ids.entries()) {
     let head = 0;
     gpt.forward(id, cache, (name, at, values) => {
       if (name === "resid") streams[at + 1][t].set(values);
-      if (name === "attn" || name === "mlp") added[name][at] = rms(values); // the last token's remains
+      if (name === "attn" || name === "mlp") updateRms[name][at] = rms(values); // the last token's remains
       if (name === "hidden" && at === layer) hidden.set(values);
       if (name !== "attention" || at !== layer) return;
       const largest = maxOf(values); // becomes 255
@@ -68,7 +68,7 @@ async function traceActivations(gpt, cache, ids, layer, yieldToEvents) {
     }, false);
     await yieldToEvents();
   }
-  return { attention, streams, added, hidden };
+  return { attention, streams, updateRms, hidden };
 }
 
 /**
@@ -83,10 +83,10 @@ export async function explain({ metadata, gpt, tokenizer }, { text, layer }, yie
   if (!(layer >= 0 && layer < n_layer)) throw new Error(`Layer ${layer} does not exist: the model has layers 0 to ${n_layer - 1}.`);
   const all = tokenizer.encode(text.slice(-MAX_TOKENS * 32));
   const ids = all.slice(-Math.min(MAX_TOKENS, block_size));
-  const { attention, streams, added, hidden } = await withCache(gpt, (cache) => traceActivations(gpt, cache, ids, layer, yieldToEvents));
+  const { attention, streams, updateRms, hidden } = await withCache(gpt, (cache) => traceActivations(gpt, cache, ids, layer, yieldToEvents));
   const lens = { tokens: /** @type {string[][]} */ ([]), probs: /** @type {number[]} */ ([]), actual: /** @type {number[]} */ ([]) };
   /** @type {(number | null)[]} */
-  const surprise = [null];
+  const surprisal = [null];
   /** @type {[string, number][]} */
   let next = [];
   for (const [depth, stream] of streams.entries()) {
@@ -99,7 +99,7 @@ export async function explain({ metadata, gpt, tokenizer }, { text, layer }, yie
       topTokens.push(tokenizer.texts[topIds[0]]);
       lens.probs.push(Math.round(probability(topIds[0]) * 255));
       lens.actual.push(Math.round(exp(Math.min(following, 0)) * 255));
-      if (depth === n_layer && t + 1 < ids.length) surprise.push(rounded(Math.min(-following, 999), 3));
+      if (depth === n_layer && t + 1 < ids.length) surprisal.push(rounded(Math.min(-following, 999), 3));
       next = topIds.map((id) => [tokenizer.texts[id], rounded(probability(id), 4)]);
       if (t % 16 === 0) await yieldToEvents();
     }
@@ -115,11 +115,11 @@ export async function explain({ metadata, gpt, tokenizer }, { text, layer }, yie
     n_head,
     layer,
     attention: base64(attention),
-    surprise,
+    surprisal,
     next,
     lens: { ...lens, probs: base64(Uint8Array.from(lens.probs)), actual: base64(Uint8Array.from(lens.actual)) },
-    residual: streams.map((stream) => stream.map((x) => rounded(rms(x), 3))),
-    added: { attn: added.attn.map((size) => rounded(size, 3)), mlp: added.mlp.map((size) => rounded(size, 3)) },
+    residual_rms: streams.map((stream) => stream.map((x) => rounded(rms(x), 3))),
+    update_rms: { attn: updateRms.attn.map((size) => rounded(size, 3)), mlp: updateRms.mlp.map((size) => rounded(size, 3)) },
     last: { wte: quantize(row("wte.weight", last)), wpe: quantize(row("wpe.weight", ids.length - 1)), mlp: quantize(hidden) },
   };
 }

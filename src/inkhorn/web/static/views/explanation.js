@@ -23,7 +23,7 @@ export class Explanation {
     this.layers = response.n_layer;
     this.heads = response.n_head;
     this.next = response.next;
-    this.added = response.added;
+    this.updateRms = response.update_rms;
     this.packed = decode(response.attention);
     this.probs = decode(response.lens.probs);
     this.actual = decode(response.lens.actual);
@@ -56,8 +56,8 @@ export class Explanation {
    * Root mean square of the residual stream at token t, before the first block and after each.
    * @param {number} t
    */
-  residual(t) {
-    return this.response.residual.map((row) => row[t]);
+  residualRms(t) {
+    return this.response.residual_rms.map((row) => row[t]);
   }
 
   /**

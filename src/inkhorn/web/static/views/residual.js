@@ -15,8 +15,8 @@ const BOTTOM = 24;
  * @param {Explanation} explanation
  */
 export function residualChart(explanation) {
-  const stream = explanation.residual(explanation.size - 1);
-  const { attn, mlp } = explanation.added;
+  const stream = explanation.residualRms(explanation.size - 1);
+  const { attn, mlp } = explanation.updateRms;
   const top = Math.max(...stream, ...attn, ...mlp) * 1.08;
   const step = (WIDTH - LEFT - 14) / explanation.layers;
   const x = (/** @type {number} */ depth) => LEFT + depth * step;
