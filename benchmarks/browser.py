@@ -35,7 +35,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WRITE = """async ({ characters, seed }) => {
+GENERATE_SCRIPT = """async ({ characters, seed }) => {
     window.client ??= (await import("./api/worker_client.js")).makeClient();
     const [model] = await client.models();
     const generate = (max_tokens) => {
@@ -48,7 +48,7 @@ WRITE = """async ({ characters, seed }) => {
     const text = await generate(characters);
     return [text, (1000 * text.length) / (performance.now() - start)];
 }"""
-LOAD = """async () => {
+LOAD_SCRIPT = """async () => {
     const start = performance.now();
     const client = (await import("./api/worker_client.js")).makeClient();
     const [model] = await client.models();
@@ -115,7 +115,7 @@ def main() -> None:
 
                 def once() -> float:
                     seed = next(seeds)
-                    text, found = page.evaluate(WRITE, {"characters": characters, "seed": seed})
+                    text, found = page.evaluate(GENERATE_SCRIPT, {"characters": characters, "seed": seed})
                     if texts.setdefault((characters, seed), text) != text:
                         sys.exit(f"the texts generated with seed {seed} differ between runs")
                     return float(found)
@@ -124,7 +124,7 @@ def main() -> None:
 
             def load() -> float:
                 page = open_page("page")
-                milliseconds = float(page.evaluate(LOAD))
+                milliseconds = float(page.evaluate(LOAD_SCRIPT))
                 page.close()
                 return milliseconds
 

@@ -25,10 +25,10 @@ from common import Series, interleave, report
 from peers import Peer
 from peers.ctranslate import CTranslate2
 from peers.hf import Transformers
+from peers.inkhorn_engine import Inkhorn
 from peers.isolated import IsolatedEngine
 from peers.llama import LlamaCpp
 from peers.nanogpt import NanoGPT
-from peers.ours import Inkhorn
 from peers.shapes import SHAPES, Workload, make_checkpoint
 from platformdirs import user_cache_path
 
@@ -66,7 +66,7 @@ class Args:
     """folder for the models in each engine's format, created once and reused"""
 
 
-def engines(args: Args, workload: Workload, *, ours_and_llama: bool = False) -> list[IsolatedEngine]:
+def engines(args: Args, workload: Workload, *, llama_only: bool = False) -> list[IsolatedEngine]:
     """Start every installed engine with the workload's model."""
     folder, threads, batch = make_checkpoint(args.cache, workload.shape), args.threads, workload.batch
     peers: list[Callable[[], Peer]] = [
@@ -74,7 +74,7 @@ def engines(args: Args, workload: Workload, *, ours_and_llama: bool = False) -> 
     ]
     if importlib.util.find_spec("llama_cpp"):
         peers += [partial(LlamaCpp, folder, kind, threads, batch) for kind in ("F16", "Q8_0", "Q4_0")]
-    if not ours_and_llama:
+    if not llama_only:
         if importlib.util.find_spec("ctranslate2"):
             peers += [partial(CTranslate2, folder, kind, threads) for kind in ("float32", "int8")]
         peers += [partial(Transformers, folder, dtype) for dtype in ("float32", "bfloat16")]
@@ -122,7 +122,7 @@ def run(args: Args, name: str) -> list[Series]:
         reads = {title: partial(_read_bandwidth, size, args.threads) for title, size in sizes.items()}
         return interleave(args.rounds, reads, "GB/s")
     workload = WORKLOADS["char" if name == "busy" else name]
-    peers = engines(args, workload, ours_and_llama=name == "busy")
+    peers = engines(args, workload, llama_only=name == "busy")
     measures = {peer.name: measure(peer, workload) for peer in peers}
     try:
         with busy_core() if name == "busy" else nullcontext():

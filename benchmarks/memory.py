@@ -23,13 +23,13 @@ COMMANDS = {
 }
 
 
-def measure(words: list[str], folder: Path) -> tuple[float, float]:
+def measure(arguments: list[str], folder: Path) -> tuple[float, float]:
     """Return the peak resident memory in MiB and the duration in seconds of one command."""
     start = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-m", "inkhorn", *words], cwd=folder, stdout=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, "-m", "inkhorn", *arguments], cwd=folder, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     if status:
-        sys.exit(f"inkhorn {' '.join(words)} failed")
+        sys.exit(f"inkhorn {' '.join(arguments)} failed")
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes on Linux
     return usage.ru_maxrss * unit / (1 << 20), time.perf_counter() - start
 
@@ -37,9 +37,9 @@ def measure(words: list[str], folder: Path) -> tuple[float, float]:
 def main() -> None:
     series = []
     with tempfile.TemporaryDirectory() as name:
-        for title, words in COMMANDS.items():
-            mebibytes, seconds = measure(words, Path(name))
-            series += [Series(title, "MiB", (mebibytes,)), Series(f"{title}: whole command", "s", (seconds,))]
+        for title, arguments in COMMANDS.items():
+            mebibytes, seconds = measure(arguments, Path(name))
+            series += [Series(title, "MiB", (mebibytes,)), Series(f"{title}: duration", "s", (seconds,))]
     report("Memory", series, {})
 
 

@@ -30,12 +30,12 @@ def seed_change(seed: int) -> dict[str, str]:
 
 
 SCRIPT_CHANGES = seed_change(1337) | {
-    "        losses = estimate_loss()\n": "        eval_began = time.time()\n        losses = estimate_loss()\n",
+    "        losses = estimate_loss()\n": "        eval_start = time.time()\n        losses = estimate_loss()\n",
     "torch.save(checkpoint, os.path.join(out_dir, 'ckpt.pt'))": (
         "torch.save(checkpoint, os.path.join(out_dir, f'ckpt-{iter_num}.pt'))"
     ),
     "    if iter_num == 0 and eval_only:\n": (
-        "        t0 += time.time() - eval_began\n    if iter_num == 0 and eval_only:\n"
+        "        t0 += time.time() - eval_start\n    if iter_num == 0 and eval_only:\n"
     ),
     "local_iter_num = 0 #": "parent = os.getppid()\nlocal_iter_num = 0 #",
     "    # termination conditions\n": (
@@ -130,8 +130,8 @@ def step_seconds(log: str) -> list[float]:
     return [float(ms) / 1000 for ms in re.findall(r"^iter \d+: loss \S+, time ([\d.]+)ms", log, re.M)]
 
 
-def own_estimates(log: str) -> list[float]:
-    """nanoGPT's own validation losses, estimated on random batches, from its log."""
+def logged_val_losses(log: str) -> list[float]:
+    """nanoGPT's validation losses, which it estimates on random batches, from its log."""
     return [float(loss) for loss in re.findall(r"^step \d+: train loss \S+, val loss (\S+)$", log, re.M)]
 
 

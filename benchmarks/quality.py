@@ -42,8 +42,8 @@ class Args:
     """use this text file instead"""
 
 
-def loss_of(backend: NativeBackend, ids: np.ndarray) -> float:
-    """Mean nats per token over every token but the first."""
+def mean_loss(backend: NativeBackend, ids: np.ndarray) -> float:
+    """Mean loss in nats over every token but the first."""
     total, count = 0.0, 0
     for rows in evaluation_windows(ids, backend.config.block_size, BATCH_SIZE):
         work = [ModelInput(slot, 0, row[:-1].tolist(), len(row) - 1) for slot, row in enumerate(rows)]
@@ -51,8 +51,8 @@ def loss_of(backend: NativeBackend, ids: np.ndarray) -> float:
             assert result.logits is not None
             logits = result.logits.astype(np.float64)  # (t, V)
             logits -= logits.max(-1, keepdims=True)
-            right = logits[np.arange(len(logits)), row[1:]]
-            total += float((np.log(np.exp(logits).sum(-1)) - right).sum())
+            targets = logits[np.arange(len(logits)), row[1:]]
+            total += float((np.log(np.exp(logits).sum(-1)) - targets).sum())
             count += len(logits)
     return total / count
 
@@ -69,15 +69,17 @@ def main() -> None:
     ids = tokenizer.encode(tokenizer.normalize(text)[0])
     print(f"{len(ids):,} tokens\nweights   group      MB       loss   perplexity")
     rows: list[dict[str, object]] = []
-    first = None
+    reference = None
     for quantize, group in FORMATS:
         packed = pack(config, weights, quantize, group)
-        loss = loss_of(NativeBackend(packed, max_num_seqs=BATCH_SIZE), ids)
-        first = loss if first is None else first
-        more, size = np.expm1(loss - first), packed.data.nbytes / 1e6
-        chosen = "  (default of --quantize)" if GROUP_SIZES.get(quantize, 0) == group else ""
-        print(f"{quantize:8}{group or 'row':>7}{size:8.1f}{loss:11.5f}{more:+13.3%}{chosen}")
-        rows.append({"quantize": quantize, "group": group, "megabytes": size, "loss": loss, "perplexity": float(more)})
+        loss = mean_loss(NativeBackend(packed, max_num_seqs=BATCH_SIZE), ids)
+        reference = loss if reference is None else reference
+        increase, size = np.expm1(loss - reference), packed.data.nbytes / 1e6
+        default = "  (default of --quantize)" if GROUP_SIZES.get(quantize, 0) == group else ""
+        print(f"{quantize:8}{group or 'row':>7}{size:8.1f}{loss:11.5f}{increase:+13.3%}{default}")
+        rows.append(
+            {"quantize": quantize, "group": group, "megabytes": size, "loss": loss, "perplexity": float(increase)}
+        )
     print(json.dumps({"tokens": len(ids), "rows": rows}))
 
 

@@ -57,7 +57,7 @@ from nanogpt import (
     copy_with_text,
     full_split_loss,
     load_checkpoint,
-    own_estimates,
+    logged_val_losses,
     record_settings,
     run_script,
     seed_change,
@@ -212,7 +212,7 @@ def run_nanogpt(args: Args, seed: int, folder: Path) -> Run:
     data = copy_with_text(args.nanogpt, args.text, copy, SCRIPT_CHANGES | seed_change(seed))
     settings = record_settings(args.device, args.nanogpt_changes, EVALUATIONS)
     log = run_script(copy, settings, args.minutes_per_run)
-    seconds, estimates = step_seconds(log), own_estimates(log)
+    seconds, estimates = step_seconds(log), logged_val_losses(log)
     saved = {int(path.stem.removeprefix("ckpt-")): path for path in (copy / OUT).glob("ckpt-*.pt")}
     if not saved:
         sys.exit(f"nanoGPT saved no checkpoint, so there is nothing to evaluate; its settings were {settings}")

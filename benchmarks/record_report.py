@@ -122,7 +122,7 @@ def series_of(runs: Sequence[Run], goal: float) -> list[Series]:
         Series(f"{side}: seconds to {goal:g}", "s", tuple(point.seconds for point in reached)),
         Series(f"{side}: the same without start-up", "s", tuple(point.seconds - point.startup for point in reached)),
         Series(f"{side}: lowest loss", "nats", tuple(run.lowest.loss for run in runs)),
-        Series(f"{side}: loss at the end", "nats", tuple(run.final.loss for run in runs)),
+        Series(f"{side}: final loss", "nats", tuple(run.final.loss for run in runs)),
         Series(f"{side}: best of its own estimates", "nats", tuple(estimates)),
         Series(f"{side}: speed", "tokens/s", tuple(run.tokens_per_second for run in runs)),
         Series(f"{side}: start-up", "s", tuple(run.final.startup for run in runs)),

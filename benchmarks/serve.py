@@ -89,7 +89,7 @@ async def stream(port: int, seed: int, tokens: int, stats: ClientStats) -> None:
     try:
         head = "POST /v1/completions HTTP/1.1\r\nHost: l\r\nConnection: close\r\nContent-Type: application/json\r\n"
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        last, events, written = start, 0, 0
+        last, events, num_tokens = start, 0, 0
         while line := await reader.readline():
             if not line.startswith(b"data: "):
                 continue
@@ -100,8 +100,8 @@ async def stream(port: int, seed: int, tokens: int, stats: ClientStats) -> None:
             (stats.first if events == 1 else stats.gaps).append(now - last)
             last = now
             usage = re.search(rb'"completion_tokens": ?(\d+)', line)
-            written = int(usage[1]) if usage else written
-        stats.tokens += written or events
+            num_tokens = int(usage[1]) if usage else num_tokens
+        stats.tokens += num_tokens or events
         stats.errors += events == 0
     except OSError:
         stats.errors += 1

@@ -40,7 +40,7 @@ def first_character(*flags: str) -> Callable[[], float]:
     return measure
 
 
-def python_alone() -> float:
+def import_numpy() -> float:
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import numpy"], check=True)
     return 1e3 * (time.perf_counter() - start)
@@ -49,9 +49,10 @@ def python_alone() -> float:
 def main() -> None:
     args = tyro.cli(Args, description=__doc__)
     contenders = {
-        f"inkhorn generate, {kept}": first_character("--quantize", kept) for kept in ("int8", "bf16", "fp32", "int4")
+        f"inkhorn generate, {precision}": first_character("--quantize", precision)
+        for precision in ("int8", "bf16", "fp32", "int4")
     }
-    report("Start to first character", interleave(args.rounds, contenders | {"import numpy": python_alone}, "ms"), {})
+    report("Start to first character", interleave(args.rounds, contenders | {"import numpy": import_numpy}, "ms"), {})
 
 
 if __name__ == "__main__":

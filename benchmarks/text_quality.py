@@ -61,14 +61,14 @@ def main() -> None:
     speakers = set(SPEAKER.findall(train + val))
     engine = Engine.from_pretrained(args.model)
     prompt = engine.encode_prompt("")
-    words, copied, spoken, texts = [], [], [], []
+    words, copied, known_speakers, texts = [], [], [], []
     for seed in range(args.texts):
         params = SamplingParams(max_tokens=args.tokens, temperature=args.temperature, seed=seed, ignore_eos=True)
         text = engine.submit(prompt, params).result().text
-        written, voices = WORD.findall(text), SPEAKER.findall(text)
-        words.append(sum(word.lower() in vocabulary for word in written) / len(written))
+        found_words, found_speakers = WORD.findall(text), SPEAKER.findall(text)
+        words.append(sum(word.lower() in vocabulary for word in found_words) / len(found_words))
         copied.append(copied_share(text, known))
-        spoken.append(sum(voice in speakers for voice in voices) / max(1, len(voices)))
+        known_speakers.append(sum(name in speakers for name in found_speakers) / max(1, len(found_speakers)))
         texts.append(f"--- seed {seed} ---\n{text}\n")
         print(f"  seed {seed}: {words[-1]:.1%} words, {copied[-1]:.2%} copied", file=sys.stderr)
     if args.save is not None:
@@ -76,7 +76,7 @@ def main() -> None:
     held_out = [copied_share(val[i : i + args.tokens], known) for i in range(0, len(val) - args.tokens, args.tokens)]
     series = [
         Series("words in the corpus's vocabulary", "share", tuple(words)),
-        Series("speakers of the corpus", "share", tuple(spoken)),
+        Series("speakers of the corpus", "share", tuple(known_speakers)),
         Series("runs of 50 in the training text", "share", tuple(copied)),
         Series("the same of held-out Shakespeare", "share", tuple(held_out)),
     ]

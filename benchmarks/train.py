@@ -66,8 +66,8 @@ class Args:
     """batch size at 10M parameters"""
 
 
-class Quiet:
-    """Callbacks that keep the evaluations."""
+class RecordingCallbacks:
+    """Callbacks that keep the validation losses; messages go to standard error."""
 
     def __init__(self) -> None:
         self.losses: list[tuple[float, float]] = []
@@ -82,7 +82,7 @@ class Quiet:
 
 
 def run_nanogpt(args: Args, seed: int, folder: Path) -> tuple[float, float]:
-    """Seconds of training and whole-split loss of nanoGPT's small recipe."""
+    """Training seconds and validation loss of nanoGPT's small recipe."""
     copy = folder / f"nanogpt-{seed}"
     data = copy_with_text(args.nanogpt, args.text, copy, seed_change(seed))
     command = [sys.executable, "train.py", CONFIG, *flags(CPU_RECIPE)]
@@ -100,7 +100,7 @@ def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tupl
     config = recipe.architecture.to_model_config(
         data.tokenizer.vocab_size, bos_token_id=data.bos_token_id, eos_token_id=data.tokenizer.eos_id
     )
-    callbacks = Quiet()
+    callbacks = RecordingCallbacks()
     trainer = Trainer(config, train, data, folder / f"inkhorn-{seed}", select_device(train), 1e12, callbacks)
     state = trainer.run(resume=False)
     # Losses during training use the training precision; the final one uses float32, like nanoGPT's.
@@ -162,12 +162,12 @@ def main() -> None:
             ours.append(run_inkhorn(data, args.steps, seed, folder))
             theirs.append(run_nanogpt(args, seed, folder))
             print(f"  seed {seed}: inkhorn {ours[-1][-1]}, nanoGPT {theirs[-1]}", file=sys.stderr)
-    goal = float(np.median([loss for _, loss in theirs]))
-    reached = [next((seconds for seconds, loss in curve if loss <= goal), float("inf")) for curve in ours]
+    target = float(np.median([loss for _, loss in theirs]))
+    reached = [next((seconds for seconds, loss in curve if loss <= target), float("inf")) for curve in ours]
     series = [
-        Series("small: nanoGPT, loss at the end", "nats", tuple(loss for _, loss in theirs)),
+        Series("small: nanoGPT, final loss", "nats", tuple(loss for _, loss in theirs)),
         Series("small: nanoGPT, seconds", "s", tuple(seconds for seconds, _ in theirs)),
-        Series("small: inkhorn, loss at the end", "nats", tuple(curve[-1][1] for curve in ours)),
+        Series("small: inkhorn, final loss", "nats", tuple(curve[-1][1] for curve in ours)),
         Series("small: inkhorn, seconds", "s", tuple(curve[-1][0] for curve in ours)),
         Series("small: inkhorn, seconds to nanoGPT's loss", "s", tuple(reached)),
     ]
@@ -176,7 +176,7 @@ def main() -> None:
     report(
         "Training compared with nanoGPT",
         series,
-        {"share of nanoGPT's time to its loss": f"{ratio:.2f}", "threads": torch.get_num_threads()},
+        {"time to nanoGPT's loss, divided by nanoGPT's time": f"{ratio:.2f}", "threads": torch.get_num_threads()},
     )
 
 

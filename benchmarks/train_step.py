@@ -50,16 +50,16 @@ def main() -> None:
     stores = uses_explicit_attention(hardware.device, hardware.dtype, config.block_size)
     estimate = sum(training_memory(config, train, bf16=bf16, stores_attention=stores).values()) / 1e9
     before, peak = peak_memory(), measure_peak(hardware)
-    pace = benchmark_step(config, train, hardware, args.rounds)
-    peak = max(peak, measure_peak(hardware))  # the better of two, in case another process slowed one
+    measured = benchmark_step(config, train, hardware, args.rounds)
+    peak = max(peak, measure_peak(hardware))  # the higher of two, in case another process slowed one down
     tokens = config.block_size * args.rows
-    speeds = tuple(pace.tokens / seconds for seconds in pace.steps)
+    speeds = tuple(measured.tokens / seconds for seconds in measured.steps)
     found = [
         Series("tokens a second, update included", "tokens/s", speeds),
         Series("MFU", "", tuple(speed * training_flops(config) / peak for speed in speeds)),
     ]
-    if pace.passes:
-        alone = tuple(tokens / seconds for seconds in pace.passes)
+    if measured.passes:
+        alone = tuple(tokens / seconds for seconds in measured.passes)
         found.append(Series("tokens a second of passes alone", "tokens/s", alone))
     report(
         f"A training step: {args.recipe}, {passes} passes of {args.rows} x {config.block_size} tokens",

@@ -46,8 +46,8 @@ def run(*losses: float, **changes: Any) -> Any:
 
 def test_nanogpt_log_is_parsed() -> None:
     assert nanogpt.step_seconds(LOG) == pytest.approx([32.40535, 0.0205, 0.0195])
-    assert nanogpt.own_estimates(LOG)[:2] == [4.2823, 2.5001]
-    assert len(nanogpt.own_estimates(LOG)) == 3
+    assert nanogpt.logged_val_losses(LOG)[:2] == [4.2823, 2.5001]
+    assert len(nanogpt.logged_val_losses(LOG)) == 3
     assert nanogpt.flags("a=1 b=x") == ["--a=1", "--b=x"]
 
 
@@ -60,7 +60,7 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def test_script_changes_must_match_exactly_once(tmp_path: Path) -> None:
+def test_script_changes(tmp_path: Path) -> None:
     folder, text = checkout(tmp_path / "theirs"), tmp_path / "text"
     text.write_text("To be")
     changes = nanogpt.SCRIPT_CHANGES | nanogpt.seed_change(7)
@@ -84,7 +84,7 @@ def test_nanogpt_eval_interval_scales_with_max_iters() -> None:
     assert "eval_interval" not in nanogpt.record_settings("cpu", ["max_iters=many"], 20), "left for train.py to reject"
 
 
-def test_invalid_arguments_are_rejected_before_the_first_run(tmp_path: Path) -> None:
+def test_invalid_arguments(tmp_path: Path) -> None:
     text, kept = tmp_path / "text", tmp_path / "kept"
     text.write_text("To be")
     good = record.Args(text=text, nanogpt=checkout(tmp_path / "theirs"), save=tmp_path / "runs", keep=kept, seeds=2)
@@ -142,7 +142,7 @@ def test_run_exits_when_parent_process_dies(tmp_path: Path, monkeypatch: pytest.
     assert callbacks.seconds == [2.0, 2.0]
 
 
-def test_goal_is_reached_at_first_point_at_or_below_it() -> None:
+def test_time_to_goal() -> None:
     curve = run(1.6, 1.5, 1.4, 1.55)
     assert curve.reached(1.5) == curve.curve[1]
     assert curve.reached(1.49) == curve.curve[2]
@@ -170,7 +170,7 @@ def test_hours_format() -> None:
     ]
 
 
-def test_time_ratio_requires_every_run_to_reach_the_goal() -> None:
+def test_time_ratio_without_goal() -> None:
     fast, slow = [run(1.4), run(1.6, 1.4)], [run(1.6, 1.6, 1.4), run(1.6, 1.6, 1.6, 1.4)]
     assert record_report.time_ratio(fast, slow, 1.45) == f"{6 / 10:.3f}"
     assert "1 of 2 inkhorn runs and 2 of 2 nanoGPT runs" in record_report.time_ratio([run(1.6), run(1.4)], slow, 1.45)
@@ -210,7 +210,7 @@ def test_description_of_complete_run() -> None:
     assert "1.3 not reached in 400 steps" in run(1.6, 1.5, 1.4, 1.55).describe(1.3, 1)
 
 
-def test_description_of_stopped_run_estimates_full_duration() -> None:
+def test_estimated_duration_of_stopped_run() -> None:
     text = run(1.6, 1.5, steps=360_000).describe(1.4, 0.5)
     assert "1.4 not reached in 0.5 min: loss 1.5000 after 10,000 tokens, 2,500 tokens/s" in text
     assert "about 2 hours estimated for all 360,000 steps" in text

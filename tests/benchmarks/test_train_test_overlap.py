@@ -45,7 +45,7 @@ def test_passages_match_naive_search(held_out: str, train: list[str], run: int) 
 
 
 @given(WORDS, WORDS, st.integers(2, 6), st.randoms(use_true_random=False))
-def test_accents_case_and_punctuation_are_ignored(held_out: str, train: str, run: int, rng: random.Random) -> None:
+def test_normalization(held_out: str, train: str, run: int, rng: random.Random) -> None:
     def decorate(text: str) -> str:
         forms = {"a": ["a", "A", "á", "Â"], "b": ["b", "B", "ḅ", "𝐛"]}
         return "".join(rng.choice(["", " ", ",\n", " -- 7"]) + rng.choice(forms[letter]) for letter in text)
@@ -94,7 +94,7 @@ def test_only_speaker_names_are_blanked() -> None:
         assert overlap.spoken(line) == line
 
 
-def test_passage_spans_speaker_names_and_keeps_original_text() -> None:
+def test_passage_across_speaker_names() -> None:
     other = "The Clerk:\n'The inke' is -- No.\n\nQuill:\nThe INK is\ndry: And so, am I\n"
     (passage,) = overlap.passages({"desk": "Well.\n\n" + PLAY}, {"tale": "A tale.\n", "page": other}, 10)
     assert passage == overlap.Passage("The ink is dry;\n\nFIRST CLERK:\nand so am I", 19, "desk", ("page",))
