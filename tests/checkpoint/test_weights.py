@@ -300,7 +300,7 @@ def test_mismatched_tensors_are_not_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("operation", ["open", "fsync", "replace"])
-def test_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     old = random_tensors(TINY, seed=1)
     write_arrays(tmp_path / "old", TINY, old)
 

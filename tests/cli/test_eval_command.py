@@ -186,7 +186,7 @@ def test_text_loss_checks_its_arguments() -> None:
         text_loss(MODEL, np.arange(1, dtype=np.int32), CPU, stride=3)
 
 
-def test_held_out_documents_are_evaluated(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validation_documents(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "web").mkdir()
     rows = "\n".join(json.dumps({"text": f"{i} {text}"}) for i in range(30) for text in PASSAGES[:4])
     (here / "web" / "rows.jsonl").write_text(rows, encoding="utf-8")

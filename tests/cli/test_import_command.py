@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from helpers.checkpoints import LetsBuildGPT, NamedGPT
+from helpers.checkpoints import LetsBuildGPT, NanoGPT
 from helpers.models import run
 from helpers.paths import DATA
 from safetensors import safe_open
@@ -63,7 +63,7 @@ def transformers_folder(folder: Path, **changes: Any) -> Any:
     return model
 
 
-def test_imported_folder_works_with_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_on_imported_model(capsys: pytest.CaptureFixture[str]) -> None:
     model = transformers_folder(Path("theirs"))
     assert run("import", "theirs") == 0
     assert "models/theirs: GPT-2" in capsys.readouterr().out
@@ -120,8 +120,8 @@ def test_gpt1_vocabulary(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("generate", "hello", "--model", "models/openai-gpt-tiny", "--max-tokens", "3") == 0
 
 
-def nanogpt(folder: Path, alphabet: str, **changes: Any) -> NamedGPT:
-    model = NamedGPT(len(alphabet), **changes)
+def nanogpt(folder: Path, alphabet: str, **changes: Any) -> NanoGPT:
+    model = NanoGPT(len(alphabet), **changes)
     folder.mkdir()
     torch.save({"model": model.state_dict(), "model_args": model.model_args}, folder / "ckpt.pt")
     meta = {

@@ -64,14 +64,14 @@ def test_lines_without_a_terminal(
 
 
 @pytest.mark.usefixtures("untracked")
-def test_log_does_not_wrap_or_interpret_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_with_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with run_progress(10, tmp_path) as callbacks:
         callbacks.log("[bold]no markup[/bold] " + "and no breaks " * 30)
     assert capsys.readouterr().err == "[bold]no markup[/bold] " + "and no breaks " * 30 + "\n"
 
 
 @pytest.mark.usefixtures("untracked")
-def test_evaluation_is_printed_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluation_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = LogWriter(tmp_path)
     with run_progress(40, tmp_path) as callbacks:
         for metrics in (training(20), evaluation(20)):
@@ -137,7 +137,7 @@ def test_with_tensorboard(tmp_path: Path) -> None:
     assert set(events.Tags()["scalars"]) == {name for m in (training(0), evaluation(0)) for name in m if "/" in name}
 
 
-def test_total_is_computed_at_the_first_update(screen: io.StringIO) -> None:
+def test_lazy_total(screen: io.StringIO) -> None:
     totals: list[int] = []
 
     def total() -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.checkpoints import EarlyMinGPT, LetsBuildGPT, NamedGPT
+from helpers.checkpoints import LetsBuildGPT, MinGPT2020, NanoGPT
 from helpers.models import tiny_config, tiny_model
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -116,7 +116,7 @@ def test_legacy_torch_format(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("compiled", ["", "_orig_mod."])
 def test_nanogpt(bias: bool, compiled: str, tmp_path: Path) -> None:
-    model = NamedGPT(17, bias=bias)
+    model = NanoGPT(17, bias=bias)
     checkpoint = {
         "model": {compiled + name: tensor for name, tensor in model.state_dict().items()},
         "model_args": model.model_args,
@@ -138,7 +138,7 @@ def test_nanogpt(bias: bool, compiled: str, tmp_path: Path) -> None:
 
 
 def test_state_dict_requires_n_head(tmp_path: Path) -> None:
-    model = NamedGPT(17)
+    model = NanoGPT(17)
     torch.save(model.state_dict(), tmp_path / "model.pt")
     with pytest.raises(UsageError, match="give --n-head"):
         open_checkpoint(tmp_path / "model.pt")
@@ -147,12 +147,12 @@ def test_state_dict_requires_n_head(tmp_path: Path) -> None:
 
 def test_activation_option(tmp_path: Path) -> None:
     """nanoGPT's first versions used the tanh approximation, which is not in its checkpoints."""
-    torch.save({"model": NamedGPT(17).state_dict(), "model_args": NamedGPT(17).model_args}, tmp_path / "ckpt.pt")
+    torch.save({"model": NanoGPT(17).state_dict(), "model_args": NanoGPT(17).model_args}, tmp_path / "ckpt.pt")
     assert open_checkpoint(tmp_path, ImportOptions(activation="gelu_new")).config.activation_function == "gelu_new"
 
 
 def test_mingpt(tmp_path: Path) -> None:
-    model = NamedGPT(17, nano=False)
+    model = NanoGPT(17, nano=False)
     torch.save(model.state_dict(), tmp_path / "model.pt")
     imported = open_checkpoint(tmp_path / "model.pt", ImportOptions(n_head=3))
     assert (imported.source, imported.config.activation_function) == ("minGPT", "gelu_new")
@@ -161,7 +161,7 @@ def test_mingpt(tmp_path: Path) -> None:
 
 
 def test_early_mingpt(tmp_path: Path) -> None:
-    model = EarlyMinGPT(17)
+    model = MinGPT2020(17)
     torch.save(model.state_dict(), tmp_path / "model.pt")
     assert_close(open_checkpoint(tmp_path / "model.pt", ImportOptions(n_head=3)), model, tmp_path / "ours")
 
@@ -218,7 +218,7 @@ def test_inkhorn_state_dict_bit_exact(kind: Any, tied: bool, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("alphabet", ["\n abcdefghijklmn!", "ponmlkjihgfedcb\né"])
 def test_char_vocabulary_keeps_logits(alphabet: str, tmp_path: Path) -> None:
-    model = NamedGPT(17)
+    model = NanoGPT(17)
     torch.save({"model": model.state_dict(), "model_args": model.model_args}, tmp_path / "ckpt.pt")
     made, tokenizer = with_char_vocabulary(open_checkpoint(tmp_path), list(alphabet))
     assert made.config.vocab_size == tokenizer.vocab_size
@@ -234,7 +234,7 @@ def test_char_vocabulary_keeps_logits(alphabet: str, tmp_path: Path) -> None:
 
 
 def test_end_of_text_acts_like_newline(tmp_path: Path) -> None:
-    model = NamedGPT(5)
+    model = NanoGPT(5)
     torch.save({"model": model.state_dict(), "model_args": model.model_args}, tmp_path / "ckpt.pt")
     made, tokenizer = with_char_vocabulary(open_checkpoint(tmp_path), list("ab\ncd"))
     mine = converted(made, tmp_path / "ours")
@@ -245,7 +245,7 @@ def test_end_of_text_acts_like_newline(tmp_path: Path) -> None:
 
 
 def test_wrong_characters_are_rejected(tmp_path: Path) -> None:
-    model = NamedGPT(17)
+    model = NanoGPT(17)
     torch.save({"model": model.state_dict(), "model_args": model.model_args}, tmp_path / "ckpt.pt")
     with pytest.raises(CheckpointError, match="17 tokens, but the text has 3 different characters"):
         with_char_vocabulary(open_checkpoint(tmp_path), ["a", "b", "c"])
@@ -272,16 +272,16 @@ def test_other_architectures_are_rejected(tmp_path: Path) -> None:
     assert "unknown format" in refused(tmp_path / "net.safetensors")
 
 
-class Surprise:
+class Unexpected:
     def __reduce__(self) -> Any:
         return print, ("this must not be written",)
 
 
 def test_pickle_with_code_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"model": NamedGPT(17).state_dict(), "config": Surprise()}, tmp_path / "ckpt.pt")
+    torch.save({"model": NanoGPT(17).state_dict(), "config": Unexpected()}, tmp_path / "ckpt.pt")
     assert "would run code" in refused(tmp_path)
-    torch.save(NamedGPT(17), tmp_path / "whole.pt")  # the module, not its state dict
-    assert "would run code when it is loaded (helpers.checkpoints.NamedGPT)" in refused(tmp_path / "whole.pt")
+    torch.save(NanoGPT(17), tmp_path / "whole.pt")  # the module, not its state dict
+    assert "would run code when it is loaded (helpers.checkpoints.NanoGPT)" in refused(tmp_path / "whole.pt")
     assert capsys.readouterr().out == ""
 
 
@@ -319,9 +319,9 @@ def test_missing_shards(tmp_path: Path) -> None:
     ],
 )
 def test_mismatched_state_dicts(change: Any, message: str, tmp_path: Path) -> None:
-    state = NamedGPT(17).state_dict()
+    state = NanoGPT(17).state_dict()
     change(state)
-    torch.save({"model": state, "model_args": NamedGPT(17).model_args}, tmp_path / "ckpt.pt")
+    torch.save({"model": state, "model_args": NanoGPT(17).model_args}, tmp_path / "ckpt.pt")
     assert message in refused(tmp_path)
 
 
@@ -331,9 +331,9 @@ def test_head_size_mismatch(tmp_path: Path) -> None:
 
 
 def test_nonfinite_weights_are_not_written(tmp_path: Path) -> None:
-    state = NamedGPT(17).state_dict()
+    state = NanoGPT(17).state_dict()
     state["transformer.wpe.weight"][0, 0] = float("nan")
-    torch.save({"model": state, "model_args": NamedGPT(17).model_args}, tmp_path / "ckpt.pt")
+    torch.save({"model": state, "model_args": NanoGPT(17).model_args}, tmp_path / "ckpt.pt")
     imported = open_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match=r"wpe\.weight holds values that are not finite"):
         write_weights(tmp_path / "ours", imported.config, imported.tensors, imported.dtype)

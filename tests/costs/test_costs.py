@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.models import reference_of, tiny_config, tiny_model
+from helpers.models import tiny_config, tiny_model, to_numpy_model
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -182,6 +182,6 @@ def test_kernel_sizes(heads: int, size: int, inner: int, vocab: int, block: int,
 def test_packed_size(quantize: Precision) -> None:
     config = tiny_config(n_layer=2)
     model = tiny_model(config)
-    packed = pack(config, reference_of(model).weights, quantize)
+    packed = pack(config, to_numpy_model(model).weights, quantize)
     assert packed.data.nbytes == packed_bytes(config, quantize)
     assert serving_memory(config, 3)[quantize] == (packed.data.nbytes, 3 * kv_cache_bytes(config, quantize))

@@ -62,7 +62,7 @@ def test_missing_sdist_names_the_command(cache: Path) -> None:
     assert command in str(caught.value)
 
 
-def test_shakespeare_holds_out_whole_plays(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shakespeare_validation_split(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     works = {slug: f"{slug}\n" for slug in ("the-tempest", "hamlet", "the-taming-of-the-shrew", "macbeth")}
     monkeypatch.setattr("inkhorn.data.shakespeare.works", lambda _: works)
     entry = CORPORA["shakespeare"]
@@ -81,7 +81,7 @@ def test_unknown_corpus(name: str, nearest: str) -> None:
         load_corpus(name)
 
 
-def test_every_corpus_matches_its_examples_only() -> None:
+def test_corpus_name_patterns() -> None:
     for entry in CORPORA.values():
         for name in entry.examples:
             assert find_corpus(name) is entry

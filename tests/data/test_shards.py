@@ -128,7 +128,7 @@ def test_size_of_validation_split(source: DocumentSource, tmp_path: Path, monkey
     assert len(documents_of(data, "train")) + len(lengths) == 120
 
 
-def test_result_does_not_depend_on_processes(source: DocumentSource, tmp_path: Path) -> None:
+def test_number_of_processes(source: DocumentSource, tmp_path: Path) -> None:
     assert tokenize(source, tmp_path / "a").sha256 == tokenize(source, tmp_path / "b", processes=2).sha256
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
@@ -247,7 +247,7 @@ def test_verify_checksums_finds_bit_errors(source: DocumentSource, tmp_path: Pat
     assert files(tmp_path) == expected
 
 
-def test_changed_documents_do_not_repair_a_shard(source: DocumentSource, tmp_path: Path) -> None:
+def test_repair_with_changed_documents(source: DocumentSource, tmp_path: Path) -> None:
     tokenize(source, tmp_path)
     next(tmp_path.glob("datasets/*/train-00000.bin")).unlink()
     (tmp_path / "other").mkdir()

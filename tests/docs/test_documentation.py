@@ -22,7 +22,7 @@ from typing import Any
 import openai
 import pytest
 import torch
-from helpers.checkpoints import LetsBuildGPT, NamedGPT
+from helpers.checkpoints import LetsBuildGPT, NanoGPT
 from helpers.documentation import OUTPUT_LANGUAGES, PAGES, Block, anchors, blocks
 from helpers.models import run, save_checkpoint, tiny_config, tiny_model
 from helpers.paths import ROOT
@@ -182,8 +182,8 @@ def write_import_sources(folder: Path, text: str) -> None:
     """The files that docs/checkpoints.md imports, each in its original format, with random weights."""
     letters = sorted(set(text))
     torch.save(LetsBuildGPT(len(letters)).state_dict(), folder / "lecture.pth")
-    torch.save(NamedGPT(len(letters), n_head=6, nano=False).state_dict(), folder / "model.pt")
-    nano = NamedGPT(len(letters))
+    torch.save(NanoGPT(len(letters), n_head=6, nano=False).state_dict(), folder / "model.pt")
+    nano = NanoGPT(len(letters))
     torch.save({"model": nano.state_dict(), "model_args": nano.model_args}, folder / "ckpt.pt")
     meta = {"vocab_size": len(letters), "itos": dict(enumerate(letters)), "stoi": {c: i for i, c in enumerate(letters)}}
     (folder / "meta.pkl").write_bytes(pickle.dumps(meta))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.eval import PASSAGES, QUESTIONS, make_folder, write_tasks
+from helpers.eval import PASSAGES, QUESTIONS, save_trained_model, write_tasks
 
 from inkhorn.errors import CorpusError, UsageError
 from inkhorn.evaluation.harness import TASKS, InkhornLM, evaluate_tasks
@@ -27,7 +27,7 @@ class Case:
     """A checkpoint with its scores in our adapter and in lm-eval's own model for transformers."""
 
     def __init__(self, path: Path) -> None:
-        self.folder, self.tasks = make_folder(path / "model"), write_tasks(path / "tasks")
+        self.folder, self.tasks = save_trained_model(path / "model"), write_tasks(path / "tasks")
         self.ours = evaluate_tasks(
             self.folder, CPU, [*LM_EVAL_TASKS, *OUR_TASKS], include_path=self.tasks, batch_size=7
         )
@@ -92,7 +92,7 @@ def test_scores_equal_transformers_in_lm_eval(case: Case, task: str, metric: str
         ("own_wikitext", "bits_per_byte", 6.667536899084366),
     ],
 )
-def test_scores_equal_the_former_implementation(case: Case, task: str, metric: str, value: float) -> None:
+def test_golden_scores(case: Case, task: str, metric: str, value: float) -> None:
     """Values of this model and these documents in the tasks that Inkhorn had before it used lm-eval's harness."""
     assert case.metric(task, metric) == pytest.approx(value, rel=1e-4)
 
@@ -158,7 +158,7 @@ def request(context: str, continuation: str) -> Any:
     return Instance("loglikelihood", {}, (context, continuation), 0, ("task", 0, 1))
 
 
-def test_continuation_outside_vocabulary_is_impossible(tmp_path: Path) -> None:
+def test_continuation_outside_vocabulary(tmp_path: Path) -> None:
     from helpers.models import save_checkpoint, tiny_config, tiny_model
 
     from inkhorn.tokenizer.char import CharTokenizer

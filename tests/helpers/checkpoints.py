@@ -1,6 +1,6 @@
-"""GPTs with the tensor names and the arithmetic of nanoGPT, minGPT and "Let's build GPT", for tests of the import.
+"""Minimal models with the tensor names and forward pass of nanoGPT, minGPT and "Let's build GPT", for import tests.
 
-Each is written from its description, as small as it can be; weights are random and large enough to matter.
+Weights are random with a deviation of 0.3, so that an error in any of them changes the logits.
 """
 
 import math
@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def shake(model: nn.Module, seed: int = 0, scale: float = 0.3) -> Any:
-    """Every weight random, no bias 0 and no gain 1; buffers stay."""
+def init_weights(model: nn.Module, seed: int = 0, scale: float = 0.3) -> Any:
+    """Give every parameter random values: LayerNorm weights around 1, others around 0. Buffers are unchanged."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            gain = 1.0 if isinstance(module, nn.LayerNorm | PlainNorm) else 0.0
+            gain = 1.0 if isinstance(module, nn.LayerNorm | LayerNorm) else 0.0
             for name, parameter in module.named_parameters(recurse=False):
                 base = gain if name == "weight" else 0.0
                 parameter.copy_(base + scale * torch.randn(parameter.shape, generator=generator))
@@ -24,19 +24,19 @@ def shake(model: nn.Module, seed: int = 0, scale: float = 0.3) -> Any:
 
 
 def modules(parts: Any) -> list[Any]:
-    """What a list or sequence of modules holds: torch's types know nothing of what was set on them."""
+    """The modules of a container as `Any`, because type checkers do not know attributes set on a module."""
     return list(parts)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """(..., T, hs) three times to (..., T, hs)."""
+    """Causal attention; q, k, v and the result are (..., T, head_dim)."""
     scores = (q @ k.mT) * scale
-    future = torch.ones_like(scores, dtype=torch.bool).triu(1)
-    return scores.masked_fill(future, -math.inf).softmax(-1) @ v
+    mask = torch.ones_like(scores, dtype=torch.bool).triu(1)
+    return scores.masked_fill(mask, -math.inf).softmax(-1) @ v
 
 
-class PlainNorm(nn.Module):
-    """A LayerNorm that may lack its bias, as nanoGPT's."""
+class LayerNorm(nn.Module):
+    """LayerNorm with an optional bias, as in nanoGPT."""
 
     def __init__(self, width: int, bias: bool) -> None:
         super().__init__()
@@ -47,11 +47,11 @@ class PlainNorm(nn.Module):
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, 1e-5)
 
 
-class NamedBlock(nn.Module):
+class NanoGPTBlock(nn.Module):
     def __init__(self, width: int, n_head: int, block_size: int, bias: bool, act: nn.Module) -> None:
         super().__init__()
         self.n_head = n_head
-        self.ln_1, self.ln_2 = PlainNorm(width, bias), PlainNorm(width, bias)
+        self.ln_1, self.ln_2 = LayerNorm(width, bias), LayerNorm(width, bias)
         self.attn = nn.ModuleDict(
             {"c_attn": nn.Linear(width, 3 * width, bias=bias), "c_proj": nn.Linear(width, width, bias=bias)}
         )
@@ -73,7 +73,7 @@ class NamedBlock(nn.Module):
         return x + self.mlp["c_proj"](self.mlp["act"](self.mlp["c_fc"](self.ln_2(x))))
 
 
-class NamedGPT(nn.Module):
+class NanoGPT(nn.Module):
     """nanoGPT (tied, erf GELU, with or without biases) or minGPT (untied, tanh GELU)."""
 
     def __init__(
@@ -85,8 +85,8 @@ class NamedGPT(nn.Module):
         parts: dict[str, nn.Module] = {
             "wte": table,
             "wpe": nn.Embedding(T, C),
-            "h": nn.ModuleList([NamedBlock(C, n_head, T, bias, act) for _ in range(n_layer)]),
-            "ln_f": PlainNorm(C, bias),
+            "h": nn.ModuleList([NanoGPTBlock(C, n_head, T, bias, act) for _ in range(n_layer)]),
+            "ln_f": LayerNorm(C, bias),
         }
         self.transformer = nn.ModuleDict(parts)
         self.lm_head = nn.Linear(C, V, bias=False)
@@ -96,7 +96,7 @@ class NamedGPT(nn.Module):
             "n_layer": n_layer, "n_head": n_head, "n_embd": C, "block_size": T, "bias": bias, "vocab_size": V,
             "dropout": 0.2,
         }  # fmt: skip
-        shake(self)
+        init_weights(self)
 
     def forward(self, idx: Tensor) -> Tensor:
         parts = self.transformer
@@ -107,8 +107,8 @@ class NamedGPT(nn.Module):
         return logits
 
 
-class EarlyMinGPT(nn.Module):
-    """minGPT of 2020: q, k and v apart, positions a parameter, erf GELU."""
+class MinGPT2020(nn.Module):
+    """minGPT of 2020: separate q, k and v, position embedding as a parameter, erf GELU."""
 
     def __init__(self, V: int, C: int = 24, n_head: int = 3, n_layer: int = 2, T: int = 16) -> None:
         super().__init__()
@@ -125,23 +125,25 @@ class EarlyMinGPT(nn.Module):
             blocks.append(block)
         self.blocks, self.ln_f = nn.Sequential(*blocks), nn.LayerNorm(C)
         self.head = nn.Linear(C, V, bias=False)
-        shake(self)
+        init_weights(self)
 
     def forward(self, idx: Tensor) -> Tensor:
         x: Any = self.tok_emb(idx) + self.pos_emb[:, : idx.shape[1]]
         B, T, C = x.shape
         for block in modules(self.blocks):
-            at = block.attn
+            attn = block.attn
             y = block.ln1(x)
-            q, k, v = (f(y).view(B, T, self.n_head, -1).transpose(1, 2) for f in (at.query, at.key, at.value))
-            x = x + at.proj(attention(q, k, v, (C // self.n_head) ** -0.5).transpose(1, 2).reshape(B, T, C))
+            q, k, v = (f(y).view(B, T, self.n_head, -1).transpose(1, 2) for f in (attn.query, attn.key, attn.value))
+            x = x + attn.proj(attention(q, k, v, (C // self.n_head) ** -0.5).transpose(1, 2).reshape(B, T, C))
             x = x + block.mlp(block.ln2(x))
         logits: Tensor = self.head(self.ln_f(x))
         return logits
 
 
 class LetsBuildGPT(nn.Module):
-    """Karpathy's "Let's build GPT"; `scale` is "width" as in the video, or "head" as in the code published later."""
+    """Karpathy's "Let's build GPT"; attention is scaled by `scale`: "width" as in the
+    video, or "head" as in the code published later.
+    """
 
     def __init__(
         self, V: int, C: int = 24, n_head: int = 3, n_layer: int = 2, T: int = 16, scale: str = "width"
@@ -165,7 +167,7 @@ class LetsBuildGPT(nn.Module):
             block.ln1, block.ln2 = nn.LayerNorm(C), nn.LayerNorm(C)
             blocks.append(block)
         self.blocks, self.ln_f, self.lm_head = nn.Sequential(*blocks), nn.LayerNorm(C), nn.Linear(C, V)
-        shake(self)
+        init_weights(self)
 
     def forward(self, idx: Tensor) -> Tensor:
         x: Any = self.token_embedding_table(idx) + self.position_embedding_table(torch.arange(idx.shape[1]))

@@ -1,6 +1,7 @@
-"""The worker that torchrun starts for test_distributed.py: several runs and the command in one pair of processes.
+"""The script that torchrun starts for test_distributed.py.
 
-`python -m torch.distributed.run ... distributed_worker.py compare FOLDER`, or `killed FOLDER`.
+`distributed_worker.py compare FOLDER` runs all trainings that the tests compare with those of one process;
+`distributed_worker.py kill FOLDER` kills one process, which torchrun restarts.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from inkhorn.training.callbacks import NullCallbacks
 from inkhorn.training.state import TrainState
 from inkhorn.training.trainer import Trainer
 
-WORDS = "to be or not to be that is the question\nwhether tis nobler in the mind to suffer\n" * 30
+TEXT = "to be or not to be that is the question\nwhether tis nobler in the mind to suffer\n" * 30
 ARCHITECTURE = Architecture(n_layer=2, n_head=2, n_embd=18, block_size=16)  # not divisible by the number of processes
 BASE = TrainConfig(
     steps=8,
@@ -47,17 +48,19 @@ COMMAND = [
     *("train", "test", "--text", "words.txt", "--steps", "8", "--save-every", "4", "--eval-every", "4"),
     *("--dropout", "0.1", "--dropout-start", "0", "--log-every", "1", "--sample-tokens", "5", "--dtype", "float32"),
 ]
-loop: Any = inkhorn.training.trainer
-STOP = 5
-"""The step after which a run is stopped or a process killed."""
+trainer_module: Any = inkhorn.training.trainer
+SIGNAL_STEP = 5
+"""The step after which a process gets the signal."""
 
 
-def text(folder: Path) -> Dataset:
-    source = TextSource(name="words", pieces=lambda: (WORDS,), val_pieces=lambda: (WORDS[:300],))
+def make_dataset(folder: Path) -> Dataset:
+    source = TextSource(name="words", pieces=lambda: (TEXT,), val_pieces=lambda: (TEXT[:300],))
     return tokenize_to_disk(source, folder / "cache")
 
 
-def trainer(data: Dataset, out: Path, train: TrainConfig, distributed: DistributedContext = SINGLE_PROCESS) -> Trainer:
+def make_trainer(
+    data: Dataset, out: Path, train: TrainConfig, distributed: DistributedContext = SINGLE_PROCESS
+) -> Trainer:
     config = ARCHITECTURE.to_model_config(
         data.tokenizer.vocab_size, bos_token_id=data.bos_token_id, eos_token_id=data.tokenizer.eos_id
     )
@@ -66,43 +69,43 @@ def trainer(data: Dataset, out: Path, train: TrainConfig, distributed: Distribut
     return Trainer(config, train, data, out, hardware, 1e12, NullCallbacks())
 
 
-def signals_at(step: int, rank: int, number: signal.Signals) -> None:
-    """Make one process send itself a signal after a step."""
-    real = loop.train_step
+def send_signal_at(step: int, rank: int, number: signal.Signals) -> None:
+    """Make the process of this rank send itself a signal after a training step."""
+    original = trainer_module.train_step
 
     def step_then_signal(state: TrainState, *rest: Any) -> torch.Tensor:
-        values = real(state, *rest)
+        values = original(state, *rest)
         if state.step == step and os.environ["RANK"] == str(rank):
             os.kill(os.getpid(), number)
         return values
 
-    loop.train_step = step_then_signal
+    trainer_module.train_step = step_then_signal
 
 
 def compare(folder: Path) -> None:
-    """All runs that test_distributed.py compares with those of one process."""
+    """Run all trainings that test_distributed.py compares with those of one process."""
     with process_group(cuda=False) as distributed:
-        data = distributed.main_process_first(lambda: text(folder))
-        kinds: tuple[Parallel, ...] = ("ddp", "fsdp")
+        data = distributed.main_process_first(lambda: make_dataset(folder))
+        modes: tuple[Parallel, ...] = ("ddp", "fsdp")
         optimizers: tuple[Optimizer, ...] = ("adamw", "muon")
         for optimizer in optimizers:
-            for parallel in kinds:
+            for parallel in modes:
                 train = replace(BASE, optimizer=optimizer, parallel=parallel)
-                trainer(data, folder / f"{parallel}-{optimizer}", train, distributed).run(resume=False)
-        usual = loop.train_step
-        ways: tuple[tuple[Parallel, Parallel | None], ...] = (("fsdp", "ddp"), ("ddp", "fsdp"), ("fsdp", None))
-        for first, then in ways:
+                make_trainer(data, folder / f"{parallel}-{optimizer}", train, distributed).run(resume=False)
+        original = trainer_module.train_step
+        changes: tuple[tuple[Parallel, Parallel | None], ...] = (("fsdp", "ddp"), ("ddp", "fsdp"), ("fsdp", None))
+        for first, then in changes:
             out = folder / f"{first}-then-{then or 'one'}"
-            signals_at(STOP, 1, signal.SIGTERM)
-            stopped = trainer(data, out, replace(BASE, parallel=first), distributed)
+            send_signal_at(SIGNAL_STEP, 1, signal.SIGTERM)
+            stopped = make_trainer(data, out, replace(BASE, parallel=first), distributed)
             state = stopped.run(resume=False)
-            assert (state.step, stopped.interrupted) == (STOP, signal.SIGTERM), "both stop, whoever got the signal"
-            loop.train_step = usual
+            assert (state.step, stopped.interrupted) == (SIGNAL_STEP, signal.SIGTERM), "both processes stop"
+            trainer_module.train_step = original
             if then:
-                trainer(data, out, replace(BASE, parallel=then), distributed).run(resume=True)
+                make_trainer(data, out, replace(BASE, parallel=then), distributed).run(resume=True)
         os.chdir(folder)
-        joining: Any = inkhorn.hardware.distributed
-        joining.process_group = lambda cuda: contextlib.nullcontext(distributed)  # the group exists already
+        distributed_module: Any = inkhorn.hardware.distributed
+        distributed_module.process_group = lambda cuda: contextlib.nullcontext(distributed)  # the group exists already
         assert main([*COMMAND, "--out", "uninterrupted"]) == 0
 
 
@@ -114,5 +117,5 @@ if __name__ == "__main__":
     else:
         os.chdir(sys.argv[2])
         if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-            signals_at(STOP, 1, signal.SIGKILL)
+            send_signal_at(SIGNAL_STEP, 1, signal.SIGKILL)
         hard_exit(main([*COMMAND, "--out", "killed"]))

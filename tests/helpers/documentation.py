@@ -32,7 +32,7 @@ class Block:
     Attributes:
         language: the word after the fence; empty for shell commands.
         code: its lines.
-        reason: why the block cannot be run here, from a comment `<!-- not run: REASON -->` on the line before it.
+        reason: why the block is not run, from a comment `<!-- not run: REASON -->` on the line before it.
 
     """
 
@@ -57,6 +57,6 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that links to a page may name, made from its headings as GitHub makes them."""
+    """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}

@@ -1,4 +1,4 @@
-"""A small trained model with a byte-pair encoding, and a few items of each benchmark, for tests of evaluation."""
+"""A small trained BPE model and a few documents of each lm-eval task."""
 
 import json
 from pathlib import Path
@@ -61,11 +61,11 @@ PAGES = [
     " = The River = \n \n = = Boats = = \n \n A boat went down the \" river \" ; an old @-@ new boat : ' old ' ! \n"
     + " = = = More = = = \n The man in the boat saw the river . The man was 20 ° N of it . " * 3,
 ]
-"""Two pages in the form of WikiText's document-level data set."""
+"""Two pages in the format of WikiText's document-level data set."""
 
 
 def trained_model(tokenizer: Tokenizer, block_size: int = 32) -> GPT:
-    """A model that has read the passages often enough to be right now and then."""
+    """A model trained on the passages until it predicts some of their tokens correctly."""
     torch.manual_seed(0)
     config = tiny_config(
         vocab_size=tokenizer.vocab_size, block_size=block_size, n_embd=32, eos_token_id=tokenizer.eos_id
@@ -85,11 +85,11 @@ def trained_model(tokenizer: Tokenizer, block_size: int = 32) -> GPT:
 
 
 def write_tasks(folder: Path) -> Path:
-    """YAML files of lm-eval's tasks and ours, named own_TASK, that read a few local documents."""
+    """Write task YAMLs named own_TASK: lm-eval's tasks and ours, on a few local documents."""
     import lm_eval
 
     folder.mkdir(parents=True, exist_ok=True)
-    theirs, ours = Path(lm_eval.__file__).parent / "tasks", Path(evaluation.__file__).parent / "tasks"
+    lm_eval_tasks, inkhorn_tasks = Path(lm_eval.__file__).parent / "tasks", Path(evaluation.__file__).parent / "tasks"
     documents = {
         "lambada": [{"text": passage} for passage in PASSAGES],
         "hellaswag": QUESTIONS,
@@ -99,12 +99,12 @@ def write_tasks(folder: Path) -> Path:
         written = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (folder / f"{name}.jsonl").write_text(written, encoding="utf-8")
     for name, source, split in (
-        ("lambada", theirs / "lambada/lambada_openai.yaml", "test"),
-        ("hellaswag", theirs / "hellaswag/hellaswag.yaml", "validation"),
-        ("wikitext", theirs / "wikitext/wikitext.yaml", "test"),
-        ("lambada_last_token", ours / "lambada_openai_last_token.yaml", "test"),
-        ("hellaswag_completion", ours / "hellaswag_completion.yaml", "validation"),
-        ("hellaswag_completion_norm", ours / "hellaswag_completion_norm.yaml", "validation"),
+        ("lambada", lm_eval_tasks / "lambada/lambada_openai.yaml", "test"),
+        ("hellaswag", lm_eval_tasks / "hellaswag/hellaswag.yaml", "validation"),
+        ("wikitext", lm_eval_tasks / "wikitext/wikitext.yaml", "test"),
+        ("lambada_last_token", inkhorn_tasks / "lambada_openai_last_token.yaml", "test"),
+        ("hellaswag_completion", inkhorn_tasks / "hellaswag_completion.yaml", "validation"),
+        ("hellaswag_completion_norm", inkhorn_tasks / "hellaswag_completion_norm.yaml", "validation"),
     ):
         data = folder / f"{name.split('_')[0]}.jsonl"
         config = [f"include: {source}", f"task: own_{name}", "dataset_path: json", "dataset_name: null"]
@@ -114,8 +114,8 @@ def write_tasks(folder: Path) -> Path:
     return folder
 
 
-def make_folder(path: Path) -> Path:
-    """A checkpoint folder of the trained model."""
+def save_trained_model(path: Path) -> Path:
+    """Save the trained model as a checkpoint."""
     tokenizer = train_bpe(["\n".join([*PASSAGES, *PAGES]) * 2], 285)
     save_checkpoint(path, trained_model(tokenizer), tokenizer)
     return path

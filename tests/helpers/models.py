@@ -16,28 +16,28 @@ from inkhorn.inference.numpy_model import NumpyModel
 from inkhorn.model import GPT
 from inkhorn.tokenizer.base import Tokenizer
 
-torch.set_num_threads(1)  # products this small only wait for a second thread: ten times as long on a busy machine
+torch.set_num_threads(1)  # a second thread only slows these small matrix products down
 
 _TINY = ModelConfig(vocab_size=17, block_size=12, n_layer=2, n_head=2, n_embd=16)
 
 
 def tiny_config(**changes: Any) -> ModelConfig:
-    """A GPT-2 of some thousand parameters, with fields changed."""
+    """A GPT-2 config of a few thousand parameters, with the given fields changed."""
     return replace(_TINY, **changes)
 
 
 def tiny_model(config: ModelConfig, seed: int = 0, scale: float = 0.3) -> GPT:
-    """A model in eval mode whose every weight is random and large enough to matter: no bias is 0, no gain is 1.
+    """A model in eval mode with random weights, including biases and LayerNorm weights.
 
-    `scale` is the deviation of the weights: with GPT-2's own 0.02 the blocks would hardly change the logits, and a test
+    `scale` is the deviation of the weights. With GPT-2's 0.02 the blocks would hardly change the logits, and a test
     would pass without them.
     """
     model = GPT(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            gain = 1.0 if ".ln_" in f".{name}" and name.endswith("weight") else 0.0
-            parameter.copy_(gain + scale * torch.randn(parameter.shape, generator=generator))
+            mean = 1.0 if ".ln_" in f".{name}" and name.endswith("weight") else 0.0
+            parameter.copy_(mean + scale * torch.randn(parameter.shape, generator=generator))
     return model.eval()
 
 
@@ -52,14 +52,14 @@ def write_arrays(folder: Path, config: ModelConfig, arrays: Mapping[str, Any], d
 
 
 def save_checkpoint(folder: Path, model: GPT, tokenizer: Tokenizer) -> None:
-    """A whole checkpoint folder, as training writes it, without `trainer/` and the card."""
+    """Write a checkpoint folder as training does, without `trainer/` and the model card."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save(folder)
 
 
-def reference_of(model: GPT) -> NumpyModel:
-    """The same function in NumPy; matrices are [in, out] there."""
+def to_numpy_model(model: GPT) -> NumpyModel:
+    """A NumPy model with the same weights; its matrices are [in, out]."""
     parameters = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
     specs = model.config.tensor_specs()
     weights = {s.name: (parameters[s.name].T if s.is_linear else parameters[s.name]).copy() for s in specs}
@@ -67,8 +67,8 @@ def reference_of(model: GPT) -> NumpyModel:
 
 
 def run(*words: str) -> int:
-    """The exit code of a command line, in this process."""
+    """Run a command in this process and return its exit code."""
     try:
         return main(words)
-    except SystemExit as left:  # tyro's own way out
-        return int(left.code or 0)
+    except SystemExit as error:  # tyro exits on --help and usage errors
+        return int(error.code or 0)

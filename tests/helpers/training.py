@@ -13,11 +13,7 @@ from inkhorn.training.state import TrainState
 from inkhorn.training.trainer import Trainer
 
 CPU = Hardware(torch.device("cpu"), torch.float32, False, ())
-
-
 ARCHITECTURE = Architecture(n_layer=2, n_head=2, n_embd=16, block_size=16)
-
-
 BASE = TrainConfig(
     steps=12,
     batch_size=4,

@@ -45,7 +45,7 @@ ALPHABET = "abcdefgh .\n:ABé"
 
 
 def run_engine(*jobs: dict[str, Any]) -> list[Any]:
-    """Run jobs of engine_driver.mjs in Node; a job that throws gives its message."""
+    """Run jobs of engine_driver.mjs in Node and return their results; for a job that throws, the error message."""
     if NODE is None:
         pytest.skip("Node is not installed (apt install nodejs)")
     done = subprocess.run([NODE, NODE_DRIVER], input=json.dumps(jobs), capture_output=True, text=True, check=False)
@@ -92,11 +92,11 @@ def quantized_reference(folder: Path) -> NumpyModel:
 def static_server(folder: Path) -> Iterator[str]:
     """Serve a folder on loopback; gives its URL."""
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
+    class QuietHandler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
             pass
 
-    handler = functools.partial(Quiet, directory=str(folder))
+    handler = functools.partial(QuietHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"

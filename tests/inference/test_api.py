@@ -3,14 +3,12 @@
 import asyncio
 import math
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.models import save_checkpoint, tiny_config, tiny_model
 
 import inkhorn
 from inkhorn.errors import CheckpointError, InkhornError, UsageError
@@ -24,21 +22,9 @@ TOKENIZER = CharTokenizer("abcdefgh .\n")
 SAMPLING: dict[str, Any] = {"max_tokens": 20, "seed": 1, "ignore_eos": True}
 
 
-@cache
-def torch_model() -> GPT:
-    ends = {"bos_token_id": TOKENIZER.eos_id, "eos_token_id": TOKENIZER.eos_id}
-    return tiny_model(tiny_config(vocab_size=TOKENIZER.vocab_size, block_size=BLOCK, **ends))
-
-
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    save_checkpoint(tmp_path / "model", torch_model(), TOKENIZER)
-    return tmp_path / "model"
-
-
-@pytest.fixture
-def model(folder: Path) -> Iterator[inkhorn.Model]:
-    with inkhorn.load(folder, backend="numpy", max_num_seqs=2) as loaded:
+def model(tiny_checkpoint: Path) -> Iterator[inkhorn.Model]:
+    with inkhorn.load(tiny_checkpoint, backend="numpy", max_num_seqs=2) as loaded:
         yield loaded
 
 
@@ -68,9 +54,9 @@ def test_generate_logprobs(model: inkhorn.Model) -> None:
     assert [len(entry.top) for entry in completion.logprobs] == [2] * 20
 
 
-def test_generate_one_liner(folder: Path, model: inkhorn.Model) -> None:
-    assert inkhorn.generate("abc", model=folder, **SAMPLING) != ""
-    assert len(inkhorn.generate("abc", model=folder, seed=1, ignore_eos=True)) == 200
+def test_generate_one_liner(tiny_checkpoint: Path, model: inkhorn.Model) -> None:
+    assert inkhorn.generate("abc", model=tiny_checkpoint, **SAMPLING) != ""
+    assert len(inkhorn.generate("abc", model=tiny_checkpoint, seed=1, ignore_eos=True)) == 200
 
 
 def test_stream(model: inkhorn.Model) -> None:
@@ -93,8 +79,9 @@ def test_async_equals_sync(model: inkhorn.Model) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
-def test_score_equals_torch(model: inkhorn.Model, length: int) -> None:
+def test_score_equals_torch(tiny_checkpoint: Path, model: inkhorn.Model, length: int) -> None:
     text = ("bad cafe. hag\n" * 9)[:length]
+    torch_model = GPT.from_pretrained(tiny_checkpoint).eval()
     score = model.score(text)
     ids = TOKENIZER.encode(text).tolist()
     assert (score.tokens, score.token_ids) == (tuple(text), tuple(ids))
@@ -103,7 +90,7 @@ def test_score_equals_torch(model: inkhorn.Model, length: int) -> None:
         stride = BLOCK // 2
         start = 0 if i < BLOCK else (i - BLOCK) // stride * stride + stride
         with torch.no_grad():
-            logits = torch_model()(torch.tensor([ids[start:i]]))[0][0, -1]
+            logits = torch_model(torch.tensor([ids[start:i]]))[0][0, -1]
         expected = torch.log_softmax(logits, -1)[ids[i]].item()
         assert score.logprobs[i] == pytest.approx(expected, abs=1e-4)
     assert score.total == pytest.approx(sum(each for each in score.logprobs if each is not None))
@@ -115,29 +102,29 @@ def test_score_of_an_empty_text(model: inkhorn.Model) -> None:
 
 
 @pytest.mark.parametrize("backend", [None, "numpy"])
-def test_explain(folder: Path, backend: Any) -> None:
-    with inkhorn.load(folder, backend=backend) as model:
+def test_explain(tiny_checkpoint: Path, backend: Any) -> None:
+    with inkhorn.load(tiny_checkpoint, backend=backend) as model:
         explanation = model.explain("bad cafe", layer=1)
-    expected = explain(NumpyModel.from_pretrained(folder), TOKENIZER, TOKENIZER.encode("bad cafe").tolist(), 1)
+    expected = explain(NumpyModel.from_pretrained(tiny_checkpoint), TOKENIZER, TOKENIZER.encode("bad cafe").tolist(), 1)
     np.testing.assert_array_equal(explanation.attention, expected.attention)
     assert "".join(explanation.tokens) == "bad cafe"
     assert math.isnan(explanation.surprisal[0])
 
 
-def test_close(folder: Path) -> None:
-    with inkhorn.load(folder) as model:
+def test_close(tiny_checkpoint: Path) -> None:
+    with inkhorn.load(tiny_checkpoint) as model:
         model.generate("a", max_tokens=1)
     with pytest.raises(InkhornError, match="the engine was closed"):
         model.generate("a")
 
 
-def test_load_errors(tmp_path: Path, folder: Path) -> None:
+def test_load_errors(tmp_path: Path, tiny_checkpoint: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere"):
         inkhorn.load(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="unknown backend 'gpu'"):
-        inkhorn.load(folder, backend="gpu")  # type: ignore[arg-type]
+        inkhorn.load(tiny_checkpoint, backend="gpu")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="supports fp32 only, not int8"):
-        inkhorn.load(folder, backend="numpy", precision="int8")
+        inkhorn.load(tiny_checkpoint, backend="numpy", precision="int8")
 
 
 def test_public_names() -> None:

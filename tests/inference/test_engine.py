@@ -1,4 +1,4 @@
-"""The engine: what torch would write, of any length, reproducible, and never what may not be written."""
+"""The engine: logits and text equal torch's, seeds, batch invariance, prefix reuse, stopping, banned tokens."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pytest
 import torch
-from helpers.models import reference_of, save_checkpoint, tiny_config, tiny_model
+from helpers.models import save_checkpoint, tiny_config, tiny_model, to_numpy_model
 
 from inkhorn.config.sampling import ContextOverflow, SamplingParams
 from inkhorn.errors import CheckpointError, InkhornError, UsageError
@@ -23,18 +23,18 @@ from inkhorn.model import GPT
 from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.tokenizer.char import CharTokenizer
 
-PLAIN = "abcdefgh .\n"
-MIXED = PLAIN + "éß日本😀"
+ASCII = "abcdefgh .\n"
+MULTIBYTE = ASCII + "éß日本😀"
 BLOCK = 12
 POLICIES = get_args(ContextOverflow)
 
 
-def tiny(alphabet: str = PLAIN, seed: int = 0, slots: int = 8, **changes: Any) -> tuple[GPT, Engine]:
+def tiny(alphabet: str = ASCII, seed: int = 0, slots: int = 8, **changes: Any) -> tuple[GPT, Engine]:
     tokenizer = CharTokenizer(alphabet)
     ends = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
     config = tiny_config(**({"vocab_size": tokenizer.vocab_size, "block_size": BLOCK} | ends | changes))
     model = tiny_model(config, seed)
-    return model, Engine(NumpyBackend(reference_of(model), slots), tokenizer)
+    return model, Engine(NumpyBackend(to_numpy_model(model), slots), tokenizer)
 
 
 def weights_of(engine: Engine) -> dict[str, np.ndarray[Any, Any]]:
@@ -47,38 +47,38 @@ def tokens_of(engine: Engine, prompt: str, params: SamplingParams, sample_index:
     return [chunk.token_id for chunk in chunks if chunk.token_id is not None]
 
 
-def following(model: GPT, ids: list[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Torch's logits of what follows some tokens, all of which the model sees."""
+def next_logits(model: GPT, ids: list[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Torch's logits of the next token; all tokens must fit the context."""
     with torch.no_grad():
         return model(torch.tensor([ids]))[0][0, -1].numpy()
 
 
-# The same text as the torch model
+# Equality with torch
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
 @pytest.mark.parametrize("prompt", ["", "a", "bad cafe", "abc. " * 9])
 def test_greedy_recompute_equals_torch(kind: str, prompt: str) -> None:
-    """Far past the block, wherever the two best logits differ by more than 1e-3."""
+    """Compare tokens beyond the context as long as the two largest logits differ by more than 1e-3."""
     compared = 0
     for seed in range(4):
         model, engine = tiny(seed=seed, model_type=kind)
         eos = model.config.eos_token_id
         assert eos is not None
         with torch.no_grad():
-            model.lm_head.weight[eos] = 0.0  # its logit is 0, others are above, and the text goes on
-        engine = Engine(NumpyBackend(reference_of(model)), engine.tokenizer)
+            model.lm_head.weight[eos] = 0.0  # its logit is 0 and others are positive, so generation continues
+        engine = Engine(NumpyBackend(to_numpy_model(model)), engine.tokenizer)
         start = engine.encode_prompt(prompt).token_ids
         steps = 5 * BLOCK
         drawn = tokens_of(engine, prompt, SamplingParams(temperature=0, max_tokens=steps, context_overflow="recompute"))
         naive = model.generate(torch.tensor([start]), steps, temperature=0)[0].tolist()
         for position, token in enumerate(drawn, start=len(start)):
-            second, best = np.sort(following(model, naive[:position][-BLOCK:]))[-2:]
+            second, best = np.sort(next_logits(model, naive[:position][-BLOCK:]))[-2:]
             if best - second <= 1e-3:
                 break
             assert token == naive[position]
             compared += 1
-    assert compared > 2 * BLOCK, "these models end or tie too early to show anything"
+    assert compared > 2 * BLOCK, "too few tokens were compared"
 
 
 @pytest.mark.parametrize("context_overflow", POLICIES)
@@ -88,7 +88,7 @@ def test_greedy_within_the_context_equals_torch(context_overflow: ContextOverflo
     drawn = tokens_of(engine, "abcd", params)
     ids = list(engine.encode_prompt("abcd").token_ids)
     for token in drawn:
-        logits = following(model, ids)
+        logits = next_logits(model, ids)
         logits[engine.eos_id] = -np.inf
         second, best = np.sort(logits)[-2:]
         assert best - second > 1e-3
@@ -97,15 +97,15 @@ def test_greedy_within_the_context_equals_torch(context_overflow: ContextOverflo
     assert len(drawn) == BLOCK - 3
 
 
-class Watched(NumpyModel):
-    """A model that keeps the logits that are drawn from: those after a single token."""
+class LogitsRecorder(NumpyModel):
+    """A model that keeps the logits of calls with one token, which are those that are sampled from."""
 
-    seen: list[np.ndarray[Any, Any]]
+    recorded: list[np.ndarray[Any, Any]]
 
     def forward(self, ids: Any, *rest: Any, **options: Any) -> Any:
         logits = super().forward(ids, *rest, **options)
         if len(ids) == 1:
-            self.seen.append(logits[0].copy())
+            self.recorded.append(logits[0].copy())
         return logits
 
 
@@ -114,21 +114,21 @@ class Watched(NumpyModel):
 @pytest.mark.parametrize("prompt", ["ab", "hade. " * 5])
 def test_logits_of_a_moved_window_equal_torch(context_overflow: ContextOverflow, block: int, prompt: str) -> None:
     model, engine = tiny(block_size=block)
-    reference = reference_of(model)
-    watching = Watched(reference.config, reference.weights)
-    watching.seen = []
-    watched = Engine(NumpyBackend(watching), engine.tokenizer)
+    reference = to_numpy_model(model)
+    recorder = LogitsRecorder(reference.config, reference.weights)
+    recorder.recorded = []
+    engine = Engine(NumpyBackend(recorder), engine.tokenizer)
     params = SamplingParams(
         temperature=1.0, seed=1, max_tokens=4 * block + 5, context_overflow=context_overflow, ignore_eos=True
     )
-    drawn = tokens_of(watched, prompt, params)
+    drawn = tokens_of(engine, prompt, params)
     assert len(drawn) == 4 * block + 5
-    ids, start = list(watched.encode_prompt(prompt).token_ids), 0
-    sampler = Sampler(params, 0, ids, {watched.eos_id or 0})
-    for token, logits in zip(drawn, watching.seen, strict=True):
-        while len(ids) - start > block:  # full: half of it goes, or the first token
+    ids, start = list(engine.encode_prompt(prompt).token_ids), 0
+    sampler = Sampler(params, 0, ids, {engine.eos_id or 0})
+    for token, logits in zip(drawn, recorder.recorded, strict=True):
+        while len(ids) - start > block:  # full: drop half of the window, or its first token
             start += max(1, block // 2) if context_overflow == "shift" else 1
-        expected = following(model, ids[start:])
+        expected = next_logits(model, ids[start:])
         np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5)
         assert token == sampler.sample(expected, len(ids))
         ids.append(token)
@@ -147,7 +147,7 @@ def test_window_start() -> None:
 
 
 def test_shift_recomputes_every_half_block() -> None:
-    """One token at a time, but for one chunk of half a block and the token after it, each half block."""
+    """Each call takes one token, except that a moved window is computed in one chunk."""
     _, engine = tiny()
     sizes: list[int] = []
 
@@ -158,29 +158,29 @@ def test_shift_recomputes_every_half_block() -> None:
 
     counting = Engine(NumpyBackend(Counting(engine.config, weights_of(engine))), engine.tokenizer)
     tokens_of(counting, "a", SamplingParams(max_tokens=30, seed=0, ignore_eos=True))
-    assert sizes == [1] * 12 + ([BLOCK] + [1] * 6) * 3, "a chunk is filled up to its full size"
+    assert sizes == [1] * 12 + ([BLOCK] + [1] * 6) * 3, "a moved window is computed in one chunk of full size"
 
 
 @pytest.mark.parametrize("context_overflow", ["shift", "recompute"])
 @pytest.mark.parametrize("first", [1, 7, 12, 13, 29])
-def test_continuation_equals_uninterrupted_generation(context_overflow: ContextOverflow, first: int) -> None:
-    _, engine = tiny(MIXED)
+def test_resumed_generation(context_overflow: ContextOverflow, first: int) -> None:
+    _, engine = tiny(MULTIBYTE)
 
-    def write(prompt: str, count: int) -> str:
+    def generate(prompt: str, count: int) -> str:
         params = SamplingParams(
             temperature=1.0, seed=11, max_tokens=count, context_overflow=context_overflow, ignore_eos=True
         )
         return engine.submit(prompt, params).result().text
 
     prompt = "日a bé"
-    whole = write(prompt, 40)
+    whole = generate(prompt, 40)
     assert len(whole) == 40
-    begun = write(prompt, first)
-    assert begun == whole[:first]
-    assert begun + write(prompt + begun, 40 - first) == whole
+    beginning = generate(prompt, first)
+    assert beginning == whole[:first]
+    assert beginning + generate(prompt + beginning, 40 - first) == whole
 
 
-# Reproducible
+# Seeds
 
 
 def test_seed_and_sample_index() -> None:
@@ -208,9 +208,9 @@ def test_random_without_seed() -> None:
     assert engine.submit("a", params).result().text != engine.submit("a", params).result().text
 
 
-# In company
+# Batches and prefix reuse
 
-WAYS: list[dict[str, Any]] = [
+SAMPLING: list[dict[str, Any]] = [
     {"temperature": 0},
     {"temperature": 1.0},
     {"temperature": 1.0, "context_overflow": "recompute", "max_tokens": 60},
@@ -223,23 +223,26 @@ WAYS: list[dict[str, Any]] = [
     {"temperature": 0, "end_at_sentence": True},
 ]
 LONG = "abc de. hg " * 4
-STARTS = ["", "a", "bad cafe", LONG, LONG + "head", "abc de. hg " * 9, LONG[:33]]
+PROMPTS = ["", "a", "bad cafe", LONG, LONG + "head", "abc de. hg " * 9, LONG[:33]]
 
 
 def requests(count: int) -> list[tuple[str, SamplingParams]]:
-    """Different ones, some of which begin alike."""
+    """Requests with different parameters; some prompts share a prefix."""
     found = []
     for i in range(count):
-        way: dict[str, Any] = {"max_tokens": 30 + i % 41, "ignore_eos": True} | WAYS[i % len(WAYS)]
-        start = STARTS[i % len(STARTS)]
+        options: dict[str, Any] = {"max_tokens": 30 + i % 41, "ignore_eos": True} | SAMPLING[i % len(SAMPLING)]
+        prompt = PROMPTS[i % len(PROMPTS)]
         found.append(
-            (start[:40] if way.get("context_overflow") == "stop" else start, SamplingParams(seed=i % 23, **way))
+            (
+                prompt[:40] if options.get("context_overflow") == "stop" else prompt,
+                SamplingParams(seed=i % 23, **options),
+            )
         )
     return found
 
 
 def backend_of(model: GPT, kind: Literal["numpy", "fp32", "int8"], slots: int) -> Backend:
-    reference = reference_of(model)
+    reference = to_numpy_model(model)
     if kind == "numpy":
         return NumpyBackend(reference, slots)
     reason = native_bindings.unavailable_reason()
@@ -254,26 +257,26 @@ def backend_of(model: GPT, kind: Literal["numpy", "fp32", "int8"], slots: int) -
 @pytest.mark.parametrize("kind", ["numpy", "fp32", "int8"])
 @pytest.mark.parametrize("slots", [64, 5, 2])
 def test_batch_invariance(kind: Literal["numpy", "fp32", "int8"], slots: int) -> None:
-    """Alone in a fresh engine, among 64 at once, with beginnings and slots handed on."""
-    model, tokenizer = tiny(block_size=48)[0], CharTokenizer(PLAIN)
-    with Engine(backend_of(model, kind, slots), tokenizer) as crowded:
-        handles = [crowded.submit(prompt, params, logprobs=1) for prompt, params in requests(64)]
+    """A request gives the same result alone and among 64, with shared prefixes and reused slots."""
+    model, tokenizer = tiny(block_size=48)[0], CharTokenizer(ASCII)
+    with Engine(backend_of(model, kind, slots), tokenizer) as batched:
+        handles = [batched.submit(prompt, params, logprobs=1) for prompt, params in requests(64)]
         together = [handle.result() for handle in handles]
     for (prompt, params), found in zip(requests(64), together, strict=True):
         with Engine(backend_of(model, kind, 1), tokenizer) as alone:
             assert found == alone.submit(prompt, params, logprobs=1).result()
 
 
-class Watching(NumpyBackend):
-    """Notes what it was asked for."""
+class RecordingBackend(NumpyBackend):
+    """Counts computed tokens and keeps copied prefixes."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.taken = 0
+        self.num_computed = 0
         self.copies: list[tuple[int, int, int]] = []
 
     def run(self, work: Any, steps: int = 1) -> Any:
-        self.taken += sum(len(each.ids) for each in work)
+        self.num_computed += sum(len(each.ids) for each in work)
         return super().run(work, steps)
 
     def copy_prefix(self, source: int, target: int, length: int) -> None:
@@ -283,7 +286,7 @@ class Watching(NumpyBackend):
 
 def test_samples_share_the_prompt() -> None:
     model, alone = tiny(block_size=48, slots=1)
-    backend = Watching(reference_of(model), 4)
+    backend = RecordingBackend(to_numpy_model(model), 4)
     engine = Engine(backend, alone.tokenizer)
     prompt = engine.encode_prompt(LONG[:40])
     params = SamplingParams(temperature=1.0, seed=5, max_tokens=6, ignore_eos=True)
@@ -296,18 +299,18 @@ def test_samples_share_the_prompt() -> None:
 
 def test_conversation_reuses_the_cache() -> None:
     model, alone = tiny(block_size=48)
-    backend = Watching(reference_of(model), 2)
+    backend = RecordingBackend(to_numpy_model(model), 2)
     engine = Engine(backend, alone.tokenizer)
     params = SamplingParams(temperature=1.0, seed=5, max_tokens=9, ignore_eos=True)
-    said = LONG[:20]
+    history = LONG[:20]
     for _ in range(2):
-        said += engine.submit(said, params).result().text + "a"
-        assert said == said[:-10] + alone.submit(said[:-10], params).result().text + "a"
+        history += engine.submit(history, params).result().text + "a"
+        assert history == history[:-10] + alone.submit(history[:-10], params).result().text + "a"
     assert backend.copies == [(0, 0, 28)]
 
 
 def test_stop_within_a_multi_step_call() -> None:
-    """The steps after the stop are dropped, and whoever gets the slot next does not see them."""
+    """Tokens sampled after the stop are dropped, and a later request in the same slot does not see them."""
     _, engine = tiny(block_size=48, slots=1)
     free = SamplingParams(temperature=1.0, seed=1, max_tokens=40, ignore_eos=True)
     whole = engine.submit("ab", free).result().text
@@ -320,7 +323,7 @@ def test_stop_within_a_multi_step_call() -> None:
     )
 
 
-# How likely
+# Log-probabilities
 
 
 def log_softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -328,14 +331,14 @@ def log_softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def test_logprobs_equal_torch() -> None:
-    """The model's own, before temperature, penalties and what may not be drawn."""
+    """Log-probabilities are those of the model: before temperature, penalties and bans."""
     model, engine = tiny()
     params = SamplingParams(temperature=0.3, seed=1, max_tokens=9, ignore_eos=True, presence_penalty=1.0)
     handle = engine.submit("bad", params, logprobs=4)
     chunks = list(handle)
     ids = list(engine.encode_prompt("bad").token_ids)
     for chunk in chunks:
-        expected = log_softmax(following(model, ids))
+        expected = log_softmax(next_logits(model, ids))
         assert chunk.token_id is not None
         assert chunk.logprobs is not None
         assert chunk.logprobs.logprob == pytest.approx(expected[chunk.token_id], abs=1e-4)
@@ -360,12 +363,14 @@ def test_prompt_logprobs(length: int) -> None:
     assert done.text == engine.submit(prompt, params).result().text
     first = window_start(length, BLOCK, "shift")
     assert len(done.prompt_logprobs) == length
-    assert done.prompt_logprobs[: first + 1] == (None,) * (first + 1), "these follow nothing that the model sees"
-    for place in range(first + 1, length):
-        found = done.prompt_logprobs[place]
+    assert done.prompt_logprobs[: first + 1] == (None,) * (first + 1), (
+        "tokens without context in the window have no log-probability"
+    )
+    for position in range(first + 1, length):
+        found = done.prompt_logprobs[position]
         assert found is not None
-        expected = log_softmax(following(model, list(prompt.token_ids[first:place])))
-        assert found.logprob == pytest.approx(expected[prompt.token_ids[place]], abs=1e-4)
+        expected = log_softmax(next_logits(model, list(prompt.token_ids[first:position])))
+        assert found.logprob == pytest.approx(expected[prompt.token_ids[position]], abs=1e-4)
         assert [token for token, _ in found.top] == np.argsort(-expected)[:2].tolist()
 
 
@@ -377,7 +382,7 @@ def test_logprobs_out_of_range() -> None:
             engine.submit("a", SamplingParams(), logprobs=wrong)
 
 
-# Where a text ends
+# Stopping
 
 
 def test_eos_ends_the_text() -> None:
@@ -406,7 +411,7 @@ def test_eos_from_the_tokenizer() -> None:
 
 
 def test_eos_releases_held_back_text() -> None:
-    """`a` may become the stop string, and then the end-of-text token comes."""
+    """`aaa` is held back as a possible stop string until the end-of-text token."""
     model, engine = tiny()
     eos, a = engine.eos_id, engine.tokenizer.encode("a")[0]
     assert eos is not None
@@ -447,7 +452,7 @@ def test_chunks() -> None:
 
 @pytest.mark.parametrize("length", [1, 5, BLOCK])
 def test_context_overflow_stop(length: int) -> None:
-    """The token after the last position of the block can still be drawn; after that the model would not see it."""
+    """One token can be sampled after the last position of the context."""
     _, engine = tiny()
     done = engine.submit(
         "a" * length, SamplingParams(temperature=1.0, context_overflow="stop", seed=0, ignore_eos=True)
@@ -463,7 +468,7 @@ def test_context_overflow_stop_with_a_long_prompt() -> None:
         UsageError,
         match=f"{BLOCK + 1} tokens, more than the block size of {BLOCK}.*context_overflow shift",
     ):
-        engine.submit(prompt, SamplingParams(context_overflow="stop"))  # at once, not with the first token
+        engine.submit(prompt, SamplingParams(context_overflow="stop"))  # raised by submit, not by the first token
 
 
 # Prompts
@@ -478,7 +483,7 @@ def test_empty_prompt() -> None:
         text = engine.submit("", params).result().text
         assert len(text.split()) == 3
         assert engine.submit(END_OF_TEXT, params).result().text == text, (
-            "it is the same token, and no word of the prompt"
+            "the empty prompt is the end-of-text token, which is not a word"
         )
 
 
@@ -500,7 +505,7 @@ def test_unknown_characters() -> None:
     assert prompt.text == "ache"
     assert prompt.token_ids == tuple(engine.tokenizer.encode("ache").tolist())
     assert [(u.character, u.position, u.replacement) for u in prompt.unknown] == [("😀", 1, ""), ("é", 4, "e")]
-    assert engine.encode_prompt("😀").token_ids == (engine.config.bos_token_id,), "nothing is left: as an empty prompt"
+    assert engine.encode_prompt("😀").token_ids == (engine.config.bos_token_id,), "the same as an empty prompt"
     with pytest.raises(InkhornError, match="GRINNING FACE"):
         engine.encode_prompt("a😀", "error")
 
@@ -512,34 +517,34 @@ def test_prompt_longer_than_the_context(context_overflow: ContextOverflow) -> No
     params = SamplingParams(temperature=0, max_tokens=1, context_overflow=context_overflow)
     ids = list(engine.encode_prompt(prompt).token_ids)
     seen = ids[-BLOCK:] if context_overflow == "recompute" else ids[window_start(len(ids), BLOCK, "shift") :]
-    assert tokens_of(engine, prompt, params) == [int(following(model, seen).argmax())]
+    assert tokens_of(engine, prompt, params) == [int(next_logits(model, seen).argmax())]
 
 
 def test_long_prompt_computes_only_its_window() -> None:
     model, engine = tiny()
-    backend = Watching(reference_of(model), 1)
+    backend = RecordingBackend(to_numpy_model(model), 1)
     params = SamplingParams(max_tokens=5, seed=0, repetition_penalty=1.1, ignore_eos=True)
     text = Engine(backend, engine.tokenizer).submit("head cafe.\n" * 100_000, params).result().text
     assert len(text) == 5
-    assert backend.taken <= 2 * BLOCK
+    assert backend.num_computed <= 2 * BLOCK
 
 
-# What may never be written
+# Banned tokens and damaged weights
 
 
 def test_partial_characters_are_banned() -> None:
-    _, engine = tiny(MIXED)
+    _, engine = tiny(MULTIBYTE)
     assert engine.tokenizer.partial_ids
     bias = dict.fromkeys(engine.tokenizer.partial_ids, 100.0)
     params = SamplingParams(temperature=100, logit_bias=bias, max_tokens=400, seed=0, ignore_eos=True)
     drawn = tokens_of(engine, "a", params)
     assert not engine.tokenizer.partial_ids & set(drawn)
-    assert set(engine.tokenizer.decode(drawn)) == set(MIXED), "but every character is"
+    assert set(engine.tokenizer.decode(drawn)) == set(MULTIBYTE), "every complete character is sampled"
 
 
 def test_padding_ids_are_banned() -> None:
-    """Vocabularies are often padded to a round number."""
-    tokenizer = CharTokenizer(PLAIN)
+    """Vocabularies are often padded to a multiple of 64."""
+    tokenizer = CharTokenizer(ASCII)
     _, engine = tiny(vocab_size=tokenizer.vocab_size + 20)
     params = SamplingParams(temperature=100, max_tokens=300, seed=0, ignore_eos=True)
     assert set(tokens_of(engine, "a", params)) == set(range(tokenizer.vocab_size - 1))
@@ -548,7 +553,7 @@ def test_padding_ids_are_banned() -> None:
 def test_tokenizer_larger_than_the_model() -> None:
     model = tiny_model(tiny_config(vocab_size=5))
     with pytest.raises(CheckpointError, match=r"tokenizer.json has 12 tokens, but the model of config.json only 5"):
-        Engine(NumpyBackend(reference_of(model)), CharTokenizer(PLAIN))
+        Engine(NumpyBackend(to_numpy_model(model)), CharTokenizer(ASCII))
 
 
 def test_logit_bias_out_of_range() -> None:
@@ -564,7 +569,7 @@ DAMAGED = ["wte.weight", "h.1.mlp.c_fc.weight", "h.0.attn.c_attn.bias", "ln_f.we
 @pytest.mark.parametrize("name", DAMAGED)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_weights_not_finite(name: str, value: float, temperature: float) -> None:
-    """Not in a traceback, and without NumPy's own warnings (which pytest would turn into errors)."""
+    """Raise CheckpointError without NumPy's warnings, which pytest turns into errors."""
     _, engine = tiny()
     weights_of(engine)[name][:] = value
     with pytest.raises(CheckpointError, match="the model's weights are damaged"):
@@ -577,9 +582,6 @@ def test_huge_weights(name: str) -> None:
     weights_of(engine)[name][:] = 3e38
     with suppress(CheckpointError):
         engine.submit("ab", SamplingParams(max_tokens=5)).result()
-
-
-# From a folder
 
 
 def folder(path: Path, **changes: Any) -> Path:

@@ -1,4 +1,4 @@
-"""The engine's thread: many readers, texts given up, failures, and the end."""
+"""The engine's thread: concurrent clients, aborts, a full queue, backend failures, shutdown and asyncio."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.models import reference_of, tiny_config, tiny_model
+from helpers.models import tiny_config, tiny_model, to_numpy_model
 
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import InkhornError, QueueFullError, UsageError
@@ -28,26 +28,26 @@ from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.tokenizer.char import CharTokenizer
 
 TOKENIZER = CharTokenizer("abcdefgh .\n")
-ENDLESS = SamplingParams(temperature=1.0, seed=1, ignore_eos=True)
+UNLIMITED = SamplingParams(temperature=1.0, seed=1, ignore_eos=True)
 WAIT = 20  # seconds after which a test that hangs fails
 
 
 @cache
 def model() -> NumpyModel:
     ends = {"bos_token_id": TOKENIZER.eos_id, "eos_token_id": TOKENIZER.eos_id}
-    return reference_of(tiny_model(tiny_config(vocab_size=TOKENIZER.vocab_size, block_size=32, **ends)))
+    return to_numpy_model(tiny_model(tiny_config(vocab_size=TOKENIZER.vocab_size, block_size=32, **ends)))
 
 
-class Gated(NumpyBackend):
-    """Waits before each call until it is let through."""
+class GatedBackend(NumpyBackend):
+    """Each call blocks until the test sets `gate`."""
 
     def __init__(self, slots: int = 1) -> None:
         super().__init__(model(), slots)
         self.calls = self.closed = 0
-        self.inside, self.gate = threading.Event(), threading.Event()
+        self.entered, self.gate = threading.Event(), threading.Event()
 
     def run(self, work: Sequence[ModelInput], steps: int = 1) -> list[ModelOutput]:
-        self.inside.set()
+        self.entered.set()
         assert self.gate.wait(WAIT)
         self.calls += 1
         return super().run(work, steps)
@@ -56,30 +56,30 @@ class Gated(NumpyBackend):
         self.closed += 1
 
 
-class Failing(NumpyBackend):
-    """Fails in a call."""
+class FailingBackend(NumpyBackend):
+    """Raises an error after some successful calls."""
 
-    def __init__(self, slots: int, good: int, error: BaseException) -> None:
+    def __init__(self, slots: int, successes: int, error: BaseException) -> None:
         super().__init__(model(), slots)
-        self.good, self.error = good, error
+        self.successes, self.error = successes, error
 
     def run(self, work: Sequence[ModelInput], steps: int = 1) -> list[ModelOutput]:
-        self.good -= 1
-        if self.good < 0:
+        self.successes -= 1
+        if self.successes < 0:
             raise self.error
         return super().run(work, steps)
 
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    """One with a single slot: whoever holds it holds up all others."""
+    """An engine with one slot, so that an unfinished request blocks all others."""
     with Engine(NumpyBackend(model(), 1), TOKENIZER) as one:
         yield one
 
 
 @pytest.fixture
-def gated() -> Iterator[tuple[Gated, Engine]]:
-    backend = Gated()
+def gated() -> Iterator[tuple[GatedBackend, Engine]]:
+    backend = GatedBackend()
     one = Engine(backend, TOKENIZER, max_queued=2)
     try:
         yield backend, one
@@ -93,7 +93,7 @@ def params(tokens: int = 12, seed: int = 3, **more: Any) -> SamplingParams:
 
 
 @cache
-def alone(prompt: str, tokens: int, seed: int) -> Completion:
+def expected_completion(prompt: str, tokens: int, seed: int) -> Completion:
     return Engine(NumpyBackend(model(), 1), TOKENIZER).submit(prompt, params(tokens, seed)).result()
 
 
@@ -101,11 +101,11 @@ def complete_many(engine: Engine, count: int) -> list[Completion]:
     return [handle.result() for handle in engine.submit_many("ab", params(5), count)]
 
 
-def threads_of_engines() -> int:
+def num_engine_threads() -> int:
     return sum(thread.name == "inkhorn" for thread in threading.enumerate())
 
 
-# Many at once
+# Concurrent requests
 
 
 def test_concurrent_submit() -> None:
@@ -122,19 +122,19 @@ def test_concurrent_submit() -> None:
         for each in clients:
             each.join(WAIT)
     for number in range(6):
-        assert found[number] == [alone("abc"[: 1 + i % 3], 10 + i, number) for i in range(6)]
+        assert found[number] == [expected_completion("abc"[: 1 + i % 3], 10 + i, number) for i in range(6)]
 
 
 def test_result_after_reading_some_chunks(engine: Engine) -> None:
     handle = engine.submit("ab", params(9))
     first = [next(handle), next(handle)]
     rest = handle.result()
-    assert "".join(chunk.text for chunk in first) + rest.text == alone("ab", 9, 3).text
+    assert "".join(chunk.text for chunk in first) + rest.text == expected_completion("ab", 9, 3).text
     assert (rest.num_tokens, rest.finish_reason) == (7, "length")
     assert list(handle) == []
 
 
-def test_one_wakeup_per_call(gated: tuple[Gated, Engine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_wakeup_per_call(gated: tuple[GatedBackend, Engine], monkeypatch: pytest.MonkeyPatch) -> None:
     backend, one = gated
     puts = []
     deliver = RequestHandle.put
@@ -149,37 +149,37 @@ def test_one_wakeup_per_call(gated: tuple[Gated, Engine], monkeypatch: pytest.Mo
     assert len(puts) == backend.calls
 
 
-def test_submit_many_in_order(gated: tuple[Gated, Engine]) -> None:
-    """More than may wait: as many are asked for as can be."""
+def test_submit_many_in_order(gated: tuple[GatedBackend, Engine]) -> None:
+    """More samples than the queue holds are submitted as it empties."""
     backend, one = gated
     backend.gate.set()
     assert complete_many(one, 9) == [one.submit("ab", params(5), i).result() for i in range(9)]
     assert complete_many(one, 0) == []
 
 
-# Given up
+# Aborts
 
 
 def test_random_aborts() -> None:
-    chance = random.Random(0)
+    rng = random.Random(0)
     with Engine(NumpyBackend(model(), 4), TOKENIZER) as one:
         handles = [one.submit("abcdefgh "[: 1 + i % 9], params(20 + i % 30, i)) for i in range(40)]
-        given_up = set()
+        aborted = set()
         for i, handle in enumerate(handles):
-            if chance.random() < 0.5:
-                given_up.add(i)
-                for _ in range(chance.randrange(4)):
+            if rng.random() < 0.5:
+                aborted.add(i)
+                for _ in range(rng.randrange(4)):
                     next(handle)
-                handles[chance.choice(sorted(given_up))].abort()
+                handles[rng.choice(sorted(aborted))].abort()
                 handle.abort()
         for i, handle in enumerate(handles):
-            if i not in given_up:
-                assert handle.result() == alone("abcdefgh "[: 1 + i % 9], 20 + i % 30, i)
-        assert one.submit("a", params(5)).result() == alone("a", 5, 3), "and nobody holds a slot"
+            if i not in aborted:
+                assert handle.result() == expected_completion("abcdefgh "[: 1 + i % 9], 20 + i % 30, i)
+        assert one.submit("a", params(5)).result() == expected_completion("a", 5, 3), "all slots are free"
 
 
 def test_abort_running_request(engine: Engine) -> None:
-    handle = engine.submit("a", ENDLESS)
+    handle = engine.submit("a", UNLIMITED)
     chunks = [next(handle), next(handle)]
     handle.abort()
     handle.abort()
@@ -187,57 +187,57 @@ def test_abort_running_request(engine: Engine) -> None:
     assert all(chunk.finish_reason is None for chunk in chunks)
     with pytest.raises(InkhornError, match="the request was aborted"):
         handle.result()
-    assert engine.submit("b", params()).result() == alone("b", 12, 3), "the slot is free"
+    assert engine.submit("b", params()).result() == expected_completion("b", 12, 3), "the slot is free"
 
 
-def test_abort_queued_request(gated: tuple[Gated, Engine]) -> None:
+def test_abort_queued_request(gated: tuple[GatedBackend, Engine]) -> None:
     backend, one = gated
-    running, waiting = one.submit("a", params()), one.submit("b", ENDLESS)
-    assert backend.inside.wait(WAIT)
-    waiting.abort()
-    assert list(waiting) == []
+    running, queued = one.submit("a", params()), one.submit("b", UNLIMITED)
+    assert backend.entered.wait(WAIT)
+    queued.abort()
+    assert list(queued) == []
     backend.gate.set()
-    assert running.result() == alone("a", 12, 3)
+    assert running.result() == expected_completion("a", 12, 3)
     running.abort()
-    assert one.submit("b", params()).result() == alone("b", 12, 3)
+    assert one.submit("b", params()).result() == expected_completion("b", 12, 3)
 
 
-def test_abort_during_a_call(gated: tuple[Gated, Engine]) -> None:
+def test_abort_during_a_call(gated: tuple[GatedBackend, Engine]) -> None:
     backend, one = gated
-    running, waiting = one.submit("a", ENDLESS), one.submit("b", params())
-    assert backend.inside.wait(WAIT)
+    running, queued = one.submit("a", UNLIMITED), one.submit("b", params())
+    assert backend.entered.wait(WAIT)
     running.abort()
     assert list(running) == []
     backend.gate.set()
-    assert waiting.result() == alone("b", 12, 3)
+    assert queued.result() == expected_completion("b", 12, 3)
 
 
 @pytest.mark.parametrize("read", [0, 1, 5])
-@pytest.mark.parametrize("drop", ["close", "forget"])
+@pytest.mark.parametrize("drop", ["close", "del"])
 def test_dropped_stream_aborts(engine: Engine, read: int, drop: str) -> None:
-    stream: Any = Model(engine, Path()).stream("a", ENDLESS)
+    stream: Any = Model(engine, Path()).stream("a", UNLIMITED)
     for _ in range(read):
         next(stream)
     if drop == "close":
         stream.close()
     del stream
-    assert engine.submit("b", params()).result() == alone("b", 12, 3)
+    assert engine.submit("b", params()).result() == expected_completion("b", 12, 3)
 
 
 def test_dropped_submit_many_aborts(engine: Engine) -> None:
-    for handle in engine.submit_many("a", ENDLESS, 5):
+    for handle in engine.submit_many("a", UNLIMITED, 5):
         next(handle)
         break
-    assert engine.submit("b", params()).result() == alone("b", 12, 3)
+    assert engine.submit("b", params()).result() == expected_completion("b", 12, 3)
 
 
 # A full queue
 
 
-def test_full_queue(gated: tuple[Gated, Engine]) -> None:
+def test_full_queue(gated: tuple[GatedBackend, Engine]) -> None:
     backend, one = gated
     handles = [one.submit("a", params(seed=n)) for n in range(3)]  # one runs, two wait
-    assert backend.inside.wait(WAIT)
+    assert backend.entered.wait(WAIT)
     with pytest.raises(QueueFullError, match="try again later"):
         one.submit("a", params())
     with pytest.raises(QueueFullError, match="try again later"):
@@ -245,7 +245,7 @@ def test_full_queue(gated: tuple[Gated, Engine]) -> None:
     handles[2].abort()
     handles[2] = one.submit("a", params(seed=2))
     backend.gate.set()
-    assert [handle.result() for handle in handles] == [alone("a", 12, n) for n in range(3)]
+    assert [handle.result() for handle in handles] == [expected_completion("a", 12, n) for n in range(3)]
 
 
 def test_max_queue_is_validated() -> None:
@@ -258,7 +258,7 @@ def test_max_queue_is_validated() -> None:
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), MemoryError(), InkhornError("the model is gone")])
 def test_backend_failure_reaches_all_readers(error: BaseException) -> None:
-    one = Engine(Failing(2, 3, error), TOKENIZER)
+    one = Engine(FailingBackend(2, 3, error), TOKENIZER)
     handles = [one.submit("a", params(100)) for _ in range(5)]
     for handle in handles:
         with pytest.raises(type(error)):
@@ -270,13 +270,13 @@ def test_backend_failure_reaches_all_readers(error: BaseException) -> None:
     one.close()
 
 
-# The end
+# Shutdown
 
 
-def test_close_fails_unfinished_requests(gated: tuple[Gated, Engine]) -> None:
+def test_close_fails_unfinished_requests(gated: tuple[GatedBackend, Engine]) -> None:
     backend, one = gated
-    handles = [one.submit("a", ENDLESS) for _ in range(3)]
-    assert backend.inside.wait(WAIT)
+    handles = [one.submit("a", UNLIMITED) for _ in range(3)]
+    assert backend.entered.wait(WAIT)
     closing = threading.Thread(target=one.close)
     closing.start()
     backend.gate.set()
@@ -292,23 +292,23 @@ def test_close_fails_unfinished_requests(gated: tuple[Gated, Engine]) -> None:
 
 def test_thread_lifetime() -> None:
     gc.collect()
-    before = threads_of_engines()
+    before = num_engine_threads()
     one = Engine(NumpyBackend(model(), 1), TOKENIZER)
-    assert threads_of_engines() == before
+    assert num_engine_threads() == before
     one.submit("a", params()).result()
     one.submit("a", params()).result()
-    assert threads_of_engines() == before + 1
-    gone = weakref.ref(one)
+    assert num_engine_threads() == before + 1
+    reference = weakref.ref(one)
     del one
     gc.collect()
-    assert gone() is None
-    assert threads_of_engines() == before
+    assert reference() is None
+    assert num_engine_threads() == before
 
 
 def test_handle_keeps_engine_alive() -> None:
     handle = Engine(NumpyBackend(model(), 1), TOKENIZER).submit("a", params())
     gc.collect()
-    assert handle.result() == alone("a", 12, 3)
+    assert handle.result() == expected_completion("a", 12, 3)
 
 
 def test_idle_thread_sleeps(engine: Engine) -> None:
@@ -320,7 +320,7 @@ def test_idle_thread_sleeps(engine: Engine) -> None:
         time.sleep(seconds)
         return scheduler._num_calls - before
 
-    calls_in(0.01)  # the last text may just be leaving
+    calls_in(0.01)  # the loop may still finish its last call
     assert calls_in(0.05) == 0
 
 
@@ -348,7 +348,7 @@ def test_astream() -> None:
         return [chunk async for chunk in one.astream("ab", params(30))]
 
     chunks = run(main)
-    assert "".join(chunk.text for chunk in chunks) == alone("ab", 30, 3).text
+    assert "".join(chunk.text for chunk in chunks) == expected_completion("ab", 30, 3).text
     assert len(chunks) == 30
 
 
@@ -357,58 +357,58 @@ def test_concurrent_tasks() -> None:
         tasks = [one.agenerate("abc"[: 1 + n % 3], params(20, n)) for n in range(20)]
         return await asyncio.gather(*tasks)
 
-    assert run(main, 3) == [alone("abc"[: 1 + n % 3], 20, n) for n in range(20)]
+    assert run(main, 3) == [expected_completion("abc"[: 1 + n % 3], 20, n) for n in range(20)]
 
 
-@pytest.mark.parametrize("way", ["cancel", "aclose", "break"])
-def test_cancelled_task_aborts(way: str) -> None:
+@pytest.mark.parametrize("how", ["cancel", "aclose", "break"])
+def test_cancelled_task_aborts(how: str) -> None:
     async def main(one: Model) -> Any:
         read = asyncio.Event()
-        streams: list[Any] = [one.astream("a", ENDLESS)]
+        streams: list[Any] = [one.astream("a", UNLIMITED)]
 
         async def reading() -> None:
             async for _ in streams[0]:
                 read.set()
-                if way != "cancel":
+                if how != "cancel":
                     break
 
         task = asyncio.create_task(reading())
         await read.wait()
-        if way == "cancel":
+        if how == "cancel":
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
         else:
             await task
-        if way == "aclose":
+        if how == "aclose":
             await streams[0].aclose()
         streams.clear()
         return await one.agenerate("b", params())
 
-    assert run(main) == alone("b", 12, 3)
+    assert run(main) == expected_completion("b", 12, 3)
 
 
 def test_cancelled_agenerate_aborts() -> None:
     async def main(one: Model) -> Any:
-        task = asyncio.create_task(one.agenerate("a", ENDLESS))
+        task = asyncio.create_task(one.agenerate("a", UNLIMITED))
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         return await one.agenerate("b", params())
 
-    assert run(main) == alone("b", 12, 3)
+    assert run(main) == expected_completion("b", 12, 3)
 
 
 def test_closed_event_loop_aborts(engine: Engine) -> None:
     async def main() -> RequestHandle:
-        handle = engine.submit("a", ENDLESS)
+        handle = engine.submit("a", UNLIMITED)
         await anext(handle)
         return handle
 
     handle = asyncio.run(main())
-    assert engine.submit("b", params()).result() == alone("b", 12, 3)
-    assert all(chunk.finish_reason is None for chunk in handle), "what was written until then can still be read"
+    assert engine.submit("b", params()).result() == expected_completion("b", 12, 3)
+    assert all(chunk.finish_reason is None for chunk in handle), "chunks generated until then can still be read"
 
 
 def test_errors_reach_tasks() -> None:
@@ -417,7 +417,7 @@ def test_errors_reach_tasks() -> None:
             await one.agenerate("a", params(), logprobs=99)
         with pytest.raises(UsageError, match="logprobs must be"):
             await anext(one.astream("a", params(), logprobs=99))
-        waiting = asyncio.create_task(one.agenerate("a", ENDLESS))
+        waiting = asyncio.create_task(one.agenerate("a", UNLIMITED))
         await asyncio.sleep(0)
         await asyncio.to_thread(one.close)
         with pytest.raises(InkhornError, match="the engine was closed"):

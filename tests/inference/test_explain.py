@@ -1,4 +1,4 @@
-"""A look inside: what is shown is what the model computes."""
+"""explain() and its JSON form equal the activations of the model."""
 
 import base64
 import importlib.util
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.models import reference_of, tiny_config, tiny_model
+from helpers.models import tiny_config, tiny_model, to_numpy_model
 from helpers.paths import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,20 +30,20 @@ def tiny(kind: str = "gpt2", **changes: Any) -> NumpyModel:
         "block_size": 40,
         "model_type": kind,
     }  # some padding
-    return reference_of(tiny_model(tiny_config(**(shape | changes))))
+    return to_numpy_model(tiny_model(tiny_config(**(shape | changes))))
 
 
-def look(model: NumpyModel, text: str, layer: int = 0) -> Explanation:
+def explain_text(model: NumpyModel, text: str, layer: int = 0) -> Explanation:
     return explain(model, TOKENIZER, TOKENIZER.encode(text).tolist(), layer)
 
 
-def traced(model: NumpyModel, text: str) -> tuple[Any, Trace]:
+def forward_traced(model: NumpyModel, text: str) -> tuple[Any, Trace]:
     trace: Trace = {}
     return model.forward(TOKENIZER.encode(text).tolist(), KVCache(model.config), trace, all_logits=True), trace
 
 
 def unpack(encoded: dict[str, Any], head: int, t: int) -> Any:
-    """A row of attention, as the page reads it."""
+    """Decode a row of attention as the web page does."""
     packed, size = np.frombuffer(base64.b64decode(encoded["attention"]), np.uint8), len(encoded["tokens"])
     start = head * size * (size + 1) // 2 + t * (t + 1) // 2
     row = packed[start : start + t + 1].astype(np.float64)
@@ -54,20 +54,20 @@ def unpack(encoded: dict[str, Any], head: int, t: int) -> Any:
 @given(text=st.text("abcdef .\né", min_size=1, max_size=30), layer=st.integers(0, 1))
 def test_attention(kind: str, text: str, layer: int) -> None:
     model = tiny(kind)
-    encoded = look(model, text, layer).to_json()
-    own = traced(model, text)[1][f"h.{layer}.attn.weights"]
+    encoded = explain_text(model, text, layer).to_json()
+    expected = forward_traced(model, text)[1][f"h.{layer}.attn.weights"]
     for head in range(model.config.n_head):
         for t in range(len(text)):
             row = unpack(encoded, head, t)
             assert math.isclose(row.sum(), 1.0)
-            np.testing.assert_allclose(row, own[head, t, : t + 1], atol=2 / 255)
+            np.testing.assert_allclose(row, expected[head, t, : t + 1], atol=2 / 255)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_last_lens_equals_the_model(kind: str) -> None:
     model, text = tiny(kind), "abc def.\néfed"
-    logits, _ = traced(model, text)
-    logprob, found = softmax(logits), look(model, text)
+    logits, _ = forward_traced(model, text)
+    logprob, found = softmax(logits), explain_text(model, text)
     ids = TOKENIZER.encode(text)
     np.testing.assert_array_equal(found.lens_tokens[-1], logprob.argmax(-1))
     np.testing.assert_allclose(found.lens_probs[-1], logprob.max(-1), rtol=1e-6)
@@ -80,19 +80,19 @@ def test_last_lens_equals_the_model(kind: str) -> None:
 
 def test_early_lens() -> None:
     model, text = tiny(), "abc def."
-    _, trace = traced(model, text)
+    _, trace = forward_traced(model, text)
     for depth, stream in enumerate([trace["embedding"], trace["h.0.resid"]]):
         x = stream - stream.mean(-1, keepdims=True)
         x = x / np.sqrt((x * x).mean(-1, keepdims=True) + model.config.layer_norm_epsilon)
         logits = (x * model.weights["ln_f.weight"] + model.weights["ln_f.bias"]) @ model.head.T
-        np.testing.assert_array_equal(look(model, text).lens_tokens[depth], logits.argmax(-1))
+        np.testing.assert_array_equal(explain_text(model, text).lens_tokens[depth], logits.argmax(-1))
 
 
 def test_updates_sum_to_the_residual_stream() -> None:
-    """The embedding and what every block adds are the last stream; the sizes encoded are theirs."""
+    """The embedding plus the outputs of attention and MLP give the residual stream, and the RMS values are theirs."""
     model, text = tiny(), "abc def."
-    _, trace = traced(model, text)
-    found = look(model, text, 1)
+    _, trace = forward_traced(model, text)
+    found = explain_text(model, text, 1)
     stream = trace["embedding"].copy()
     for i in range(model.config.n_layer):
         for part in ("attn", "mlp"):
@@ -107,7 +107,7 @@ def test_updates_sum_to_the_residual_stream() -> None:
 
 
 def test_vector_encoding() -> None:
-    found = look(tiny(), "abc def.", 1)
+    found = explain_text(tiny(), "abc def.", 1)
     for name, encoded in found.to_json()["last"].items():
         values = encoded["scale"] * np.frombuffer(base64.b64decode(encoded["data"]), np.int8)
         np.testing.assert_allclose(
@@ -117,17 +117,17 @@ def test_vector_encoding() -> None:
 
 def test_long_text() -> None:
     text = "abcdef " * 10
-    found = look(tiny(), text)
+    found = explain_text(tiny(), text)
     assert (found.start, len(found.tokens), "".join(found.tokens)) == (30, 40, text[-40:])
-    assert found.to_json() | {"start": 0} == look(tiny(), text[-40:]).to_json()
+    assert found.to_json() | {"start": 0} == explain_text(tiny(), text[-40:]).to_json()
     wide = tiny(block_size=300)
-    assert len(look(wide, text * 5).tokens) == MAX_POSITIONS
+    assert len(explain_text(wide, text * 5).tokens) == MAX_POSITIONS
 
 
 def test_invalid_arguments() -> None:
     for layer in (-1, 2):
         with pytest.raises(UsageError, match=f"layer must be from 0 to 1, not {layer}"):
-            look(tiny(), "ab", layer)
+            explain_text(tiny(), "ab", layer)
     with pytest.raises(UsageError, match="nothing to explain"):
         explain(tiny(), TOKENIZER, [], 0)
 
@@ -142,19 +142,19 @@ def test_json_size() -> None:
 
 
 def test_web_example_is_up_to_date() -> None:
-    """It is made anew, and what the page has is that, but for the last bits of another machine."""
+    """Generate the example again; floats may differ in their last bits between machines."""
     path = ROOT / "docs/figures/example.py"
     spec = importlib.util.spec_from_file_location("example", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    kept = json.loads((ROOT / "src/inkhorn/web/static/example.json").read_text(encoding="utf-8"))
+    stored = json.loads((ROOT / "src/inkhorn/web/static/example.json").read_text(encoding="utf-8"))
     made = json.loads(json.dumps(module.make()))
-    assert kept["text"] == made["text"]
-    assert [token["text"] for token in kept["tokens"]] == [token["text"] for token in made["tokens"]]
-    for old, new in zip(kept["explanations"], made["explanations"], strict=True):
-        old, new = kept["explanations"][0] | old, made["explanations"][0] | new
+    assert stored["text"] == made["text"]
+    assert [token["text"] for token in stored["tokens"]] == [token["text"] for token in made["tokens"]]
+    for old, new in zip(stored["explanations"], made["explanations"], strict=True):
+        old, new = stored["explanations"][0] | old, made["explanations"][0] | new
         np.testing.assert_allclose(old["surprisal"][1:], new["surprisal"][1:], atol=0.002)
         np.testing.assert_allclose(old["residual_rms"], new["residual_rms"], atol=0.002)
         for encoded in ("probs", "actual"):

@@ -1,4 +1,4 @@
-"""The NumPy forward pass: the same function as model.py, whole or in chunks, with everything in between by name."""
+"""The NumPy forward pass equals model.py in one call and in chunks; its trace names every activation."""
 
 import math
 from typing import Any, get_args
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.models import reference_of, tiny_config, tiny_model
+from helpers.models import tiny_config, tiny_model, to_numpy_model
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ SHAPES = [
 
 def pair(seed: int = 0, **changes: Any) -> tuple[GPT, NumpyModel]:
     model = tiny_model(tiny_config(**changes), seed)
-    return model, reference_of(model)
+    return model, to_numpy_model(model)
 
 
 def some_ids(config: ModelConfig, length: int, seed: int = 0) -> list[int]:
@@ -57,20 +57,20 @@ def test_logits_equal_torch(kind: str, activation: str, tied: bool, shape: dict[
         np.testing.assert_allclose(last[0], expected[-1], rtol=0, atol=1e-5)
 
 
-def test_every_weight_matters() -> None:
-    """Else the tests above would pass with a part of the forward pass missing."""
+def test_every_weight_changes_the_logits() -> None:
+    """A change of any weight changes the logits, so the tests above cover the whole forward pass."""
     for kind in KINDS:
         model, _ = pair(model_type=kind, tie_word_embeddings=False)
         ids = some_ids(model.config, 6)
         before = torch_logits(model, ids)
         for name, parameter in model.named_parameters():
             if name.endswith("c_attn.bias"):
-                continue  # a key's bias changes nothing: the softmax takes it out
+                continue  # the key bias has no effect: softmax cancels it
             with torch.no_grad():
-                kept = parameter.clone()
+                original = parameter.clone()
                 parameter.mul_(1.5)
                 assert np.abs(torch_logits(model, ids) - before).max() > 1e-3, name
-                parameter.copy_(kept)
+                parameter.copy_(original)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -108,10 +108,10 @@ def test_truncated_cache() -> None:
     cache.length = 0
     reference.forward(ids[:4], cache)
     got = reference.forward(ids[4:], cache, all_logits=True)
-    np.testing.assert_array_equal(got, _in_two(reference, ids))
+    np.testing.assert_array_equal(got, _forward_in_two_calls(reference, ids))
 
 
-def _in_two(reference: NumpyModel, ids: list[int]) -> np.ndarray[Any, Any]:
+def _forward_in_two_calls(reference: NumpyModel, ids: list[int]) -> np.ndarray[Any, Any]:
     cache = KVCache(reference.config)
     reference.forward(ids[:4], cache)
     return reference.forward(ids[4:], cache, all_logits=True)
@@ -155,7 +155,7 @@ def test_trace_names(kind: str, before: int, new: int) -> None:
         attention = trace[f"h.{i}.attn.weights"]
         np.testing.assert_allclose(attention.sum(-1), 1.0, rtol=0, atol=1e-6)
         for row in range(new):
-            assert (attention[:, row, before + row + 1 :] == 0).all(), "a token looks into the future"
+            assert (attention[:, row, before + row + 1 :] == 0).all(), "a token attends to later ones"
             assert (attention[:, row, : before + row + 1] > 0).all()
 
 

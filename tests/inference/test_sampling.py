@@ -1,5 +1,5 @@
-"""The sampler is a definition, so it is tested bit for bit: against NumPy's Philox, against a plain twin, against
-numbers that were worked out by hand, and against pinned results that another implementation must repeat."""
+"""Sampling, bit for bit: against NumPy's Philox, a scalar reference implementation, exact probabilities and golden
+results that every other implementation must reproduce."""
 
 import math
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ def floats32(*values: float) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.array(values, np.float32)
 
 
-# The twin: the eight steps of the module's docstring, one number at a time, as a kernel in C would write them.
+# The reference: the eight steps of the module's docstring, one number at a time.
 
 
-def plain_exp(x: float) -> float:
+def reference_exp(x: float) -> float:
     if x < -700.0:
         return 0.0
     n = round(x * 1.4426950408889634)  # Python rounds ties to even
@@ -41,7 +41,7 @@ def plain_exp(x: float) -> float:
     return math.ldexp(p, n)
 
 
-def plain_adjusted(
+def reference_process(
     logits: list[float], params: SamplingParams, prompt: list[int], text: list[int], banned: set[int]
 ) -> list[float]:
     out = []
@@ -56,28 +56,28 @@ def plain_adjusted(
     return out
 
 
-def plain_sample(logits: list[float], params: SamplingParams, u: float) -> int:
-    def likeliest_first(tokens: list[int]) -> list[int]:
+def reference_sample(logits: list[float], params: SamplingParams, u: float) -> int:
+    def by_probability(tokens: list[int]) -> list[int]:
         return sorted(tokens, key=lambda token: (-logits[token], token))
 
-    left = [token for token, value in enumerate(logits) if value > -INF]
+    allowed = [token for token, value in enumerate(logits) if value > -INF]
     best = max(logits)
     if params.temperature == 0:
         return logits.index(best)
     if params.top_k:
-        left = sorted(likeliest_first(left)[: params.top_k])
-    w = {token: plain_exp((logits[token] - best) / params.temperature) for token in left}
-    left = [token for token in left if w[token] > 0]
+        allowed = sorted(by_probability(allowed)[: params.top_k])
+    w = {token: reference_exp((logits[token] - best) / params.temperature) for token in allowed}
+    allowed = [token for token in allowed if w[token] > 0]
 
     if params.top_p < 1:
-        bound = params.top_p * list(accumulate(w[token] for token in left))[-1]
-        order = likeliest_first(left)
+        bound = params.top_p * list(accumulate(w[token] for token in allowed))[-1]
+        order = by_probability(allowed)
         before = [0.0, *accumulate(w[token] for token in order)]
-        left = sorted(token for token, sum_before in zip(order, before, strict=False) if sum_before < bound)
-    left = [token for token in left if w[token] >= params.min_p]
-    sums = list(accumulate(w[token] for token in left))
-    above = [token for token, running in zip(left, sums, strict=True) if running > u * sums[-1]]
-    return above[0] if above else left[-1]
+        allowed = sorted(token for token, sum_before in zip(order, before, strict=False) if sum_before < bound)
+    allowed = [token for token in allowed if w[token] >= params.min_p]
+    sums = list(accumulate(w[token] for token in allowed))
+    above = [token for token, running in zip(allowed, sums, strict=True) if running > u * sums[-1]]
+    return above[0] if above else allowed[-1]
 
 
 # Philox
@@ -93,7 +93,7 @@ def test_uniform_equals_numpy_philox(seed: int, sample_index: int, position: int
 
 
 def test_uniform_equals_published_philox() -> None:
-    """The first words of Random123's known answers for philox4x64 with 10 rounds, counter and key 0."""
+    """The first word of Random123's known-answer test for philox4x64 with 10 rounds, counter and key 0."""
     assert uniform(0, 0, 0) == (0x16554D9ECA36314C >> 11) / 2**53
 
 
@@ -132,7 +132,7 @@ EXP = [
 @pytest.mark.parametrize(("x", "expected"), EXP)
 def test_exp_is_bit_exact(x: float, expected: str) -> None:
     assert float(exp(doubles(x))[0]).hex() == expected
-    assert plain_exp(x).hex() == expected
+    assert reference_exp(x).hex() == expected
 
 
 @given(st.lists(st.floats(-700, 0), min_size=1, max_size=50))
@@ -141,19 +141,19 @@ def test_exp_accuracy(values: list[float]) -> None:
     for x, y in zip(values, got.tolist(), strict=True):
         true = math.exp(x)
         assert abs(y - true) <= math.ulp(true), x
-        assert y == plain_exp(x)
+        assert y == reference_exp(x)
 
 
 def test_exp_is_monotone() -> None:
-    """Monotone, also where one power of two takes over from the next."""
+    """Also where the exponent n of the range reduction changes."""
     spread = -np.sort(np.random.default_rng(0).random(20_000) * 700)
-    seams = [(n + 0.5) * math.log(2) for n in range(-1009, 0)]
-    near = [seam + np.arange(-20, 21) * math.ulp(seam) for seam in seams]
+    boundaries = [(n + 0.5) * math.log(2) for n in range(-1009, 0)]
+    near = [x + np.arange(-20, 21) * math.ulp(x) for x in boundaries]
     for x in (spread[::-1], *near):
         assert (np.diff(exp(np.sort(x))) >= 0).all()
 
 
-# The steps
+# Sampling
 
 some_logits = st.lists(
     st.one_of(
@@ -189,7 +189,7 @@ def test_sample_equals_specification(logits: list[float], params: SamplingParams
     assume(max(logits) > -INF)
     token = sample(doubles(*logits), params, u)
     assert type(token) is int
-    assert token == plain_sample(logits, params, u)
+    assert token == reference_sample(logits, params, u)
     assert logits[token] > -INF
 
 
@@ -209,8 +209,8 @@ def test_sampler_equals_specification(
     for step, row in enumerate(rows):
         position = len(prompt) + step
         assert params.seed is not None
-        adjusted = plain_adjusted(row, params, prompt, text, banned)
-        expected = plain_sample(adjusted, params, uniform(params.seed, sample_index, position))
+        adjusted = reference_process(row, params, prompt, text, banned)
+        expected = reference_sample(adjusted, params, uniform(params.seed, sample_index, position))
         token = sampler.sample(floats32(*row), position)
         assert token == expected
         assert token not in banned
@@ -219,15 +219,15 @@ def test_sampler_equals_specification(
 
 @pytest.mark.parametrize("top_p", [1.0, 0.7])
 def test_summation_order(top_p: float) -> None:
-    """NumPy's own sum() goes by pairs, and would put the last bits elsewhere: here u stands just at the borders."""
+    """Sums run in sorted order. NumPy's pairwise sum() differs in the last bits, which matter for u at a boundary."""
     logits = np.random.default_rng(0).normal(size=1500)
     params = SamplingParams(temperature=1.0, top_p=top_p)
-    w = [plain_exp(value - logits.max()) for value in sorted(logits, reverse=True)]
+    w = [reference_exp(value - logits.max()) for value in sorted(logits, reverse=True)]
     sums = list(accumulate(w))
     total = next(value for value in sums if value >= top_p * sums[-1])
-    for border in [value for value in sums if value < total][::10]:
-        for u in (border / total, math.nextafter(border / total, 0), math.nextafter(border / total, 1)):
-            assert sample(logits, params, u) == plain_sample(logits.tolist(), params, u)
+    for boundary in [value for value in sums if value < total][::10]:
+        for u in (boundary / total, math.nextafter(boundary / total, 0), math.nextafter(boundary / total, 1)):
+            assert sample(logits, params, u) == reference_sample(logits.tolist(), params, u)
 
 
 def test_logits_are_not_modified() -> None:
@@ -240,11 +240,11 @@ def test_logits_are_not_modified() -> None:
     assert logits.tolist() == [1, 2, 3]
 
 
-# By hand
+# Exact probabilities
 
 
-def share(logits: list[float], **params: Any) -> list[float]:
-    """The odds of each token, found by asking for every u of a fine grid."""
+def probabilities(logits: list[float], **params: Any) -> list[float]:
+    """The probability of each token, measured with u on a fine grid."""
     grid = 2000
     settings = SamplingParams(**({"temperature": 1.0} | params))
     drawn = [sample(doubles(*logits), settings, (i + 0.5) / grid) for i in range(grid)]
@@ -274,12 +274,15 @@ LOGS = [math.log(p) for p in (0.1, 0.5, 0.15, 0.25)]
         ({"min_p": 0.21}, [0, 5 / 9, 1.5 / 9, 2.5 / 9]),
         ({"min_p": 0.4}, [0, 2 / 3, 0, 1 / 3]),
         ({"min_p": 1}, [0, 1, 0, 0]),
-        ({"top_k": 3, "top_p": 0.8}, [0, 2 / 3, 0, 1 / 3]),  # 0.5 + 0.25 of 0.9 is 0.83: top_p counts what top_k left
+        (
+            {"top_k": 3, "top_p": 0.8},
+            [0, 2 / 3, 0, 1 / 3],
+        ),  # top_p applies to the 0.9 that top_k keeps: 0.75 / 0.9 = 0.83
         ({"top_p": 0.95, "min_p": 0.4}, [0, 2 / 3, 0, 1 / 3]),
     ],
 )
-def test_token_logprobs(params: dict[str, Any], expected: list[float]) -> None:
-    np.testing.assert_allclose(share(LOGS, **params), expected, rtol=0, atol=2e-3)
+def test_filters(params: dict[str, Any], expected: list[float]) -> None:
+    np.testing.assert_allclose(probabilities(LOGS, **params), expected, rtol=0, atol=2e-3)
 
 
 def test_sampled_distribution() -> None:
@@ -309,7 +312,10 @@ def test_ties_by_lowest_id() -> None:
         ({"frequency_penalty": -1.0, "presence_penalty": 1.0}, [2.0, -1.0, 5.0, 0.5]),
         ({"repetition_penalty": 2.0, "presence_penalty": 1.0}, [1.0, -3.0, 1.0, 0.5]),
         ({"logit_bias": {0: -3.0, 3: 9.5}}, [-1.0, -1.0, 4.0, 10.0]),
-        ({"repetition_penalty": 2.0, "logit_bias": {0: 5.0}}, [6.0, -2.0, 2.0, 0.5]),  # the bias comes after
+        (
+            {"repetition_penalty": 2.0, "logit_bias": {0: 5.0}},
+            [6.0, -2.0, 2.0, 0.5],
+        ),  # the bias is added after the penalty
     ],
 )
 def test_penalties(params: Mapping[str, Any], expected: list[float]) -> None:
@@ -319,7 +325,7 @@ def test_penalties(params: Mapping[str, Any], expected: list[float]) -> None:
     for position, token in enumerate([1, 2, 2]):
         assert sampler.sample(floats32(*forced[token]), position) == token
     assert sampler._process(floats32(*logits)).tolist() == expected
-    assert plain_adjusted(logits, sampler.params, [0, 1], [1, 2, 2], set()) == expected
+    assert reference_process(logits, sampler.params, [0, 1], [1, 2, 2], set()) == expected
 
 
 def test_banned_ids() -> None:
@@ -345,7 +351,7 @@ def test_all_tokens_banned() -> None:
 
 
 def draws(params: SamplingParams, sample_index: int = 0, steps: int = 24) -> list[int]:
-    """Tokens drawn from logits that any language can make: (7 i + 3 position) mod 11, divided by 4."""
+    """Tokens sampled from the logits (7 i + 3 position) mod 11 / 4, which are exact in any language."""
     sampler = Sampler(params, sample_index, prompt_ids=[1, 2], banned_ids=[5])
     return [sampler.sample(floats32(*[(7 * i + 3 * p) % 11 / 4 for i in range(16)]), p) for p in range(2, 2 + steps)]
 
@@ -394,7 +400,7 @@ GOLDEN: list[tuple[dict[str, Any], int, list[int]]] = [
 
 @pytest.mark.parametrize(("params", "sample_index", "expected"), GOLDEN)
 def test_golden_samples(params: dict[str, Any], sample_index: int, expected: list[int]) -> None:
-    """What any other implementation has to draw. A change here is a change of everyone's seeds."""
+    """Every implementation must sample these. A change would change the text of every seed."""
     assert draws(SamplingParams(**params), sample_index) == expected
 
 
@@ -403,10 +409,12 @@ def test_seed_and_sample_index() -> None:
     assert draws(params) == draws(params)
     assert draws(params) != draws(params, sample_index=1)
     assert draws(params) != draws(SamplingParams(temperature=1.0, seed=6))
-    assert draws(SamplingParams(temperature=1.0)) != draws(SamplingParams(temperature=1.0)), "no seed: a new text"
+    assert draws(SamplingParams(temperature=1.0)) != draws(SamplingParams(temperature=1.0)), (
+        "without a seed each sampler differs"
+    )
 
 
-# The limits of the parameters
+# Bounds of the parameters
 
 
 @pytest.mark.parametrize(
@@ -433,7 +441,7 @@ def test_seed_and_sample_index() -> None:
         ({"seed": -1}, "seed must be between 0 and 18446744073709551615, not -1"),
         ({"seed": 2**64}, "seed must be between 0 and 18446744073709551615"),
         ({"max_tokens": 0}, "max_tokens must be at least 1, not 0"),
-        ({"max_tokens": 2.5}, "max_tokens must be an integer, not 2.5"),  # would never be reached
+        ({"max_tokens": 2.5}, "max_tokens must be an integer, not 2.5"),
         ({"max_words": 0}, "max_words must be at least 1, not 0"),
         ({"max_words": "5"}, "max_words must be an integer, not '5'"),
         ({"ignore_eos": 1}, "ignore_eos must be true or false, not 1"),

@@ -59,7 +59,7 @@ class SimulatedBackend:
         assert len({model_input.slot for model_input in output.inputs}) == len(output.inputs)
         self.admitted += [each for each in running if each not in self.admitted]
         decoding = [each for each in running if each.num_uncomputed == 1 and each.prefix_source is None]
-        assert all(each in output.sequences for each in decoding), "every sequence that can sample does so"
+        assert all(each in output.sequences for each in decoding), "every decoding sequence is in the call"
         budget = config.max_prefill_tokens_beside_decode if decoding else config.max_prefill_tokens
         pairs = zip(output.sequences, output.inputs, strict=True)
         assert sum(len(model_input.ids) for each, model_input in pairs if each not in decoding) <= budget
@@ -68,7 +68,7 @@ class SimulatedBackend:
         for each in running:
             served = each in output.sequences or each.prefix_source is not None
             self.calls_waited[each] = 0 if served else self.calls_waited.get(each, 0) + 1
-            assert self.calls_waited[each] < len(running), "each sequence waits at most for all others"
+            assert self.calls_waited[each] < len(running), "a sequence waits at most one call for each other"
 
     def _run(self, each: Sequence, model_input: ModelInput, num_steps: int) -> None:
         cached = self.slots.setdefault(model_input.slot, [])
@@ -98,7 +98,7 @@ class SimulatedBackend:
         for _ in range(max_calls):
             if self.call() is None:
                 return
-        raise AssertionError("some sequence never finishes")
+        raise AssertionError("a sequence does not finish")
 
 
 def simulate(max_num_seqs: int = 2, config: SchedulerConfig = SMALL, *sequences: Sequence) -> SimulatedBackend:
@@ -108,7 +108,7 @@ def simulate(max_num_seqs: int = 2, config: SchedulerConfig = SMALL, *sequences:
     return SimulatedBackend(scheduler)
 
 
-# All rules together
+# Random schedules
 
 PROMPTS = st.one_of(
     st.integers(1, 60).map(lambda n: list(range(n))),  # all share a prefix
@@ -152,7 +152,7 @@ def test_random_arrivals_and_aborts(plans: list[tuple[Sequence, int, int | None]
 @settings(max_examples=30)
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=12), st.integers(1, 3))
 def test_no_starvation_under_overload(lengths: list[int], max_num_seqs: int) -> None:
-    """As many sequences arrive as finish: those that came first are still served first."""
+    """As many sequences arrive as finish; earlier ones are admitted first."""
     backend = simulate(max_num_seqs)
     early = [sequence([n] * (n % BLOCK + 1), n % 7 + 1) for n in lengths]
     for each in early:
@@ -166,7 +166,7 @@ def test_no_starvation_under_overload(lengths: list[int], max_num_seqs: int) -> 
     assert backend.admitted[: len(early)] == early
 
 
-# Prefill beside decode
+# Prefill together with decode
 
 
 def test_long_prompt_does_not_delay_decoding() -> None:
@@ -294,7 +294,7 @@ def test_continuation_reuses_its_slot() -> None:
     assert backend.num_computed - before == 3, "the last sampled token and two new ones"
 
 
-def test_cached_tokens_are_copied_rather_than_truncated() -> None:
+def test_cached_tokens_are_copied() -> None:
     backend = simulate(2, SMALL, sequence([*range(20)], 1))
     backend.finish()
     backend.scheduler.add(sequence([*range(10), 50], 1))
@@ -320,7 +320,7 @@ def test_short_prefixes_are_recomputed() -> None:
     assert backend.copies == []
 
 
-def test_prompt_logprobs_compute_the_whole_prompt() -> None:
+def test_prompt_logprobs_disable_prefix_reuse() -> None:
     backend = simulate(2, SMALL, sequence([*range(10)], 1))
     backend.finish()
     backend.scheduler.add(sequence([*range(10)], 1, prompt_logprobs=True))

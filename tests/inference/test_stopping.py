@@ -1,4 +1,4 @@
-"""What may be shown of a text as it grows, and where it ends: against a definition that sees the whole text at once."""
+"""Incremental detokenization and stop conditions, against a definition that sees the complete text."""
 
 import random
 import re
@@ -15,36 +15,36 @@ from inkhorn.inference.stopping import IncrementalDetokenizer
 def run(
     params: SamplingParams, tokens: list[bytes], prompt: str = "", end: bool = True
 ) -> tuple[list[str], str | None]:
-    """Push tokens until the text ends; returns what was shown after each, and why it ended.
+    """Add tokens until a stop condition; return the text released by each and the finish reason.
 
-    A text that goes on is ended from outside, as an end-of-text token would.
+    Without a stop condition the text is finished as by an end-of-text token, unless `end` is false.
     """
-    detokenizer, shown = IncrementalDetokenizer(params, tokens, prompt), []
+    detokenizer, released = IncrementalDetokenizer(params, tokens, prompt), []
     for token in range(len(tokens)):
-        shown.append(detokenizer.add(token))
+        released.append(detokenizer.add(token))
         assert detokenizer.num_tokens == token + 1
         if detokenizer.finish_reason is not None:
-            return shown, detokenizer.finish_reason
+            return released, detokenizer.finish_reason
     if not end:
-        return shown, None
-    shown.append(detokenizer.finish("stop"))
-    return shown, "end of text"
+        return released, None
+    released.append(detokenizer.finish("stop"))
+    return released, "end of text"
 
 
-def bytes_of(text: str) -> list[bytes]:
+def char_tokens(text: str) -> list[bytes]:
     return [character.encode() for character in text]
 
 
-def text_of(params: SamplingParams, text: str, prompt: str = "") -> tuple[str, str | None]:
-    shown, reason = run(params, bytes_of(text), prompt)
-    return "".join(shown), reason
+def complete(params: SamplingParams, text: str, prompt: str = "") -> tuple[str, str | None]:
+    released, reason = run(params, char_tokens(text), prompt)
+    return "".join(released), reason
 
 
-# The definition
+# Definition
 
 
-def unfinished(data: bytes) -> int:
-    """How many bytes at the end are the beginning of a character."""
+def incomplete_bytes(data: bytes) -> int:
+    """Number of bytes at the end that are an incomplete character."""
     for count in (1, 2, 3):
         try:
             data[-count:].decode()
@@ -54,18 +54,17 @@ def unfinished(data: bytes) -> int:
     return 0
 
 
-def naive(params: SamplingParams, tokens: list[bytes], prompt: str) -> tuple[str, str]:
-    """The whole text is there; every rule is tried on each beginning of it, from the shortest on."""
+def definition(params: SamplingParams, tokens: list[bytes], prompt: str) -> tuple[str, str]:
+    """The text and finish reason, found by applying every rule to each prefix of the complete text."""
     data = b"".join(tokens if params.max_tokens is None else tokens[: params.max_tokens])
-    text = data[: len(data) - unfinished(data)].decode("utf-8", "replace")
+    text = data[: len(data) - incomplete_bytes(data)].decode("utf-8", "replace")
     for n in range(1, len(text) + 1):
         before, last = text[: n - 1], text[n - 1]
         if last.isspace() and (params.max_words is not None or params.end_at_sentence):
-            here = prompt + before
-            in_word = here != "" and not here[-1].isspace()
-            begun = re.findall(r"\S+", here)
-            old = re.findall(r"\S+", prompt)
-            enough = in_word and len(begun) - len(old) >= (params.max_words or 0)
+            so_far = prompt + before
+            in_word = so_far != "" and not so_far[-1].isspace()
+            num_words = len(so_far.split()) - len(prompt.split())
+            enough = in_word and num_words >= (params.max_words or 0)
             sentence = re.search(r"[.!?]['\")\]’”]*$", before) is not None
             if enough and (sentence or not params.end_at_sentence):
                 return before, "stop" if params.end_at_sentence else "length"
@@ -84,8 +83,8 @@ limits: dict[str, Any] = {
 }
 
 
-def cut(data: bytes, seed: int) -> list[bytes]:
-    """The same bytes in tokens of one to four, wherever characters begin."""
+def random_tokens(data: bytes, seed: int) -> list[bytes]:
+    """Split bytes into tokens of 1 to 4 bytes, also within characters."""
     rng, tokens = random.Random(seed), []
     while data:
         size = rng.randint(1, 4)
@@ -95,14 +94,14 @@ def cut(data: bytes, seed: int) -> list[bytes]:
 
 
 def check(params: SamplingParams, tokens: list[bytes], prompt: str) -> None:
-    expected, expected_reason = naive(params, tokens, prompt)
-    shown, reason = run(params, tokens, prompt)
-    assert ("".join(shown), reason) == (expected, expected_reason)
+    expected, expected_reason = definition(params, tokens, prompt)
+    released, reason = run(params, tokens, prompt)
+    assert ("".join(released), reason) == (expected, expected_reason)
     assert not any(stop in expected for stop in params.stop)
     so_far = ""
-    for chunk in shown:
+    for chunk in released:
         so_far += chunk
-        assert expected.startswith(so_far), "something was shown that had to be taken back"
+        assert expected.startswith(so_far), "released text is final"
 
 
 @settings(max_examples=400)
@@ -115,7 +114,7 @@ def check(params: SamplingParams, tokens: list[bytes], prompt: str) -> None:
 @example(text="aabaaabaaab", prompt="", seed=0, params=SamplingParams(stop=("aabaab", "aaab")))
 @example(text="aaaa.' a", prompt="a", seed=0, params=SamplingParams(stop=("ab",), end_at_sentence=True))
 def test_streaming_equals_definition(text: str, prompt: str, seed: int, params: SamplingParams) -> None:
-    check(params, cut(text.encode(), seed), prompt)
+    check(params, random_tokens(text.encode(), seed), prompt)
 
 
 @settings(max_examples=200)
@@ -127,27 +126,27 @@ def test_streaming_equals_definition(text: str, prompt: str, seed: int, params: 
     ),
 )
 def test_streaming_multibyte_equals_definition(text: str, seed: int, params: SamplingParams) -> None:
-    check(params, cut(text.encode(), seed), "")
+    check(params, random_tokens(text.encode(), seed), "")
 
 
 @given(data=st.binary(max_size=20), seed=st.integers(0, 9), count=st.none() | st.integers(1, 12))
 def test_invalid_utf8(data: bytes, seed: int, count: int | None) -> None:
-    check(SamplingParams(max_tokens=count, stop=("\ufffd\ufffd",)), cut(data, seed), "")
+    check(SamplingParams(max_tokens=count, stop=("\ufffd\ufffd",)), random_tokens(data, seed), "")
 
 
 @given(text=few, stop=stops)
 def test_characters_are_not_delayed(text: str, stop: tuple[str, ...]) -> None:
-    """What is held back is always the beginning of a stop string, and the longest there is."""
-    detokenizer = IncrementalDetokenizer(SamplingParams(stop=stop), bytes_of(text))
-    seen = shown = ""
+    """The text held back is the longest suffix that is a prefix of a stop string."""
+    detokenizer = IncrementalDetokenizer(SamplingParams(stop=stop), char_tokens(text))
+    seen = released = ""
     for token, character in enumerate(text):
         seen += character
-        shown += detokenizer.add(token)
+        released += detokenizer.add(token)
         if detokenizer.finish_reason is not None:
             return
-        held = seen[len(shown) :]
-        beginnings = [seen[-n:] for n in range(1, len(seen) + 1) if any(s.startswith(seen[-n:]) for s in stop)]
-        assert held == max(beginnings, key=len, default="")
+        held = seen[len(released) :]
+        prefixes = [seen[-n:] for n in range(1, len(seen) + 1) if any(s.startswith(seen[-n:]) for s in stop)]
+        assert held == max(prefixes, key=len, default="")
 
 
 # Stop strings
@@ -160,13 +159,13 @@ def test_characters_are_not_delayed(text: str, stop: tuple[str, ...]) -> None:
         ("ENDone", ("END",), ""),
         ("EENDone", ("END",), "E"),
         ("ENEND", ("END",), "EN"),
-        ("abababac", ("ababac",), "ab"),  # overlaps itself: a matcher that starts over would miss it
+        ("abababac", ("ababac",), "ab"),  # the stop string overlaps itself
         ("aaaab", ("aab",), "aa"),
-        ("xabcd", ("abcd", "bc"), "xa"),  # the one that is whole first
-        ("xabc", ("abc", "c", "bc"), "x"),  # all whole at once: the longest
-        ("xabc", ("abcd", "ab"), "x"),  # one the beginning of the other
+        ("xabcd", ("abcd", "bc"), "xa"),  # the first complete match
+        ("xabc", ("abc", "c", "bc"), "x"),  # complete at the same position: the longest
+        ("xabc", ("abcd", "ab"), "x"),  # one is a prefix of the other
         ("xay", ("ab",), "xay"),
-        ("xa", ("ab",), "xa"),  # held until the end, and then shown
+        ("xa", ("ab",), "xa"),  # held back until the end
         ("é日😀!", ("日😀",), "é"),
         ("A\n\nB", ("\n\n",), "A"),
     ],
@@ -175,46 +174,46 @@ def test_characters_are_not_delayed(text: str, stop: tuple[str, ...]) -> None:
 def test_stop_strings(text: str, stop: tuple[str, ...], expected: str, size: int) -> None:
     data = text.encode()
     tokens = [data[i : i + size] for i in range(0, len(data), size)]
-    shown, reason = run(SamplingParams(stop=stop), tokens)
-    assert "".join(shown) == expected
+    released, reason = run(SamplingParams(stop=stop), tokens)
+    assert "".join(released) == expected
     assert reason == ("end of text" if expected == text else "stop")
 
 
 def test_stop_string_in_the_prompt() -> None:
-    assert text_of(SamplingParams(stop=("ab",)), "bb", prompt="a") == ("bb", "end of text")
+    assert complete(SamplingParams(stop=("ab",)), "bb", prompt="a") == ("bb", "end of text")
 
 
 def test_partial_stop_string_is_held_back() -> None:
-    shown, reason = run(SamplingParams(stop=("\n\n",)), bytes_of("a\nb\n\nc"))
-    assert shown == ["a", "", "\nb", "", ""]
+    released, reason = run(SamplingParams(stop=("\n\n",)), char_tokens("a\nb\n\nc"))
+    assert released == ["a", "", "\nb", "", ""]
     assert reason == "stop"
 
 
 def test_long_stop_string() -> None:
     text = "ab" * 10_000
-    assert text_of(SamplingParams(stop=("ab" * 50 + "c",)), text) == (text, "end of text")
+    assert complete(SamplingParams(stop=("ab" * 50 + "c",)), text) == (text, "end of text")
 
 
 # Characters
 
 
 def test_multibyte_character() -> None:
-    shown, _ = run(SamplingParams(), [b"\xf0\x9f", b"\x98", b"\x80a\xc3", b"\xa9"])
-    assert shown == ["", "", "😀a", "é", ""]
+    released, _ = run(SamplingParams(), [b"\xf0\x9f", b"\x98", b"\x80a\xc3", b"\xa9"])
+    assert released == ["", "", "😀a", "é", ""]
 
 
 @pytest.mark.parametrize("reason", ["stop", "length"])
 def test_incomplete_character_is_dropped(reason: str) -> None:
     params = SamplingParams(max_tokens=2 if reason == "length" else None)
-    shown, _ = run(params, [b"a", b"\xf0\x9f\x98"])
-    assert "".join(shown) == "a"
+    released, _ = run(params, [b"a", b"\xf0\x9f\x98"])
+    assert "".join(released) == "a"
 
 
 # Words
 
 
 def count_new(prompt: str, text: str) -> int:
-    """Words that begin in the text."""
+    """Number of words that start in the text."""
     return len((prompt + text).split()) - len(prompt.split())
 
 
@@ -222,12 +221,12 @@ def count_new(prompt: str, text: str) -> int:
 @pytest.mark.parametrize("words", [1, 2, 3, 7])
 def test_max_words(prompt: str, words: int) -> None:
     text = "ot to\nbe -- that's\n\n\tthe question:  whether 'tis nobler in the mind "
-    got, reason = text_of(SamplingParams(max_words=words), text, prompt)
+    got, reason = complete(SamplingParams(max_words=words), text, prompt)
     assert count_new(prompt, got) == words
     assert reason == "length"
     assert text.startswith(got)
     assert text[len(got)].isspace()
-    assert not got[-1].isspace(), "the last word is whole, and nothing follows it"
+    assert not got[-1].isspace(), "the text ends after a complete word"
 
 
 @pytest.mark.parametrize(
@@ -235,23 +234,23 @@ def test_max_words(prompt: str, words: int) -> None:
     [
         ("", "one two three ", 2, "one two"),
         ("", "  one two ", 1, "  one"),
-        ("to b", "e or not ", 1, "e or"),  # the rest of the prompt's word is no new word
+        ("to b", "e or not ", 1, "e or"),  # the rest of the prompt's last word is not counted
         ("to b", "e or not ", 2, "e or not"),
         ("to be", " or not ", 1, " or"),
         ("to be ", "or not ", 1, "or"),
-        ("to be", "; ", 1, "; "),  # only marks: they belong to the prompt's word
-        ("", "one", 1, "one"),  # ended before a space could show that the word is whole
-        ("", "one\u00a0two\u2003three", 2, "one\u00a0two"),  # every white space of Unicode parts words
+        ("to be", "; ", 1, "; "),  # punctuation belongs to the prompt's last word
+        ("", "one", 1, "one"),  # ends without white space after the word
+        ("", "one\u00a0two\u2003three", 2, "one\u00a0two"),  # Unicode white space separates words
         ("", "a - b ", 2, "a -"),
     ],
 )
 def test_word_count(prompt: str, text: str, words: int, expected: str) -> None:
-    assert text_of(SamplingParams(max_words=words), text, prompt)[0] == expected
+    assert complete(SamplingParams(max_words=words), text, prompt)[0] == expected
 
 
 def test_no_word_limit() -> None:
     text = "one two. Three! " * 50
-    assert text_of(SamplingParams(), text) == (text, "end of text")
+    assert complete(SamplingParams(), text) == (text, "end of text")
 
 
 # Sentences
@@ -272,36 +271,36 @@ def test_no_word_limit() -> None:
         ("", "One two. Three four five. Six. ", 2, "One two."),
         ("", "One two. Three four five. Six. ", 3, "One two. Three four five."),
         ("", "One two. Three four five. Six. ", 6, "One two. Three four five. Six."),
-        ("Who goes the", "re? I. ", None, "re?"),  # it ends the sentence that the prompt began
+        ("Who goes the", "re? I. ", None, "re?"),  # ends a sentence of the prompt
         ("Who goes the", "re? I. ", 1, "re? I."),
-        ("Enough.", " Go. ", None, " Go."),  # the prompt's own end does not count
+        ("Enough.", " Go. ", None, " Go."),  # the end of the prompt is not a sentence of the text
         ("Enough.", "' Go. ", None, "' Go."),
         ("", "Never ends ", None, "Never ends "),
     ],
 )
 def test_sentences(prompt: str, text: str, words: int | None, expected: str) -> None:
-    got, reason = text_of(SamplingParams(end_at_sentence=True, max_words=words), text, prompt)
+    got, reason = complete(SamplingParams(end_at_sentence=True, max_words=words), text, prompt)
     assert got == expected
     assert reason == ("end of text" if got == text else "stop")
 
 
-# Tokens, and the end from outside
+# Tokens and finish
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_max_tokens(count: int) -> None:
-    shown, reason = run(SamplingParams(max_tokens=count), [b"to ", b"be", b" or", b" not", b" to", b" be"])
-    assert len(shown) == count
+    released, reason = run(SamplingParams(max_tokens=count), [b"to ", b"be", b" or", b" not", b" to", b" be"])
+    assert len(released) == count
     assert reason == "length"
-    assert "".join(shown) == "to be or not to be"[: len("".join(shown))]
+    assert "".join(released) == "to be or not to be"[: len("".join(released))]
 
 
 def test_max_tokens_releases_held_back_text() -> None:
-    assert run(SamplingParams(max_tokens=3, stop=("abcd",)), bytes_of("abcd")) == (["", "", "abc"], "length")
+    assert run(SamplingParams(max_tokens=3, stop=("abcd",)), char_tokens("abcd")) == (["", "", "abc"], "length")
 
 
 def test_stop_string_in_the_last_token() -> None:
-    assert run(SamplingParams(max_tokens=2, stop=("b",)), bytes_of("abc")) == (["a", ""], "stop")
+    assert run(SamplingParams(max_tokens=2, stop=("b",)), char_tokens("abc")) == (["a", ""], "stop")
 
 
 def test_text_after_the_stop_is_dropped() -> None:
@@ -310,14 +309,14 @@ def test_text_after_the_stop_is_dropped() -> None:
 
 
 def test_finish_releases_held_back_text() -> None:
-    detokenizer = IncrementalDetokenizer(SamplingParams(stop=("abc",)), bytes_of("ab"))
+    detokenizer = IncrementalDetokenizer(SamplingParams(stop=("abc",)), char_tokens("ab"))
     assert detokenizer.add(0) + detokenizer.add(1) == ""
     assert detokenizer.finish("stop") == "ab"
     assert detokenizer.finish_reason == "stop"
 
 
 def test_num_words() -> None:
-    detokenizer = IncrementalDetokenizer(SamplingParams(), bytes_of("e or not"), "to b")
+    detokenizer = IncrementalDetokenizer(SamplingParams(), char_tokens("e or not"), "to b")
     for token in range(8):
         detokenizer.add(token)
     assert detokenizer.num_words == 2

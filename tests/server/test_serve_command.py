@@ -52,9 +52,7 @@ def test_flags(configs: list[ServerConfig]) -> None:
     ]
 
 
-def test_api_keys_from_flags_environment_and_file(
-    configs: list[ServerConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_api_key_sources(configs: list[ServerConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(serve.API_KEY_VARIABLE, "second, third")
     file = tmp_path / "keys"
     file.write_text("fourth\n\n fifth \n")

@@ -82,7 +82,7 @@ def test_save_and_load(tmp_path: Path) -> None:
 
 @settings(max_examples=30)
 @given(st.integers(0, 40), st.sampled_from(["\n", "\n\n", " \n", "\r\n", "x\n y", "\n" * 9, "\t\n"]))
-def test_encoding_in_parts_equals_encoding_at_once(spaces: int, end: str) -> None:
+def test_encoding_in_parts(spaces: int, end: str) -> None:
     text = SPEECH.replace("\n", end) * 600 + " " * spaces + HARD
     assert len(BPE._split(text)) > 1 or "\n" not in end.lstrip(" \t\r")
     assert BPE.encode(text).tolist() == BPE.inner.encode(text, add_special_tokens=False).ids
@@ -101,7 +101,7 @@ def test_dataset_with_trained_bpe(tmp_path: Path) -> None:
     assert dataset.tokenize_to_disk(source, tmp_path / "cache", bpe_size=270).sha256 != data.sha256
 
 
-def test_long_text_is_sampled_for_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_training_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     letters = "abcdef"
     pieces = [letter * (1 << 22) for letter in letters]
     source = text.TextSource(name="long", pieces=lambda: pieces, val_pieces=lambda: "x")

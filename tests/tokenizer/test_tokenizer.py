@@ -134,7 +134,7 @@ def test_ascii_has_no_partial_ids() -> None:
     assert ours.encode("abc" + END_OF_TEXT + "a").tolist() == [0, 1, 2, 3, 0]
 
 
-def test_alphabet_ignores_order_and_duplicates() -> None:
+def test_alphabet_order() -> None:
     assert CharTokenizer("ab").characters == ["a", "b"]
     assert CharTokenizer("ab").token_bytes == CharTokenizer(["b", "a", "b"]).token_bytes
 

@@ -9,4 +9,4 @@ from inkhorn.data.dataset import Dataset
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """A small tokenized text, whose validation split is its beginning."""
-    return distributed_worker.text(tmp_path_factory.mktemp("cache"))
+    return distributed_worker.make_dataset(tmp_path_factory.mktemp("cache"))

@@ -44,7 +44,7 @@ def torchrun(folder: Path, task: str, *options: str) -> subprocess.CompletedProc
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the runs of two processes."""
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "words.txt").write_text(worker.WORDS)
+    (folder / "words.txt").write_text(worker.TEXT)
     done = torchrun(folder, "compare")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -52,7 +52,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(runs: Path) -> Dataset:
-    return worker.text(runs)
+    return worker.make_dataset(runs)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def single_process(runs: Path, data: Dataset) -> Path:
     """Folder with the same runs of one process added."""
     for optimizer in ("adamw", "muon"):
         train = replace(worker.BASE, optimizer=optimizer)
-        worker.trainer(data, runs / f"one-{optimizer}", train).run(resume=False)
+        worker.make_trainer(data, runs / f"one-{optimizer}", train).run(resume=False)
     return runs
 
 
@@ -103,14 +103,14 @@ def test_resume_with_other_parallelism(single_process: Path, run: str) -> None:
 @pytest.mark.distributed
 def test_resume_sharded_run_in_one_process(single_process: Path, data: Dataset) -> None:
     out = single_process / "fsdp-then-one"
-    assert latest(out).name == f"step-{worker.STOP:07d}"
-    worker.trainer(data, out, worker.BASE).run(resume=True)
+    assert latest(out).name == f"step-{worker.SIGNAL_STEP:07d}"
+    worker.make_trainer(data, out, worker.BASE).run(resume=True)
     assert_runs_close(out, single_process / "one-muon")
 
 
 @pytest.mark.distributed
 def test_torchrun_restarts_killed_worker(runs: Path) -> None:
-    done = torchrun(runs, "killed", "--max-restarts", "2")
+    done = torchrun(runs, "kill", "--max-restarts", "2")
     assert done.returncode == 0, done.stderr
     assert "Resuming from step 4" in done.stderr
     assert losses(runs / "killed") == losses(runs / "uninterrupted")
@@ -124,7 +124,7 @@ def test_restarted_worker_resumes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("INKHORN_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "words.txt").write_text(worker.WORDS)
+    (tmp_path / "words.txt").write_text(worker.TEXT)
     words = [*worker.COMMAND, "--out", "run", "--steps", "4"]
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert main(words) == 0, "without a checkpoint the run starts from step 0"

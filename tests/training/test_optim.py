@@ -125,7 +125,7 @@ def test_nesterov_momentum() -> None:
     torch.testing.assert_close(parameter.detach(), expected, atol=1e-5, rtol=0)
 
 
-def test_muon_skips_parameters_without_gradient() -> None:
+def test_muon_without_gradient() -> None:
     with_one, without = nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(3, 3))
     optimizer = Muon([{"params": [with_one, without]}], weight_decay=0.5)
     with_one.grad = torch.eye(3)

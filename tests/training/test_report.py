@@ -374,7 +374,7 @@ def test_long_run_is_downsampled(tmp_path: Path) -> None:
     assert 7.0 in loss_chart(read_run(tmp_path)).lines[0].y
 
 
-def test_failure_keeps_the_previous_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_keeps_previous_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = folder(tmp_path / "run", overfitted())
     before = written(out)[0]
 

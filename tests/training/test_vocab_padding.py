@@ -54,7 +54,7 @@ def test_pad_and_unpad(kind: str, tied: bool) -> None:
 
 
 def test_init_from_unpadded_weights(data: Dataset, tmp_path: Path) -> None:
-    run = worker.trainer(data, tmp_path, replace(BASE, pad_vocab_to=0)).run(resume=False)
+    run = worker.make_trainer(data, tmp_path, replace(BASE, pad_vocab_to=0)).run(resume=False)
     best = RunFolder(tmp_path).latest()
     state = new_state(run.config, replace(BASE, pad_vocab_to=64), CPU, str(best))
     assert state.model.config.vocab_size == 64 > run.config.vocab_size
@@ -72,7 +72,7 @@ def test_padded_run_resumes_bit_equal(data: Dataset, tmp_path: Path, changes: di
     train: TrainConfig = replace(BASE, **changes)  # type: ignore[arg-type]
 
     def run(name: str, steps: int) -> TrainState:
-        trainer = worker.trainer(data, tmp_path / name, train)
+        trainer = worker.make_trainer(data, tmp_path / name, train)
         state = trainer.start(resume=name == "cut")
         if name == "cut" and state.step == 0:
             from inkhorn.training.signals import Interrupt
@@ -100,14 +100,14 @@ def test_padded_run_resumes_bit_equal(data: Dataset, tmp_path: Path, changes: di
 
 
 def test_resume_rejects_other_padding(data: Dataset, tmp_path: Path) -> None:
-    worker.trainer(data, tmp_path, BASE).run(resume=False)
+    worker.make_trainer(data, tmp_path, BASE).run(resume=False)
     with pytest.raises(CheckpointError, match="was trained with --pad-vocab-to 8: keep it"):
-        worker.trainer(data, tmp_path, replace(BASE, pad_vocab_to=64)).run(resume=True)
-    assert worker.trainer(data, tmp_path, replace(BASE, pad_vocab_to=12, steps=7)).run(resume=True).step == 7
+        worker.make_trainer(data, tmp_path, replace(BASE, pad_vocab_to=64)).run(resume=True)
+    assert worker.make_trainer(data, tmp_path, replace(BASE, pad_vocab_to=12, steps=7)).run(resume=True).step == 7
 
 
 def test_padding_probability_vanishes(data: Dataset, tmp_path: Path) -> None:
-    state = worker.trainer(data, tmp_path, replace(BASE, steps=40, save_every=40, eval_every=40)).run(resume=False)
+    state = worker.make_trainer(data, tmp_path, replace(BASE, steps=40, save_every=40, eval_every=40)).run(resume=False)
     rows = torch.from_numpy(data.val[:17].astype("int64"))[None]
     probs = state.model.eval()(rows[:, :-1])[0].softmax(-1)
     missing = probs[..., data.tokenizer.vocab_size :].sum(-1).mean()

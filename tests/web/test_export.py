@@ -62,7 +62,7 @@ def test_export_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
     assert [path.name for path in out.parent.iterdir()] == ["site"]
 
 
-def test_other_folders_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_to_other_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "letters.txt").write_text("dear")
     assert main(["export", "--web", str(tmp_path)]) == 2
     assert "is not an exported page: give a new or an empty folder" in capsys.readouterr().err
@@ -75,7 +75,7 @@ def test_other_folders_are_not_overwritten(tmp_path: Path, capsys: pytest.Captur
     assert files_of(tmp_path) == {"letters.txt"}
 
 
-def test_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_export_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, out = tmp_path / "checkpoint", tmp_path / "site"
     tokenizer = CharTokenizer(ALPHABET)
     config = tiny_config(vocab_size=tokenizer.vocab_size)

@@ -1,5 +1,4 @@
-"""The kernel against the NumPy reference, on every instruction set that this CPU supports, and against itself: what a
-sequence gets depends on nothing but its own tokens."""
+"""The native kernel against the NumPy model on every instruction set that this CPU supports, and batch invariance."""
 
 import ctypes
 import os
@@ -38,7 +37,7 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 Array = np.ndarray[Any, Any]
 Weights = dict[str, Array]
 ISAS = native_bindings.supported_isas() if native_bindings.unavailable_reason() is None else []
-FP32, SMALLER = PRECISIONS[0], PRECISIONS[1:]
+FP32 = PRECISIONS[0]
 
 
 @pytest.fixture(params=ISAS)
@@ -85,19 +84,19 @@ def logits_of(backend: NativeBackend, ids: list[int], slot: int = 0) -> Array:
 
 
 def in_chunks(backend: NativeBackend, texts: list[list[int]], generator: np.random.Generator) -> list[Array]:
-    """The logits of several texts, taken in side by side in chunks and slots of any kind."""
+    """The logits of several texts, computed together in random chunks and slots."""
     slots = generator.permutation(backend.max_num_seqs)[: len(texts)].tolist()
     found: list[list[Array]] = [[] for _ in texts]
     done = [0] * len(texts)
-    while any(at < len(text) for at, text in zip(done, texts, strict=True)):
-        work, who = [], []
+    while any(position < len(text) for position, text in zip(done, texts, strict=True)):
+        inputs, indices = [], []
         for i in generator.permutation(len(texts)).tolist():
             count = min(int(generator.integers(0, 9)), len(texts[i]) - done[i])
             if count:
-                work.append(ModelInput(slots[i], done[i], texts[i][done[i] : done[i] + count], count))
-                who.append(i)
+                inputs.append(ModelInput(slots[i], done[i], texts[i][done[i] : done[i] + count], count))
+                indices.append(i)
                 done[i] += count
-        for i, result in zip(who, backend.run(work) if work else [], strict=True):
+        for i, result in zip(indices, backend.run(inputs) if inputs else [], strict=True):
             assert result.logits is not None
             found[i].append(result.logits)
     return [np.concatenate(parts) for parts in found]
@@ -173,14 +172,14 @@ There's no harm done.
 """
 
 
-@pytest.mark.parametrize(("precision", "most"), [("bf16", 0.001), ("int8", 0.01), ("int4", 0.03)])
-def test_quantization_quality(isa: str, precision: Precision, most: float) -> None:
-    """Lines of a play that the model never saw; docs/performance.md has the whole plays."""
+@pytest.mark.parametrize(("precision", "max_increase"), [("bf16", 0.001), ("int8", 0.01), ("int4", 0.03)])
+def test_quantization_quality(isa: str, precision: Precision, max_increase: float) -> None:
+    """Perplexity on lines of a held-out play; docs/performance.md has the complete plays."""
     folder = SHIPPED["shakespeare"]
     ids = load_tokenizer(folder).encode(SPEECHES).tolist()
 
-    def loss(kept: Precision) -> float:
-        backend = NativeBackend(load_packed(folder, kept), max_num_seqs=1)
+    def loss(at: Precision) -> float:
+        backend = NativeBackend(load_packed(folder, at), max_num_seqs=1)
         windows = [ids[i : i + 200] for i in range(0, len(ids) - 200, 100)]
         losses = []
         for window in windows:
@@ -188,8 +187,8 @@ def test_quantization_quality(isa: str, precision: Precision, most: float) -> No
             losses += [-token_logprobs(row, token, 0).logprob for row, token in zip(logits, window[1:], strict=False)]
         return float(np.mean(losses))
 
-    change = np.exp(loss(precision) - loss("fp32")) - 1
-    assert change <= most
+    increase = np.exp(loss(precision) - loss("fp32")) - 1
+    assert increase <= max_increase
 
 
 def tiny(**changes: Any) -> ModelConfig:
@@ -199,7 +198,7 @@ def tiny(**changes: Any) -> ModelConfig:
 def tokens_of(
     backend: NativeBackend | NumpyBackend, sampler: Sampler, ids: list[int], count: int, steps: int
 ) -> list[int]:
-    """Draw so many tokens, several in a call."""
+    """Sample `count` tokens, up to `steps` in a call."""
     result = backend.run([ModelInput(0, 0, ids, 1, sampler, len(ids))])[0]
     tokens = result.token_ids
     while len(tokens) < count and tokens[-1] != sampler.eos_id and len(ids) + len(tokens) <= backend.config.block_size:
@@ -211,12 +210,12 @@ def tokens_of(
 
 
 @pytest.mark.parametrize(
-    "how", [{"temperature": 0}, {}, {"top_k": 5}, {"top_p": 0.7}, {"min_p": 0.1, "temperature": 1.5}]
+    "options", [{"temperature": 0}, {}, {"top_k": 5}, {"top_p": 0.7}, {"min_p": 0.1, "temperature": 1.5}]
 )
-def test_multi_step_samples_equal_numpy(how: dict[str, Any]) -> None:
+def test_multi_step_samples_equal_numpy(options: dict[str, Any]) -> None:
     config = tiny()
     weights = random_weights(config)
-    params = SamplingParams(seed=11, **how)
+    params = SamplingParams(seed=11, **options)
     native = NativeBackend(pack(config, weights, "fp32"), max_num_seqs=2)
     reference = NumpyBackend(NumpyModel(config, weights), 1)
     for sample_index in range(8):
@@ -351,19 +350,21 @@ def test_packed_file_of_another_precision(checkpoint: Path) -> None:
 @settings(max_examples=40)
 @given(at=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
 def test_corrupt_packed_file(tmp_path_factory: pytest.TempPathFactory, at: float, change: int) -> None:
-    folder = tmp_path_factory.getbasetemp() / "damaged"
+    folder = tmp_path_factory.getbasetemp() / "corrupt"
     if not folder.exists():
         write_arrays(folder, tiny(), random_weights(tiny()))
         save_packed(load_packed(folder, "int8"), folder)
-        (folder / "whole").write_bytes((folder / "packed.safetensors").read_bytes())
-    data = bytearray((folder / "whole").read_bytes())
+        (folder / "original").write_bytes((folder / "packed.safetensors").read_bytes())
+    data = bytearray((folder / "original").read_bytes())
     data[int(at * len(data))] ^= change
     (folder / "packed.safetensors").write_bytes(bytes(data))
     try:
         packed = load_packed(folder)
     except CheckpointError:
         return
-    assert packed.data.tobytes() == (folder / "whole").read_bytes()[-packed.data.nbytes :]  # a blank of the header
+    assert (
+        packed.data.tobytes() == (folder / "original").read_bytes()[-packed.data.nbytes :]
+    )  # the change was in the padding of the header
 
 
 def test_truncated_or_mismatched_packed_file(checkpoint: Path) -> None:
@@ -390,7 +391,7 @@ def run_python(program: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize("name", ISAS)
-def test_inkhorn_isa_selects_the_instruction_set(name: str) -> None:
+def test_isa_environment_variable(name: str) -> None:
     done = run_python(
         "from inkhorn.inference.backends import native_bindings; print(native_bindings.isa())", INKHORN_ISA=name
     )
@@ -404,7 +405,7 @@ def test_unsupported_isa_is_an_error() -> None:
 
 
 def test_structure_sizes() -> None:
-    """Sizes that a compiler on a 64-bit machine gives the structures of inkhorn.h."""
+    """Sizes of the structures of inkhorn.h on a 64-bit machine."""
     assert [
         ctypes.sizeof(kind)
         for kind in (native_bindings.InkConfig, native_bindings.InkSamplingParams, native_bindings.InkModelInput)

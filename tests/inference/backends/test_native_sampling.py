@@ -1,4 +1,4 @@
-"""The kernel draws the tokens that the definition draws: same logits, same random number, same token, bit for bit."""
+"""The kernel samples the same tokens as the Python implementation for the same logits and random number."""
 
 import ctypes
 import math
@@ -33,7 +33,7 @@ def kernel_sample(logits: Logits, params: SamplingParams, u: float, banned: list
     return int(native_bindings.library().ink_sample(logits.ctypes.data, len(logits), ctypes.byref(native), u))
 
 
-def defined_sample(logits: Logits, params: SamplingParams, u: float, banned: list[int]) -> int:
+def python_sample(logits: Logits, params: SamplingParams, u: float, banned: list[int]) -> int:
     doubles = logits.astype(np.float64)
     doubles[banned] = -np.inf
     try:
@@ -61,32 +61,32 @@ logits_and_banned = st.integers(1, 60).flatmap(
         st.sets(st.integers(0, size - 1), max_size=3).map(sorted),
     )
 )
-settings_of_sampling = st.builds(
+sampling_params = st.builds(
     SamplingParams,
     temperature=st.one_of(st.just(0.0), st.floats(0.05, 5), st.sampled_from([1.0, 5e-324, 1e-300, 100.0])),
     top_k=st.integers(0, 70),
     top_p=st.one_of(st.just(1.0), st.floats(1e-6, 1), st.sampled_from([1e-300, 0.5, 1 - 2**-53])),
     min_p=st.one_of(st.just(0.0), st.floats(0, 1)),
 )
-draws = st.one_of(st.floats(0, 1, exclude_max=True), st.sampled_from([0.0, 1 - 2**-53]))
+uniforms = st.one_of(st.floats(0, 1, exclude_max=True), st.sampled_from([0.0, 1 - 2**-53]))
 
 
 @settings(max_examples=1500)
-@given(drawn_from=logits_and_banned, params=settings_of_sampling, u=draws)
-@example(drawn_from=([math.nan, 1.0], []), params=SamplingParams(), u=0.5)
-@example(drawn_from=([math.nan, 1.0], [0]), params=SamplingParams(), u=0.5)
-@example(drawn_from=([math.inf, 1.0], []), params=SamplingParams(temperature=0), u=0.5)
-@example(drawn_from=([1.0, 2.0], [0, 1]), params=SamplingParams(), u=0.5)
-@example(drawn_from=([0.0, 3e38, -3e38], []), params=SamplingParams(temperature=1e-300), u=0.9)
-def test_sample_equals_python(drawn_from: tuple[list[float], list[int]], params: SamplingParams, u: float) -> None:
-    values, banned = drawn_from
+@given(logits_and_bans=logits_and_banned, params=sampling_params, u=uniforms)
+@example(logits_and_bans=([math.nan, 1.0], []), params=SamplingParams(), u=0.5)
+@example(logits_and_bans=([math.nan, 1.0], [0]), params=SamplingParams(), u=0.5)
+@example(logits_and_bans=([math.inf, 1.0], []), params=SamplingParams(temperature=0), u=0.5)
+@example(logits_and_bans=([1.0, 2.0], [0, 1]), params=SamplingParams(), u=0.5)
+@example(logits_and_bans=([0.0, 3e38, -3e38], []), params=SamplingParams(temperature=1e-300), u=0.9)
+def test_sample_equals_python(logits_and_bans: tuple[list[float], list[int]], params: SamplingParams, u: float) -> None:
+    values, banned = logits_and_bans
     logits = np.array(values, np.float32)
-    assert kernel_sample(logits, params, u, banned) == defined_sample(logits, params, u, banned)
+    assert kernel_sample(logits, params, u, banned) == python_sample(logits, params, u, banned)
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 10.0])
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         {},
         {"temperature": 0},
@@ -98,9 +98,9 @@ def test_sample_equals_python(drawn_from: tuple[list[float], list[int]], params:
         {"top_k": 500, "top_p": 0.8, "min_p": 0.01, "temperature": 1.3},
     ],
 )
-def test_gpt2_vocabulary(how: dict[str, Any], scale: float) -> None:
-    params, generator = SamplingParams(**how), np.random.default_rng(3)
+def test_gpt2_vocabulary(options: dict[str, Any], scale: float) -> None:
+    params, generator = SamplingParams(**options), np.random.default_rng(3)
     logits = (scale * generator.standard_normal(50_257)).astype(np.float32)
     logits[generator.integers(0, len(logits), 1000)] = logits[0]  # ties
     for u in (0.0, *generator.random(3).tolist(), 1 - 2**-53):
-        assert kernel_sample(logits, params, u, [0, 17, 50_256]) == defined_sample(logits, params, u, [0, 17, 50_256])
+        assert kernel_sample(logits, params, u, [0, 17, 50_256]) == python_sample(logits, params, u, [0, 17, 50_256])
