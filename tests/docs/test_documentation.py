@@ -35,7 +35,7 @@ from inkhorn.data.corpora import CORPORA
 from inkhorn.tokenizer.char import CharTokenizer
 
 MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-TRAIN_BRIEFLY = ["--steps", "1", "--batch-size", "1", "--grad-accum", "1", "--sample-tokens", "0", "--compile", "off"]
+SHORT_TRAINING = ["--steps", "1", "--batch-size", "1", "--grad-accum", "1", "--sample-tokens", "0", "--compile", "off"]
 SMALL_SHAPE = [
     "--n-layer",
     "1",
@@ -52,7 +52,7 @@ SMALL_SHAPE = [
 ]
 RUNNABLE_PAGES = [page for page in PAGES if any(b.language not in OUTPUT_LANGUAGES for b in blocks(page))]
 EXAMPLES = "examples/README.md"
-"""Its blocks are the recorded output of the scripts, which test_examples.py runs."""
+"""Its blocks are recorded output of the examples, which test_examples.py runs."""
 
 
 class Reader:
@@ -60,7 +60,7 @@ class Reader:
 
     def __init__(self, folder: Path, server: Callable[[], ServerProcess], capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self._server, self._capsys = folder, server, capsys
-        self._stand_ins: set[Path] = set()
+        self._created: set[Path] = set()
 
     def run_block(self, block: Block) -> None:
         if block.language == "python":
@@ -90,28 +90,28 @@ class Reader:
 
     def _inkhorn(self, words: list[str]) -> None:
         command = words[0] if words[0] in COMMANDS else "generate"
-        self._stand_in_for(words)
+        self._create_models(words)
         if command == "serve":
             with run_server(*words[1:]) as server:
                 key = self._option(words, "--api-key") or "none"
                 assert openai.OpenAI(base_url=f"{server.url}/v1", api_key=key).models.list().data
             return
         if command == "train":
-            words = self._briefly(words)
+            words = self._shorten(words)
         elif command in ("eval", "data") and not {"--text", "--corpus"} & set(words):
             words = [*words, *(["--text", "my.txt"] if command == "eval" else [])]
         assert run(*words) == 0, (words, self._capsys.readouterr())
         shown = self._capsys.readouterr()
         assert shown.out.strip() or command in ("train", "import", "export", "data"), words
 
-    def _briefly(self, words: list[str]) -> list[str]:
+    def _shorten(self, words: list[str]) -> list[str]:
         """A training command for one step on a small model and text."""
         if "--corpus" in words:
             at = words.index("--corpus")
             words = [*words[:at], "--text", "my.txt", *words[at + 2 :]]
         if "--resume" in words and (self.folder / self._option(words, "--out")).is_dir():
             return [*words, "--steps", "2"]
-        words = [*words, *TRAIN_BRIEFLY]
+        words = [*words, *SHORT_TRAINING]
         if "--text" not in words:
             words += ["--text", "my.txt"]
         return words if "--init-from" in words else [*words, *SMALL_SHAPE]
@@ -120,7 +120,7 @@ class Reader:
     def _option(words: list[str], name: str) -> str:
         return words[words.index(name) + 1] if name in words else ""
 
-    def _stand_in_for(self, words: list[str]) -> None:
+    def _create_models(self, words: list[str]) -> None:
         for name in ("--model", "-m", "--init-from"):
             for at, word in enumerate(words[:-1]):
                 if word == name:
@@ -131,12 +131,12 @@ class Reader:
             self._model("FOLDER")
         if words[0] == "train":
             out = self.folder / self._option(words, "--out")
-            if out in self._stand_ins and "--resume" not in words:
+            if out in self._created and "--resume" not in words:
                 subprocess.run(["rm", "-rf", str(out)], check=True)
-                self._stand_ins.remove(out)
+                self._created.remove(out)
 
     def _model(self, name: str) -> None:
-        """A tiny model under the name of one that the page assumes."""
+        """Create a tiny model under the name of one that the page expects."""
         path = self.folder / name
         if ("/" not in name and name != "FOLDER") or path.exists():
             return
@@ -144,12 +144,12 @@ class Reader:
         end = tokenizer.eos_id
         config = tiny_config(vocab_size=tokenizer.vocab_size, block_size=32, bos_token_id=end, eos_token_id=end)
         save_checkpoint(path, tiny_model(config), tokenizer)
-        self._stand_ins.add(path)
+        self._created.add(path)
 
     def _torchrun(self, words: list[str]) -> None:
         at = words.index("train")
         launcher = [sys.executable, "-m", "torch.distributed.run", *words[1 : words.index("-m")]]
-        command = [*launcher, "-m", "inkhorn", *self._briefly(words[at:]), "--batch-size", "2"]
+        command = [*launcher, "-m", "inkhorn", *self._shorten(words[at:]), "--batch-size", "2"]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""}
         subprocess.run(command, cwd=self.folder, env=environment, check=True, capture_output=True, timeout=300)
 
