@@ -1,4 +1,4 @@
-"""`python3 generation.py`: questions, answers and errors."""
+"""`python3 generation.py`: prompts, output and errors."""
 
 import os
 import subprocess

@@ -228,7 +228,7 @@ def run(program: str) -> None:
         [sys.executable, "-B", "-W", "error", "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == done.stderr == ""  # and importing says nothing
+    assert done.stdout == done.stderr == ""  # importing prints nothing
 
 
 def test_no_heavy_imports() -> None:
@@ -236,7 +236,7 @@ def test_no_heavy_imports() -> None:
 
 
 def test_imports_do_no_work() -> None:
-    """No file is written, no process started, no connection made, nothing printed."""
+    """Importing writes no file, starts no process, opens no connection and prints nothing."""
     ours = [f"inkhorn.{name}".rstrip(".") for name in modules() if name != "__main__"]
     used = set().union(*(imports(name, anywhere=False) for name in modules()))
     others = sorted(name for name in used if name.partition(".")[0] != "inkhorn")

@@ -1,4 +1,4 @@
-"""Draw docs/loss-samples.svg: samples of one training run at several losses, beside its loss curve.
+"""Draw docs/loss-samples.svg: the loss curve of a training run, and samples at several losses.
 
     python docs/figures/loss_samples.py --run RUN_FOLDER [--out docs/loss-samples.svg]
 

@@ -28,7 +28,7 @@ def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def writer(mark: int) -> Write:
-    """Writes a checkpoint whose files all contain `mark`, so that mixed and incomplete ones are recognized."""
+    """Write a checkpoint in which every file contains `mark`, to detect mixed and incomplete checkpoints."""
 
     def write(folder: Path) -> None:
         (folder / "trainer").mkdir()
@@ -184,7 +184,7 @@ def test_unwritable_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Crash(BaseException):
-    """The process is killed: no `except` for errors sees it."""
+    """Simulates a killed process: `except Exception` does not catch it."""
 
 
 class Disk:
@@ -207,7 +207,7 @@ class Disk:
     ) -> Callable[..., Any]:
         def operation(path: Path, *args: Any, **kwargs: Any) -> Any:
             if self.broken and self.killed:
-                raise Crash  # nothing more is done by a dead process
+                raise Crash  # a killed process does nothing more
             now = len(self.log) == self.fuse
             self.log.append((name, path))
             if not now:
@@ -347,4 +347,4 @@ def test_flush_before_rename(tmp_path: Path) -> None:
     pointer = log[pointed][1]
     assert log[renamed + 3 : pointed] == [("write", pointer), ("fsync", pointer)]
     removals = [i for i, (name, path) in enumerate(log) if name == "rename" and path != partial]
-    assert all(i > pointed for i in removals)  # nothing old goes before the new one is named
+    assert all(i > pointed for i in removals)  # old checkpoints are removed after `latest` names the new one

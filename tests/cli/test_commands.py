@@ -112,7 +112,7 @@ def test_train_init_from(capsys: pytest.CaptureFixture[str]) -> None:
     assert not Path("third").exists()
 
 
-def test_rejected_resume_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejected_resume_keeps_run(capsys: pytest.CaptureFixture[str]) -> None:
     Path("other.txt").write_text(TEXT.upper())
     assert run("train", "test", "--text", "mine.txt", "--out", "run", *TINY) == 0
     before = Path("run", "run.json").read_bytes()

@@ -522,7 +522,7 @@ def test_python_m_inkhorn(model: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="not on this machine: POSIX pipes and signals")
 @pytest.mark.parametrize("options", [["--max-tokens", "5"], ["--json", "--max-tokens", "5"], ["--num-samples", "3"]])
 def test_broken_pipe(model: Path, options: list[str]) -> None:
-    """As in `inkhorn ROMEO: | head -c 1`: the end comes without a word."""
+    """`inkhorn ROMEO: | head -c 1` ends without an error message."""
     reading, writing = os.pipe()
     os.close(reading)
     try:

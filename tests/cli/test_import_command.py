@@ -216,7 +216,7 @@ def test_invalid_requests(words: list[str], code: int, message: str, capsys: pyt
     assert not Path("models").exists()
 
 
-def test_failed_import_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_import_leaves_no_files(capsys: pytest.CaptureFixture[str]) -> None:
     model = transformers_folder(Path("theirs"))
     with torch.no_grad():
         model.transformer.ln_f.bias[0] = float("inf")

@@ -134,7 +134,7 @@ def test_idle_backend_uses_no_cpu() -> None:
     weights = {spec.name: np.zeros(spec.shape, np.float32) for spec in config.tensor_specs()}
     backend = NativeBackend(pack(config, weights, "fp32"), max_num_seqs=1)
     backend.run([ModelInput(0, 0, [1, 2, 3])])
-    time.sleep(0.05)  # the members of the team look for work a little longer
+    time.sleep(0.05)  # the threads spin for a moment before they sleep
     used = time.process_time()
     time.sleep(0.3)
     assert time.process_time() - used < 0.03

@@ -113,7 +113,7 @@ def step_bytes(config: ModelConfig, train: TrainConfig, dtype: torch.dtype) -> d
     state = new_state(replace(config, embd_pdrop=train.dropout, resid_pdrop=train.dropout), train, hardware)
     rows = torch.randint(config.vocab_size, (train.batch_size, config.block_size + 1))
     own = {p.untyped_storage().data_ptr() for p in state.model.parameters()}
-    kept: dict[int, tuple[int, torch.Tensor]] = {}  # with the tensor, so that no other one takes its place
+    kept: dict[int, tuple[int, torch.Tensor]] = {}  # keeping the tensor keeps its address from being reused
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()

@@ -98,7 +98,7 @@ def test_golden_scores(case: Case, task: str, metric: str, value: float) -> None
 
 
 @torch.no_grad()
-def test_last_token_equals_a_plain_loop(case: Case) -> None:
+def test_last_token_equals_reference(case: Case) -> None:
     model, tokenizer = transformers_model(case)
     correct, nats = [], []
     for passage in PASSAGES:
@@ -112,7 +112,7 @@ def test_last_token_equals_a_plain_loop(case: Case) -> None:
 
 
 @torch.no_grad()
-def test_completion_style_equals_a_plain_loop(case: Case) -> None:
+def test_completion_style_equals_reference(case: Case) -> None:
     model, tokenizer = transformers_model(case)
     by_sum, by_mean = [], []
     for question in QUESTIONS:
@@ -132,7 +132,7 @@ def test_completion_style_equals_a_plain_loop(case: Case) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("part", [1, 2, 4])
 def test_sliding_window_matches_transformers_guide(case: Case, part: int) -> None:
-    """Its windows hold one token less than ours; with windows of equal reach both score the same tokens equally."""
+    """The guide's windows predict one token less; with adjusted windows both score each token equally."""
     model, tokenizer = transformers_model(case)
     ids = tokenizer("\n".join(PASSAGES), return_tensors="pt").input_ids
     size = model.config.n_positions

@@ -196,7 +196,7 @@ def test_free_memory_includes_page_cache(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("group", "files", "free"),
     [
-        # Version 2: a container that sees itself as the root, and a service.
+        # cgroup v2: a container, in which its own group is the root, and a service.
         ("0::/\n", {"memory.max": 4 * GB, "memory.current": GB}, 3),
         ("0::/a.slice/b\n", {"a.slice/b/memory.max": 4 * GB, "a.slice/b/memory.current": GB}, 3),
         # Limits of parent groups apply; the lowest is used.
@@ -300,7 +300,7 @@ def test_suggest_fit_with_unknown_memory(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "free" not in text
 
 
-def test_suggest_fit_if_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suggest_fit_without_solution(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device: 2e9)
     xl = RECIPES["gpt2-xl"]()
     text = suggest_fit(xl.architecture.to_model_config(50_257), xl.train, CPU)

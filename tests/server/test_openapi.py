@@ -109,7 +109,7 @@ CASES += [(name, GenerationMode.NEGATIVE) for name in WITH_BODY]
 
 @pytest.mark.parametrize(("name", "mode"), CASES, ids=[f"{name} {mode.value}" for name, mode in CASES])
 def test_responses_conform_to_the_document(api: Any, name: str, mode: GenerationMode) -> None:
-    """A valid request may still get 400: the document knows neither the model's token ids nor the limits."""
+    """A request that fits the schema may still get 400, because of the model's vocabulary or the limits."""
     [operation] = [found.ok() for found in api.get_all_operations() if found.ok().label == name]
 
     @settings(max_examples=25, suppress_health_check=list(HealthCheck))

@@ -140,7 +140,7 @@ def test_alphabet_order() -> None:
 
 
 @given(texts)
-def test_incomplete_end_of_text_is_plain_text(text: str) -> None:
+def test_incomplete_end_of_text(text: str) -> None:
     """Parts of `<|endoftext|>` are ordinary characters."""
     ours = char_tokenizer(text, "<|endoftext|", ">")
     cut = "<|endof" + text.replace(END_OF_TEXT, "") + "text|>"

@@ -8,5 +8,5 @@ from inkhorn.data.dataset import Dataset
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """A small tokenized text, whose validation split is its beginning."""
+    """A small tokenized text; its first part is the validation split."""
     return distributed_worker.make_dataset(tmp_path_factory.mktemp("cache"))

@@ -190,7 +190,7 @@ ALONE_CPU = Hardware(torch.device("cpu"), torch.bfloat16, False, ())
 
 
 class Agreeing(DistributedContext):
-    """Two processes that always agree; nothing is sent."""
+    """A context of two processes in which no message is sent; both always have the same value."""
 
     def all_reduce_max(self, value: int) -> int:
         return value

@@ -1,4 +1,4 @@
-"""LoRA: new adapters change nothing, only adapters are trained, and peft can load them."""
+"""LoRA: new adapters do not change the output, only adapters are trained, and peft can load them."""
 
 import copy
 from pathlib import Path
@@ -16,7 +16,7 @@ IDS = torch.arange(10)[None] % 17
 
 
 def changed(model: GPT, targets: tuple[str, ...] = TARGETS, rank: int = 3) -> GPT:
-    """A model whose adapters are random."""
+    """A model with random adapters."""
     generator = torch.Generator().manual_seed(1)
     add_adapters(model, rank, 6.0, targets)
     with torch.no_grad():
@@ -26,7 +26,7 @@ def changed(model: GPT, targets: tuple[str, ...] = TARGETS, rank: int = 3) -> GP
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
-def test_new_adapters_change_nothing(kind: str) -> None:
+def test_new_adapters_keep_output(kind: str) -> None:
     model = tiny_model(tiny_config(model_type=kind))
     before = model(IDS)[0]
     torch.testing.assert_close(add_adapters(model, 4, 8.0)(IDS)[0], before, rtol=0, atol=0)

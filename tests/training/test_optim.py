@@ -222,7 +222,7 @@ def test_overfits_one_batch(kind: Any, train: TrainConfig, dtype: torch.dtype) -
     assert found[-1] < found[0] / 2
 
 
-def test_muon_alone_learns() -> None:
+def test_overfits_with_muon_only() -> None:
     """Embeddings are frozen, so AdamW cannot make up for Muon."""
     model = tiny_model(tiny_config())
     muon = make_optimizers(model, MUON, torch.float32)[1]

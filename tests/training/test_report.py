@@ -364,7 +364,7 @@ def test_y_limits_cut_off_first_losses() -> None:
     assert chart.high < 2
     assert chart.low < 1.2
     gentle = loss_chart(RunLog({}, [training(step, 2 - step / 1000) for step in range(1, 1001)], [], [], []))
-    assert gentle.high > 1.999  # a curve that fits is shown whole
+    assert gentle.high > 1.999  # a curve without outliers is shown completely
 
 
 def test_long_run_is_downsampled(tmp_path: Path) -> None:

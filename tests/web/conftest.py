@@ -73,5 +73,5 @@ def shipped_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tiny_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The exported page with a small model, whose checkpoint is in the folder checkpoint beside it."""
+    """The exported page of a small model; its checkpoint is in the sibling folder `checkpoint`."""
     return export_tiny(tmp_path_factory.mktemp("tiny"))

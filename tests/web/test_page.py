@@ -48,7 +48,7 @@ def text(page: "Page", sample: int = 0) -> str:
 
 
 def fits_width(page: "Page") -> bool:
-    """Whether nothing overflows to the right."""
+    """Whether the page has no horizontal overflow."""
     return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
 
 
