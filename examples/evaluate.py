@@ -20,7 +20,7 @@ THE_TEMPEST = """PROSPERO:
 You do look, my son, in a moved sort,
 As if you were dismay'd: be cheerful, sir.
 Our revels now are ended. These our actors,
-As I foreoutput you, were all spirits and
+As I foretold you, were all spirits and
 Are melted into air, into thin air:
 And, like the baseless fabric of this vision,
 The cloud-capp'd towers, the gorgeous palaces,
