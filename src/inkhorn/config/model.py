@@ -25,10 +25,9 @@ _FIXED_IN_HF = {
     "add_cross_attention": False,
 }
 
-_SAME_IN_HF = (
-    *("n_layer", "n_head", "n_embd", "tie_word_embeddings"),
-    *("embd_pdrop", "attn_pdrop", "resid_pdrop", "layer_norm_epsilon", "bos_token_id", "eos_token_id"),
-)
+_DROPOUTS = ("embd_pdrop", "attn_pdrop", "resid_pdrop")
+_TOKEN_IDS = ("bos_token_id", "eos_token_id")
+_SAME_IN_HF = ("n_layer", "n_head", "n_embd", "tie_word_embeddings", *_DROPOUTS, "layer_norm_epsilon", *_TOKEN_IDS)
 
 # GPT-2's <|endoftext|>, which transformers writes into every GPT-2 config without bos_token_id or eos_token_id.
 _HF_END_OF_TEXT = 50256
@@ -113,7 +112,7 @@ class ModelConfig(Architecture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("bos_token_id", "eos_token_id"):
+        for name in _TOKEN_IDS:
             value, size = getattr(self, name), self.vocab_size
             fits = value is None or value < size
             require(fits, f"{name} is {value}, outside the vocabulary of {size} tokens (0 to {size - 1})")
@@ -170,7 +169,7 @@ class ModelConfig(Architecture):
         values = {key: config[key] for key in ("vocab_size", "n_inner", *_SAME_IN_HF) if key in config}
         if kind == "openai-gpt":
             values.pop("n_inner", None)  # GPT-1 in transformers has no such option
-        for key in ("bos_token_id", "eos_token_id"):
+        for key in _TOKEN_IDS:
             if values.get(key) == _HF_END_OF_TEXT and config.get("vocab_size") in range(_HF_END_OF_TEXT + 1):
                 values[key] = None
         missing = {"vocab_size", "n_positions", "n_layer", "n_head", "n_embd"} - set(config)

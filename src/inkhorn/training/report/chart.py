@@ -37,11 +37,21 @@ _OFF = ("axes.spines.left", "axes.spines.right", "axes.spines.top", "legend.fram
 RC_PARAMS: dict[str, Any] = {
     **dict.fromkeys(_MUTED, COLORS["muted"]),
     **dict.fromkeys(_OFF, False),
-    **{"axes.facecolor": "none", "axes.grid": True, "axes.grid.axis": "y"},
-    **{"axes.titlecolor": COLORS["ink"], "axes.titlelocation": "left", "axes.titlesize": 13},
-    **{"figure.facecolor": COLORS["paper"], "font.size": 12},
-    **{"grid.color": COLORS["rule"], "grid.linewidth": 0.7, "legend.labelcolor": "linecolor"},
-    **{"lines.linewidth": 1.5, "lines.markersize": 4, "svg.fonttype": "none", "svg.hashsalt": "inkhorn"},
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.titlecolor": COLORS["ink"],
+    "axes.titlelocation": "left",
+    "axes.titlesize": 13,
+    "figure.facecolor": COLORS["paper"],
+    "font.size": 12,
+    "grid.color": COLORS["rule"],
+    "grid.linewidth": 0.7,
+    "legend.labelcolor": "linecolor",
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "inkhorn",
 }
 
 
