@@ -13,6 +13,7 @@
 #include "pack.hpp"
 #include "sampling.hpp"
 #include "session.hpp"
+#include "platform.hpp"
 #include "thread_team.hpp"
 
 namespace {

@@ -9,7 +9,13 @@
 
 #include "error.hpp"
 #include "inkhorn.h"
+#include "platform.hpp"
 
+#if defined(INK_HAS_AMX)
+namespace ink::amx {
+void forward(ink_session &session, int id);
+}
+#endif
 #if defined(INK_HAS_AVX512)
 namespace ink::avx512 {
 void forward(ink_session &session, int id);
@@ -33,11 +39,20 @@ namespace ink {
 
 namespace {
 
-#if defined(INK_HAS_AVXVNNI)
-// GCC 12 cannot ask __builtin_cpu_supports for this feature: bit 4 of EAX of CPUID leaf 7, subleaf 1.
+#if defined(__x86_64__)
+// Features that GCC 12 cannot ask __builtin_cpu_supports for.
 bool has_avx_vnni() {
   unsigned a, b, c, d;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
+}
+bool has_amx_int8() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & (1u << 24)) != 0 && (d & (1u << 25)) != 0;
+}
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") &&
+         __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("fma");
 }
 #endif
 
@@ -48,13 +63,11 @@ struct Isa {
 };
 
 const Isa isas[] = {
+#if defined(INK_HAS_AMX)
+    {"amx", amx::forward, [] { return has_avx512() && has_amx_int8() && request_amx(); }},
+#endif
 #if defined(INK_HAS_AVX512)
-    {"avx512", avx512::forward,
-     [] {
-       return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") &&
-              __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("fma");
-     }},
+    {"avx512", avx512::forward, has_avx512},
 #endif
 #if defined(INK_HAS_AVXVNNI)
     {"avxvnni", avxvnni::forward,

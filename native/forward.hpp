@@ -23,6 +23,8 @@ struct Worker {
     return is_private(count) ? s.private_workspaces[id] : s.shared_workspace;
   }
 
+  uint8_t *unpacked() const { return s.private_workspaces[id].unpacked; }
+
   // Prefetch the weights of the next product, then wait for the other workers.
   void barrier_before(const Matrix &next) {
     prefetch_weights(next, id, size);
@@ -119,7 +121,7 @@ struct Worker {
 
   // to = residual + product
   void linear_residual(const Matrix &matrix, const Activations &a, float *to, int32_t stride, const float *residual) {
-    linear(matrix, a, rows, id, size, [&](int32_t r, int32_t block, f32x16 out) {
+    linear(matrix, a, rows, id, size, unpacked(), [&](int32_t r, int32_t block, f32x16 out) {
       const size_t at = (size_t)r * stride + (size_t)block * LANES;
       store(to + at, load(residual + at) + out);
     });
@@ -128,7 +130,7 @@ struct Worker {
   // hidden = activation(product)
   template <class Function>
   void linear_activation(const Matrix &matrix, const Activations &a, Function activation) {
-    linear(matrix, a, rows, id, size, [&](int32_t r, int32_t block, f32x16 out) {
+    linear(matrix, a, rows, id, size, unpacked(), [&](int32_t r, int32_t block, f32x16 out) {
       store(s.hidden + (size_t)r * m.n_inner_padded + (size_t)block * LANES, activation(out));
     });
   }
@@ -141,7 +143,7 @@ struct Worker {
     const LayerNorm *norm = pre_norm ? &w.ln_1 : i > 0 ? &m.layers[i - 1].ln_2 : nullptr;
     const Activations attention_input = prepare(s.x, w.c_attn, norm, rows, nullptr);
     const float *residual = pre_norm || norm == nullptr ? s.x : workspace(rows).normalized;
-    linear(w.c_attn, attention_input, rows, id, size,
+    linear(w.c_attn, attention_input, rows, id, size, unpacked(),
            [&](int32_t r, int32_t block, f32x16 out) { store_qkv(i, r, block, out); });
     barrier_before(w.attn_c_proj);
     attention<Kv>(s, i, id);
@@ -167,7 +169,7 @@ struct Worker {
     if (count == 0) return;
     const LayerNorm *norm = m.config.pre_norm ? &m.ln_f : &m.layers[m.config.n_layer - 1].ln_2;
     const Activations a = prepare(s.x, m.lm_head, norm, count, s.batch.output_rows);
-    linear(m.lm_head, a, count, id, size, [&](int32_t r, int32_t block, f32x16 out) {
+    linear(m.lm_head, a, count, id, size, unpacked(), [&](int32_t r, int32_t block, f32x16 out) {
       store(s.logits + (size_t)r * s.logits_stride + (size_t)block * LANES, out);
     });
     s.team.barrier();

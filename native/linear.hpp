@@ -2,6 +2,7 @@
 // is used for several rows. Every output is summed over its inputs in order, so the result does not depend on the
 // tiling.
 #pragma once
+#include "amx.hpp"
 #include "dot.hpp"
 #include "session.hpp"
 
@@ -203,11 +204,17 @@ static void prefetch_weights(const Matrix &m, int id, int size) {
     for (size_t at = 0; at < PREFETCH_BYTES && at < bytes; at += CACHE_LINE) prefetch(w + n * bytes + at);
 }
 
-// The blocks of worker `id` of `size`. Calls store(row, block, sixteen outputs) for every row and block.
+// The blocks of worker `id` of `size`. Calls store(row, block, sixteen outputs) for every row and block. `unpacked` is
+// the worker's buffer for two blocks of weights as bytes.
 template <class Store>
-INK_INLINE void linear(const Matrix &m, const Activations &a, int32_t rows, int id, int size, const Store &store) {
+INK_INLINE void linear(const Matrix &m, const Activations &a, int32_t rows, int id, int size, uint8_t *unpacked,
+                       const Store &store) {
   const int32_t end = first_block(m, id + 1, size);
   int32_t block = first_block(m, id, size);
+#if defined(__AMX_INT8__)
+  if (use_amx(m, rows)) return linear_amx(m, a, rows, block, end, unpacked, store);
+#endif
+  (void)unpacked;
   if constexpr (blocks_per_tile(1) >= 4)
     for (; blocks_per_tile(rows) >= 4 && block + 4 <= end; block += 4) panel<4>(m, a, rows, block, store);
   if constexpr (blocks_per_tile(1) >= 2)

@@ -8,6 +8,7 @@
 
 #include "error.hpp"
 #include "model.hpp"
+#include "platform.hpp"
 #include "thread_team.hpp"
 
 namespace ink {

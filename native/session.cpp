@@ -17,21 +17,23 @@ size_t kv_layer_size(const ink_model &m) {
 
 size_t round_up_to_line(size_t bytes) { return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE; }
 
-Workspace make_workspace(const ink_model &m, int32_t n_rows, bool with_scores) {
+Workspace make_workspace(const ink_model &m, int32_t n_rows, bool is_private) {
   const size_t rows = (size_t)n_rows, max_inputs = (size_t)std::max(m.n_embd_padded, m.n_inner_padded);
   const size_t normalized = rows * m.n_embd_padded * 4, converted = rows * max_inputs * 4;
   const size_t scales = round_up(n_rows, LANES) * 4, sums = rows * max_inputs / LANES * 4;
-  const size_t scores = with_scores ? (size_t)MAX_TILE_ROWS * m.block_size_padded * 4 : 0;
+  const size_t scores = is_private ? (size_t)MAX_TILE_ROWS * m.block_size_padded * 4 : 0;
+  const size_t unpacked = is_private ? 2 * LANES * max_inputs : 0;
   Workspace w{};
   w.memory = AlignedBuffer(round_up_to_line(normalized) + round_up_to_line(converted) + round_up_to_line(scales) +
-                           round_up_to_line(sums) + scores + CACHE_LINE);
+                           round_up_to_line(sums) + round_up_to_line(scores) + unpacked + CACHE_LINE);
   auto *next = w.memory.as<uint8_t>();
   const auto allocate = [&](size_t bytes) { return std::exchange(next, next + round_up_to_line(bytes)); };
   w.normalized = (float *)allocate(normalized);
   w.converted = allocate(converted);
   w.scales = (float *)allocate(scales);
   w.sums = (int32_t *)allocate(sums);
-  w.scores = with_scores ? (float *)next : nullptr;
+  w.scores = is_private ? (float *)allocate(scores) : nullptr;
+  w.unpacked = is_private ? next : nullptr;
   return w;
 }
 

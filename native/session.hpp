@@ -36,6 +36,7 @@ struct Workspace {
   float *scales;       // [row]
   int32_t *sums;       // [row][inputs_padded / LANES]
   float *scores;       // [MAX_TILE_ROWS][block_size_padded], private workspaces only
+  uint8_t *unpacked;   // [2][max(n_embd_padded, n_inner_padded)][16], private workspaces only: see amx.hpp
   AlignedBuffer memory;
 };
 

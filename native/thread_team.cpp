@@ -1,9 +1,6 @@
 #include "thread_team.hpp"
 
 #include <algorithm>
-#if defined(__linux__)
-#include <sched.h>
-#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -48,14 +45,6 @@ void increment_and_notify(std::atomic<uint32_t> &value) {
 }
 
 }  // namespace
-
-int available_cores() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-  return (int)std::max(1u, std::thread::hardware_concurrency());
-}
 
 ThreadTeam::ThreadTeam(int max_size)
     : started_(new Counter[(size_t)std::max(1, max_size)]), size_(std::max(1, max_size)), grow_delay_(MIN_GROW_DELAY) {

@@ -9,9 +9,6 @@
 
 namespace ink {
 
-// The number of cores that this process may use.
-int available_cores();
-
 // The calling thread is member 0. A waiting thread spins for a few microseconds, because the next phase of a job
 // usually starts within that time, and then sleeps, so an idle team uses no CPU time.
 //
