@@ -9,9 +9,9 @@
 
 namespace ink::INK_ISA {
 
-constexpr int32_t TILE_SIZE = 16;     // rows and outputs of a tile
-constexpr int32_t TILE_INPUTS = 64;   // inputs of a tile
-constexpr int32_t AMX_MIN_ROWS = 6;   // fewer rows are faster on AVX-512
+constexpr int32_t TILE_SIZE = 16;    // rows and outputs of a tile
+constexpr int32_t TILE_INPUTS = 64;  // inputs of a tile
+constexpr int32_t AMX_MIN_ROWS = 6;  // fewer rows are faster on AVX-512
 
 INK_INLINE bool use_amx(const Matrix &m, int32_t rows) {
   return rows >= AMX_MIN_ROWS && m.precision >= INK_INT8 && m.inputs_padded % TILE_INPUTS == 0 &&

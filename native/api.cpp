@@ -11,9 +11,9 @@
 #include "inkhorn.h"
 #include "model.hpp"
 #include "pack.hpp"
+#include "platform.hpp"
 #include "sampling.hpp"
 #include "session.hpp"
-#include "platform.hpp"
 #include "thread_team.hpp"
 
 namespace {
