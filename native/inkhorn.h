@@ -76,7 +76,7 @@ INK_API int32_t ink_abi_version(void);
 /* The error message of the last failed call in this thread. */
 INK_API const char *ink_last_error(void);
 
-/* The instruction set in use: avx512, avxvnni, avx2 or portable. */
+/* The instruction set in use: amx, avx512, avxvnni, avx2 or portable. */
 INK_API const char *ink_isa_name(void);
 /* The instruction sets that this CPU supports, best first, separated by spaces. */
 INK_API const char *ink_isa_supported(void);

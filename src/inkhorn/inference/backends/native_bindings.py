@@ -1,7 +1,7 @@
 """ctypes bindings for the kernel's C API, `native/inkhorn.h`.
 
 The library is built when the package is installed. If there was no compiler it is missing, `unavailable_reason` returns
-the reason, and the NumPy backend is used instead. INKHORN_ISA selects an instruction set (avx512, avxvnni, avx2,
+the reason, and the NumPy backend is used instead. INKHORN_ISA selects an instruction set (amx, avx512, avxvnni, avx2,
 portable) other
 than the best.
 """
