@@ -153,7 +153,7 @@ def test_checkpoint_generates_in_transformers() -> None:
     [
         (["train", "test", "--text", "mine.txt", "--corpus", "shakespeare"], 2, "not both"),
         (["train", "test", "--val-text", "mine.txt"], 2, "--val-text needs --text"),
-        (["train", "test", "--text", "mine.txt", "--seed", str(2**64)], 2, "seed must be at least 0 and less than"),
+        (["train", "test", "--text", "mine.txt", "--seed", str(2**64)], 2, "--seed must be at least 0 and less than"),
         (["data", "shakespeare", "--val-text", "mine.txt"], 2, "--val-text needs --text"),
         (["eval", "--text", "mine.txt", "--corpus", "shakespeare"], 2, "not both"),
         (["train", "shakespear"], 2, "did you mean 'shakespeare'"),
@@ -161,7 +161,8 @@ def test_checkpoint_generates_in_transformers() -> None:
         (["train", "test", "--text", "empty.txt"], 1, "empty"),
         (["train", "test", "--text", "binary.txt"], 1, "not text"),
         (["train", "test", "--text", "short.txt"], 1, "needs at least 33"),
-        (["train", "test", "--text", "mine.txt", "--dropout", "1.5"], 2, "dropout must be at least 0 and less than 1"),
+        (["train", "test", "--text", "mine.txt", "--dropout", "1.5"], 2, "--dropout must be at least 0 and less than 1"),
+        (["train", "test", "--text", "mine.txt", "--tokenizer", "bpe", "--vocab-size", "9"], 2, "--vocab-size must be at"),
         (["train", "test", "--text", "mine.txt", "--n-head", "3"], 2, "multiple of n_head (3)"),
         (["train", "test", "--text", "mine.txt", "--device", "cuda"], 2, "not available here"),
         (["train", "test", "--corpus", "shakespere"], 2, "did you mean 'shakespeare'"),

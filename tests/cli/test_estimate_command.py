@@ -152,9 +152,9 @@ def test_without_torch(flags: list[str], code: int, words: str) -> None:
     [
         (["gtp2"], "did you mean 'gpt2'"),
         (["--tokens", "5"], "give the model first"),
-        (["gpt2", "--mfu", "1.5"], "mfu must be greater than 0 and at most 1, not 1.5"),
-        (["gpt2", "--tokens", "0"], "tokens must be at least 1, not 0"),
-        (["gpt2", "--peak-tflops", "nan"], "peak_tflops must be greater than 0"),
+        (["gpt2", "--mfu", "1.5"], "--mfu must be greater than 0 and at most 1, not 1.5"),
+        (["gpt2", "--tokens", "0"], "--tokens must be at least 1, not 0"),
+        (["gpt2", "--peak-tflops", "nan"], "--peak-tflops must be greater than 0"),
         (["gpt2", "--hours", "1", "--flops", "1e9"], "either --hours or --flops"),
         (["gpt2", "--measure", "--peak-tflops", "1"], "either --measure or --peak-tflops"),
         (["gpt2", "--n-head", "7"], "must be a multiple of n_head"),

@@ -154,9 +154,9 @@ def test_tasks_from_a_folder(here: Path, capsys: pytest.CaptureFixture[str], mon
         (["--tasks", "lambada_openai", "--include-path", "nowhere"], 2, "nowhere is not a folder"),
         (["--limit", "3"], 2, "--limit needs --tasks"),
         (["--num-fewshot", "3"], 2, "--num-fewshot needs --tasks"),
-        (["--tasks", "lambada_openai", "--limit", "0"], 2, "limit must be at least 1"),
+        (["--tasks", "lambada_openai", "--limit", "0"], 2, "--limit must be at least 1"),
         (["--text", "mine.txt", "--stride", "49"], 2, "--stride must be at most 48, the context length, not 49"),
-        (["--text", "mine.txt", "--batch-size", "0"], 2, "batch_size must be at least 1"),
+        (["--text", "mine.txt", "--batch-size", "0"], 2, "--batch-size must be at least 1"),
         (["--text", "nowhere.txt"], 1, "nowhere.txt"),
     ],
 )

@@ -334,20 +334,20 @@ def test_run_folder(run: Run, model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("--temperature", "-1"), "temperature must be between 0 and 100, not -1"),
-        (("-t", "nan"), "temperature must be between 0 and 100, not nan"),
+        (("--temperature", "-1"), "--temperature must be between 0 and 100, not -1"),
+        (("-t", "nan"), "--temperature must be between 0 and 100, not nan"),
         (("--temperature", "warm"), "warm"),
-        (("--top-p", "0"), "top_p must be greater than 0 and at most 1, not 0.0"),
-        (("--top-p", "1.5"), "top_p must be greater than 0 and at most 1"),
-        (("--top-k", "-3"), "top_k must be at least 0, not -3"),
-        (("--min-p", "2"), "min_p must be between 0 and 1"),
-        (("--words", "0"), "max_words must be at least 1, not 0"),
+        (("--top-p", "0"), "--top-p must be greater than 0 and at most 1, not 0.0"),
+        (("--top-p", "1.5"), "--top-p must be greater than 0 and at most 1"),
+        (("--top-k", "-3"), "--top-k must be at least 0, not -3"),
+        (("--min-p", "2"), "--min-p must be between 0 and 1"),
+        (("--words", "0"), "--max-words must be at least 1, not 0"),
         (("--max-tokens", "2.5"), "2.5"),
-        (("--seed", "-1"), "seed must be between 0 and 18446744073709551615, not -1"),
+        (("--seed", "-1"), "--seed must be between 0 and 18446744073709551615, not -1"),
         (("--stop", ""), "stop must not contain an empty string"),
-        (("--num-samples", "0"), "num_samples must be at least 1, not 0"),
+        (("--num-samples", "0"), "--num-samples must be at least 1, not 0"),
         (("--quantize", "int6"), "int6"),
-        (("--threads", "0"), "threads"),
+        (("--threads", "0"), "--threads must be at least 1, not 0"),
         (("--logit-bias", "99", "1"), "token ids of this model are 0 to 24, not 99"),
         (("--context-overflow", "slide"), "shift"),
         (("--temprature", "1"), "--temperature"),
@@ -362,10 +362,10 @@ def test_invalid_options(run: Run, argv: tuple[str, ...], message: str) -> None:
 
 
 def test_out_of_range_error_is_one_line(run: Run) -> None:
-    error = "temperature must be between 0 and 100, not nan"
+    error = "--temperature must be between 0 and 100, not nan"
     assert run("generate", "ab", "-t", "nan") == Result(2, "", f"inkhorn: {error} (see inkhorn generate --help)\n")
     done = run("train", "test", "--dropout", "1.5", use=None)
-    error = "dropout must be at least 0 and less than 1, not 1.5"
+    error = "--dropout must be at least 0 and less than 1, not 1.5"
     assert done == Result(2, "", f"inkhorn: {error} (see inkhorn train test --help)\n")
 
 

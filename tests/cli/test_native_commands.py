@@ -100,11 +100,11 @@ def test_bench_rows(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--tokens", "0"], "tokens must be at least 1"),
-        (["--rounds", "0"], "rounds must be at least 1"),
-        (["--batch-sizes", "0"], "batch_sizes[0] must be between 1 and 256"),
+        (["--tokens", "0"], "--tokens must be at least 1"),
+        (["--rounds", "0"], "--rounds must be at least 1"),
+        (["--batch-sizes", "0"], "--batch-sizes[0] must be between 1 and 256"),
         (["--quantize", "int6"], "int6"),
-        (["--threads", "0"], "threads must be at least 1"),
+        (["--threads", "0"], "--threads must be at least 1"),
         (["--model", "nowhere"], "nowhere does not exist"),
     ],
 )

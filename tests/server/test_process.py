@@ -147,7 +147,7 @@ def listens(port: int) -> bool:
     [
         (["--port", "70000"], 2, "between 0 and 65535"),
         (["--model", "/nowhere"], 1, "does not exist"),
-        (["--max-queued", "0"], 2, "max_queued must be at least 1"),
+        (["--max-queued", "0"], 2, "--max-queued must be at least 1"),
         (["--api-key-file", "/nowhere"], 2, "cannot read API keys"),
     ],
 )

@@ -37,7 +37,7 @@ class BenchArgs:
     """tokens per sequence"""
     rounds: Annotated[int, Range(ge=1)] = 5
     """measurements per row; the median, lowest and highest are reported"""
-    threads: Annotated[int | None, default("one per core")] = None
+    threads: Annotated[int | None, Range(ge=1), default("one per core")] = None
     """maximum number of threads"""
     json: bool = False
     """print one JSON object"""

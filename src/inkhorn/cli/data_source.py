@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from inkhorn.cli.parsing import default
+from inkhorn.config.bounds import Range
 from inkhorn.errors import UsageError, nearest, require
 from inkhorn.tokenizer.base import Tokenizer
+from inkhorn.tokenizer.bpe import MIN_VOCAB_SIZE
 from inkhorn.tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class DataFlags:
     """validate on this text file"""
     tokenizer: str = "char"
     """char (one token per character), bpe (trained on the text), gpt2, openai-gpt, or a folder with a tokenizer.json"""
-    vocab_size: int = 4096
+    vocab_size: Annotated[int, Range(ge=MIN_VOCAB_SIZE)] = 4096
     """vocabulary size of --tokenizer bpe"""
 
     def check_text(self, corpus: str | None) -> None:

@@ -45,7 +45,7 @@ class GenerateArgs:
     """name of a shipped model, checkpoint folder or run folder"""
     quantize: Annotated[Precision | None, default("int8; fp32 without the native kernel")] = None
     """precision of the weights: fp32 is exact, fewer bits are faster"""
-    threads: Annotated[int | None, default("one per core")] = None
+    threads: Annotated[int | None, Range(ge=1), default("one per core")] = None
     """maximum number of threads"""
     num_samples: Annotated[int, Range(ge=1)] = 1
     """number of texts to generate for the prompt"""

@@ -1,6 +1,7 @@
 """Command-line flags from dataclasses: tyro reads the fields, their types, defaults and docstrings."""
 
 import io
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from inkhorn.config.bounds import validate
+from inkhorn.config.bounds import FieldError, validate
 from inkhorn.errors import UsageError, require
 
 T = TypeVar("T")
@@ -35,8 +36,9 @@ def exclusive(args: Any, one: str, other: str) -> None:
 def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = None, example: str = "") -> T:
     """Build a dataclass from flags; prints the help or the error and exits, with 2 for an error.
 
-    A value outside the `Range` of its field, or one that `kind` itself rejects, is a UsageError. A field that may be
-    None is so only by default: the word None on the command line is a string or a file name like any other.
+    A value outside the `Range` of its field, or one that `kind` itself rejects, is a UsageError that names the flag. A
+    field that may be None is so only by default: the word None on the command line is a string or a file name like any
+    other.
 
     Args:
         kind: the dataclass; its docstring is the command's description.
@@ -52,13 +54,16 @@ def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = Non
     try:
         with redirect_stderr(errors):
             args: T = tyro.cli(kind, args=list(argv), prog=prog, config=(tyro.conf.DisallowNone,), **options)
-    except SystemExit as leaving:
-        cause = leaving.__context__  # tyro prints a UsageError of a dataclass in a box of its own and exits
+        validate(args)
+    except (SystemExit, UsageError) as error:
+        cause: BaseException | None = error  # tyro prints a UsageError of a dataclass in a box of its own and exits
         while cause is not None and not isinstance(cause, UsageError):
             cause = cause.__context__
-        if cause is not None:
-            raise UsageError(f"{cause} (see {prog} --help)") from None
-        print(errors.getvalue(), end="", file=sys.stderr)
-        raise
-    validate(args)
+        if cause is None:
+            print(errors.getvalue(), end="", file=sys.stderr)
+            raise
+        message = str(cause)
+        if isinstance(cause, FieldError):
+            message = re.sub(r"^\w+", lambda name: flag(name[0]), message)
+        raise UsageError(f"{message} (see {prog} --help)") from None
     return args

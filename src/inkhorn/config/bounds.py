@@ -25,7 +25,11 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from inkhorn.errors import UsageError, require
+from inkhorn.errors import UsageError
+
+
+class FieldError(UsageError):
+    """A field is outside its limits. The message starts with the field's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,7 @@ def validate(instance: Any) -> None:
     """Check every field of a dataclass instance against its annotation.
 
     Raises:
-        UsageError: names the first field that is wrong, its value and the limits.
+        FieldError: names the first field that is wrong, its value and the limits.
     """
     for name, annotation in _split_annotations(instance.__class__).items():
         _check(name, getattr(instance, name), *annotation)
@@ -109,22 +113,24 @@ _JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 def _check(name: str, value: Any, kind: Any, optional: bool, bounds: Range | None) -> None:
     if value is None and optional:
         return
-    origin, args = get_origin(kind), get_args(kind)
+    origin, args, wanted = get_origin(kind), get_args(kind), None
     if kind in _NOUNS:
         if type(value) is not kind and (kind is not float or type(value) is not int):
-            raise UsageError(f"{name} must be {_NOUNS[kind]}, not {value!r}")
-        if kind is float and not math.isfinite(value):
-            raise UsageError(f"{name} must be {bounds or 'finite'}, not {value}")
-        if bounds is not None and value not in bounds:
-            raise UsageError(f"{name} must be {bounds}, not {value}")
-    elif origin is Literal:
-        require(value in args, f"{name} must be one of {', '.join(map(str, args))}, not {value!r}")
-    elif origin is tuple and args[-1] is ...:
-        require(isinstance(value, tuple | list), f"{name} must be a tuple, not {value!r}")
+            wanted = _NOUNS[kind]
+        elif (kind is float and not math.isfinite(value)) or (bounds is not None and value not in bounds):
+            wanted = bounds or "finite"
+    elif origin is Literal and value not in args:
+        wanted = f"one of {', '.join(map(str, args))}"
+    elif origin is tuple and not isinstance(value, tuple | list):
+        wanted = "a tuple"
+    elif origin is Mapping and not isinstance(value, Mapping):
+        wanted = "a mapping"
+    if wanted is not None:
+        raise FieldError(f"{name} must be {wanted}, not {value!r}")
+    if origin is tuple:
         for index, item in enumerate(value):
             _check(f"{name}[{index}]", item, *_split(args[0]))
-    elif isinstance(origin, type) and issubclass(origin, Mapping):
-        require(isinstance(value, Mapping), f"{name} must be a mapping, not {value!r}")
+    elif origin is Mapping:
         for key, item in value.items():
             _check(f"{name} key", key, *_split(args[0]))
             _check(f"{name}[{key!r}]", item, *_split(args[1]))
@@ -185,7 +191,7 @@ def _type_schema(annotation: Any) -> dict[str, Any]:
         return {"type": "string", "enum": list(args)}
     if origin is tuple:
         return {"type": "array", "items": _type_schema(args[0])}
-    if origin is not None and issubclass(origin, Mapping):
+    if origin is Mapping:
         return {"type": "object", "additionalProperties": _type_schema(args[1])}
     names = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
     limits = {} if bounds is None else bounds.constraints()
