@@ -173,7 +173,7 @@ def run_folder(folder: Path, seed: int) -> Path:
 
 def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
     data = tokenize_to_disk(from_path(args.text), folder)
-    recipe = override(RECIPES["tiny-shakespeare"](), args.changes)
+    recipe = override(RECIPES["tiny-shakespeare"], args.changes)
     if not any(change.startswith("eval_every=") for change in args.changes):
         recipe = override(recipe, [f"eval_every={max(1, recipe.train.steps // EVALUATIONS)}"])
     train = replace(recipe.train, seed=seed, device=args.device, save_every=recipe.train.steps, log_every=1)
@@ -260,7 +260,7 @@ def check(args: Args) -> None:
     for folder in [run_folder(args.keep, seed) for seed in args.all_seeds] if args.keep is not None else []:
         if RunFolder(folder).steps():
             sys.exit(f"--keep {args.keep}: {folder} holds checkpoints already; give another folder")
-    override(RECIPES["tiny-shakespeare"](), args.changes)
+    override(RECIPES["tiny-shakespeare"], args.changes)
     for change in args.nanogpt_changes:
         if not re.fullmatch(r"\w+=[^\s=]+", change):
             sys.exit(f"--nanogpt-set {change}: give NAME=VALUE")

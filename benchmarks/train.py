@@ -94,7 +94,7 @@ def run_nanogpt(args: Args, seed: int, folder: Path) -> tuple[float, float]:
 
 def run_inkhorn(data: Dataset, steps: int, seed: int, folder: Path) -> list[tuple[float, float]]:
     """(training seconds, validation loss) every 20 steps of `inkhorn train small --steps N`."""
-    recipe = RECIPES["small"]()
+    recipe = RECIPES["small"]
     train = replace(recipe.train, steps=steps, seed=seed, eval_every=20, save_every=steps, sample_tokens=0)
     train = replace(train, eval_at_loss=())  # no extra evaluations
     config = recipe.architecture.to_model_config(

@@ -41,7 +41,7 @@ def peak_memory() -> float:
 
 def main() -> None:
     args = tyro.cli(Args, description=__doc__)
-    recipe = RECIPES[args.recipe]()
+    recipe = RECIPES[args.recipe]
     config = recipe.architecture.to_model_config(args.vocab_size, dropout=recipe.train.dropout)
     passes = recipe.train.batch_size * recipe.train.grad_accum // args.rows
     train = replace(recipe.train, batch_size=args.rows, grad_accum=passes)

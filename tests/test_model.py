@@ -166,7 +166,7 @@ def test_shape_mismatch_is_rejected(tmp_path: Path) -> None:
     ],
 )
 def test_published_parameter_counts(recipe: str, vocab_size: int, count: int) -> None:
-    config = RECIPES[recipe]().architecture.to_model_config(vocab_size)
+    config = RECIPES[recipe].architecture.to_model_config(vocab_size)
     assert config.num_parameters == count
     assert config.block_size == (512 if recipe == "gpt1" else 1024)
     with torch.device("meta"):
@@ -187,7 +187,7 @@ def test_tensor_specs_match_parameters(kind: Any, activation: Any, tied: bool) -
 
 
 def test_shakespeare_recipe_size() -> None:
-    architecture = RECIPES["shakespeare"]().architecture
+    architecture = RECIPES["shakespeare"].architecture
     for vocab_size in range(65, 101):
         assert 9_000_000 < architecture.to_model_config(vocab_size).num_parameters < 10_000_000
     assert architecture.n_embd // architecture.n_head == 64
@@ -196,7 +196,7 @@ def test_shakespeare_recipe_size() -> None:
 
 
 def test_test_recipe_size() -> None:
-    assert RECIPES["test"]().architecture.to_model_config(66).num_parameters < 40_000
+    assert RECIPES["test"].architecture.to_model_config(66).num_parameters < 40_000
 
 
 # The forward pass

@@ -112,7 +112,7 @@ def test_invalid_arguments(tmp_path: Path) -> None:
 
 
 def test_evaluation_preserves_rng_state(tmp_path: Path) -> None:
-    architecture = RECIPES["test"]().architecture
+    architecture = RECIPES["test"].architecture
     GPT(architecture.to_model_config(9)).save_pretrained(tmp_path / "step-0000003")
     callbacks = record.EvalCallbacks(tmp_path, np.arange(100, dtype=np.uint16) % 9, "cpu", None)
     callbacks.seconds = [1.0, 1.0, 2.0]
@@ -231,7 +231,7 @@ def test_series_of_one_side() -> None:
 
 
 def test_recipe_overrides_are_parsed() -> None:
-    recipe = RECIPES["tiny-shakespeare"]()
+    recipe = RECIPES["tiny-shakespeare"]
     new = record.override(recipe, ["n_layer=2", "steps=7", "lr=1e-2", "schedule=cosine", "zero_init=False"])
     assert (new.architecture.n_layer, new.train.steps, new.train.lr) == (2, 7, 0.01)
     assert (new.train.schedule, new.train.zero_init) == ("cosine", False)

@@ -41,7 +41,7 @@ def test_lists_recipes(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_gpt2(capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = RECIPES["gpt2"]()
+    recipe = RECIPES["gpt2"]
     config = recipe.architecture.to_model_config(50257)
     facts = facts_of(capsys, "gpt2", "--peak-tflops", "300", "--mfu", "0.5", "--devices", "8", "--price", "2")
     assert facts["parameters"] == sum(part["parameters"] for part in facts["parts"]) == 124_439_808
@@ -95,7 +95,7 @@ def test_compute_budget(capsys: pytest.CaptureFixture[str]) -> None:
     assert given["budget"] == 1e19
     for best in given["best"]:
         assert 6 * best["parameters"] * best["tokens"] == pytest.approx(1e19)
-        shape = replace(RECIPES["gpt2"]().architecture.to_model_config(50257), n_layer=best["n_layer"])
+        shape = replace(RECIPES["gpt2"].architecture.to_model_config(50257), n_layer=best["n_layer"])
         shape = replace(shape, n_head=best["n_head"], n_embd=best["n_embd"])
         assert 0.7 < shape.num_parameters / best["parameters"] < 1.4
     hours = facts_of(capsys, "gpt2", "--hours", "10", "--peak-tflops", "1", "--mfu", "0.5")["scaling"]

@@ -217,7 +217,7 @@ def test_smallest_and_largest_values() -> None:
     assert tiny_config(eos_token_id=16, embd_pdrop=0.999).eos_token_id == 16
 
 
-@pytest.mark.parametrize("value", [tiny_config(), TrainConfig(), SamplingParams(), Architecture(), RECIPES["gpt2"]()])
+@pytest.mark.parametrize("value", [tiny_config(), TrainConfig(), SamplingParams(), Architecture(), RECIPES["gpt2"]])
 def test_configs_are_frozen_and_keyword_only(value: Any) -> None:
     first = dataclasses.fields(value)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -65,7 +65,7 @@ def test_loss_does_not_depend_on_batching(monkeypatch: pytest.MonkeyPatch) -> No
     ("recipe", "vocab_size", "rows"), [("shakespeare", 90, 64), ("gpt2", 50_257, 1), ("gpt1", 40_478, 3)]
 )
 def test_the_windows_of_a_recipe(recipe: str, vocab_size: int, rows: int) -> None:
-    config = RECIPES[recipe]().architecture.to_model_config(vocab_size)
+    config = RECIPES[recipe].architecture.to_model_config(vocab_size)
     assert max_rows(config, 64) == rows
     assert 4 * rows * config.block_size * vocab_size <= loss.MAX_ACTIVATION_BYTES
 

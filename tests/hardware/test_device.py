@@ -302,7 +302,7 @@ def test_suggest_fit_with_unknown_memory(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_suggest_fit_without_solution(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inkhorn.training.memory.free_bytes", lambda device: 2e9)
-    xl = RECIPES["gpt2-xl"]()
+    xl = RECIPES["gpt2-xl"]
     text = suggest_fit(xl.architecture.to_model_config(50_257), xl.train, CPU)
     assert re.match(r"8 rows of 1024 tokens need about \d+\.\d GB; 2\.0 GB are available\. A single row", text)
 

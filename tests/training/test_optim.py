@@ -246,6 +246,6 @@ def test_adamw_matches_torch() -> None:
 
 @pytest.mark.parametrize("name", ["shakespeare", "tiny-shakespeare", "small", "test"])
 def test_optimizers_of_all_recipes(name: str) -> None:
-    recipe = RECIPES[name]()
+    recipe = RECIPES[name]
     model = GPT(replace(recipe.architecture, n_layer=1, block_size=8).to_model_config(9))
     assert [type(optimizer).__name__ for optimizer in make_optimizers(model, recipe.train)] == ["AdamW", "Muon"]

@@ -84,7 +84,7 @@ def test_momentum_halfway() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_schedules_of_all_recipes(name: str) -> None:
-    plan = RECIPES[name]().train
+    plan = RECIPES[name].train
     assert 0 < plan.warmup_steps < plan.steps
     assert rate(0, plan) < rate(plan.warmup_steps, plan) == 1.0
     assert rate(plan.steps, plan) < 0.2

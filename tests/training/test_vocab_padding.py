@@ -29,7 +29,7 @@ BASE = replace(worker.BASE, steps=6, grad_accum=1, save_every=2, eval_every=6, e
 def test_pad_vocab() -> None:
     config = tiny_config()
     assert [pad_vocab(config, multiple).vocab_size for multiple in (0, 1, 8, 17, 128)] == [17, 17, 24, 17, 128]
-    gpt2 = RECIPES["gpt2"]()
+    gpt2 = RECIPES["gpt2"]
     assert pad_vocab(gpt2.architecture.to_model_config(50_257), gpt2.train.pad_vocab_to).vocab_size == 50_304
 
 

@@ -81,7 +81,7 @@ def run(argv: list[str]) -> int:
     from inkhorn.cli import estimate_tables as tables
 
     if not argv or argv == ["--json"]:
-        rows = [_row(name, make()) for name, make in RECIPES.items()]
+        rows = [_row(name, recipe) for name, recipe in RECIPES.items()]
         print(json.dumps(rows)) if argv else tables.recipes(rows)
         return 0
     name = argv[0]
@@ -89,7 +89,7 @@ def run(argv: list[str]) -> int:
         parse(EstimateArgs, argv, "inkhorn estimate MODEL", example=_EXAMPLE)
         raise UsageError(f"give the model first, as in inkhorn estimate gpt2; recipes: {', '.join(RECIPES)}")
     recipe, config = _plan(name)
-    train = (recipe or RECIPES["finetune"]()).train
+    train = (recipe or RECIPES["finetune"]).train
     defaults = EstimateArgs(
         batch_size=train.batch_size, optimizer=train.optimizer, architecture=Architecture.of(config)
     )
@@ -104,7 +104,7 @@ def run(argv: list[str]) -> int:
 def _plan(name: str) -> tuple[Recipe | None, ModelConfig]:
     """The recipe of this name and its config, or None and the config of a checkpoint."""
     if name in RECIPES:
-        recipe = RECIPES[name]()
+        recipe = RECIPES[name]
         return recipe, recipe.architecture.to_model_config(_vocabulary(recipe))
     try:
         return None, read_config(resolve_checkpoint(name))

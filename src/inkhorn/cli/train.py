@@ -45,7 +45,7 @@ def run(argv: list[str]) -> int:
 
 
 def _overview() -> str:
-    recipes = (f"  {name:18}{make().description}" for name, make in RECIPES.items())
+    recipes = (f"  {name:18}{recipe.description}" for name, recipe in RECIPES.items())
     lines = (
         "usage: inkhorn train [RECIPE] [options]",
         "",

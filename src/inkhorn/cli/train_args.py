@@ -55,7 +55,7 @@ def parse_args(argv: list[str]) -> tuple[str, TrainArgs]:
     flags = argv[1:] if named else argv
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}: {nearest(name, RECIPES)}")
-    recipe = RECIPES[name]()
+    recipe = RECIPES[name]
     defaults = TrainArgs(tokenizer=recipe.tokenizer, architecture=recipe.architecture, train=recipe.train)
     args = _parse(flags, name, defaults)
     out = args.out or Path("runs") / name
