@@ -73,6 +73,7 @@ from inkhorn.data.text import from_path
 from inkhorn.errors import nearest
 from inkhorn.hardware.device import select_device
 from inkhorn.model import GPT
+from inkhorn.training.callbacks import Callbacks
 from inkhorn.training.trainer import Trainer
 
 EVALUATIONS = 20  # per run
@@ -128,7 +129,7 @@ def parse_value(text: str) -> Any:
         return text
 
 
-class EvalCallbacks:
+class EvalCallbacks(Callbacks):
     """Callbacks that evaluate each checkpoint and stop the run with a signal at the time limit."""
 
     def __init__(self, out: Path, ids: Array, device: str, minutes: float | None) -> None:

@@ -40,6 +40,7 @@ from inkhorn.config.train import TrainConfig
 from inkhorn.data.dataset import Dataset, tokenize_to_disk
 from inkhorn.data.text import from_path
 from inkhorn.hardware.device import select_device
+from inkhorn.training.callbacks import Callbacks
 from inkhorn.training.state import new_state
 from inkhorn.training.step import train_step
 from inkhorn.training.trainer import Trainer
@@ -66,7 +67,7 @@ class Args:
     """batch size at 10M parameters"""
 
 
-class RecordingCallbacks:
+class RecordingCallbacks(Callbacks):
     """Callbacks that keep the validation losses; messages go to standard error."""
 
     def __init__(self) -> None:
@@ -74,8 +75,6 @@ class RecordingCallbacks:
 
     def log(self, text: str) -> None:
         print(text, file=sys.stderr)
-
-    def on_step(self, metrics: dict[str, Any]) -> None: ...
 
     def on_evaluate(self, metrics: dict[str, Any], sample: str) -> None:  # noqa: ARG002
         self.losses.append((metrics["seconds"], metrics["val/loss"]))

@@ -19,7 +19,7 @@ from inkhorn.data import documents, shard_writer, shards
 from inkhorn.data.batches import BatchSampler
 from inkhorn.data.dataset import Dataset
 from inkhorn.data.documents import DocumentSource, from_folder
-from inkhorn.data.shard_writer import Callbacks, tokenize_documents
+from inkhorn.data.shard_writer import tokenize_documents
 from inkhorn.data.shards import ShardedIds
 from inkhorn.errors import CorpusError
 from inkhorn.tokenizer.base import END_OF_TEXT
@@ -66,7 +66,7 @@ def source(tmp_path: Path) -> DocumentSource:
 
 def tokenize(source: DocumentSource, cache: Path, **options: Any) -> Dataset:
     source = replace(source, num_shards=options.pop("num_shards", None))
-    return tokenize_documents(source, cache, TOKENIZER, **{"shard_tokens": 2000, "processes": 1} | options)
+    return tokenize_documents(source, cache, tokenizer=TOKENIZER, **{"shard_tokens": 2000, "processes": 1} | options)
 
 
 def files(cache: Path) -> dict[str, bytes]:
@@ -137,7 +137,7 @@ def test_cached_shards_are_reused_and_extended(
     source: DocumentSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: list[int] = []
-    first = tokenize(source, tmp_path / "a", num_shards=2, callbacks=Callbacks(tokens=counts.append))
+    first = tokenize(source, tmp_path / "a", num_shards=2, progress=counts.append)
     assert len(first.train) == sum(counts) < 5000
     assert tokenize(source, tmp_path / "a", num_shards=3).train[: len(first.train)].tolist() == first.train[:].tolist()
     complete = tokenize(source, tmp_path / "a")
@@ -168,7 +168,7 @@ from dataclasses import replace
 from pathlib import Path
 from inkhorn.data import documents
 from inkhorn.data.documents import from_folder
-from inkhorn.data.shard_writer import Callbacks, tokenize_documents
+from inkhorn.data.shard_writer import tokenize_documents
 from inkhorn.tokenizer.load import load_tokenizer
 
 def tokens(more):
@@ -179,8 +179,8 @@ tokens.seen = 0
 documents._BATCH_CHARS = 2000
 folder = Path(sys.argv[1])
 tokenizer = load_tokenizer(folder)
-tokenize_documents(from_folder(folder / "web"), folder / "cache", tokenizer,
-                  shard_tokens=2000, processes=1, callbacks=Callbacks(tokens=tokens))
+tokenize_documents(from_folder(folder / "web"), folder / "cache", tokenizer=tokenizer,
+                  shard_tokens=2000, processes=1, progress=tokens)
 """
 
 
@@ -191,7 +191,7 @@ def test_resume_after_kill(source: DocumentSource, tmp_path: Path) -> None:
     left = files(tmp_path / "cache")
     assert any(name.endswith(".tmp") for name in left), "killed while writing a shard"
     counts: list[int] = []
-    data = tokenize(source, tmp_path / "cache", callbacks=Callbacks(tokens=counts.append))
+    data = tokenize(source, tmp_path / "cache", progress=counts.append)
     assert counts[0] > 4000, "two shards were kept"
     assert sum(counts) == len(data.train)
     assert data.sha256 == tokenize(source, tmp_path / "undisturbed").sha256
@@ -229,7 +229,7 @@ def test_damaged_files_are_rebuilt(source: DocumentSource, tmp_path: Path, name:
     if damage != "gone":
         path.write_bytes(content[:-4] if damage == "cut" else content[:4] + b"\7" + content[5:])
     messages: list[str] = []
-    again = tokenize(source, tmp_path, callbacks=Callbacks(say=messages.append))
+    again = tokenize(source, tmp_path, log=messages.append)
     assert again.sha256 == first.sha256
     assert files(tmp_path) == expected
     assert messages == ([f"shard {int(name[-5])} of web is damaged: rebuilding it"] if name.endswith(".bin") else [])

@@ -23,7 +23,7 @@ from inkhorn.data.dataset import Dataset, tokenize_to_disk
 from inkhorn.data.text import TextSource
 from inkhorn.hardware.device import Hardware
 from inkhorn.hardware.distributed import SINGLE_PROCESS, DistributedContext, hard_exit, process_group
-from inkhorn.training.callbacks import NullCallbacks
+from inkhorn.training.callbacks import Callbacks
 from inkhorn.training.state import TrainState
 from inkhorn.training.trainer import Trainer
 
@@ -66,7 +66,7 @@ def make_trainer(
     )
     sharded = train.parallel == "fsdp" and distributed.world_size > 1
     hardware = Hardware(torch.device("cpu"), torch.float32, False, (), distributed, sharded)
-    return Trainer(config, train, data, out, hardware, 1e12, NullCallbacks())
+    return Trainer(config, train, data, out, hardware, 1e12, Callbacks())
 
 
 def send_signal_at(step: int, rank: int, number: signal.Signals) -> None:

@@ -9,6 +9,7 @@ from inkhorn.config.model import Architecture, ModelConfig
 from inkhorn.config.train import TrainConfig
 from inkhorn.data.dataset import Dataset
 from inkhorn.hardware.device import Hardware
+from inkhorn.training.callbacks import Callbacks
 from inkhorn.training.state import TrainState
 from inkhorn.training.trainer import Trainer
 
@@ -31,7 +32,7 @@ BASE = TrainConfig(
 )
 
 
-class RecordingCallbacks:
+class RecordingCallbacks(Callbacks):
     """Callbacks that keep messages and samples."""
 
     def __init__(self) -> None:
@@ -40,8 +41,6 @@ class RecordingCallbacks:
 
     def log(self, text: str) -> None:
         self.messages.append(text)
-
-    def on_step(self, metrics: dict[str, Any]) -> None: ...
 
     def on_evaluate(self, metrics: dict[str, Any], sample: str) -> None:
         self.samples.append(sample)

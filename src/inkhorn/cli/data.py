@@ -42,8 +42,7 @@ def _list() -> None:
     from inkhorn.utils.download import cache_dir
 
     for corpus in CORPORA.values():
-        print(f"{corpus.label} ({corpus.kind}, {corpus.license}, {corpus.status})")
-        print(f"    {corpus.description}: {corpus.size}")
+        print(corpus.listing)
     print(f"\nCache folder: {cache_dir()}. Your own text: --text FILE")
 
 

@@ -64,29 +64,24 @@ class DataSource:
         """
         from inkhorn.cli.progress import progress
         from inkhorn.data.dataset import tokenize_to_disk
-        from inkhorn.data.shard_writer import SHARD_TOKENS, Callbacks, tokenize_documents
+        from inkhorn.data.shard_writer import SHARD_TOKENS, tokenize_documents
         from inkhorn.data.text import TextSource
         from inkhorn.utils.download import cache_dir
 
         tokenizer = self.tokenizer or load_named_tokenizer(self.flags.tokenizer)
         bpe_size = self.flags.vocab_size if self.flags.tokenizer == "bpe" and tokenizer is None else None
-        source = self.source
+        source, cache = self.source, cache_dir()
         if isinstance(source, TextSource):
             passes = 1 if bpe_size is None else 2
             # The number of characters is known once the text has been read.
             with progress(f"tokenizing {source.name}", lambda: passes * source.summary.n_chars, "characters") as bar:
-                return tokenize_to_disk(source, cache_dir(), bar.advance, tokenizer, bpe_size=bpe_size)
+                return tokenize_to_disk(source, cache, bar.advance, tokenizer, bpe_size=bpe_size)
         if self.flags.val_text is not None:
             raise UsageError(f"one in 20 of the documents in {self.flags.text} is held out: leave out --val-text")
         total = None if source.num_shards is None else source.num_shards * SHARD_TOKENS
         with progress(f"tokenizing {source.name}", total, "tokens") as bar:
             data = tokenize_documents(
-                source,
-                cache_dir(),
-                tokenizer,
-                bpe_size=bpe_size,
-                verify_checksums=verify_checksums,
-                callbacks=Callbacks(tokens=bar.advance, say=bar.log),
+                source, cache, bar.advance, tokenizer, bpe_size=bpe_size, verify_checksums=verify_checksums, log=bar.log
             )
         return data if self.flags.text else replace(data, name=self.corpus)
 

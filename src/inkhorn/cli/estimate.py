@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,8 +94,7 @@ def run(argv: list[str]) -> int:
         batch_size=train.batch_size, optimizer=train.optimizer, architecture=Architecture.of(config)
     )
     args = parse(EstimateArgs, argv[1:], f"inkhorn estimate {name}", defaults, _EXAMPLE)
-    changed = {f.name: getattr(args.architecture, f.name) for f in fields(Architecture)}
-    config = replace(config, **changed, vocab_size=args.vocab_size or config.vocab_size)
+    config = replace(config, **vars(args.architecture), vocab_size=args.vocab_size or config.vocab_size)
     facts = gather(name, recipe, config, train, args)
     print(json.dumps(facts)) if args.json else tables.estimate(facts)
     return 0

@@ -81,7 +81,6 @@ def _hardware(args: EvalArgs) -> "Hardware":
 
 def _run_text(args: EvalArgs) -> None:
     from inkhorn.cli.progress import progress
-    from inkhorn.data.text import TextSource
     from inkhorn.evaluation.loss import bits
     from inkhorn.evaluation.sliding import sliding_windows, text_loss
     from inkhorn.model import GPT
@@ -93,8 +92,7 @@ def _run_text(args: EvalArgs) -> None:
     stride = args.stride or block_size
     require(stride <= block_size, f"--stride must be at most {block_size}, the context length, not {stride}")
     given = DataSource(DataFlags(text=args.text), args.corpus or "shakespeare", tokenizer)
-    read = _read(given, tokenizer) if isinstance(given.source, TextSource) else _held_out_documents(given)
-    name, tokens, characters, n_bytes, replaced = read
+    name, tokens, characters, n_bytes, replaced = _read(given, tokenizer)
     count = sum(1 for _ in sliding_windows(len(tokens), block_size, stride))
     with progress(name, count, "windows") as bar:
         loss = text_loss(model, tokens, hardware, stride=stride, batch_size=args.batch_size, progress=bar.advance)
@@ -120,11 +118,19 @@ def _run_text(args: EvalArgs) -> None:
         print(f"{key.replace('_', ' '):20}{'not counted' if shown is None else shown}")
 
 
-def _read(given: DataSource, tokenizer: "Tokenizer") -> tuple[str, "Array", int, int, int]:
-    """A user's full text, or a corpus's validation split: name, ids, characters, bytes, replaced characters."""
+def _read(given: DataSource, tokenizer: "Tokenizer") -> tuple[str, "Array", int | None, int, int]:
+    """A user's full text, or a corpus's validation split: name, ids, characters, bytes, replaced characters.
+
+    Of documents, those that training holds out; their characters are not counted.
+    """
     import numpy as np
 
-    source = given.text_source()
+    from inkhorn.data.text import TextSource
+
+    source = given.source
+    if not isinstance(source, TextSource):
+        data = given.tokenize()
+        return data.name, data.val, None, data.val_bytes, data.replaced
     chunks = (chunk for split, chunk in source.chunks() if given.flags.text or split == "val")
     ids, characters, n_bytes, replaced = [np.empty(0, np.int32)], 0, 0, 0
     for chunk in chunks:
@@ -134,12 +140,6 @@ def _read(given: DataSource, tokenizer: "Tokenizer") -> tuple[str, "Array", int,
         n_bytes += len(normalized.encode())
         ids.append(tokenizer.encode(normalized))
     return source.name, np.concatenate(ids), characters, n_bytes, replaced
-
-
-def _held_out_documents(given: DataSource) -> tuple[str, "Array", None, int, int]:
-    """The same for documents: those that training holds out. Their characters are not counted."""
-    data = given.tokenize()
-    return data.name, data.val, None, data.val_bytes, data.replaced
 
 
 def _run_tasks(args: EvalArgs) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 from inkhorn.cli.progress import ProgressBar, progress
 from inkhorn.errors import InkhornError
+from inkhorn.training.callbacks import Callbacks
 from inkhorn.training.report.build import write_report
 
 SAMPLE_LINES = 8
 """Lines of a sample that are shown; samples.jsonl has all."""
 
 
-class RunProgress:
+class RunProgress(Callbacks):
     """Training callbacks for the command line."""
 
     def __init__(self, bar: ProgressBar, out: Path, tensorboard: Any = None) -> None:

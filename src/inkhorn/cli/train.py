@@ -74,7 +74,7 @@ def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int
 
     from inkhorn.cli.run_progress import run_progress
     from inkhorn.hardware.device import measure_peak, select_device
-    from inkhorn.training.callbacks import NullCallbacks
+    from inkhorn.training.callbacks import Callbacks
     from inkhorn.training.parallel import choose_parallel
     from inkhorn.training.trainer import Trainer
 
@@ -94,7 +94,7 @@ def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int
     peak_flops = float(distributed.all_reduce_sum(torch.tensor(measure_peak(hardware), dtype=torch.float64)))
     args.out.mkdir(parents=True, exist_ok=True)
     main = distributed.is_main_process
-    with run_progress(args.train.steps, args.out) if main else nullcontext(NullCallbacks()) as callbacks:
+    with run_progress(args.train.steps, args.out) if main else nullcontext(Callbacks()) as callbacks:
         callbacks.log(f"Recipe: {name}; output folder: {args.out}")
         _log_setup(callbacks, config, dataset, hardware, peak_flops)
         _log_memory(callbacks, args, config, hardware)
@@ -159,18 +159,14 @@ def _log_memory(callbacks: "Callbacks", args: TrainArgs, config: "ModelConfig", 
     distributed = hardware.distributed
     rows, _ = distributed.split_batch(args.train.batch_size, args.train.grad_accum)
     needed, available = memory_needed(config, rows, hardware, args.train), available_memory(hardware)
-    callbacks.log(format_memory(needed, available, distributed.world_size))
-    if distributed.any(sum(needed.values()) > available):
-        callbacks.log(f"This may run out of memory: {suggest_fit(config, args.train, hardware)}")
-
-
-def format_memory(needed: dict[str, float], available: float, processes: int) -> str:
     total = sum(needed.values())
     size, unit = (2**30, "GiB") if total >= 2**30 else (2**20, "MiB")
-    each = "" if processes == 1 else " per process"
+    each = "" if distributed.world_size == 1 else " per process"
     parts = ", ".join(f"{name} {part / size:,.1f}" for name, part in needed.items())
     free = "" if available == math.inf else f"; {available / 2**30:,.1f} GiB available"
-    return f"Memory: about {total / size:,.1f} {unit}{each}{free} ({parts})"
+    callbacks.log(f"Memory: about {total / size:,.1f} {unit}{each}{free} ({parts})")
+    if distributed.any(total > available):
+        callbacks.log(f"This may run out of memory: {suggest_fit(config, args.train, hardware)}")
 
 
 def _run_record(

@@ -18,6 +18,7 @@ import ast
 import dataclasses
 import inspect
 import math
+import operator
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -42,22 +43,17 @@ class Range:
     le: float | None = None
 
     def __contains__(self, value: float) -> bool:
-        return (
-            (self.gt is None or value > self.gt)
-            and (self.ge is None or value >= self.ge)
-            and (self.lt is None or value < self.lt)
-            and (self.le is None or value <= self.le)
-        )
+        return all(getattr(operator, name)(value, bound) for name, bound in self.constraints().items())
 
     def __str__(self) -> str:
         if self.ge is not None and self.le is not None:
             return f"between {self.ge} and {self.le}"
-        words = {"greater than": self.gt, "at least": self.ge, "less than": self.lt, "at most": self.le}
-        return " and ".join(f"{word} {bound}" for word, bound in words.items() if bound is not None)
+        words = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
+        return " and ".join(f"{words[name]} {bound}" for name, bound in self.constraints().items())
 
     def constraints(self) -> dict[str, float]:
         """The bounds that are set, under pydantic's names."""
-        return {name: bound for name, bound in dataclasses.asdict(self).items() if bound is not None}
+        return {name: bound for name, bound in vars(self).items() if bound is not None}
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,8 @@ _JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 def _check(name: str, value: Any, kind: Any, optional: bool, bounds: Range | None) -> None:
     if value is None and optional:
         return
-    origin, args, wanted = get_origin(kind), get_args(kind), None
+    origin, args = get_origin(kind), get_args(kind)
+    wanted: object = None
     if kind in _NOUNS:
         if type(value) is not kind and (kind is not float or type(value) is not int):
             wanted = _NOUNS[kind]

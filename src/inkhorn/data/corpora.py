@@ -9,7 +9,6 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
 
 from inkhorn.data import shakespeare
 from inkhorn.data.documents import COLUMN, DocumentSource
@@ -30,12 +29,14 @@ class _Entry:
     description: str  # one line
     license: str  # of the text
 
+    def _listing(self, label: str, kind: str, status: str, size: str) -> str:
+        return f"{label} ({kind}, {self.license}, {status})\n    {self.description}: {size}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextCorpus(_Entry):
     """A text in one file."""
 
-    kind: ClassVar[Literal["text", "documents"]] = "text"
     n_chars: int  # characters of the text, validation included
     source: str  # a URL, or the command that downloads the file
     file: str  # its name in the cache folder
@@ -43,20 +44,14 @@ class TextCorpus(_Entry):
     read: Callable[[Path], TextSource]  # reads the text from the file
 
     @property
-    def label(self) -> str:
-        return self.name
-
-    @property
-    def size(self) -> str:
-        return f"{self.n_chars:,} characters"
+    def listing(self) -> str:
+        """The entry in the list of `inkhorn data`."""
+        status = "downloaded" if self._cached() else "not downloaded"
+        return self._listing(self.name, "text", status, f"{self.n_chars:,} characters")
 
     @property
     def examples(self) -> tuple[str, ...]:
         return (self.name,)
-
-    @property
-    def status(self) -> str:
-        return "downloaded" if self._cached() else "not downloaded"
 
     def matches(self, name: str) -> bool:
         return name == self.name
@@ -90,20 +85,15 @@ class TextCorpus(_Entry):
 class DocumentCorpus(_Entry):
     """Documents of a dataset on the hub, streamed. The number of tokens follows the name: NAME-100m, NAME-1b, ..."""
 
-    kind: ClassVar[Literal["text", "documents"]] = "documents"
-    status: ClassVar[str] = "streamed"
     repository: str  # of the hub, or a folder of the same layout
     # number of tokens -> configuration of the dataset that has as many, smallest first. A smaller corpus is the
     # beginning of a sample.
     samples: Mapping[int, str]
 
     @property
-    def label(self) -> str:
-        return f"{self.name}-SIZE"
-
-    @property
-    def size(self) -> str:
-        return f"{SHARD_TOKENS // 10**6}m to {max(self.samples) // 10**9}b tokens"
+    def listing(self) -> str:
+        size = f"{SHARD_TOKENS // 10**6}m to {max(self.samples) // 10**9}b tokens"
+        return self._listing(f"{self.name}-SIZE", "documents", "streamed", size)
 
     @property
     def examples(self) -> tuple[str, ...]:
@@ -191,18 +181,6 @@ _ENTRIES: tuple[Corpus, ...] = (
 CORPORA: dict[str, Corpus] = {entry.name: entry for entry in _ENTRIES}
 
 
-def find_corpus(name: str) -> Corpus:
-    """The registry's entry for a name such as `shakespeare` or `fineweb-edu-1b`; UsageError if there is none."""
-    for entry in CORPORA.values():
-        if entry.matches(name):
-            return entry
-    examples = [example for entry in CORPORA.values() for example in entry.examples]
-    raise UsageError(
-        f"no corpus is called {name!r}: {nearest(name, examples)} "
-        "(inkhorn data lists all; your own text goes with --text FILE)"
-    )
-
-
 def load_text_corpus(name: str) -> TextSource:
     """Like load_corpus; UsageError for a corpus of documents."""
     source = load_corpus(name)
@@ -212,10 +190,17 @@ def load_text_corpus(name: str) -> TextSource:
 
 
 def load_corpus(name: str) -> TextSource | DocumentSource:
-    """A named corpus: a text, downloaded if necessary, or a stream of documents.
+    """A corpus by a name such as `shakespeare` or `fineweb-edu-1b`: a text, downloaded if necessary, or documents.
 
     Raises:
         UsageError: no corpus has this name.
         CorpusError: the download failed or the checksum is wrong; the message says how to get the file by hand.
     """
-    return find_corpus(name).load(name)
+    for entry in CORPORA.values():
+        if entry.matches(name):
+            return entry.load(name)
+    examples = [example for entry in CORPORA.values() for example in entry.examples]
+    raise UsageError(
+        f"no corpus is called {name!r}: {nearest(name, examples)} "
+        "(inkhorn data lists all; your own text goes with --text FILE)"
+    )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inkhorn.data.dataset import Dataset, ids_dtype
+from inkhorn.data.dataset import Dataset, Progress, ids_dtype
 from inkhorn.data.documents import DocumentSource, ReaderState
 from inkhorn.data.parallel_encode import encode_batches
 from inkhorn.data.shards import Index, Shard, open_ids, shard_paths
@@ -30,42 +30,33 @@ VAL_INTERVAL = 20  # one document in so many is held out
 VAL_TOKENS = 10_485_760  # size of the validation split
 
 
-@dataclass(frozen=True, kw_only=True)
-class Callbacks:
-    """Functions that report progress."""
-
-    tokens: Callable[[int], None] = lambda _: None
-    """called with the number of new training tokens; the first call counts those of earlier runs"""
-    say: Callable[[str], None] = lambda _: None
-    """called with messages for the user"""
-
-
 def tokenize_documents(
     source: DocumentSource,
     cache: Path,
+    progress: Progress = lambda _: None,
     tokenizer: Tokenizer | None = None,
     *,
     bpe_size: int | None = None,
     shard_tokens: int = SHARD_TOKENS,
     processes: int | None = None,
     verify_checksums: bool = False,
-    callbacks: Callbacks | None = None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Dataset:
     """Tokenize documents, except those that the cache has. Memory use does not grow with their number.
 
     Args:
         cache: folder of the tokenized datasets.
+        progress: called with the number of new training tokens; the first call counts those of earlier runs.
         tokenizer: an existing tokenizer.
         bpe_size: train a BPE tokenizer of this vocabulary size on the first `bpe.MAX_TRAIN_CHARS` characters instead.
         shard_tokens: training tokens of a shard; it ends with the first batch of documents that reaches them.
         processes: number of encoding processes, by default one per core.
         verify_checksums: read all cached shards again and compare their checksums.
-        callbacks: report progress.
+        log: called with messages for the user.
 
     Raises:
         CorpusError: the documents cannot be read or the disk is full. Finished shards are kept.
     """
-    callbacks = callbacks or Callbacks()
     kind = f"bpe {bpe_size}" if tokenizer is None else tokenizer.fingerprint()
     rules = f"{source.key} {shard_tokens} {VAL_INTERVAL} {VAL_TOKENS} {kind}"
     folder = cache / "datasets" / f"{source.name}-{hashlib.sha256(rules.encode()).hexdigest()[:16]}"
@@ -75,7 +66,7 @@ def tokenize_documents(
 
         with FileLock(folder.with_suffix(".lock")):
             index, tokenizer = _open_or_create(folder, source, tokenizer, bpe_size)
-            builder = _DatasetBuilder(source, tokenizer, folder, shard_tokens, processes, callbacks)
+            builder = _DatasetBuilder(source, tokenizer, folder, shard_tokens, processes, progress, log)
             index = builder.repair(index, verify_checksums=verify_checksums)
             index = builder.build(index)
     except OSError as error:
@@ -143,12 +134,13 @@ class _DatasetBuilder:
     folder: Path
     shard_tokens: int
     processes: int | None
-    callbacks: Callbacks
+    progress: Progress
+    log: Callable[[str], None]
 
     def repair(self, index: Index, *, verify_checksums: bool) -> Index:
         """Rebuild damaged shards; CorpusError if the documents have changed since they were built."""
         for number in index.damaged(self.folder, verify_checksums=verify_checksums):
-            self.callbacks.say(f"shard {number} of {self.source.name} is damaged: rebuilding it")
+            self.log(f"shard {number} of {self.source.name} is damaged: rebuilding it")
             with closing(self._shards(index.shards[:number], silent=True)) as shards:
                 rebuilt = next(shards, None)
             if rebuilt is None or rebuilt.content() != index.shards[number].content():
@@ -163,17 +155,15 @@ class _DatasetBuilder:
     def build(self, index: Index) -> Index:
         """Build the missing shards."""
         num_shards = self.source.num_shards
-        self.callbacks.tokens(sum(shard.tokens[0] for shard in index.shards[:num_shards]))
+        self.progress(sum(shard.tokens[0] for shard in index.shards[:num_shards]))
         missing = None if num_shards is None else max(0, num_shards - len(index.shards))
         if index.ended or missing == 0:
             return index
-        built = 0
         with closing(self._shards(index.shards)) as shards:
             for shard in islice(shards, missing):
-                built += 1
                 index = replace(index, shards=(*index.shards, shard))
                 index.write(self.folder)
-        if missing is None or built < missing:
+        if num_shards is None or len(index.shards) < num_shards:
             index = replace(index, ended=True)
             index.write(self.folder)
         return index
@@ -195,7 +185,7 @@ class _DatasetBuilder:
                 writer.replaced += encoded.replaced
                 new_tokens = writer.flush()
                 if not silent:
-                    self.callbacks.tokens(new_tokens)
+                    self.progress(new_tokens)
                 if writer.tokens[0] >= self.shard_tokens:
                     yield writer.close(state)
                     writer, number = None, number + 1

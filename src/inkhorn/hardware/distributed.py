@@ -175,16 +175,10 @@ def translate_peer_failure(world_size: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if world_size == 1 or not _is_peer_failure(error):
+        words = ("closed by peer", "reset by peer", "gloo", "NCCL", "Broken pipe", "Timed out waiting", "timed out")
+        if world_size == 1 or not (isinstance(error, dist.DistError) or any(word in str(error) for word in words)):
             raise
         raise TrainingError(
             f"another of the {world_size} processes ended or cannot be reached: see its message. Resume from the last "
             "checkpoint with --resume, or start with torchrun --max-restarts to do so automatically"
         ) from None
-
-
-def _is_peer_failure(error: RuntimeError) -> bool:
-    if isinstance(error, dist.DistError):
-        return True
-    words = ("closed by peer", "reset by peer", "gloo", "NCCL", "Broken pipe", "Timed out waiting", "timed out")
-    return any(word in str(error) for word in words)

@@ -80,9 +80,7 @@ class CharTokenizer:
             return "".join(symbols[byte] for byte in token)
 
         vocab = {to_symbols(token): i for i, token in enumerate(self.token_bytes[:-1])}
-        merges = {
-            (c.encode()[:end], c.encode()[end : end + 1]) for c in self.characters for end in range(1, len(c.encode()))
-        }
+        merges = {(c[:end], c[end : end + 1]) for c in map(str.encode, self.characters) for end in range(1, len(c))}
         end = {"id": self.eos_id, "content": END_OF_TEXT, "special": True}
         end |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -90,13 +88,8 @@ class CharTokenizer:
         model |= {"end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False}
         model["vocab"] = vocab
         model["merges"] = [[to_symbols(a), to_symbols(b)] for a, b in sorted(merges, key=lambda m: (len(m[0]), m))]
-        spec: dict[str, Any] = {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": [end],
-            "normalizer": None,
-        }
-        spec |= {"pre_tokenizer": byte_level, "post_processor": None, "decoder": byte_level, "model": model}
+        spec: dict[str, Any] = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [end]}
+        spec |= {"normalizer": None, "pre_tokenizer": byte_level, "post_processor": None, "decoder": byte_level}
+        spec["model"] = model
         write_json(folder / "tokenizer.json", spec)
         write_json(folder / "tokenizer_config.json", tokenizer_config())

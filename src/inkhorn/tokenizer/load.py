@@ -32,7 +32,7 @@ def _alphabet(spec: dict[str, Any]) -> list[str] | None:
     try:
         vocab = sorted(spec["model"]["vocab"].items(), key=lambda item: int(item[1]))
         tokens = [bytes(byte_of[symbol] for symbol in token) for token, _ in vocab]
-        characters = [token.decode() for token in tokens if _is_character(token)]
+        characters = [text for token in tokens if len(text := token.decode(errors="ignore")) == 1]
         added = {token["content"]: token["id"] for token in spec["added_tokens"]}
         matches = spec["pre_tokenizer"].get("use_regex") is False and spec.get("normalizer") is None
         matches = matches and spec["model"]["type"] == "BPE" and [i for _, i in vocab] == list(range(len(vocab)))
@@ -41,10 +41,3 @@ def _alphabet(spec: dict[str, Any]) -> list[str] | None:
     if not matches or not characters or added != {END_OF_TEXT: len(tokens)}:
         return None
     return characters if CharTokenizer(characters).token_bytes[:-1] == tokens else None
-
-
-def _is_character(token: bytes) -> bool:
-    try:
-        return len(token.decode()) == 1
-    except UnicodeDecodeError:
-        return False

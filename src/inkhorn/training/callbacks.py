@@ -1,10 +1,10 @@
 """Callbacks of a training run."""
 
-from typing import Any, Protocol
+from typing import Any
 
 
-class Callbacks(Protocol):
-    """Receives messages and metrics while a model trains."""
+class Callbacks:
+    """Receives messages and metrics while a model trains. This class ignores them, for all but the main process."""
 
     def log(self, text: str) -> None:
         """A message for the user."""
@@ -14,13 +14,3 @@ class Callbacks(Protocol):
 
     def on_evaluate(self, metrics: dict[str, Any], sample: str) -> None:
         """An evaluation line of metrics.jsonl, and the sample that the model generated."""
-
-
-class NullCallbacks:
-    """Callbacks that do nothing, for all processes but the main one."""
-
-    def log(self, text: str) -> None: ...
-
-    def on_step(self, metrics: dict[str, Any]) -> None: ...
-
-    def on_evaluate(self, metrics: dict[str, Any], sample: str) -> None: ...

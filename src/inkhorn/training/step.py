@@ -50,14 +50,11 @@ def train_step(
         optimizer.step()
     state.step += 1
     if state.ema is not None:
-        _update_average(state.ema, state.model, train.ema_decay, state.step)
+        # A short average at first, so that the random initial weights are forgotten soon.
+        decay = min(train.ema_decay, state.step / (state.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(state.ema.parameters()), list(state.model.parameters()), 1 - decay)
     return torch.stack([total, full_tensor(norm)])
-
-
-@torch.no_grad()
-def _update_average(average: GPT, model: GPT, decay: float, step: int) -> None:
-    weight = min(decay, step / (step + 10))  # short at first, so that the random initial weights are forgotten soon
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - weight)
 
 
 def switch_dropout(model: GPT, *, on: bool) -> None:

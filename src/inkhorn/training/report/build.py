@@ -90,33 +90,26 @@ def summary(run: RunLog) -> list[tuple[str, str]]:
     """The key numbers of the run: (value, label)."""
     loss = min((number(line, "val/loss") for line in run.evaluations), default=math.nan)
     seen, text = number(run.last, "tokens"), number(run.info, "train_tokens")
+    epochs = f", {seen / text:.2g} epochs" if seen > 0 and text > 0 else ""
     step, planned = run.last["step"], number(run.table("train"), "steps")
     token = "token" if number(run.table("model"), "vocab_size") > MAX_CHARACTER_VOCABULARY else "character"
-    speed, mfu = (_median(run, key) for key in ("train/tokens_per_sec", "train/mfu"))
+    logged = (series(run.training, key)[1] for key in ("train/tokens_per_sec", "train/mfu"))
+    speed, mfu = (float(np.median(values)) if len(values) else math.nan for values in logged)
     return [
         (format_or_dash(loss, format_loss), "best validation loss, nats per token"),
         (format_or_dash(loss / math.log(2), format_loss), f"bits per {token}"),
         (f"{step:,}", f"steps of {planned:,.0f}" if planned > step else "steps"),
         (format_or_dash(number(run.last, "seconds"), format_duration), "training time"),
-        (
-            format_or_dash(seen, format_count),
-            "tokens" + (f", {seen / text:.2g} epochs" if seen > 0 and text > 0 else ""),
-        ),
+        (format_or_dash(seen, format_count), f"tokens{epochs}"),
         (format_or_dash(speed, "{:,.0f}".format), "tokens per second"),
         (format_or_dash(100 * mfu, "{:.0f} %".format), "MFU (model FLOPs utilization)"),
         (format_or_dash(number(run.info, "num_parameters"), format_count), "parameters"),
     ]
 
 
-def _median(run: RunLog, key: str) -> float:
-    values = series(run.training, key)[1]
-    return float(np.median(values)) if len(values) else math.nan
-
-
 def _caption(chart: Chart) -> str:
-    text = (
-        "Thin line: training loss as logged; thick line: its running mean. Dots: loss over the full validation split."
-    )
+    text = "Thin line: training loss as logged; thick line: its running mean. "
+    text += "Dots: loss over the full validation split."
     if chart.lines and chart.lines[0].y[0] > chart.high:
         text += f" The first training loss, {chart.lines[0].y[0]:.2f}, is above the frame."
     return text + (" †: an event, listed below." if chart.event_marks else "")
