@@ -24,40 +24,27 @@ COMMANDS = {
 _MODULES = {"import": "import_"}  # commands whose name is a Python keyword
 
 EXTRAS = {
-    "torch": "train",
-    "matplotlib": "train",
-    "jinja2": "train",
-    "anyio": "serve",
-    "fastapi": "serve",
-    "pydantic": "serve",
-    "starlette": "serve",
-    "uvicorn": "serve",
-    "prometheus_client": "serve",
-    "huggingface_hub": "hub",
-    "gguf": "gguf",
-    "lm_eval": "eval",
-    "datasets": "data",
-    "pooch": "data",
+    **dict.fromkeys(("torch", "matplotlib", "jinja2"), "train"),
+    **dict.fromkeys(("anyio", "fastapi", "pydantic", "starlette", "uvicorn", "prometheus_client"), "serve"),
+    **dict.fromkeys(("datasets", "pooch"), "data"),
+    **{"huggingface_hub": "hub", "gguf": "gguf", "lm_eval": "eval"},
 }
 """The extra that installs a package."""
 
-USAGE = "\n".join(
-    [
-        'usage: inkhorn "PROMPT" [options]',
-        "       inkhorn COMMAND [options]",
-        "",
-        "Train, run, inspect and serve GPT-1 and GPT-2 models.",
-        "",
-        "commands:",
-        *(f"  {name:10}{summary}" for name, summary in COMMANDS.items()),
-        "",
-        "options:",
-        "  -h, --help  show this help; inkhorn COMMAND --help shows that of a command",
-        "  --version   show the version",
-        "",
-        'example: inkhorn "ROMEO:" --max-words 80',
-    ]
-)
+_COMMAND_LIST = "\n".join(f"  {name:10}{summary}" for name, summary in COMMANDS.items())
+USAGE = f"""usage: inkhorn "PROMPT" [options]
+       inkhorn COMMAND [options]
+
+Train, run, inspect and serve GPT-1 and GPT-2 models.
+
+commands:
+{_COMMAND_LIST}
+
+options:
+  -h, --help  show this help; inkhorn COMMAND --help shows that of a command
+  --version   show the version
+
+example: inkhorn "ROMEO:" --max-words 80"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -45,18 +45,15 @@ def run(argv: list[str]) -> int:
 
 
 def _overview() -> str:
-    recipes = (f"  {name:18}{recipe.description}" for name, recipe in RECIPES.items())
-    lines = (
-        "usage: inkhorn train [RECIPE] [options]",
-        "",
-        "Train a model. `inkhorn train RECIPE --help` lists the options with the recipe's defaults.",
-        "",
-        f"recipes (default: {DEFAULT_RECIPE}; with --init-from: {FINETUNE_RECIPE}):",
-        *recipes,
-        "",
-        "example: inkhorn train small --text my.txt --out runs/mine",
-    )
-    return "\n".join(lines)
+    recipes = "\n".join(f"  {name:18}{recipe.description}" for name, recipe in RECIPES.items())
+    return f"""usage: inkhorn train [RECIPE] [options]
+
+Train a model. `inkhorn train RECIPE --help` lists the options with the recipe's defaults.
+
+recipes (default: {DEFAULT_RECIPE}; with --init-from: {FINETUNE_RECIPE}):
+{recipes}
+
+example: inkhorn train small --text my.txt --out runs/mine"""
 
 
 def train(name: str, args: TrainArgs) -> int:

@@ -34,22 +34,16 @@ def download_checkpoint(repo: str, revision: str | None = None) -> Path:
 
     try:
         config = Path(hf_hub_download(repo, "config.json", revision=revision))
-    except Exception as error:  # of several libraries
-        raise _error(repo, revision, error) from None
-    ModelConfig.from_hf(read_json(config))  # before the weights: it may be a large model of another kind
-    try:
+        ModelConfig.from_hf(read_json(config))  # before the weights: it may be a large model of another kind
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*_CONFIG_FILES, *_SAFETENSORS]))
         if not any((folder / name).exists() for name in _SAFETENSORS):
             folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*_CONFIG_FILES, *_PICKLES]))
-    except Exception as error:
-        raise _error(repo, revision, error) from None
-    return folder
-
-
-def _error(repo: str, revision: str | None, error: Exception) -> CheckpointError:
-    what = f"{repo} at {revision}" if revision else repo
-    reason = " ".join(str(error).split())[:300]
-    return CheckpointError(
-        f"cannot download {what} from the Hugging Face hub ({type(error).__name__}): {reason} Alternatively download "
-        "the folder yourself and give its path"
-    )
+        return folder
+    except CheckpointError:
+        raise
+    except Exception as error:  # of several libraries
+        what, reason = f"{repo} at {revision}" if revision else repo, " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"cannot download {what} from the Hugging Face hub ({type(error).__name__}): {reason} Alternatively "
+            "download the folder yourself and give its path"
+        ) from None

@@ -38,11 +38,11 @@ class ShardedIds:
 
     def __init__(self, paths: Sequence[Path], lengths: Sequence[int], dtype: str) -> None:
         self.paths, self.dtype = list(paths), np.dtype(dtype)
-        self.ends = list(accumulate(lengths))
+        self.starts = list(accumulate(lengths, initial=0))  # of each file, and the end of the last one
         self._file = lru_cache(_MAX_MAPPED)(self._map)
 
     def __len__(self) -> int:
-        return self.ends[-1] if self.ends else 0
+        return self.starts[-1]
 
     def __getitem__(self, index: slice) -> Array:
         """A copy of consecutive ids, which may lie in several files."""
@@ -51,15 +51,14 @@ class ShardedIds:
             raise ValueError(f"only consecutive ids can be read, not every {step}th")
         pieces = []
         while start < stop:
-            number = bisect_right(self.ends, start)  # skips empty files
-            first = self.ends[number - 1] if number else 0
+            number = bisect_right(self.starts, start) - 1  # skips empty files
+            first = self.starts[number]
             pieces.append(self._file(number)[start - first : stop - first])
             start += len(pieces[-1])
         return np.concatenate(pieces) if pieces else np.empty(0, self.dtype)
 
     def _map(self, number: int) -> Array:
-        first = self.ends[number - 1] if number else 0
-        return np.memmap(self.paths[number], self.dtype, "r", shape=(self.ends[number] - first,))
+        return np.memmap(self.paths[number], self.dtype, "r", shape=(self.starts[number + 1] - self.starts[number],))
 
 
 @dataclass(frozen=True, kw_only=True)

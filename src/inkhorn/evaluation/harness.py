@@ -175,13 +175,9 @@ def evaluate_tasks(
     with redirect_stdout(sys.stderr):  # lm-eval prints its progress there
         results = evaluate(model, loaded, limit=limit, bootstrap_iters=1000, log_samples=False)
     assert results is not None
-    return {**results, "notes": _notes(model)}
-
-
-def _notes(model: InkhornLM) -> list[str]:
-    counts = [
+    counts = (
         (model.truncated, f"inputs were longer than the context of {model.model.config.block_size} tokens"),
         (model.replaced, "characters are not in the vocabulary and were replaced or dropped"),
         (model.unscorable, "continuations have no character in the vocabulary and count as impossible"),
-    ]
-    return [f"{count:,} {what}" for count, what in counts if count]
+    )
+    return {**results, "notes": [f"{count:,} {what}" for count, what in counts if count]}

@@ -136,20 +136,17 @@ def _replacements(tokenizer: CharTokenizer) -> dict[str, str]:
 
 def _check_bpe(spec: Mapping[str, Any], folder: Path) -> None:
     """Raise UsageError unless tokenizer.json is a byte-level BPE like GPT-2's, which engine/tokenizer.js implements."""
-    model, pre_tokenizer, symbols = spec.get("model") or {}, spec.get("pre_tokenizer") or {}, set(bytes_to_unicode())
-    added = {token["content"] for token in spec.get("added_tokens", ())}
+    model, pre_tokenizer, added = (spec.get(key) or {} for key in ("model", "pre_tokenizer", "added_tokens"))
+    types = [model.get("type"), pre_tokenizer.get("type"), (spec.get("decoder") or {}).get("type")]
+    ordinary = model.get("vocab", {}).keys() - {token["content"] for token in added}
+    options = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "ignore_merges")
+    byte_level = types == ["BPE", "ByteLevel", "ByteLevel"] and set("".join(ordinary)) <= set(bytes_to_unicode())
     unsupported = {
-        "a model other than byte-level BPE": model.get("type") != "BPE"
-        or pre_tokenizer.get("type") != "ByteLevel"
-        or (spec.get("decoder") or {}).get("type") != "ByteLevel"
-        or not all(symbols.issuperset(token) for token in model["vocab"] if token not in added),
-        "a normalizer": bool(spec.get("normalizer")),
-        "a prefix space": bool(pre_tokenizer.get("add_prefix_space")),
-        "BPE options that GPT-2 does not use": any(
-            model.get(key)
-            for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "ignore_merges")
-        ),
-        "added tokens that strip spaces": any(t["lstrip"] or t["rstrip"] for t in spec.get("added_tokens", ())),
+        "a model other than byte-level BPE": not byte_level,
+        "a normalizer": spec.get("normalizer"),
+        "a prefix space": pre_tokenizer.get("add_prefix_space"),
+        "BPE options that GPT-2 does not use": any(map(model.get, options)),
+        "added tokens that strip spaces": any(token["lstrip"] or token["rstrip"] for token in added),
     }
     found = [feature for feature, present in unsupported.items() if present]
     if found:
