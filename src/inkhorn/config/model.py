@@ -7,10 +7,11 @@ help texts of the command-line flags.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
 from inkhorn.config.bounds import Range, validate
-from inkhorn.config.tensors import TensorSpec, tensor_specs
+from inkhorn.config.tensors import BLOCK, EMBEDDINGS, FINAL_NORM, HEAD, Module, TensorSpec
 from inkhorn.errors import CheckpointError, UsageError, require
 
 ModelType = Literal["gpt2", "openai-gpt"]
@@ -139,15 +140,7 @@ class ModelConfig(Architecture):
 
     def tensor_specs(self) -> tuple[TensorSpec, ...]:
         """Every tensor of the model, in the order of the forward pass."""
-        return tensor_specs(
-            vocab_size=self.vocab_size,
-            block_size=self.block_size,
-            n_layer=self.n_layer,
-            n_embd=self.n_embd,
-            n_inner=self.inner,
-            pre_norm=self.pre_norm,
-            tied=self.tie_word_embeddings,
-        )
+        return _tensor_specs(self)
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> "ModelConfig":
@@ -202,3 +195,15 @@ class ModelConfig(Architecture):
                 f"activation_function is {self.activation_function!r}, the MLP width {self.inner}"
             )
         return config | {"afn": {"gelu_new": "gelu"}.get(self.activation_function, self.activation_function)}
+
+
+@lru_cache(maxsize=64)
+def _tensor_specs(config: ModelConfig) -> tuple[TensorSpec, ...]:
+    sizes = {"3 * n_embd": 3 * config.n_embd} | vars(config) | {"n_inner": config.inner}
+    modules: list[tuple[Module, int | None]] = [
+        *((module, None) for module in EMBEDDINGS),
+        *((module, layer) for layer in range(config.n_layer) for module in BLOCK),
+        *([(FINAL_NORM, None)] if config.pre_norm else []),
+        *([] if config.tie_word_embeddings else [(HEAD, None)]),
+    ]
+    return tuple(spec for module, layer in modules for spec in module.specs(sizes, config.pre_norm, layer))

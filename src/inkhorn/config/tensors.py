@@ -5,8 +5,8 @@ and the order in which the kernel takes the weights all derive from it. `ModelCo
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 Role = Literal["token_embedding", "position_embedding", "norm", "attention", "mlp", "head"]
@@ -37,7 +37,7 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class _Module:
+class Module:
     """A module with a weight and perhaps a bias; `dims` are the weight's, the bias has the last of them."""
 
     name: str
@@ -47,60 +47,41 @@ class _Module:
     bias: bool = True
     fused_parts: int = 1
 
+    def specs(self, sizes: Mapping[str, int], pre_norm: bool, layer: int | None = None) -> list[TensorSpec]:
+        """The weight and the bias, in block `layer` if it is given, of a GPT-2 (`pre_norm`) or GPT-1."""
+        name, gguf_name = self.name, self.gguf
+        if layer is not None:
+            name, gguf_name = f"h.{layer}.{name}", f"blk.{layer}.{gguf_name}"
+        hf_name = name if pre_norm else _GPT1_NAMES.get(name, name)
+        if self.role != "head":
+            hf_name = f"transformer.{hf_name}"
+        shape = tuple(sizes[dim] for dim in self.dims)
+        return [
+            TensorSpec(f"{name}.{kind}", dims, self.role, f"{hf_name}.{kind}", f"{gguf_name}.{kind}", self.fused_parts)
+            for kind, dims in (("weight", shape), ("bias", shape[-1:]))
+            if kind == "weight" or self.bias
+        ]
 
-_EMBEDDINGS = (
-    _Module("wte", ("vocab_size", "n_embd"), "token_embedding", "token_embd", bias=False),
-    _Module("wpe", ("block_size", "n_embd"), "position_embedding", "position_embd", bias=False),
+
+EMBEDDINGS = (
+    Module("wte", ("vocab_size", "n_embd"), "token_embedding", "token_embd", bias=False),
+    Module("wpe", ("block_size", "n_embd"), "position_embedding", "position_embd", bias=False),
 )
-_BLOCK = (
-    _Module("ln_1", ("n_embd",), "norm", "attn_norm"),
-    _Module("attn.c_attn", ("n_embd", "3 * n_embd"), "attention", "attn_qkv", fused_parts=3),
-    _Module("attn.c_proj", ("n_embd", "n_embd"), "attention", "attn_output"),
-    _Module("ln_2", ("n_embd",), "norm", "ffn_norm"),
-    _Module("mlp.c_fc", ("n_embd", "n_inner"), "mlp", "ffn_up"),
-    _Module("mlp.c_proj", ("n_inner", "n_embd"), "mlp", "ffn_down"),
+BLOCK = (
+    Module("ln_1", ("n_embd",), "norm", "attn_norm"),
+    Module("attn.c_attn", ("n_embd", "3 * n_embd"), "attention", "attn_qkv", fused_parts=3),
+    Module("attn.c_proj", ("n_embd", "n_embd"), "attention", "attn_output"),
+    Module("ln_2", ("n_embd",), "norm", "ffn_norm"),
+    Module("mlp.c_fc", ("n_embd", "n_inner"), "mlp", "ffn_up"),
+    Module("mlp.c_proj", ("n_inner", "n_embd"), "mlp", "ffn_down"),
 )
-_FINAL_NORM = _Module("ln_f", ("n_embd",), "norm", "output_norm")  # GPT-2 only
-_HEAD = _Module("lm_head", ("vocab_size", "n_embd"), "head", "output", bias=False)  # only if it is not tied to wte
+FINAL_NORM = Module("ln_f", ("n_embd",), "norm", "output_norm")  # GPT-2 only
+HEAD = Module("lm_head", ("vocab_size", "n_embd"), "head", "output", bias=False)  # only if it is not tied to wte
 
 _GPT1_NAMES = {"wte": "tokens_embed", "wpe": "positions_embed"}  # in Hugging Face's openai-gpt
 
-LINEAR_LAYERS = tuple(dict.fromkeys(m.name.rpartition(".")[2] for m in _BLOCK if len(m.dims) == 2))
+LINEAR_LAYERS = tuple(dict.fromkeys(m.name.rpartition(".")[2] for m in BLOCK if len(m.dims) == 2))
 """Names of the linear layers of a block: c_attn, c_proj (of attention and of the MLP) and c_fc"""
 
-VOCAB_TENSORS = tuple(f"{m.name}.weight" for m in (*_EMBEDDINGS, _HEAD) if m.dims[0] == "vocab_size")
+VOCAB_TENSORS = tuple(f"{m.name}.weight" for m in (*EMBEDDINGS, HEAD) if m.dims[0] == "vocab_size")
 """Tensors with one row per token"""
-
-
-@lru_cache(maxsize=64)
-def tensor_specs(
-    *, vocab_size: int, block_size: int, n_layer: int, n_embd: int, n_inner: int, pre_norm: bool, tied: bool
-) -> tuple[TensorSpec, ...]:
-    """Every tensor of a model of these sizes, in the order of the forward pass.
-
-    Args as in ModelConfig; `pre_norm`: GPT-2, which has a final LayerNorm; `tied`: the head has no tensor of its own.
-    """
-    sizes = {"vocab_size": vocab_size, "block_size": block_size}
-    sizes |= {"n_embd": n_embd, "3 * n_embd": 3 * n_embd, "n_inner": n_inner}
-
-    def specs(module: _Module, prefix: str = "", gguf_prefix: str = "") -> list[TensorSpec]:
-        shape = tuple(sizes[dim] for dim in module.dims)
-        name, gguf_name = prefix + module.name, gguf_prefix + module.gguf
-        hf_name = name if pre_norm else _GPT1_NAMES.get(name, name)
-        if module.role != "head":
-            hf_name = f"transformer.{hf_name}"
-
-        def spec(kind: str, shape: tuple[int, ...]) -> TensorSpec:
-            names = f"{hf_name}.{kind}", f"{gguf_name}.{kind}"
-            return TensorSpec(f"{name}.{kind}", shape, module.role, *names, module.fused_parts)
-
-        return [spec("weight", shape), *([spec("bias", shape[-1:])] if module.bias else ())]
-
-    found = [spec for module in _EMBEDDINGS for spec in specs(module)]
-    for i in range(n_layer):
-        found += [spec for module in _BLOCK for spec in specs(module, f"h.{i}.", f"blk.{i}.")]
-    if pre_norm:
-        found += specs(_FINAL_NORM)
-    if not tied:
-        found += specs(_HEAD)
-    return tuple(found)
