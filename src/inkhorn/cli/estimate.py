@@ -95,7 +95,9 @@ def run(argv: list[str]) -> int:
     )
     args = parse(EstimateArgs, argv[1:], f"inkhorn estimate {name}", defaults, _EXAMPLE)
     config = replace(config, **vars(args.architecture), vocab_size=args.vocab_size or config.vocab_size)
-    facts = gather(name, recipe, config, train, args)
+    train = replace(train, batch_size=args.batch_size, optimizer=args.optimizer, device=args.device, dtype=args.dtype)
+    facts = {"model": name, "about": recipe.description if recipe is not None else ""}
+    facts |= gather(recipe, config, train, args)
     print(json.dumps(facts)) if args.json else tables.estimate(facts)
     return 0
 
@@ -134,18 +136,13 @@ def _row(name: str, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def gather(
-    name: str, recipe: Recipe | None, config: ModelConfig, train: TrainConfig, args: EstimateArgs
-) -> dict[str, Any]:
-    train = replace(train, batch_size=args.batch_size, optimizer=args.optimizer, device=args.device, dtype=args.dtype)
+def gather(recipe: Recipe | None, config: ModelConfig, train: TrainConfig, args: EstimateArgs) -> dict[str, Any]:
     planned = _planned_tokens(recipe) if recipe is not None else TOKENS_PER_PARAMETER * config.num_parameters
     tokens = args.tokens or planned
     machine = _machine(args, train, config.block_size)
     memory = training_memory(config, train, bf16=machine.bf16, stores_attention=machine.stores_attention)
     serving = serving_memory(config, args.max_num_seqs)
     facts = {
-        "model": name,
-        "about": recipe.description if recipe is not None else "",
         "config": asdict(config),
         "parameters": config.num_parameters,
         "parts": [asdict(part) for part in parts(config)],

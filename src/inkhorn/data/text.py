@@ -59,9 +59,7 @@ class TextSource:
         """Checksum, length and alphabet. The first access reads the text once."""
         digest, alphabet, ascii_seen = hashlib.sha256(), set[str](), b""
         n_chars = n_train = 0
-        for pieces in (self.pieces, self.val_pieces):
-            if pieces is None:
-                continue
+        for pieces in filter(None, (self.pieces, self.val_pieces)):
             if pieces is self.val_pieces:
                 n_train = n_chars
                 digest.update(b"\0")  # never part of a text

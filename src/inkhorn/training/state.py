@@ -184,27 +184,24 @@ def _read(
         raise CheckpointError(
             f"{folder / 'trainer' / 'state.json'} was written by another version of inkhorn: {error}"
         ) from None
-    if sha256 != dataset.sha256:
-        raise CheckpointError(f"{folder} was trained on another text or split: use the same one, or another --out")
-    if optimizer != train.optimizer:
-        raise CheckpointError(
-            f"{folder} was trained with --optimizer {optimizer}, not {train.optimizer}: keep it, or use another --out"
-        )
     ours = asdict(train) | {"lora_targets": list(train.lora_targets)}
     names = ("lora_rank", "lora_alpha", "lora_targets") if then.get("lora_rank") or train.lora_rank else ()
-    if changed := [name for name in names if then.get(name) != ours[name]]:
-        was = ", ".join(f"--{name.replace('_', '-')} {then.get(name)}" for name in changed)
-        raise CheckpointError(f"{folder} was trained with {was}: keep that, or use another --out")
-    exported = GPT.from_pretrained(folder)
-    if exported.config != config:
-        raise CheckpointError(f"{folder} has another architecture or dropout: keep those flags, or use another --out")
-    if pad_vocab(config, multiple) != pad_vocab(config, train.pad_vocab_to):
-        raise CheckpointError(f"{folder} was trained with --pad-vocab-to {multiple}: keep it, or use another --out")
+    changed = [f"--{name.replace('_', '-')} {then.get(name)}" for name in names if then.get(name) != ours[name]]
+    exported, padded = GPT.from_pretrained(folder), pad_vocab(config, train.pad_vocab_to)
+    for differs, problem in (
+        (sha256 != dataset.sha256, "was trained on another text or split: use the same one"),
+        (optimizer != train.optimizer, f"was trained with --optimizer {optimizer}, not {train.optimizer}: keep it"),
+        (bool(changed), f"was trained with {', '.join(changed)}: keep that"),
+        (exported.config != config, "has another architecture or dropout: keep those flags"),
+        (pad_vocab(config, multiple) != padded, f"was trained with --pad-vocab-to {multiple}: keep it"),
+    ):
+        if differs:
+            raise CheckpointError(f"{folder} {problem}, or use another --out")
     try:
         tensors = torch.load(folder / "trainer" / "state.pt", map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"cannot read {folder / 'trainer' / 'state.pt'}: {error}") from None
-    model = GPT(pad_vocab(config, train.pad_vocab_to))
+    model = GPT(padded)
     load_into_padded(model, exported)
     ema = copy.deepcopy(model) if train.ema_decay else None  # the exported model, unless saved separately
     if train.lora_rank:
