@@ -7,7 +7,7 @@ NOT_IN_TEST := slow or ray or notebook or fuzz or qemu
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lint lint-js format test test-all sanitize train clean
+.PHONY: help demo lint lint-js format test test-all sanitize cross train clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -64,6 +64,11 @@ sanitize: $(BIN)/python  ## run the kernel under the address, undefined-behaviou
 	    -DCMAKE_BUILD_TYPE=Debug -DINK_SANITIZE=$$kind > /dev/null && \
 	  $(BIN)/cmake --build build/sanitize-$$kind && build/sanitize-$$kind/fuzz 300 || exit 1; \
 	done
+
+cross: $(BIN)/python  ## cross-compile the kernel for Linux, macOS and Windows and check the exported symbols
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt cmake ninja --group cross
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python native/tests/cross.py
 
 train: .venv/dev  ## train a small model in half a minute
 	$(BIN)/inkhorn train small

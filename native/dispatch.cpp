@@ -31,6 +31,21 @@ namespace ink::avx2 {
 void forward(ink_session &session, int id);
 }
 #endif
+#if defined(INK_HAS_NEON_I8MM)
+namespace ink::neon_i8mm {
+void forward(ink_session &session, int id);
+}
+#endif
+#if defined(INK_HAS_NEON_DOTPROD)
+namespace ink::neon_dotprod {
+void forward(ink_session &session, int id);
+}
+#endif
+#if defined(INK_HAS_NEON)
+namespace ink::neon {
+void forward(ink_session &session, int id);
+}
+#endif
 namespace ink::portable {
 void forward(ink_session &session, int id);
 }
@@ -40,19 +55,38 @@ namespace ink {
 namespace {
 
 #if defined(__x86_64__)
-// Features that GCC 12 cannot ask __builtin_cpu_supports for.
-bool has_avx_vnni() {
-  unsigned a, b, c, d;
-  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
+// Read with cpuid, because __builtin_cpu_supports of GCC 12 does not know all of these, and that of Zig none.
+struct X86Features {
+  bool avx2 = false;  // with FMA and F16C
+  bool avx512 = false, avx_vnni = false, amx_int8 = false;
+};
+
+X86Features detect_x86_features() {
+  struct Registers {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+  } leaf1, leaf7, leaf7_1;
+  const auto has = [](unsigned value, int bit) { return (value >> bit & 1) != 0; };
+  __get_cpuid_count(1, 0, &leaf1.a, &leaf1.b, &leaf1.c, &leaf1.d);
+  if (!has(leaf1.c, 27)) return {};  // OSXSAVE: the operating system has enabled xgetbv
+  unsigned enabled, high;            // the registers that the operating system saves
+  asm("xgetbv" : "=a"(enabled), "=d"(high) : "c"(0));
+  const auto saves = [&](unsigned mask) { return (enabled & mask) == mask; };
+  constexpr unsigned YMM = 0x6, ZMM = 0xe6, TILES = 0x60000;
+  __get_cpuid_count(7, 0, &leaf7.a, &leaf7.b, &leaf7.c, &leaf7.d);
+  __get_cpuid_count(7, 1, &leaf7_1.a, &leaf7_1.b, &leaf7_1.c, &leaf7_1.d);
+  X86Features x;
+  x.avx2 = saves(YMM) && has(leaf7.b, 5) && has(leaf1.c, 12) && has(leaf1.c, 29);
+  x.avx_vnni = x.avx2 && has(leaf7_1.a, 4);
+  // F, DQ, BW, VL, VNNI, BF16
+  x.avx512 = x.avx2 && saves(ZMM) && has(leaf7.b, 16) && has(leaf7.b, 17) && has(leaf7.b, 30) && has(leaf7.b, 31) &&
+             has(leaf7.c, 11) && has(leaf7_1.a, 5);
+  x.amx_int8 = x.avx512 && saves(TILES) && has(leaf7.d, 24) && has(leaf7.d, 25);
+  return x;
 }
-bool has_amx_int8() {
-  unsigned a, b, c, d;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & (1u << 24)) != 0 && (d & (1u << 25)) != 0;
-}
-bool has_avx512() {
-  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") &&
-         __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("fma");
+
+const X86Features &x86_features() {
+  static const X86Features features = detect_x86_features();
+  return features;
 }
 #endif
 
@@ -64,17 +98,29 @@ struct Isa {
 
 const Isa isas[] = {
 #if defined(INK_HAS_AMX)
-    {"amx", amx::forward, [] { return has_avx512() && has_amx_int8() && request_amx(); }},
+    {"amx", amx::forward, [] { return x86_features().amx_int8 && request_amx(); }},
 #endif
 #if defined(INK_HAS_AVX512)
-    {"avx512", avx512::forward, has_avx512},
+    {"avx512", avx512::forward, [] { return x86_features().avx512; }},
 #endif
 #if defined(INK_HAS_AVXVNNI)
-    {"avxvnni", avxvnni::forward,
-     [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_avx_vnni(); }},
+    {"avxvnni", avxvnni::forward, [] { return x86_features().avx_vnni; }},
 #endif
 #if defined(INK_HAS_AVX2)
-    {"avx2", avx2::forward, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+    {"avx2", avx2::forward, [] { return x86_features().avx2; }},
+#endif
+#if defined(INK_HAS_NEON_I8MM)
+    {"neon_i8mm", neon_i8mm::forward,
+     [] {
+       const ArmFeatures features = arm_features();
+       return features.dotprod && features.i8mm && features.bf16;
+     }},
+#endif
+#if defined(INK_HAS_NEON_DOTPROD)
+    {"neon_dotprod", neon_dotprod::forward, [] { return arm_features().dotprod; }},
+#endif
+#if defined(INK_HAS_NEON)
+    {"neon", neon::forward, [] { return true; }},
 #endif
     {"portable", portable::forward, [] { return true; }},
 };
@@ -103,7 +149,7 @@ const char *supported_isas() {
   static const std::string names = [] {
     std::string list;
     for (const Isa &isa : isas)
-      if (isa.is_supported()) list += (list.empty() ? "" : " ") + std::string(isa.name);
+      if (isa.is_supported()) list.append(list.empty() ? "" : " ").append(isa.name);
     return list;
   }();
   return names.c_str();
