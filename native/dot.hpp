@@ -6,13 +6,16 @@
 
 namespace ink::INK_ISA {
 
-#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
-#define INK_HAS_DOT4 1  // an instruction that multiplies four unsigned bytes by four signed bytes and adds the products
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__) || defined(INK_NEON)
+#define INK_HAS_DOT4 1  // instructions that multiply four bytes by four signed bytes and add the products
+#endif
+#if defined(__AVX512BF16__) || (defined(INK_NEON) && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC))
+#define INK_HAS_DOT2 1  // an instruction that multiplies two bfloat16 by two bfloat16 and adds the products
 #endif
 
 // Bytes of one input of a matrix product, see store_inputs below.
 INK_INLINE constexpr size_t input_bytes(int32_t precision) {
-#if !defined(__AVX512BF16__)
+#if !defined(INK_HAS_DOT2)
   if (precision == INK_BF16) return 4;
 #endif
 #if !defined(INK_HAS_DOT4)
@@ -27,12 +30,20 @@ INK_INLINE constexpr size_t input_bytes(int32_t precision) {
 // ---- bfloat16 ----
 
 // Two bfloat16 inputs for sixteen outputs.
-#if defined(__AVX512BF16__)
+#if defined(INK_HAS_DOT2)
 struct bf16x32 {
-  __m512bh pairs;
+  u32_register pairs[REGISTERS];
 };
-INK_INLINE bf16x32 load_pairs(const uint16_t *from) { return {(__m512bh)_mm512_loadu_si512(from)}; }
-INK_INLINE bf16x32 broadcast_pair(uint32_t pair) { return {(__m512bh)_mm512_set1_epi32((int32_t)pair)}; }
+INK_INLINE bf16x32 load_pairs(const uint16_t *from) {
+  bf16x32 r;
+  FOR_EACH_REGISTER(i) __builtin_memcpy(&r.pairs[i], from + 2 * i * REGISTER_LANES, sizeof r.pairs[i]);
+  return r;
+}
+INK_INLINE bf16x32 broadcast_pair(uint32_t pair) {
+  bf16x32 r;
+  FOR_EACH_REGISTER(i) r.pairs[i] = pair - u32_register{};
+  return r;
+}
 INK_INLINE bf16x32 broadcast_inputs(const uint16_t *from) {
   uint32_t pair;
   __builtin_memcpy(&pair, from, sizeof pair);
@@ -40,7 +51,12 @@ INK_INLINE bf16x32 broadcast_inputs(const uint16_t *from) {
 }
 // acc + w[0] * x[0] + w[1] * x[1] in every lane.
 INK_INLINE f32x16 dot2(f32x16 acc, bf16x32 w, bf16x32 x) {
-  acc.reg[0] = (f32_register)_mm512_dpbf16_ps((__m512)acc.reg[0], w.pairs, x.pairs);
+#if defined(INK_NEON)
+  FOR_EACH_REGISTER(i)
+    acc.reg[i] = (f32_register)vbfdotq_f32((float32x4_t)acc.reg[i], (bfloat16x8_t)w.pairs[i], (bfloat16x8_t)x.pairs[i]);
+#else
+  acc.reg[0] = (f32_register)_mm512_dpbf16_ps((__m512)acc.reg[0], (__m512bh)w.pairs[0], (__m512bh)x.pairs[0]);
+#endif
   return acc;
 }
 using Bf16Input = uint16_t;
@@ -116,15 +132,26 @@ INK_INLINE u8x64 high_nibbles(u8x64 a) {
 }
 
 // Packed int8 weights have 128 added and int4 weights 8, so that they are unsigned. Every sum is therefore too large by
-// the bias times the sum of the inputs, which the caller subtracts. All sums are exact.
-constexpr int32_t INT8_BIAS = 128, INT4_BIAS = 8;
+// the bias times the sum of the inputs, which the caller subtracts. All sums are exact. ARM CPUs without i8mm multiply
+// signed bytes, so split_bytes subtracts the bias of int8 weights there.
+#if defined(INK_NEON) && !defined(__ARM_FEATURE_MATMUL_INT8)
+constexpr int32_t INT8_BIAS = 0;
+#else
+constexpr int32_t INT8_BIAS = 128;
+#endif
+constexpr int32_t INT4_BIAS = 8;
 
 #if defined(INK_HAS_DOT4)
 
 // Weights and inputs stay bytes.
 using ByteWeights = u8x64;
 using ByteInputs = i32_register;
-INK_INLINE ByteWeights split_bytes(u8x64 w) { return w; }
+INK_INLINE ByteWeights split_bytes(u8x64 w) {
+#if defined(INK_NEON) && !defined(__ARM_FEATURE_MATMUL_INT8)
+  FOR_EACH_REGISTER(i) w.reg[i] ^= 0x80808080u;
+#endif
+  return w;
+}
 INK_INLINE ByteInputs broadcast_bytes(const uint8_t *x) {
   int32_t four;
   __builtin_memcpy(&four, x, sizeof four);
@@ -133,6 +160,19 @@ INK_INLINE ByteInputs broadcast_bytes(const uint8_t *x) {
 INK_INLINE i32x16 dot4(i32x16 acc, ByteWeights w, ByteInputs x) {
 #if defined(__AVX512VNNI__)
   acc.reg[0] = (i32_register)_mm512_dpbusd_epi32((__m512i)acc.reg[0], w.reg[0], (__m512i)x);
+#elif defined(INK_NEON) && defined(__ARM_FEATURE_MATMUL_INT8)
+  FOR_EACH_REGISTER(i)
+    acc.reg[i] = (i32_register)vusdotq_s32((int32x4_t)acc.reg[i], (uint8x16_t)w.reg[i], (int8x16_t)x);
+#elif defined(INK_NEON) && defined(__ARM_FEATURE_DOTPROD)
+  FOR_EACH_REGISTER(i) acc.reg[i] = (i32_register)vdotq_s32((int32x4_t)acc.reg[i], (int8x16_t)w.reg[i], (int8x16_t)x);
+#elif defined(INK_NEON)
+  // All factors are from -127 to 127, so that a sum of two products fits into 16 bits.
+  FOR_EACH_REGISTER(i) {
+    const int8x16_t weights = (int8x16_t)w.reg[i], inputs = (int8x16_t)x;
+    const int16x8_t low = vmull_s8(vget_low_s8(weights), vget_low_s8(inputs));
+    const int16x8_t high = vmull_high_s8(weights, inputs);
+    acc.reg[i] = (i32_register)vpadalq_s16((int32x4_t)acc.reg[i], vpaddq_s16(low, high));
+  }
 #else
   FOR_EACH_REGISTER(i) acc.reg[i] = (i32_register)_mm256_dpbusd_avx_epi32((__m256i)acc.reg[i], w.reg[i], (__m256i)x);
 #endif
@@ -231,7 +271,11 @@ constexpr int32_t NIBBLE_INPUTS = 1 << 24;
 using NibbleSums = i32x16;
 using NibbleInputs = ByteInputs;
 INK_INLINE NibbleSums zero_nibble_sums() { return broadcast((int32_t)0); }
+#if defined(INK_HAS_DOT4)
+INK_INLINE ByteWeights split_nibbles(u8x64 w) { return w; }
+#else
 INK_INLINE ByteWeights split_nibbles(u8x64 w) { return split_bytes(w); }
+#endif
 INK_INLINE NibbleInputs broadcast_nibble_inputs(const uint8_t *x) { return broadcast_bytes(x); }
 #endif
 

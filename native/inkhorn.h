@@ -76,7 +76,8 @@ INK_API int32_t ink_abi_version(void);
 /* The error message of the last failed call in this thread. */
 INK_API const char *ink_last_error(void);
 
-/* The instruction set in use: amx, avx512, avxvnni, avx2 or portable. */
+/* The instruction set in use: amx, avx512, avxvnni or avx2 on x86-64; neon_i8mm, neon_dotprod or neon on 64-bit ARM;
+ * portable. */
 INK_API const char *ink_isa_name(void);
 /* The instruction sets that this CPU supports, best first, separated by spaces. */
 INK_API const char *ink_isa_supported(void);

@@ -16,6 +16,9 @@ INK_INLINE constexpr int blocks_per_tile(int32_t) { return 4; }  // accumulators
 #elif defined(__AVX2__)
 constexpr int TILE_ROWS = 4;
 INK_INLINE constexpr int blocks_per_tile(int32_t rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }  // 8 of 16
+#elif defined(INK_NEON)
+constexpr int TILE_ROWS = 4;
+INK_INLINE constexpr int blocks_per_tile(int32_t rows) { return rows <= 2 ? 2 : 1; }  // at most 16 of 32
 #else
 constexpr int TILE_ROWS = 2;
 INK_INLINE constexpr int blocks_per_tile(int32_t) { return 1; }

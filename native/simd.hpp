@@ -1,5 +1,6 @@
 // A vector of sixteen 32-bit lanes on any instruction set: one AVX-512 register, two AVX2 registers, or four registers
-// of 16 bytes, which every x86-64 and ARM CPU has. The ISA-specific code is written once, in terms of these operations.
+// of 16 bytes, which every x86-64 and ARM CPU has. INK_NEON is defined for the instruction sets that use ARM's
+// intrinsics. The ISA-specific code is written once, in terms of these operations.
 //
 // This header is compiled once per instruction set, in a namespace of its own. It must not use function templates or
 // inline functions from outside this namespace: the linker keeps a single copy of each, which might contain
@@ -8,6 +9,8 @@
 #include <cstdint>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(INK_NEON)
+#include <arm_neon.h>
 #endif
 
 #include "model.hpp"
@@ -121,6 +124,9 @@ INK_INLINE f32x16 fma(f32x16 a, f32x16 b, f32x16 c) {
   c.reg[0] = _mm512_fmadd_ps(a.reg[0], b.reg[0], c.reg[0]);
 #elif defined(__AVX2__)
   FOR_EACH_REGISTER(i) c.reg[i] = _mm256_fmadd_ps(a.reg[i], b.reg[i], c.reg[i]);
+#elif defined(INK_NEON)
+  FOR_EACH_REGISTER(i)
+    c.reg[i] = (f32_register)vfmaq_f32((float32x4_t)c.reg[i], (float32x4_t)a.reg[i], (float32x4_t)b.reg[i]);
 #else
   FOR_EACH_REGISTER(i) c.reg[i] = a.reg[i] * b.reg[i] + c.reg[i];
 #endif

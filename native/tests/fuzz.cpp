@@ -1,10 +1,14 @@
-// Fuzz test of the kernel's C API, to run under sanitizers: `fuzz CASES [SEED]`.
+// Fuzz test of the kernel's C API, to run under sanitizers or an emulator: `fuzz CASES [SEED]`.
 //
 // All buffers have exactly the required size, so the address sanitizer detects every access beyond them. Checks that
 // the logits of a sequence do not depend on chunking, batching or the number of threads, that several decoding steps
-// per call sample the same tokens as single steps, that a copied slot continues like the original, and that invalid
-// arguments are rejected with an error message.
+// per call sample the same tokens as single steps, that a copied slot continues like the original, that all instruction
+// sets give about the same logits, and that invalid arguments are rejected with an error message.
+//
+// Prints a checksum of the logits of the portable instruction set. They are computed with IEEE operations in a fixed
+// order, so the checksum is the same on every CPU and with every compiler.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -221,6 +225,39 @@ void check_invalid_handles(const Model &model) {
   expect_status(INK_INVALID_ARGUMENT, ink_isa_select("altivec"), "unsupported instruction set");
 }
 
+// Compares the logits on every instruction set with those of the portable one; returns these.
+std::vector<float> check_isas(const Model &model, const std::vector<std::string> &isas) {
+  const auto ids = random_ids(model, std::min(model.config.block_size, 40));
+  expect_status(INK_OK, ink_isa_select("portable"), "select the portable instruction set");
+  const auto expected = reference_logits(model, ids);
+  double magnitude = 0;
+  for (const float logit : expected) magnitude += (double)logit * logit;
+  // A rounding difference may change an input of a product by one step of its precision.
+  const double tolerance = model.config.precision == INK_FP32 ? 1e-4 : model.config.precision == INK_BF16 ? 0.02 : 0.05;
+  for (const auto &isa : isas) {
+    expect_status(INK_OK, ink_isa_select(isa.c_str()), "select an instruction set");
+    const auto logits = reference_logits(model, ids);
+    double error = 0;
+    for (size_t i = 0; i < logits.size(); i++) error += ((double)logits[i] - expected[i]) * (logits[i] - expected[i]);
+    const bool close = std::sqrt(error) <= tolerance * std::sqrt(magnitude) + 1e-4;
+    if (!close)
+      std::printf("%s: relative error %g, precision %d, n_embd %d, n_head %d\n", isa.c_str(),
+                  std::sqrt(error / magnitude), model.config.precision, model.config.n_embd, model.config.n_head);
+    require(close, "an instruction set gives other logits than the portable one");
+  }
+  return expected;
+}
+
+// FNV-1a of the bits of the logits.
+uint64_t update_checksum(uint64_t checksum, const std::vector<float> &logits) {
+  for (const float logit : logits) {
+    uint32_t bits;
+    std::memcpy(&bits, &logit, sizeof bits);
+    checksum = (checksum ^ bits) * 0x100000001b3u;
+  }
+  return checksum;
+}
+
 std::vector<std::string> supported_isas() {
   std::vector<std::string> isas;
   for (std::string rest = ink_isa_supported(); !rest.empty();) {
@@ -236,11 +273,13 @@ std::vector<std::string> supported_isas() {
 int main(int count, char **arguments) {
   const long cases = count > 1 ? std::atol(arguments[1]) : 100, seed = count > 2 ? std::atol(arguments[2]) : 1;
   const auto isas = supported_isas();
+  uint64_t checksum = 0xcbf29ce484222325u;
   for (current_case = 0; current_case < cases; current_case++) {
     random_bits.seed((uint64_t)(seed * 1000003 + current_case));
     const std::string &isa = isas[(size_t)current_case % isas.size()];
-    expect_status(INK_OK, ink_isa_select(isa.c_str()), "select an instruction set");
     const Model model(random_config());
+    checksum = update_checksum(checksum, check_isas(model, isas));
+    expect_status(INK_OK, ink_isa_select(isa.c_str()), "select an instruction set");
     check_batching(model);
     check_sampling(model);
     check_copy_slot(model);
@@ -249,4 +288,5 @@ int main(int count, char **arguments) {
     check_invalid_handles(model);
   }
   std::printf("%ld cases on %s: %ld calls passed\n", cases, ink_isa_supported(), n_calls.load());
+  std::printf("checksum of the portable logits: %016llx\n", (unsigned long long)checksum);
 }

@@ -36,6 +36,17 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert "backend" in capsys.readouterr().out
 
 
+@native
+def test_info_marks_untimed_instruction_sets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(native_bindings, "UNTIMED_ISAS", (native_bindings.isa(),))
+    assert run("info") == 0
+    assert f"{native_bindings.isa()} (never timed on hardware)" in capsys.readouterr().out
+    assert run("info", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["never timed"] == [native_bindings.isa()]
+
+
 def test_info_with_numpy_selected(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("INKHORN_BACKEND", "numpy")
     assert run("info", "--json") == 0

@@ -30,9 +30,14 @@ def run(argv: list[str]) -> int:
     if args.json:
         print(json.dumps(entries))
         return 0
+    untimed = entries.pop("never timed", [])
+
+    def mark(value: Any) -> str:
+        return f"{value} (never timed on hardware)" if value in untimed else str(value)
+
     width = max(map(len, entries))
     for name, value in entries.items():
-        print(f"{name:{width}}  {', '.join(value) if isinstance(value, list) else value}")
+        print(f"{name:{width}}  {', '.join(map(mark, value)) if isinstance(value, list) else mark(value)}")
     return 0
 
 
@@ -51,6 +56,7 @@ def collect() -> dict[str, Any]:
             "kernel": str(native_bindings.library_path()),
             "instruction set": native_bindings.isa(),
             "supported": native_bindings.supported_isas(),
+            "never timed": [name for name in native_bindings.supported_isas() if name in native_bindings.UNTIMED_ISAS],
             "default precision": DEFAULT_PRECISION,
         }
     return entries | {

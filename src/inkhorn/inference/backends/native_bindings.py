@@ -1,9 +1,8 @@
 """ctypes bindings for the kernel's C API, `native/inkhorn.h`.
 
 The library is built when the package is installed. If there was no compiler it is missing, `unavailable_reason` returns
-the reason, and the NumPy backend is used instead. INKHORN_ISA selects an instruction set (amx, avx512, avxvnni, avx2,
-portable) other
-than the best.
+the reason, and the NumPy backend is used instead. INKHORN_ISA selects an instruction set other than
+the best: amx, avx512, avxvnni or avx2 on x86-64, neon_i8mm, neon_dotprod or neon on ARM, or portable.
 """
 
 import ctypes
@@ -16,6 +15,9 @@ from typing import Any
 from inkhorn.errors import CheckpointError, UsageError
 
 ABI = 2
+
+UNTIMED_ISAS = ("neon", "neon_dotprod", "neon_i8mm")
+"""Instruction sets whose code is tested under emulation only: its speed on hardware is unknown."""
 
 
 class InkConfig(ctypes.Structure):
