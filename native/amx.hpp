@@ -11,10 +11,11 @@ namespace ink::INK_ISA {
 
 constexpr int32_t TILE_SIZE = 16;    // rows and outputs of a tile
 constexpr int32_t TILE_INPUTS = 64;  // inputs of a tile
-constexpr int32_t AMX_MIN_ROWS = 6;  // fewer rows are faster on AVX-512
 
+// Fewer rows are faster on AVX-512; int4 weights must be expanded first.
 INK_INLINE bool use_amx(const Matrix &m, int32_t rows) {
-  return rows >= AMX_MIN_ROWS && m.precision >= INK_INT8 && m.inputs_padded % TILE_INPUTS == 0 &&
+  const int32_t min_rows = m.precision == INK_INT8 ? 5 : 12;
+  return rows >= min_rows && m.precision >= INK_INT8 && m.inputs_padded % TILE_INPUTS == 0 &&
          (m.groups == 1 || m.group_size % TILE_INPUTS == 0);
 }
 
