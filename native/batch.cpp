@@ -18,16 +18,14 @@ class Call {
       if (inputs[i].sampling != nullptr) *inputs[i].n_tokens = 0;
   }
 
-  // Executed by every member of the team: forward passes until the call is complete.
-  void run(int id, ForwardFunction forward) {
-    for (;;) {
-      if (id == 0) plan();
-      s_.team.barrier();
-      if (batch_.n_rows == 0) return;
-      forward(s_, id);
-      emit(id);
-      s_.team.barrier();
-    }
+  // Forward passes until the call is complete. Each is a job of its own, so that the team can change its size between
+  // them.
+  void run(ForwardFunction forward) {
+    for (plan(); batch_.n_rows > 0; plan())
+      s_.team.run([&](int id) {
+        forward(s_, id);
+        emit(id);
+      });
   }
 
  private:
@@ -121,9 +119,7 @@ class Call {
 }  // namespace
 
 void run_batches(ink_session &session, ink_model_input *inputs, int32_t n_inputs, int32_t steps) {
-  Call call(session, inputs, n_inputs, steps);
-  const ForwardFunction forward = forward_function();
-  session.team.run([&](int id) { call.run(id, forward); });
+  Call(session, inputs, n_inputs, steps).run(forward_function());
 }
 
 }  // namespace ink

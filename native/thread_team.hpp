@@ -12,9 +12,11 @@ namespace ink {
 // The calling thread is member 0. A waiting thread spins for a few microseconds, because the next phase of a job
 // usually starts within that time, and then sleeps, so an idle team uses no CPU time.
 //
-// When another process occupies a core, the member on that core stalls for milliseconds and all others wait for it.
-// Therefore a team that spent much of a job waiting runs the next jobs with one member fewer. After a delay it grows
-// again, to find out whether the core is free. Results do not depend on the size of the team.
+// When another process occupies a core, the member on that core stalls for milliseconds and all others wait for it at
+// every barrier. Therefore a team that spent much of a job waiting runs the next jobs with one member fewer. From time
+// to time the member left out probes, beside the jobs, whether it gets a core for itself for some milliseconds; then it
+// takes part again. The time between probes doubles as long as there is no free core. Results do not depend on the size
+// of the team.
 class ThreadTeam {
  public:
   explicit ThreadTeam(int max_size);
@@ -35,19 +37,29 @@ class ThreadTeam {
   struct alignas(64) Counter {
     std::atomic<uint32_t> value{0};
   };
+  enum class Task { job, probe };
+  enum Probe : uint32_t { NO_PROBE, PROBING, CORE_IS_FREE, CORE_IS_BUSY };
+  struct alignas(64) Member {
+    std::atomic<uint32_t> started{0};  // the number of tasks it has been started for
+    std::atomic<uint32_t> probe{NO_PROBE};
+    Task task = Task::job;
+  };
 
-  void thread_main(int id);
+  void start(Member &member, Task task);
+  void thread_main(Member &member, int id);
   void stop();
-  void grow_if_due(Clock::time_point now);
-  void adapt_size(Clock::duration elapsed);
+  void grow_if_core_is_free(Clock::time_point now);
+  void delay_growth(Clock::time_point now);
+  void adapt_size(Clock::time_point start);
 
   std::vector<std::thread> threads_;
-  std::unique_ptr<Counter[]> started_;  // per member: the number of jobs it has been started for
+  std::unique_ptr<Member[]> members_;
   const std::function<void(int)> *job_ = nullptr;
   bool stopping_ = false;
   int size_;
-  Clock::time_point grow_at_{};
-  Clock::duration grow_delay_;
+  Clock::time_point probe_at_{};
+  Clock::time_point full_since_{};  // when the team became complete, or the delay was last halved
+  Clock::duration probe_delay_;
   Counter generation_;             // completed barriers
   Counter arrived_;                // members that have reached the current barrier
   std::atomic<int64_t> slept_{0};  // nanoseconds that members slept at the barriers of this job, in total
