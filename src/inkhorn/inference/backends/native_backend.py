@@ -10,14 +10,15 @@ from inkhorn.inference.backends.base import Array, ModelInput, ModelOutput
 from inkhorn.inference.backends.native_bindings import InkModelInput, InkSamplingParams, check, isa, library
 from inkhorn.inference.backends.packed_weights import Packed
 from inkhorn.inference.sampling import NO_TOKEN, Sampler, TokenLogprobs
-from inkhorn.utils.cpu import available_cores
+from inkhorn.utils.cpu import affinity_cpus, available_cores
 
 
 class NativeBackend:
     """A packed model and a kernel session.
 
     Args:
-        threads: the most threads to use; never more than the CPU cores that this process may use.
+        threads: the most threads to use, at most the logical CPUs that this process may run on; by default
+            `available_cores()`.
         max_num_seqs: the number of cache slots. A cache takes memory as it fills.
 
     Attributes:
@@ -28,7 +29,7 @@ class NativeBackend:
         self._lib, self._packed, self.config, self.max_num_seqs = library(), packed, packed.config, max_num_seqs
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
-        self.threads = min(threads or available_cores(), available_cores())
+        self.threads = min(threads or available_cores(), len(affinity_cpus()))
         # All weights are read for every token, except for the embedding tables, of which one row each is.
         row_bytes = self.config.n_embd * (4 if packed.precision == "fp32" else 2)
         self.weight_bytes = packed.data.nbytes - (self.config.vocab_size + self.config.block_size) * row_bytes
