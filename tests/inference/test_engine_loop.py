@@ -134,19 +134,19 @@ def test_result_after_reading_some_chunks(engine: Engine) -> None:
     assert list(handle) == []
 
 
-def test_one_wakeup_per_call(gated: tuple[GatedBackend, Engine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_output_per_call(gated: tuple[GatedBackend, Engine]) -> None:
     backend, one = gated
-    puts = []
-    deliver = RequestHandle.put
-
-    def put(self: RequestHandle, chunks: Any, *rest: Any, **options: Any) -> None:
-        puts.append(len(chunks))
-        deliver(self, chunks, *rest, **options)
-
-    monkeypatch.setattr(RequestHandle, "put", put)
     backend.gate.set()
-    assert one.submit("ab", params(40)).result().num_tokens == sum(puts) == 40
-    assert len(puts) == backend.calls
+    handle = one.submit("ab", params(40))
+    arrived, outputs = threading.Event(), []
+    while not handle.is_finished:
+        output = handle.next_output_nowait()
+        if output is None:
+            arrived.wait(0.001)
+        else:
+            outputs.append(output)
+    assert sum(len(output.token_ids) for output in outputs) == 40
+    assert len(outputs) == backend.calls
 
 
 def test_submit_many_in_order(gated: tuple[GatedBackend, Engine]) -> None:
@@ -386,6 +386,32 @@ def test_cancelled_task_aborts(how: str) -> None:
         return await one.agenerate("b", params())
 
     assert run(main) == expected_completion("b", 12, 3)
+
+
+def test_one_event_loop_wakeup_per_call() -> None:
+    """However many requests a call serves, their readers are woken by one callback of the event loop."""
+    backend = GatedBackend(slots=4)
+    wakeups = 0
+
+    async def main(one: Model) -> list[Completion]:
+        loop = asyncio.get_running_loop()
+        schedule = loop.call_soon_threadsafe
+
+        def count(callback: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+            nonlocal wakeups
+            wakeups += threading.current_thread().name == "inkhorn"
+            return schedule(callback, *arguments, **options)
+
+        loop.call_soon_threadsafe = count  # type: ignore[method-assign]
+        tasks = [asyncio.create_task(one.agenerate("ab", params(30, n))) for n in range(4)]
+        await asyncio.sleep(0)  # every task has submitted its request and waits
+        backend.gate.set()
+        return await asyncio.gather(*tasks)
+
+    with Engine(backend, TOKENIZER) as one:
+        completions = asyncio.run(asyncio.wait_for(main(Model(one, Path())), WAIT))
+    assert completions == [expected_completion("ab", 30, n) for n in range(4)]
+    assert 0 < wakeups <= backend.calls
 
 
 def test_cancelled_agenerate_aborts() -> None:

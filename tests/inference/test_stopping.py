@@ -316,7 +316,7 @@ def test_finish_releases_held_back_text() -> None:
 
 
 def test_num_words() -> None:
-    detokenizer = IncrementalDetokenizer(SamplingParams(), char_tokens("e or not"), "to b")
+    detokenizer = IncrementalDetokenizer(SamplingParams(max_words=9), char_tokens("e or not"), "to b")
     for token in range(8):
         detokenizer.add(token)
     assert detokenizer.num_words == 2

@@ -42,7 +42,6 @@ class ServeArgs(ServerConfig):
     api_key_file: Annotated[Path | None, default("none")] = None
     """file with one API key per line"""
     cors_origins: Annotated[tuple[str, ...], default("none; repeatable", name="cors-origin"), UseAppendAction] = ()
-    chunk_interval: Suppress[float] = ServerConfig.chunk_interval
     keepalive_interval: Suppress[float] = ServerConfig.keepalive_interval
     limits: Annotated[LimitFlags, OmitArgPrefixes] = field(default_factory=LimitFlags)
 

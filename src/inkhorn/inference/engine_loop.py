@@ -5,7 +5,7 @@ import time
 
 from inkhorn.errors import CheckpointError, InkhornError
 from inkhorn.inference.backends.base import Backend, ModelOutput
-from inkhorn.inference.request_handle import RequestHandle
+from inkhorn.inference.request_handle import RequestHandle, wake_readers
 from inkhorn.inference.scheduler import Scheduler, SchedulerOutput
 from inkhorn.inference.sequence import Sequence
 
@@ -44,7 +44,8 @@ class EngineLoop:
             if handle is None:
                 return
             self._scheduler.remove(sequence)
-        handle.put([], last=True)
+        handle.put(None, last=True)
+        wake_readers([handle])
 
     @property
     def request_counts(self) -> tuple[int, int]:
@@ -72,7 +73,8 @@ class EngineLoop:
             unfinished, end = list(self._handles.values()), self._error
             self._handles.clear()
         for handle in unfinished:
-            handle.put([], end, last=True)
+            handle.put(None, end, last=True)
+        wake_readers(unfinished)
 
     def _schedule(self) -> SchedulerOutput | None:
         """Wait for the next call; None when the loop ends."""
@@ -93,21 +95,22 @@ class EngineLoop:
         return outputs
 
     def _postprocess(self, scheduled: SchedulerOutput, outputs: list[ModelOutput]) -> None:
-        """Decode the tokens, then update the scheduler, then wake the readers."""
+        """Decode the tokens, then update the scheduler, then deliver the outputs and wake the readers."""
         processed = []
-        for sequence, model_input, output in zip(scheduled.sequences, scheduled.inputs, outputs, strict=True):
+        for sequence, model_input, model_output in zip(scheduled.sequences, scheduled.inputs, outputs, strict=True):
             handle = self._handles.get(sequence)
             if handle is not None:  # not aborted during the call
-                chunks = sequence.process_output(model_input, output)
-                processed.append((sequence, model_input, handle, chunks))
+                processed.append((sequence, model_input, handle, sequence.process_output(model_input, model_output)))
         with self._changed:
-            for sequence, model_input, _, chunks in processed:
-                token_ids = [chunk.token_id for chunk in chunks if chunk.token_id is not None]
-                self._scheduler.update(sequence, model_input, token_ids)
+            for sequence, model_input, _, output in processed:
+                self._scheduler.update(sequence, model_input, output.token_ids if output else [])
                 if sequence.is_finished and self._handles.pop(sequence, None) is not None:
                     self._scheduler.remove(sequence)
-        for sequence, _, handle, chunks in processed:
-            if chunks or sequence.is_finished:
+        delivered = []
+        for sequence, _, handle, output in processed:
+            if output or sequence.is_finished:
                 handle.prompt_logprobs = handle.prompt_logprobs or tuple(sequence.prompt_scores)
                 error = None if sequence.error is None else CheckpointError(sequence.error)
-                handle.put(chunks, error, last=sequence.is_finished)
+                handle.put(output, error, last=sequence.is_finished)
+                delivered.append(handle)
+        wake_readers(delivered)

@@ -1,8 +1,10 @@
 """The engine's inputs and outputs: a prompt, chunks of generated text, and a completion."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 
+from inkhorn.errors import InkhornError
 from inkhorn.inference.sampling import TokenLogprobs
 from inkhorn.inference.stopping import FinishReason
 from inkhorn.tokenizer.normalize import UnknownCharacter
@@ -40,6 +42,38 @@ class TokenChunk:
     logprobs: TokenLogprobs | None = None
 
 
+@dataclass(slots=True)
+class RequestOutput:
+    """What one call of the engine added to a text: the new tokens, and the text that each released.
+
+    `texts` has an entry for each token, and one more if the text ended without a token. `logprobs` is empty if none
+    were requested.
+    """
+
+    texts: list[str]
+    token_ids: list[int]
+    finish_reason: FinishReason | None = None
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The new text."""
+        return "".join(self.texts)
+
+    def chunk(self, index: int) -> TokenChunk:
+        """The chunk of one token."""
+        return TokenChunk(
+            self.texts[index],
+            self.token_ids[index] if index < len(self.token_ids) else None,
+            self.finish_reason if index == len(self.texts) - 1 else None,
+            self.logprobs[index] if index < len(self.logprobs) else None,
+        )
+
+    def after(self, index: int) -> "RequestOutput":
+        """The rest, without the first `index` tokens."""
+        return RequestOutput(self.texts[index:], self.token_ids[index:], self.finish_reason, self.logprobs[index:])
+
+
 @dataclass(frozen=True)
 class Completion:
     """A generated text.
@@ -65,17 +99,21 @@ class Completion:
         return len(self.token_ids)
 
     @classmethod
-    def from_chunks(
-        cls,
-        chunks: Sequence[TokenChunk],
-        finish_reason: FinishReason,
-        prompt_logprobs: tuple[TokenLogprobs | None, ...] = (),
+    def from_outputs(
+        cls, outputs: Sequence[RequestOutput], prompt_logprobs: tuple[TokenLogprobs | None, ...] = ()
     ) -> "Completion":
-        """Join the chunks of a text."""
+        """Join the outputs of a text.
+
+        Raises:
+            InkhornError: the text has no end: its request was aborted.
+        """
+        finish_reason = outputs[-1].finish_reason if outputs else None
+        if finish_reason is None:
+            raise InkhornError("the request was aborted")
         return cls(
-            "".join(chunk.text for chunk in chunks),
-            tuple(chunk.token_id for chunk in chunks if chunk.token_id is not None),
+            "".join(chain.from_iterable(output.texts for output in outputs)),
+            tuple(chain.from_iterable(output.token_ids for output in outputs)),
             finish_reason,
-            tuple(chunk.logprobs for chunk in chunks if chunk.logprobs is not None),
+            tuple(chain.from_iterable(output.logprobs for output in outputs)),
             prompt_logprobs,
         )

@@ -6,7 +6,7 @@ import numpy as np
 
 from inkhorn.config.sampling import ContextOverflow
 from inkhorn.inference.backends.base import Array, ModelInput, ModelOutput
-from inkhorn.inference.outputs import TokenChunk
+from inkhorn.inference.outputs import RequestOutput
 from inkhorn.inference.sampling import Sampler, TokenLogprobs, token_logprobs
 from inkhorn.inference.stopping import IncrementalDetokenizer
 
@@ -67,6 +67,9 @@ class Sequence:
         self.num_prompt_tokens = len(self.token_ids)
         self.block_size = block_size
         self.sampler, self.detokenizer = sampler, detokenizer
+        self._stop_ids = frozenset(sampler.params.stop_token_ids) | (
+            frozenset() if sampler.eos_id is None else {sampler.eos_id}
+        )
         self.context_overflow = sampler.params.context_overflow
         self.max_tokens = sampler.params.max_tokens
         self.logprobs, self.prompt_logprobs = logprobs, prompt_logprobs
@@ -130,33 +133,31 @@ class Sequence:
             logprobs=self.logprobs,
         )
 
-    def process_output(self, model_input: ModelInput, output: ModelOutput) -> list[TokenChunk]:
-        """Decode the sampled tokens and apply the stopping conditions; returns the chunks for the reader.
+    def process_output(self, model_input: ModelInput, output: ModelOutput) -> RequestOutput | None:
+        """Decode the tokens of a call and apply the stopping conditions; None if there is nothing for the reader.
 
         Tokens after the end of the text are dropped. Sets `is_finished`, `error` and `prompt_scores`; the scheduler
         appends the tokens.
         """
         if output.logits is not None:
             self._score_prompt(model_input, output.logits)
-        chunks: list[TokenChunk] = []
-        for i, token_id in enumerate(output.token_ids):
-            chunks.append(self._decode(token_id, output.logprobs[i] if output.logprobs else None))
-            if self.is_finished:
-                return chunks
-        length = len(self.token_ids) + len(chunks)
-        if output.error is not None:
-            self.error = f"the model's weights are damaged, at token {length}: {output.error}"
-            self.is_finished = True
-        elif chunks and self.context_overflow == "stop" and length > self.block_size:
-            chunks.append(TokenChunk(self.detokenizer.finish("length"), None, "length"))
-            self.is_finished = True
-        return chunks
-
-    def _decode(self, token_id: int, logprobs: TokenLogprobs | None) -> TokenChunk:
-        is_stop_token = token_id == self.sampler.eos_id or token_id in self.sampler.params.stop_token_ids
-        text = self.detokenizer.finish("stop") if is_stop_token else self.detokenizer.add(token_id)
-        self.is_finished = self.detokenizer.finish_reason is not None
-        return TokenChunk(text, token_id, self.detokenizer.finish_reason, logprobs)
+        detokenizer, texts = self.detokenizer, []
+        for token_id in output.token_ids:
+            texts.append(detokenizer.finish("stop") if token_id in self._stop_ids else detokenizer.add(token_id))
+            if detokenizer.finish_reason is not None:
+                break
+        num_tokens = len(texts)
+        length = len(self.token_ids) + num_tokens
+        if detokenizer.finish_reason is None:
+            if output.error is not None:
+                self.error = f"the model's weights are damaged, at token {length}: {output.error}"
+            elif texts and self.context_overflow == "stop" and length > self.block_size:
+                texts.append(detokenizer.finish("length"))
+        self.is_finished = self.error is not None or detokenizer.finish_reason is not None
+        if not texts:
+            return None
+        token_ids, logprobs = output.token_ids[:num_tokens], output.logprobs[:num_tokens]
+        return RequestOutput(texts, token_ids, detokenizer.finish_reason, logprobs)
 
     def _score_prompt(self, model_input: ModelInput, logits: Array) -> None:
         """Add the log-probabilities of the prompt tokens that follow those of the input."""

@@ -20,6 +20,8 @@ _CLOSING = "'\")]\u2019\u201d"  # allowed between the end of a sentence and the 
 class IncrementalDetokenizer:
     """Turns the tokens of one sequence into text, and checks the stopping conditions.
 
+    Text that no condition concerns is passed on without a look at its characters.
+
     A word is a run of characters without whitespace. Words are counted where they begin, so the rest of a word that the
     prompt left unfinished is not a new word. With `max_words` the text ends once whitespace shows that the last allowed
     word is complete.
@@ -32,14 +34,17 @@ class IncrementalDetokenizer:
     Attributes:
         finish_reason: None while the text may continue.
         num_tokens: tokens so far.
-        num_words: words begun so far.
+        num_words: words begun so far; counted if `params` has a limit of words or sentences.
     """
 
     def __init__(self, params: SamplingParams, token_bytes: Sequence[bytes], prompt: str = "") -> None:
         self.params, self.token_bytes = params, token_bytes
         self.finish_reason: FinishReason | None = None
         self.num_tokens = self.num_words = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._max_tokens = params.max_tokens
+        self._counts_words = params.max_words is not None or params.end_at_sentence
+        self._stop_starts = frozenset(stop[0] for stop in params.stop)
         self._held = ""  # may be the beginning of a stop string
         self._in_word = prompt != "" and not prompt[-1].isspace()
         self._ends_sentence = False  # whitespace after this would end a sentence
@@ -47,9 +52,20 @@ class IncrementalDetokenizer:
     def add(self, token_id: int) -> str:
         """Add a token; returns the new text."""
         self.num_tokens += 1
+        text = self._decode(self.token_bytes[token_id])
+        if self._counts_words or self._held or not self._stop_starts.isdisjoint(text):
+            text = self._check_characters(text)
+        if self.finish_reason is None:
+            if self.num_tokens != self._max_tokens:
+                return text
+            self.finish_reason = "length"
+        return text + self._release()
+
+    def _check_characters(self, text: str) -> str:
+        """Apply the stopping conditions to new text; returns the part that is ready."""
         ready = []
-        for character in self._decoder.decode(self.token_bytes[token_id]):
-            if self._ends_with(character):
+        for character in text:
+            if self._counts_words and self._ends_with(character):
                 break
             if not self.params.stop or self.num_tokens < self.params.min_tokens:  # no stop string to wait for
                 ready.append(character)
@@ -63,10 +79,6 @@ class IncrementalDetokenizer:
             waiting = self._partial_stop_length()
             ready.append(self._held[: len(self._held) - waiting])
             self._held = self._held[len(self._held) - waiting :]
-        if self.finish_reason is None and self.params.max_tokens == self.num_tokens:
-            self.finish_reason = "length"
-        if self.finish_reason is not None:
-            ready.append(self._release())
         return "".join(ready)
 
     def finish(self, reason: FinishReason) -> str:
@@ -88,9 +100,7 @@ class IncrementalDetokenizer:
             return False
         enough = self._in_word and self.num_words >= (params.max_words or 0)
         sentence, self._in_word, self._ends_sentence = self._ends_sentence, False, False
-        if not enough or (params.max_words is None and not params.end_at_sentence):
-            return False
-        if params.end_at_sentence and not sentence:
+        if not enough or (params.end_at_sentence and not sentence):
             return False
         self.finish_reason = "stop" if params.end_at_sentence else "length"
         return True

@@ -12,13 +12,13 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.inference.outputs import Completion, Prompt, TokenChunk
+from inkhorn.inference.outputs import Completion, Prompt, RequestOutput
 from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.context import AppContext
 from inkhorn.server.errors import CLIENT_CLOSED_REQUEST
 from inkhorn.server.metrics import SequenceMeter
 from inkhorn.server.model_registry import ServedModel
-from inkhorn.server.streaming import cancel_on_disconnect, collect, event_stream
+from inkhorn.server.streaming import cancel_on_disconnect, collect, encode_json, event_stream
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -85,30 +85,35 @@ class ResponseFormat(ABC):
             "model": job.model.id,
             "system_fingerprint": job.model.fingerprint,
         }
+        # What all events of a stream have in common is encoded once.
+        self._event_start = f'{encode_json(self._envelope)[:-1]},"choices":['
+        self._event_end = f"""]{',"usage":null' if job.include_usage else ""}"""
 
     @abstractmethod
     def choices(self, completions: Sequence[Completion]) -> list[dict[str, Any]]:
         """The choices of a response that is not streamed."""
 
     @abstractmethod
-    def delta(self, index: int, pieces: list[TokenChunk], handle: RequestHandle, *, first: bool) -> dict[str, Any]:
-        """The choice of an event: new tokens of the sequence with this index."""
+    def delta(self, index: int, output: RequestOutput, handle: RequestHandle, *, first: bool) -> str:
+        """The choice of an event in JSON: new tokens of the sequence with this index."""
 
     def response(self, completions: Sequence[Completion]) -> dict[str, Any]:
         usage = self.job.usage(sum(completion.num_tokens for completion in completions))
         return self._envelope | {"choices": self.choices(completions), "usage": usage} | self._warnings
 
-    def chunk(self, index: int, pieces: list[TokenChunk], handle: RequestHandle) -> dict[str, Any]:
-        """An event of a stream."""
-        choice = self.delta(index, pieces, handle, first=index not in self._started)
+    def chunk(self, index: int, output: RequestOutput, handle: RequestHandle) -> str:
+        """An event of a stream, in JSON."""
+        choice = self.delta(index, output, handle, first=index not in self._started)
         self._started.add(index)
-        usage: dict[str, Any] = {"usage": None} if self.job.include_usage else {}
-        warnings, self._warnings = self._warnings, {}  # with the first chunk only
-        return self._envelope | {"choices": [choice]} | usage | warnings
+        end = self._event_end
+        if self._warnings:  # with the first chunk only
+            end += f",{encode_json(self._warnings)[1:-1]}"
+            self._warnings = {}
+        return f"{self._event_start}{choice}{end}}}"
 
-    def usage_chunk(self, generated: int) -> dict[str, Any]:
-        """The event with the token usage at the end of a stream."""
-        return self._envelope | {"choices": [], "usage": self.job.usage(generated)}
+    def usage_chunk(self, generated: int) -> str:
+        """The event with the token usage at the end of a stream, in JSON."""
+        return encode_json(self._envelope | {"choices": [], "usage": self.job.usage(generated)})
 
 
 async def generate(job: GenerationJob, form: ResponseFormat, request: Request, context: AppContext) -> Response:
@@ -130,7 +135,7 @@ async def generate(job: GenerationJob, form: ResponseFormat, request: Request, c
             handles,
             meters,
             context.settings,
-            lambda index, pieces: form.chunk(index, pieces, handles[index]),
+            lambda index, output: form.chunk(index, output, handles[index]),
             (lambda: form.usage_chunk(generated())) if job.include_usage else None,
         )
 

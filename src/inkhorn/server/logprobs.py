@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from inkhorn.inference.outputs import Prompt, TokenChunk
+from inkhorn.inference.outputs import Prompt
 from inkhorn.inference.sampling import TokenLogprobs
 from inkhorn.server.model_registry import ServedModel
 
@@ -47,7 +47,7 @@ class LogprobsFormatter:
         return found
 
 
-def chat_logprobs(model: ServedModel, pieces: Sequence[TokenChunk]) -> dict[str, Any]:
+def chat_logprobs(model: ServedModel, token_ids: Sequence[int], logprobs: Sequence[TokenLogprobs]) -> dict[str, Any]:
     """The `logprobs` object of chat completions for some tokens."""
     texts, token_bytes = model.token_texts, model.engine.tokenizer.token_bytes
 
@@ -55,8 +55,7 @@ def chat_logprobs(model: ServedModel, pieces: Sequence[TokenChunk]) -> dict[str,
         return {"token": texts[token], "logprob": logprob, "bytes": list(token_bytes[token])}
 
     content = []
-    for piece in pieces:
-        if piece.token_id is not None and piece.logprobs is not None:
-            top = [entry(token, logprob) for token, logprob in piece.logprobs.top]
-            content.append(entry(piece.token_id, piece.logprobs.logprob) | {"top_logprobs": top})
+    for token_id, of_token in zip(token_ids, logprobs, strict=False):
+        top = [entry(token, logprob) for token, logprob in of_token.top]
+        content.append(entry(token_id, of_token.logprob) | {"top_logprobs": top})
     return {"content": content, "refusal": None}

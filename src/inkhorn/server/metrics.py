@@ -14,7 +14,7 @@ from prometheus_client import (
 )
 
 from inkhorn.inference.engine import Engine
-from inkhorn.inference.outputs import TokenChunk
+from inkhorn.inference.outputs import RequestOutput
 from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.model_registry import ModelRegistry
 
@@ -113,16 +113,16 @@ class SequenceMeter:
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self._metrics, self._model = metrics, model
+        self._generation_tokens = metrics.generation_tokens.labels(model)
         self.tokens = 0
         self.finish_reason: str | None = None
 
-    def on_chunk(self, handle: RequestHandle, pieces: Sequence[TokenChunk]) -> None:
+    def on_output(self, handle: RequestHandle, output: RequestOutput) -> None:
         if not self.tokens:
             self._metrics.time_to_first_token.labels(self._model).observe(handle.first_token_time - handle.arrival_time)
-        count = sum(piece.token_id is not None for piece in pieces)
-        self.tokens += count
-        self._metrics.generation_tokens.labels(self._model).inc(count)
-        self.finish_reason = pieces[-1].finish_reason
+        self.tokens += len(output.token_ids)
+        self._generation_tokens.inc(len(output.token_ids))
+        self.finish_reason = output.finish_reason
 
     def on_finish(self, handle: RequestHandle) -> None:
         """Record the end of the sequence; without a finish reason it was aborted."""

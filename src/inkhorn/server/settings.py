@@ -46,8 +46,6 @@ class Settings:
     """characters outside the vocabulary: reject, drop or replace them"""
     log_prompts: bool = False
     """include prompts in the log"""
-    chunk_interval: Annotated[float, Range(ge=0)] = 0.015
-    """a stream sends the text of this many seconds as one event"""
     keepalive_interval: Annotated[float, Range(gt=0)] = 15.0
     """a stream sends a comment after this many seconds without text"""
     limits: Limits = Limits()

@@ -1,63 +1,84 @@
-"""Reading the engine's output: to its end, or as server-sent events while it is generated."""
+"""Reading the engine's output: to its end, or as server-sent events while it is generated.
+
+The work is done once for each call of the engine, not for each token: a call wakes the event loop once, and an event
+holds the tokens that the call added to one sequence.
+"""
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import TypeVar
 
 from fastapi import Request
 
-from inkhorn.inference.outputs import Completion, TokenChunk
+from inkhorn.inference.outputs import Completion, RequestOutput
 from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.errors import ApiError, to_api_error
 from inkhorn.server.metrics import SequenceMeter
 from inkhorn.server.settings import Settings
 
 T = TypeVar("T")
-IndexedChunk = tuple[int, list[TokenChunk]]
-"""index of a sequence, and the tokens that it generated"""
 
 DONE = b"data: [DONE]\n\n"
 KEEPALIVE = b": ping\n\n"
 
+encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
-def sse_event(data: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"
+
+def sse_event(data: str) -> bytes:
+    """An event with this text, which has no line breaks."""
+    return b"data: %b\n\n" % data.encode("utf-8", "replace")
 
 
 async def event_stream(
     handles: Sequence[RequestHandle],
     meters: Sequence[SequenceMeter],
     settings: Settings,
-    format_chunk: Callable[[int, list[TokenChunk]], dict[str, Any]],
-    format_usage: Callable[[], dict[str, Any]] | None,
+    format_chunk: Callable[[int, RequestOutput], str],
+    format_usage: Callable[[], str] | None,
 ) -> AsyncGenerator[bytes, None]:
     """The events of a streamed response: chunks, the usage, and [DONE]. A failure is sent as an event with `error`.
 
-    Closing the generator aborts the sequences that are not finished.
+    Events that are ready at the same time are sent together. Closing the generator aborts the sequences that are not
+    finished.
 
     Args:
         handles: the sequences.
         meters: one for each sequence.
-        settings: chunk and keepalive intervals and the timeout.
-        format_chunk: makes the object of an event from the index of a sequence and its new tokens.
-        format_usage: makes the object of the usage event; None sends none.
+        settings: the keepalive interval and the timeout.
+        format_chunk: makes the JSON of an event from the index of a sequence and its new output.
+        format_usage: makes the JSON of the usage event; None sends none.
     """
     timeout = settings.limits.max_seconds
-    deadline = asyncio.get_running_loop().time() + timeout
-    merged = merge_streams(handles, meters, settings.chunk_interval, settings.keepalive_interval)
+    reader = _Reader(handles, meters)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    timer = _KeepaliveTimer(settings.keepalive_interval, reader.arrived)
     try:
-        async with aclosing(merged) as chunks:
-            async for chunk in chunks:
-                yield KEEPALIVE if chunk is None else sse_event(format_chunk(*chunk))
-                if asyncio.get_running_loop().time() > deadline:
-                    raise timeout_error(timeout)
+        while True:
+            reader.arrived.clear()
+            events = [sse_event(format_chunk(index, output)) for index, output in reader.read()]
+            if events:
+                timer.restart()
+                yield b"".join(events)
+            elif timer.is_due:
+                timer.restart()
+                yield KEEPALIVE
+            elif not reader.unfinished:
+                break
+            else:
+                await reader.arrived.wait()
+            if loop.time() > deadline:
+                raise timeout_error(timeout)
     except Exception as error:
-        yield sse_event(to_api_error(error).body())
+        yield sse_event(encode_json(to_api_error(error).body()))
     else:
         if format_usage is not None:
             yield sse_event(format_usage())
+    finally:
+        timer.cancel()
+        reader.close()
     yield DONE
 
 
@@ -65,80 +86,83 @@ async def collect(
     handles: Sequence[RequestHandle], meters: Sequence[SequenceMeter], settings: Settings
 ) -> list[Completion]:
     """The completed sequences; ApiError 408 if they take too long. A failure or cancellation aborts them all."""
+    reader = _Reader(handles, meters)
+    outputs: list[list[RequestOutput]] = [[] for _ in handles]
 
-    async def collect_one(handle: RequestHandle, meter: SequenceMeter) -> Completion:
-        pieces = [piece async for chunk in read_chunks(handle, meter, settings.chunk_interval) for piece in chunk]
-        reason = pieces[-1].finish_reason
-        assert reason is not None
-        return Completion.from_chunks(pieces, reason, handle.prompt_logprobs)
-
-    async def collect_all() -> list[Completion]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(collect_one(*pair)) for pair in zip(handles, meters, strict=True)]
-        return [task.result() for task in tasks]
+    async def read_all() -> None:
+        while True:
+            reader.arrived.clear()
+            for index, output in reader.read():
+                outputs[index].append(output)
+            if not reader.unfinished:
+                return
+            await reader.arrived.wait()
 
     try:
-        return await with_timeout(settings.limits.max_seconds, collect_all())
-    except* Exception as errors:
-        raise errors.exceptions[0] from None
+        await with_timeout(settings.limits.max_seconds, read_all())
+        pairs = zip(outputs, handles, strict=True)
+        return [Completion.from_outputs(found, handle.prompt_logprobs) for found, handle in pairs]
     finally:
-        for handle in handles:
-            handle.abort()
+        reader.close()
 
 
-async def read_chunks(handle: RequestHandle, meter: SequenceMeter, interval: float) -> AsyncIterator[list[TokenChunk]]:
-    """The tokens of a sequence: the first at once, then those of each interval together. The end aborts the sequence
-    if it is not finished."""
-    try:
-        wait = 0.0
-        while pieces := await handle.collect(wait):
-            wait = interval
-            meter.on_chunk(handle, pieces)
-            yield pieces
-    finally:
-        handle.abort()
-        meter.on_finish(handle)
+class _Reader:
+    """Reads the outputs of several sequences.
 
-
-async def merge_streams(
-    handles: Sequence[RequestHandle], meters: Sequence[SequenceMeter], interval: float, keepalive: float
-) -> AsyncGenerator[IndexedChunk | None, None]:
-    """The chunks of several sequences in order of arrival; None after `keepalive` seconds without one.
-
-    The first failure ends the stream. Closing the generator aborts the sequences that are not finished.
+    Attributes:
+        arrived: set when there is something to read.
+        unfinished: the sequences that have not been read to their end, by index.
     """
-    queue: asyncio.Queue[IndexedChunk | BaseException | None] = asyncio.Queue()
 
-    async def forward(index: int, handle: RequestHandle, meter: SequenceMeter) -> None:
-        try:
-            async for pieces in read_chunks(handle, meter, interval):
-                await queue.put((index, pieces))
-        except Exception as error:
-            await queue.put(error)
-        else:
-            await queue.put(None)
-
-    pairs = zip(handles, meters, strict=True)
-    tasks = [asyncio.create_task(forward(index, *pair)) for index, pair in enumerate(pairs)]
-    remaining = len(tasks)
-    try:
-        while remaining:
-            try:
-                item = await asyncio.wait_for(queue.get(), keepalive)
-            except TimeoutError:
-                yield None
-                continue
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
-                remaining -= 1
-            else:
-                yield item
-    finally:
-        for task in tasks:
-            task.cancel()
+    def __init__(self, handles: Sequence[RequestHandle], meters: Sequence[SequenceMeter]) -> None:
+        self.arrived = asyncio.Event()
+        self.unfinished = dict(enumerate(handles))
+        self._meters = meters
         for handle in handles:
+            handle.set_event(self.arrived)
+
+    def read(self) -> Iterator[tuple[int, RequestOutput]]:
+        """The outputs that have arrived, with the index of the sequence. Raises the error of a sequence that failed."""
+        for index, handle in list(self.unfinished.items()):
+            meter = self._meters[index]
+            while (output := handle.next_output_nowait()) is not None:
+                meter.on_output(handle, output)
+                yield index, output
+            if handle.is_finished:
+                del self.unfinished[index]
+                meter.on_finish(handle)
+
+    def close(self) -> None:
+        """Abort the sequences that are not finished."""
+        for index, handle in self.unfinished.items():
             handle.abort()
+            self._meters[index].on_finish(handle)
+        self.unfinished = {}
+
+
+class _KeepaliveTimer:
+    """Sets an event when nothing has happened for some seconds. Restarting it is cheap."""
+
+    def __init__(self, seconds: float, event: asyncio.Event) -> None:
+        self._seconds, self._event, self._loop = seconds, event, asyncio.get_running_loop()
+        self._start = self._loop.time()
+        self._handle = self._loop.call_later(seconds, self._check)
+
+    def restart(self) -> None:
+        self._start = self._loop.time()
+
+    @property
+    def is_due(self) -> bool:
+        return self._loop.time() - self._start >= self._seconds
+
+    def cancel(self) -> None:
+        self._handle.cancel()
+
+    def _check(self) -> None:
+        remaining = self._start + self._seconds - self._loop.time()
+        if remaining <= 0:
+            self._event.set()
+        self._handle = self._loop.call_later(remaining if remaining > 0 else self._seconds, self._check)
 
 
 async def with_timeout(seconds: float, awaitable: Awaitable[T]) -> T:

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from inkhorn.inference.outputs import Completion, TokenChunk
+from inkhorn.inference.outputs import Completion, RequestOutput
 from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.context import Context
 from inkhorn.server.generation import GenerationJob, ResponseFormat, generate
@@ -14,6 +14,7 @@ from inkhorn.server.logprobs import chat_logprobs
 from inkhorn.server.routes import API_KEY_AND_RATE_LIMIT, GENERATION_RESPONSES
 from inkhorn.server.schemas import responses
 from inkhorn.server.schemas.requests import ChatRequest
+from inkhorn.server.streaming import encode_json
 from inkhorn.server.validation import chat_job
 
 router = APIRouter(tags=["generation"], dependencies=API_KEY_AND_RATE_LIMIT)
@@ -36,22 +37,21 @@ class ChatFormat(ResponseFormat):
         return [self._choice(index, completion) for index, completion in enumerate(completions)]
 
     def _choice(self, index: int, completion: Completion) -> dict[str, Any]:
-        tokens = zip(completion.token_ids, completion.logprobs, strict=False)
         return {
             "index": index,
             "message": {"role": "assistant", "content": completion.text, "refusal": None},
-            "logprobs": self._logprobs([TokenChunk("", token, None, logprobs) for token, logprobs in tokens]),
+            "logprobs": self._logprobs(completion),
             "finish_reason": completion.finish_reason,
         }
 
-    def delta(self, index: int, pieces: list[TokenChunk], handle: RequestHandle, *, first: bool) -> dict[str, Any]:  # noqa: ARG002
-        role = {"role": "assistant"} if first else {}
-        return {
-            "index": index,
-            "delta": role | {"content": "".join(piece.text for piece in pieces)},
-            "logprobs": self._logprobs(pieces),
-            "finish_reason": pieces[-1].finish_reason,
-        }
+    def delta(self, index: int, output: RequestOutput, handle: RequestHandle, *, first: bool) -> str:  # noqa: ARG002
+        role = '"role":"assistant",' if first else ""
+        logprobs = "null" if self.job.logprobs is None else encode_json(self._logprobs(output))
+        finish_reason = "null" if output.finish_reason is None else f'"{output.finish_reason}"'
+        return (
+            f'{{"index":{index},"delta":{{{role}"content":{encode_json(output.text)}}},'
+            f'"logprobs":{logprobs},"finish_reason":{finish_reason}}}'
+        )
 
-    def _logprobs(self, pieces: Sequence[TokenChunk]) -> dict[str, Any] | None:
-        return None if self.job.logprobs is None else chat_logprobs(self.job.model, pieces)
+    def _logprobs(self, output: Completion | RequestOutput) -> dict[str, Any] | None:
+        return None if self.job.logprobs is None else chat_logprobs(self.job.model, output.token_ids, output.logprobs)

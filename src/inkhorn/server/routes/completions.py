@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from inkhorn.inference.outputs import Completion, TokenChunk
+from inkhorn.inference.outputs import Completion, RequestOutput
 from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.inference.sampling import TokenLogprobs
 from inkhorn.server.context import Context
@@ -16,6 +16,7 @@ from inkhorn.server.logprobs import LogprobsFormatter
 from inkhorn.server.routes import API_KEY_AND_RATE_LIMIT, GENERATION_RESPONSES
 from inkhorn.server.schemas import responses
 from inkhorn.server.schemas.requests import CompletionRequest
+from inkhorn.server.streaming import encode_json
 from inkhorn.server.validation import completion_job
 
 router = APIRouter(tags=["generation"], dependencies=API_KEY_AND_RATE_LIMIT)
@@ -50,10 +51,14 @@ class CompletionFormat(ResponseFormat):
                 choices.append(self._choice(index, each.text, tokens, each.prompt_logprobs, each.finish_reason))
         return choices
 
-    def delta(self, index: int, pieces: list[TokenChunk], handle: RequestHandle, *, first: bool) -> dict[str, Any]:
-        text = "".join(piece.text for piece in pieces)
-        tokens = [(piece.token_id, piece.logprobs) for piece in pieces if piece.token_id is not None]
-        return self._choice(index, text, tokens, handle.prompt_logprobs, pieces[-1].finish_reason, first=first)
+    def delta(self, index: int, output: RequestOutput, handle: RequestHandle, *, first: bool) -> str:
+        finish_reason = output.finish_reason
+        if first or self.job.logprobs is not None or self.job.score_only:
+            tokens = list(zip(output.token_ids, output.logprobs or repeat(None), strict=False))
+            choice = self._choice(index, output.text, tokens, handle.prompt_logprobs, finish_reason, first=first)
+            return encode_json(choice)
+        text, reason = encode_json(output.text), "null" if finish_reason is None else f'"{finish_reason}"'
+        return f'{{"index":{index},"text":{text},"logprobs":null,"finish_reason":{reason}}}'
 
     def _choice(
         self,
