@@ -63,7 +63,8 @@ class SimulatedBackend:
         budget = config.max_prefill_tokens_beside_decode if decoding else config.max_prefill_tokens
         pairs = zip(output.sequences, output.inputs, strict=True)
         assert sum(len(model_input.ids) for each, model_input in pairs if each not in decoding) <= budget
-        if len(decoding) < len(running):
+        sampling = [model_input for model_input in output.inputs if model_input.sampler is not None]
+        if len(sampling) < len(running) or not decoding:
             assert output.num_steps == 1
         for each in running:
             served = each in output.sequences or each.prefix_source is not None
@@ -227,7 +228,7 @@ def steps_after(backend: SimulatedBackend, step_seconds: float) -> int:
     return following.num_steps
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(1e-6, 16), (0.001, 5), (0.004, 1), (1.0, 1)])
+@pytest.mark.parametrize(("seconds", "steps"), [(1e-6, 64), (0.001, 15), (0.004, 3), (1.0, 1)])
 def test_decode_steps_fill_the_target_duration(seconds: float, steps: int) -> None:
     assert steps_after(simulate(1, SchedulerConfig(), sequence([1], 99)), seconds) == steps
 
@@ -239,13 +240,22 @@ def test_decode_steps_are_one_with_penalties() -> None:
 
 def test_decode_steps_are_limited_by_max_tokens() -> None:
     assert steps_after(simulate(2, SchedulerConfig(), sequence([1], 3), sequence([2], 5)), 1e-6) == 4
-    assert steps_after(simulate(2, SchedulerConfig(), sequence([1], None), sequence([2], 5)), 1e-6) == 16
+    assert steps_after(simulate(2, SchedulerConfig(), sequence([1], None), sequence([2], 5)), 1e-6) == 64
 
 
 def test_decode_steps_recover_from_a_slow_call() -> None:
     backend = simulate(1, SchedulerConfig(), sequence([1], 999))
     steps_after(backend, 10.0)
-    assert [steps_after(backend, 1e-6) for _ in range(16)][-1] == 16
+    assert max(steps_after(backend, 1e-6) for _ in range(24)) == 64
+
+
+def test_decode_steps_with_a_prefill_that_completes() -> None:
+    decoding, late = sequence([1], 999), sequence([2, 3, 4], 99)
+    backend = simulate(2, SchedulerConfig(max_prefill_tokens_beside_decode=2), decoding)
+    assert steps_after(backend, 1e-6) == 64
+    backend.scheduler.add(late)
+    outputs = [backend.call(), backend.call()]
+    assert [output.num_steps for output in outputs if output] == [1, 64], "one step until the prompt is complete"
 
 
 # Prefix reuse

@@ -5,9 +5,10 @@ Rules:
     - Every sequence that can sample a token does so in every call.
     - Sequences in prefill (of the prompt, or of a moved window) share a token budget, the one that waited longest
       first: a long prompt delays nobody, and no sequence starves.
-    - A call runs one step while any sequence is in prefill, so that a sequence that becomes ready does not wait;
-      otherwise as many steps as fit into a few milliseconds, even if others wait for a slot: single steps would not
-      free one sooner.
+    - A call runs one step if a sequence is still in prefill after it, so that a sequence that becomes ready does not
+      wait, and for the first token of sequences that decode alone; otherwise as many steps as fit into some
+      milliseconds, even if others wait for a slot: single steps would not free one sooner. What the server does for
+      each call, above all one event for each sequence, then costs little per token.
     - A shared prefix is computed once: a sequence copies it from another slot, or takes over a free slot that holds it.
       If the other sequence is still computing the prefix, it waits for it.
 """
@@ -26,8 +27,8 @@ class SchedulerConfig:
     max_queued: int = 1024  # sequences that may wait for a slot
     max_prefill_tokens: int = 256  # prefill tokens per call when no sequence samples
     max_prefill_tokens_beside_decode: int = 64  # prefill tokens per call when some sequence samples
-    max_steps: int = 16  # decode steps per call
-    max_call_seconds: float = 0.005  # target duration of a call with several steps
+    max_steps: int = 64  # decode steps per call
+    max_call_seconds: float = 0.015  # target duration of a call with several steps
     min_shared_prefix: int = 16  # shortest prefix in tokens that is worth copying
 
 
@@ -120,8 +121,8 @@ class Scheduler:
                 break
             sequence.last_prefill = self._num_calls
             budget -= output.add(sequence, budget)
-        if decoding and not prefilling:
-            output.num_steps = self._num_steps(decoding)
+        if decoding and len(output.inputs) == len(self.running) and all(each.sampler for each in output.inputs):
+            output.num_steps = self._num_steps(output.sequences)
         return output if output.inputs else None
 
     def update(self, sequence: Sequence, model_input: ModelInput, token_ids: TokenIds) -> None:
@@ -135,7 +136,7 @@ class Scheduler:
 
     def record_latency(self, output: SchedulerOutput, seconds: float) -> None:
         """Record the duration of a call, from which later calls choose their number of steps."""
-        if all(len(model_input.ids) == 1 for model_input in output.inputs):
+        if output.num_steps > 1 or all(len(model_input.ids) == 1 for model_input in output.inputs):
             last = seconds / output.num_steps
             self._step_seconds = last if self._step_seconds == float("inf") else (self._step_seconds + last) / 2
 

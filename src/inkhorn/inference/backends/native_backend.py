@@ -46,6 +46,7 @@ class NativeBackend:
             raise ValueError(f"a call takes 1 to {self.max_num_seqs} inputs, not {len(inputs)}")
         buffers = self._buffers
         buffers.arrays.clear()
+        buffers.reserve(num_steps)
         outputs = [buffers.fill(i, each, num_steps, self.config.vocab_size) for i, each in enumerate(inputs)]
         check(self._lib.ink_session_run(self._session, buffers.inputs, len(inputs), num_steps))
         for i, (model_input, output) in enumerate(zip(inputs, outputs, strict=True)):
@@ -66,24 +67,44 @@ class NativeBackend:
 
 
 class _CallBuffers:
-    """The C structures and arrays of a call, reused by later calls: creating them would take longer than a step."""
+    """The C structures and arrays of a call, reused by later calls: creating them would take longer than a step.
+
+    Sampling parameters are stored by slot and written when a slot gets another sampler. The sampled tokens of input `i`
+    are in row `i` of `tokens`.
+    """
 
     def __init__(self, max_num_seqs: int) -> None:
         self.inputs = (InkModelInput * max_num_seqs)()
         self.sampling = (InkSamplingParams * max_num_seqs)()
-        self.counts = np.zeros(max_num_seqs, np.int32)
-        self.tokens: list[Array] = [np.zeros(64, np.int32) for _ in range(max_num_seqs)]
+        self.samplers: list[Sampler | None] = [None] * max_num_seqs
+        self.banned_ids: list[Array | None] = [None] * max_num_seqs
+        self.counts, self.ids = np.zeros(max_num_seqs, np.int32), np.zeros(max_num_seqs, np.int32)
+        self.id_addresses = [self.ids.ctypes.data + 4 * i for i in range(max_num_seqs)]
+        self.tokens = np.zeros((max_num_seqs, 0), np.int32)
+        for i in range(max_num_seqs):
+            self.inputs[i].n_tokens = self.counts.ctypes.data + 4 * i
         self.logprobs: dict[int, tuple[Array, Array]] = {}
         self.arrays: list[Array] = []  # memory that the C structures point to during the call
+
+    def reserve(self, num_tokens: int) -> None:
+        """Make room for so many sampled tokens of each input."""
+        if num_tokens > self.tokens.shape[1]:
+            self.tokens = np.zeros((len(self.inputs), num_tokens), np.int32)
+            for i, native in enumerate(self.inputs):
+                native.tokens = self.tokens[i].ctypes.data
 
     def fill(self, i: int, model_input: ModelInput, num_steps: int, vocab_size: int) -> ModelOutput:
         """Fill in input `i`; returns its output, to be completed by `read`."""
         native, output, sampler = self.inputs[i], ModelOutput(), model_input.sampler
-        ids = np.array(model_input.ids, np.int32)
-        self.arrays.append(ids)
-        native.slot, native.position, native.n_ids = model_input.slot, model_input.position, len(ids)
-        native.n_outputs = model_input.num_outputs
-        native.ids, native.sampling, native.logits = ids.ctypes.data, None, None
+        if len(model_input.ids) == 1:
+            self.ids[i] = model_input.ids[0]
+            native.ids = self.id_addresses[i]
+        else:
+            ids = np.array(model_input.ids, np.int32)
+            self.arrays.append(ids)
+            native.ids = ids.ctypes.data
+        native.slot, native.position, native.n_ids = model_input.slot, model_input.position, len(model_input.ids)
+        native.n_outputs, native.sampling, native.logits = model_input.num_outputs, None, None
         if sampler is not None and sampler.is_stateless and model_input.num_outputs:
             self._fill_sampling(i, model_input, sampler, num_steps)
         elif model_input.num_outputs:
@@ -92,20 +113,22 @@ class _CallBuffers:
         return output
 
     def _fill_sampling(self, i: int, model_input: ModelInput, sampler: Sampler, num_steps: int) -> None:
-        native, sampling, params = self.inputs[i], self.sampling[i], sampler.params
-        sampling.temperature, sampling.top_p = params.temperature, params.top_p
-        sampling.min_p, sampling.top_k = params.min_p, params.top_k
-        sampling.seed, sampling.sample_index = sampler.seed, sampler.sample_index
+        native, slot = self.inputs[i], model_input.slot
+        if not 0 <= slot < len(self.sampling):
+            raise ValueError(f"slot must be from 0 to {len(self.sampling) - 1}, not {slot}")
+        sampling = self.sampling[slot]
+        if self.samplers[slot] is not sampler:
+            params, self.samplers[slot] = sampler.params, sampler
+            sampling.temperature, sampling.top_p = params.temperature, params.top_p
+            sampling.min_p, sampling.top_k = params.min_p, params.top_k
+            sampling.seed, sampling.sample_index = sampler.seed, sampler.sample_index
+            sampling.end_token = -1 if sampler.eos_id is None else sampler.eos_id
+            banned_ids = self.banned_ids[slot] = np.ascontiguousarray(sampler.banned_ids, np.int32)
+            sampling.n_banned_ids, sampling.banned_ids = len(banned_ids), banned_ids.ctypes.data
         sampling.position = model_input.sample_position
-        sampling.end_token = -1 if sampler.eos_id is None else sampler.eos_id
-        banned_ids = sampler.banned_ids.astype(np.int32)
-        self.arrays.append(banned_ids)
-        sampling.n_banned_ids, sampling.banned_ids = len(banned_ids), banned_ids.ctypes.data
         max_tokens = max(model_input.num_outputs, 1) + num_steps - 1
-        if len(self.tokens[i]) < max_tokens:
-            self.tokens[i] = np.zeros(max_tokens, np.int32)
+        self.reserve(max_tokens)
         native.sampling = ctypes.addressof(sampling)
-        native.tokens, native.n_tokens = self.tokens[i].ctypes.data, self.counts[i:].ctypes.data
         top = model_input.logprobs
         sampling.top_logprobs = -1 if top is None else top
         if top is not None:
