@@ -62,6 +62,30 @@ def test_streamed_choices_equal_unstreamed(client: TestClient) -> None:
     assert texts == expected
 
 
+@pytest.mark.parametrize("logprobs", [None, 2])
+def test_one_event_per_engine_call(
+    client: TestClient, model: ServedModel, logprobs: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    run = model.engine.backend.run
+
+    def counted(*arguments: Any) -> Any:
+        outputs = run(*arguments)
+        calls.append([len(output.token_ids) for output in outputs])
+        return outputs
+
+    monkeypatch.setattr(model.engine.backend, "run", counted)
+    body: dict[str, Any] = {"prompt": "ab", "n": 2, "max_tokens": 20, "ignore_eos": True, "logprobs": logprobs}
+    choices = [chunk["choices"][0] for chunk in stream_chunks(client, **body)]
+    for index in range(2):
+        sizes = [len(choice["text"]) for choice in choices if choice["index"] == index]
+        assert sum(sizes) == 20
+        assert len(sizes) <= len(calls)
+    assert len(choices) == sum(size > 0 for sizes in calls for size in sizes)
+    if logprobs is not None:
+        assert all(len(choice["logprobs"]["tokens"]) == len(choice["text"]) for choice in choices)
+
+
 def test_stream_include_usage(client: TestClient) -> None:
     chunks = stream_chunks(client, prompt="ab", stream_options={"include_usage": True}, ignore_eos=True)
     assert all(chunk["usage"] is None for chunk in chunks[:-1])
