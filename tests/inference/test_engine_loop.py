@@ -402,7 +402,7 @@ def test_one_event_loop_wakeup_per_call() -> None:
             wakeups += threading.current_thread().name == "inkhorn"
             return schedule(callback, *arguments, **options)
 
-        loop.call_soon_threadsafe = count  # type: ignore[method-assign]
+        loop.call_soon_threadsafe = count  # type: ignore[assignment, method-assign]
         tasks = [asyncio.create_task(one.agenerate("ab", params(30, n))) for n in range(4)]
         await asyncio.sleep(0)  # every task has submitted its request and waits
         backend.gate.set()
