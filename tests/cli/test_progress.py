@@ -81,9 +81,9 @@ def test_evaluation_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
         callbacks.on_evaluate(evaluation(40, loss=1.75), "")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "step 20: validation loss 1.5000, 2.164 bits per byte (best)"
+    assert lines[0] == "step 20 of 40: validation loss 1.5000, 2.164 bits per byte (best)"
     assert lines[1:9] == ["  | ROMEO:", "  | O [sic]!", *["  | more"] * 6], "the first eight lines of the sample"
-    assert lines[9:] == ["step 40: validation loss 1.7500, 2.525 bits per byte"]
+    assert lines[9:] == ["step 40 of 40: validation loss 1.7500, 2.525 bits per byte"]
 
 
 @pytest.mark.usefixtures("untracked")
@@ -163,3 +163,20 @@ def test_unknown_total_and_resumed_amount(capsys: pytest.CaptureFixture[str], mo
         bar.log("[bold]no markup[/bold]")
     lines = ["tokenizing pages: 1,000 tokens, 10 tokens/s", "[bold]no markup[/bold]"]
     assert capsys.readouterr().err.splitlines() == lines
+
+
+@pytest.mark.usefixtures("untracked")
+def test_unwritable_output_does_not_end_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    for terminal in (True, False):
+        console = partial(Console, force_terminal=terminal, file=Closed(), width=80, legacy_windows=False)
+        monkeypatch.setattr(progress_module, "Console", lambda stderr, console=console: console())
+        monkeypatch.setattr(progress_module, "LINE_INTERVAL", -1.0)
+        with run_progress(40, tmp_path) as callbacks:
+            callbacks.on_step(training(10))
+            callbacks.on_evaluate(evaluation(20), "a sample")
+            callbacks.log("a message")
+        assert (tmp_path / "report.html").exists()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from inkhorn.errors import CheckpointError, TrainingError
 from inkhorn.evaluation.loss import split_loss
 from inkhorn.model import GPT
 from inkhorn.training.log_writer import read_log
+from inkhorn.training.signals import Interrupt
 from inkhorn.training.state import TrainState, new_state
 from inkhorn.training.step import train_step
 
@@ -83,7 +85,6 @@ def test_resume_is_bit_equal(data: Dataset, tmp_path: Path, optimizer: Any) -> N
         out = tmp_path / f"stopped-{stop}"
         started = trainer(data, out, train)
         state = started.start(resume=False)
-        from inkhorn.training.signals import Interrupt
 
         while state.step < stop:
             state = started._train_until_checkpoint(state, Interrupt())
@@ -148,7 +149,16 @@ def test_killed_run_resumes_bit_equal(data: Dataset, tmp_path: Path) -> None:
     assert weights(tmp_path / "killed") == weights(tmp_path / "uninterrupted")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """SIGHUP has its default action, even if the tests were started by nohup."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("hangup")
 def test_signal_saves_and_stops(data: Dataset, tmp_path: Path, number: signal.Signals) -> None:
     class Impatient(RecordingCallbacks):
         def on_step(self, metrics: dict[str, Any]) -> None:
@@ -162,6 +172,28 @@ def test_signal_saves_and_stops(data: Dataset, tmp_path: Path, number: signal.Si
     assert state.step in (4, 5)
     resumed = trainer(data, tmp_path, BASE).run(resume=True)
     assert same_weights(resumed, trainer(data, tmp_path / "uninterrupted", BASE).run(resume=False))
+
+
+@pytest.mark.usefixtures("hangup")
+def test_repeated_signals() -> None:
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)  # a closed terminal sends several
+        assert interrupt.received == signal.SIGHUP
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert interrupt.received == signal.SIGHUP
+
+
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
+def test_previous_handlers_are_restored(before: signal.Handlers) -> None:
+    original = signal.signal(signal.SIGHUP, before)
+    try:
+        with Interrupt():
+            assert (signal.getsignal(signal.SIGHUP) == signal.SIG_IGN) == (before == signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGHUP) == before
+    finally:
+        signal.signal(signal.SIGHUP, original)
 
 
 def test_loss_explosion_rolls_back(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

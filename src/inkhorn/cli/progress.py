@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -37,7 +37,8 @@ class ProgressBar:
         now = time.monotonic()
         self._first = self._first or (now, completed)  # work of an earlier process does not count towards the speed
         status = self._status(now - self._first[0], completed - self._first[1], details)
-        self.bar.update(self._task, total=self.total, completed=completed, status=status)
+        with _ignore_closed_output():
+            self.bar.update(self._task, total=self.total, completed=completed, status=status)
         if not self.console.is_terminal and now - self._last_line > LINE_INTERVAL:
             self._last_line = now
             self.log(f"{self.description}: {status}")
@@ -56,7 +57,8 @@ class ProgressBar:
 
     def log(self, text: str) -> None:
         """Print a line, above the bar."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        with _ignore_closed_output():
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -72,5 +74,15 @@ def progress(
         completed: the amount done before.
     """
     bar = ProgressBar(description, total, unit, completed)
-    with bar.bar:
+    with _ignore_closed_output():
+        bar.bar.start()
+    try:
         yield bar
+    finally:
+        with _ignore_closed_output():
+            bar.bar.stop()
+
+
+def _ignore_closed_output() -> suppress:
+    """Work must not end, unsaved, because its messages cannot be written: the terminal or the log's reader is gone."""
+    return suppress(OSError)

@@ -17,8 +17,8 @@ SAMPLE_LINES = 8
 class RunProgress(Callbacks):
     """Training callbacks for the command line."""
 
-    def __init__(self, bar: ProgressBar, out: Path, tensorboard: Any = None) -> None:
-        self.bar, self.out, self.tensorboard = bar, out, tensorboard
+    def __init__(self, bar: ProgressBar, steps: int, out: Path, tensorboard: Any = None) -> None:
+        self.bar, self.steps, self.out, self.tensorboard = bar, steps, out, tensorboard
         self.validation = ""
 
     def log(self, text: str) -> None:
@@ -34,14 +34,22 @@ class RunProgress(Callbacks):
         loss, bits = metrics["val/loss"], metrics["val/bpb"]
         self.validation = f", val {loss:.3f}"
         best = " (best)" if loss == metrics["val/best"] else ""
-        self.log(f"step {metrics['step']:,}: validation loss {loss:.4f}, {bits:.3f} bits per byte{best}")
+        self.log(
+            f"step {metrics['step']:,} of {self.steps:,}: validation loss {loss:.4f}, {bits:.3f} bits per byte{best}"
+        )
         if sample:
             self.log("\n".join("  | " + line for line in sample.splitlines()[:SAMPLE_LINES]))
         self._write_scalars(metrics)
+        self.update_report()
+
+    def update_report(self) -> bool:
+        """Write the report; False, with a message, if that fails, which must not end the run."""
         try:
             write_report(self.out)
-        except (InkhornError, OSError) as error:  # a report that fails must not end the run
+        except (InkhornError, OSError) as error:
             self.log(f"The report was not updated: {error}")
+            return False
+        return True
 
     def _write_scalars(self, metrics: dict[str, Any]) -> None:
         if self.tensorboard is not None:
@@ -60,4 +68,4 @@ def run_progress(steps: int, out: Path) -> Iterator[RunProgress]:
     else:
         writer = SummaryWriter(str(out / "tensorboard"))
     with writer as tensorboard, progress("training", steps, "steps") as bar:
-        yield RunProgress(bar, out, tensorboard)
+        yield RunProgress(bar, steps, out, tensorboard)

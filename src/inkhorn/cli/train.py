@@ -69,7 +69,7 @@ def train(name: str, args: TrainArgs) -> int:
 def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int:
     import torch
 
-    from inkhorn.cli.run_progress import run_progress
+    from inkhorn.cli.run_progress import RunProgress, run_progress
     from inkhorn.hardware.device import measure_peak, select_device
     from inkhorn.training.callbacks import Callbacks
     from inkhorn.training.parallel import choose_parallel
@@ -101,6 +101,8 @@ def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int
             write_json(args.out / "run.json", _run_record(name, args, config, dataset, hardware, peak_flops))
         state = trainer.fit(state)
         folder = shlex.quote(str(args.out))
+        if isinstance(callbacks, RunProgress) and callbacks.update_report():  # includes the steps since the evaluation
+            callbacks.log(f"Report: {args.out / 'report.html'}")
         if trainer.interrupted is not None and not trainer.is_done(state):
             callbacks.log(f"Stopped at step {state.step:,}. Resume with: inkhorn train --out {folder} --resume")
             return 128 + trainer.interrupted
@@ -109,6 +111,7 @@ def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int
             callbacks.log(f"Stopped early: {waited}.")
         best = f"best validation loss {state.best_loss:.4f}" if state.best_loss < math.inf else "not evaluated"
         callbacks.log(f"Finished {state.step:,} steps, {best}. Generate with: inkhorn generate --model {folder}")
+        callbacks.log(f"Open the web page with: inkhorn serve --model {folder}")
     return 0
 
 

@@ -1,15 +1,18 @@
-"""SIGINT and SIGTERM as a flag that the training loop checks between steps, where it can save a checkpoint."""
+"""SIGINT, SIGTERM and SIGHUP as a flag that the training loop checks between steps, where it can save a checkpoint."""
 
 import signal
 import threading
 from types import FrameType
 from typing import Any
 
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+
 
 class Interrupt:
     """A context in which the first signal sets `received` and the second raises KeyboardInterrupt.
 
-    Outside the main thread, where Python handles no signals, `received` stays None.
+    A closed terminal sends SIGHUP, often more than once: a repeated SIGHUP is ignored, so that the save completes.
+    SIGHUP stays ignored under `nohup`. Outside the main thread, where Python handles no signals, `received` stays None.
     """
 
     def __init__(self) -> None:
@@ -18,7 +21,10 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            signals = [signal.SIGINT, signal.SIGTERM]
+            if _HANGUP is not None and signal.getsignal(_HANGUP) != signal.SIG_IGN:
+                signals.append(_HANGUP)
+            for number in signals:
                 self._previous[number] = signal.signal(number, self._receive)
         return self
 
@@ -28,5 +34,7 @@ class Interrupt:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self.received is not None:
+            if number == _HANGUP:
+                return
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
