@@ -12,6 +12,7 @@ llama.cpp only computes the logits, which takes less time. Engines that are not 
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -32,7 +33,10 @@ from peers.nanogpt import NanoGPT
 from peers.shapes import SHAPES, Workload, make_checkpoint
 from platformdirs import user_cache_path
 
+from inkhorn.config.quantization import PRECISIONS
 from inkhorn.inference.backends import native_bindings
+
+LLAMA_KINDS = ("F16", "Q8_0", "Q4_0")
 
 WORKLOADS = {
     "char": Workload("char", 1, 1, 255),
@@ -62,27 +66,35 @@ class Args:
     """measurements per engine"""
     threads: int = 2
     """threads per engine"""
+    engines: str = ""
+    """regular expression of the engines to measure, such as 'inkhorn int8|llama'; all by default"""
+    prompt: int | None = None
+    """prompt tokens per sequence instead of the workload's"""
+    new: int | None = None
+    """generated tokens per sequence instead of the workload's"""
     cache: Path = user_cache_path("inkhorn") / "bench"
     """folder for the models in each engine's format, created once and reused"""
 
 
-def engines(args: Args, workload: Workload, *, llama_only: bool = False) -> list[IsolatedEngine]:
-    """Start every installed engine with the workload's model."""
+def engines(args: Args, workload: Workload, *, ours_and_llama: bool = False) -> list[IsolatedEngine]:
+    """Start every installed engine that `args.engines` selects, with the workload's model."""
     folder, threads, batch = make_checkpoint(args.cache, workload.shape), args.threads, workload.batch
-    peers: list[Callable[[], Peer]] = [
-        partial(Inkhorn, folder, q, threads, batch) for q in ("fp32", "bf16", "int8", "int4")
-    ]
+    peers: dict[str, Callable[[], Peer]] = {
+        f"inkhorn {q}": partial(Inkhorn, folder, q, threads, batch) for q in PRECISIONS
+    }
     if importlib.util.find_spec("llama_cpp"):
-        peers += [partial(LlamaCpp, folder, kind, threads, batch) for kind in ("F16", "Q8_0", "Q4_0")]
-    if not llama_only:
+        peers |= {f"llama.cpp {kind}": partial(LlamaCpp, folder, kind, threads, batch) for kind in LLAMA_KINDS}
+    if not ours_and_llama:
         if importlib.util.find_spec("ctranslate2"):
-            peers += [partial(CTranslate2, folder, kind, threads) for kind in ("float32", "int8")]
-        peers += [partial(Transformers, folder, dtype) for dtype in ("float32", "bfloat16")]
+            peers |= {
+                f"CTranslate2 {kind}": partial(CTranslate2, folder, kind, threads) for kind in ("float32", "int8")
+            }
+        peers |= {f"transformers {dtype}": partial(Transformers, folder, dtype) for dtype in ("float32", "bfloat16")}
         if workload.shape == "char":
-            peers.append(partial(Inkhorn, folder, None, threads, batch))
+            peers["inkhorn NumPy"] = partial(Inkhorn, folder, None, threads, batch)
             if args.nanogpt is not None:
-                peers.append(partial(NanoGPT, args.nanogpt, SHAPES["char"]))
-    return [IsolatedEngine(make, threads) for make in peers]
+                peers["nanoGPT"] = partial(NanoGPT, args.nanogpt, SHAPES["char"])
+    return [IsolatedEngine(make, threads) for name, make in peers.items() if re.search(args.engines, name)]
 
 
 def measure(peer: IsolatedEngine, workload: Workload) -> Callable[[], float]:
@@ -122,7 +134,8 @@ def run(args: Args, name: str) -> list[Series]:
         reads = {title: partial(_read_bandwidth, size, args.threads) for title, size in sizes.items()}
         return interleave(args.rounds, reads, "GB/s")
     workload = WORKLOADS["char" if name == "busy" else name]
-    peers = engines(args, workload, llama_only=name == "busy")
+    workload = replace(workload, prompt=args.prompt or workload.prompt, new=args.new or workload.new)
+    peers = engines(args, workload, ours_and_llama=name == "busy")
     measures = {peer.name: measure(peer, workload) for peer in peers}
     try:
         with busy_core() if name == "busy" else nullcontext():
@@ -140,7 +153,7 @@ def main() -> None:
         sys.exit(f"--only takes {', '.join(TITLES)}, not {', '.join(sorted(unknown))}")
     args.cache.mkdir(parents=True, exist_ok=True)
     for name in names:
-        report(TITLES[name], run(args, name), {"threads": args.threads})
+        report(TITLES[name], run(args, name), {"threads": args.threads, "prompt": args.prompt, "new": args.new})
 
 
 if __name__ == "__main__":
