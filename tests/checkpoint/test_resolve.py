@@ -41,3 +41,12 @@ def test_invalid_paths(tmp_path: Path) -> None:
         resolve_checkpoint(tmp_path / ("x" * 5000))
     with pytest.raises(CheckpointError, match="does not exist"):
         resolve_checkpoint(Path("a\0b"))
+
+
+@pytest.mark.parametrize(
+    ("model", "is_hub_name"), [("gpt2", True), ("openai/gpt2", True), ("a/b/c", False), ("./a", False)]
+)
+def test_missing_model_names_the_import(model: str, is_hub_name: bool) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        resolve_checkpoint(model)
+    assert (f"inkhorn import {model}" in str(caught.value)) == is_hub_name

@@ -178,6 +178,37 @@ def test_data_builds_and_saves_a_text(capsys: pytest.CaptureFixture[str]) -> Non
     assert Path("parts", "train.txt").read_text() + Path("parts", "val.txt").read_text() == TEXT
 
 
+def test_encoding_is_saved_with_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("latin.txt").write_bytes((TEXT + "é" * 40).encode("latin-1"))
+    words = ["train", "test", "--text", "latin.txt", "--out", "run"]
+    assert run(*words, *TINY) == 1
+    assert "latin.txt is not UTF-8 text" in capsys.readouterr().err
+    assert run(*words, *TINY, "--encoding", "latin-1") == 0
+    assert run("train", "--out", "run", "--resume", "--steps", "7") == 0
+    assert "Resuming from step 6" in capsys.readouterr().err
+    record = json.loads(Path("run", "run.json").read_text())
+    assert record["encoding"] == "latin-1"
+    del record["encoding"], record["skip_bad_rows"]  # as older versions wrote it
+    Path("run", "run.json").write_text(json.dumps(record))
+    assert run("train", "--out", "run", "--resume", "--steps", "8", "--encoding", "latin-1") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data", "--text", "mine.txt", "--encoding", "klingon"], "there is no text encoding 'klingon'"),
+        (["data", "tiny-shakespeare", "--encoding", "cp1251"], "--encoding needs --text"),
+        (["data", "tiny-shakespeare", "--skip-bad-rows"], "--skip-bad-rows needs --text"),
+        (["data", "--text", "mine.txt", "--skip-bad-rows"], "applies to .jsonl and .parquet files"),
+        (["data", "--text", "rows.jsonl", "--encoding", "cp1251"], "--encoding applies to text files"),
+    ],
+)
+def test_flags_without_effect_are_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rows.jsonl").write_text('{"text": "a"}\n')
+    assert run(*words) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_data_lists_the_corpora(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("data") == 0
     shown = capsys.readouterr().out

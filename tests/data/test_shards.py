@@ -1,10 +1,13 @@
 """Documents in shards: read as one array, resumable, and repaired when damaged."""
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +81,17 @@ def files(cache: Path) -> dict[str, bytes]:
     for shard in index["shards"]:
         del shard["changed"], shard["after"]
     return found | {"index": json.dumps(index).encode()}
+
+
+def compress(content: bytes, kind: str) -> bytes:
+    compressors: dict[str, Callable[[bytes], bytes]] = {
+        "plain": bytes,
+        "gz": gzip.compress,
+        "xz": lzma.compress,
+        "bz2": bz2.compress,
+        "zst": zstandard.compress,
+    }
+    return compressors[kind](content)
 
 
 def documents_of(data: Dataset, part: str) -> list[str]:
@@ -286,12 +301,41 @@ def test_invalid_documents(tmp_path: Path) -> None:
         assert found is not None
         tokenize(found, tmp_path / "cache")
 
-    refused("a row without 'text': its columns are body", a_jsonl='{"body": "x"}\n')
-    refused(r"cannot read .*must have a 'text'", a_jsonl="{no json}\n")
+    refused(r"a\.jsonl, line 1, has no 'text': its fields are body\..*--skip-bad-rows", a_jsonl='{"body": "x"}\n')
+    refused(r"a\.jsonl, line 1, is not valid JSON.*--skip-bad-rows", a_jsonl="{no json}\n")
     refused(r"cannot read .*must have a 'text'", a_parquet="no parquet")
     refused("has both parquet and JSON lines", a_jsonl='{"text": "x"}\n', b_parquet="x")
     refused("train split of .* is empty: it needs more documents", a_jsonl='{"text": "x"}\n')
     assert from_folder(tmp_path / "cache") is None
+
+
+def test_null_in_parquet_names_file_and_row(tmp_path: Path) -> None:
+    for name, rows in {"a": TEXTS[:7], "b": ["x", None, "y"]}.items():
+        (tmp_path / "web").mkdir(exist_ok=True)
+        datasets.Dataset.from_dict({"text": rows}).to_parquet(tmp_path / "web" / f"{name}.parquet")
+    found = from_folder(tmp_path / "web")
+    assert found is not None
+    with pytest.raises(CorpusError, match=r"b\.parquet, row 2, has a 'text' that is null"):
+        tokenize(found, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["plain", "gz", "xz", "bz2", "zst"])
+def test_skipped_rows_do_not_change_the_documents(tmp_path: Path, kind: str) -> None:
+    rows = [json.dumps({"text": text}) for text in TEXTS]
+    bad = [*rows[:3], '{"text": null}', "[]", *rows[3:], '{"text": "\\ud800"}', '{"text": "cut']
+    contents = {"good": "\n".join(rows), "bad": "\n\n".join(bad)}
+    data, messages = {}, list[str]()
+    for name, content in contents.items():
+        path = tmp_path / (f"{name}.jsonl" if kind == "plain" else f"{name}.jsonl.{kind}")
+        path.write_bytes(compress(content.encode(), kind))
+        found = from_folder(path, skip_bad_rows=name == "bad")
+        assert found is not None
+        data[name] = tokenize(found, tmp_path / name, log=messages.append)
+    assert documents_of(data["good"], "train") == documents_of(data["bad"], "train")
+    assert documents_of(data["good"], "val") == documents_of(data["bad"], "val")
+    (message,) = messages
+    assert message.startswith("4 rows were skipped; the first: ")
+    assert message.endswith(", line 7, has a 'text' that is null, not a string")
 
 
 def test_full_disk(source: DocumentSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,8 @@ def test_summary_numbers(tmp_path: Path) -> None:
         values.append(page.words[page.words.index(name) + 1])
     assert values == ["1.500", "2.164", "400", "3 min", "102k", "512", "41 %", "9.98M"]
     assert names[1:5] == ["bits per character", "steps", "training time", "tokens, 2.6 epochs"]
-    assert "A model of 9,977,600 parameters, trained on tiny-shakespeare" in words
+    assert "A model of 9,977,600 parameters, trained on tiny-shakespeare with the recipe mine" in words
+    assert "tiny-shakespeare · Inkhorn" in words
     for said in (
         "2.13.0",
         "Linux x86_64, 2 threads",
@@ -192,7 +193,7 @@ def test_text_is_escaped(tmp_path: Path) -> None:
     assert "<script" not in markup
     assert page.samples[0] == "\n" + nasty.replace("\0", "\ufffd").replace("\x1b", "\ufffd")
     assert "<b>loss</b> & more" in " ".join(page.words)
-    assert "</title><script>" in page.words
+    assert "</title><script>" in " ".join(page.words)
 
 
 def test_lone_surrogates_are_replaced(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Resolve a model name or path to a checkpoint folder."""
 
+import re
 from pathlib import Path
 
 from inkhorn.checkpoint.run_folder import RunFolder
@@ -30,7 +31,9 @@ def resolve_checkpoint(model: str | Path) -> Path:
     known = f"a checkpoint folder, a run folder, or a shipped model ({', '.join(SHIPPED)})"
     try:
         if not path.exists():
-            raise CheckpointError(f"{path} does not exist: give {known}")
+            hub = f". A model of the Hugging Face hub must be imported first: inkhorn import {model}"
+            is_hub_name = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", str(model)) is not None
+            raise CheckpointError(f"{path} does not exist: give {known}{hub if is_hub_name else ''}")
         if (path / "config.json").is_file():
             return path
     except OSError as error:  # no permission, or the name is too long

@@ -21,7 +21,7 @@ class DataArgs(DataFlags):
     Example: inkhorn data tiny-shakespeare
     """
 
-    name: tyro.conf.Positional[str | None] = None
+    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[CORPUS]", help_behavior_hint="")] = None
     """a named corpus; without it, list them"""
     save: Annotated[Path | None, default()] = None
     """also write the text to train.txt and val.txt in this folder"""

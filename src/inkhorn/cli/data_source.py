@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from inkhorn.cli.parsing import default
+from inkhorn.cli.parsing import default, flag
 from inkhorn.config.bounds import Range
 from inkhorn.errors import UsageError, nearest, require
 from inkhorn.tokenizer.base import Tokenizer
@@ -23,9 +23,13 @@ class DataFlags:
     """The flags that choose a text and a tokenizer."""
 
     text: Annotated[Path | None, default()] = None
-    """use this text file or folder (.txt, or .parquet or .jsonl whose rows have a "text") instead of a named corpus"""
+    """use this file or folder (.txt, or .parquet or .jsonl with a "text" in each row) instead of a named corpus"""
     val_text: Annotated[Path | None, default("the last tenth of --text")] = None
     """validate on this text file"""
+    encoding: Annotated[str | None, default("utf-8, or that of a byte order mark")] = None
+    """encoding of the text files, such as cp1252, cp1251 or shift_jis"""
+    skip_bad_rows: bool = False
+    """skip and count rows of .jsonl and .parquet files that have no usable text"""
     tokenizer: str = "char"
     """char (one token per character), bpe (trained on the text), gpt2, openai-gpt, or a folder with a tokenizer.json"""
     vocab_size: Annotated[int, Range(ge=MIN_VOCAB_SIZE)] = 4096
@@ -36,6 +40,9 @@ class DataFlags:
         require(self.text is None or corpus is None, f"give either the corpus {corpus} or --text {self.text}, not both")
         has_text = self.val_text is None or self.text is not None
         require(has_text, "--val-text needs --text: a named corpus has its own validation split")
+        for name in ("encoding", "skip_bad_rows"):
+            unused = self.text is None and getattr(self, name) not in (None, False)
+            require(not unused, f"{flag(name)} needs --text: it does not apply to a named corpus")
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,14 @@ class DataSource:
         if path is None:
             return corpora.load_corpus(self.corpus)
         # Documents come first: a folder of them often has a README.md.
-        return documents.from_folder(path) or text.from_path(path, val_path=self.flags.val_text)
+        found = documents.from_folder(path, skip_bad_rows=self.flags.skip_bad_rows)
+        if found is not None and self.flags.encoding is not None:
+            raise UsageError(f"--encoding applies to text files; the documents of {path} are in UTF-8: leave it out")
+        if found is None and self.flags.skip_bad_rows:
+            raise UsageError(
+                f"--skip-bad-rows applies to .jsonl and .parquet files, not to the text {path}: leave it out"
+            )
+        return found or text.from_path(path, val_path=self.flags.val_text, encoding=self.flags.encoding)
 
     def text_source(self) -> "TextSource":
         """The text that the flags name; UsageError for documents."""

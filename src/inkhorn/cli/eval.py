@@ -30,6 +30,8 @@ class EvalArgs:
     """validation split of a named corpus, see inkhorn data"""
     text: Annotated[Path | None, default()] = None
     """text file or folder to evaluate on; of .parquet or .jsonl files the held-out documents"""
+    encoding: Annotated[str | None, default("utf-8, or that of a byte order mark")] = None
+    """encoding of the text files, such as cp1252, cp1251 or shift_jis"""
     stride: Annotated[int | None, Range(ge=1), default("the context length")] = None
     """step of the sliding window; smaller values give each token more context"""
     tasks: Annotated[tuple[str, ...], default()] = ()
@@ -91,7 +93,7 @@ def _run_text(args: EvalArgs) -> None:
     block_size = model.config.block_size
     stride = args.stride or block_size
     require(stride <= block_size, f"--stride must be at most {block_size}, the context length, not {stride}")
-    given = DataSource(DataFlags(text=args.text), args.corpus or "shakespeare", tokenizer)
+    given = DataSource(DataFlags(text=args.text, encoding=args.encoding), args.corpus or "shakespeare", tokenizer)
     name, tokens, characters, n_bytes, replaced = _read(given, tokenizer)
     count = sum(1 for _ in sliding_windows(len(tokens), block_size, stride))
     with progress(name, count, "windows") as bar:

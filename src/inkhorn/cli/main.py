@@ -1,12 +1,18 @@
 """The `inkhorn` command: dispatches to a subcommand, and turns errors into messages and exit codes."""
 
+import difflib
 import io
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.util import find_spec
+from itertools import takewhile
+from pathlib import Path
 
-from inkhorn.errors import InkhornError
+from inkhorn.errors import InkhornError, UsageError
 
 COMMANDS = {
     "generate": 'continue a prompt; the default command: inkhorn "ROMEO:"',
@@ -26,7 +32,7 @@ _MODULES = {"import": "import_"}  # commands whose name is a Python keyword
 EXTRAS = {
     **dict.fromkeys(("torch", "matplotlib", "jinja2"), "train"),
     **dict.fromkeys(("anyio", "fastapi", "pydantic", "starlette", "uvicorn", "prometheus_client"), "serve"),
-    **dict.fromkeys(("datasets", "pooch"), "data"),
+    **dict.fromkeys(("datasets", "pooch", "zstandard"), "data"),
     **{"huggingface_hub": "hub", "gguf": "gguf", "lm_eval": "eval"},
 }
 """The extra that installs a package."""
@@ -77,9 +83,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         extra = EXTRAS.get(missing)
         if extra is None:
             raise
-        install = f"pip install 'inkhorn[{extra}]', or in a clone pip install -e '.[{extra}]'"
-        print(f"inkhorn: this command needs {missing}: {install}", file=sys.stderr)
+        print(f"inkhorn: this command needs {missing}: {install_command(extra)}", file=sys.stderr)
         return 1
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra into the environment of this process."""
+    if {"uv", "archive-v0"} <= set(Path(sys.prefix).parts):
+        return f"uvx --from 'inkhorn[{extra}]' inkhorn ..."
+    clone = Path(__file__).parents[3]
+    what = f"-e '{clone}[{extra}]'" if (clone / "pyproject.toml").is_file() else f"'inkhorn[{extra}]'"
+    python = shlex.quote(sys.executable)
+    return f"{python} -m pip install {what}" if find_spec("pip") else f"uv pip install --python {python} {what}"
 
 
 def _drop_output() -> None:
@@ -92,14 +107,37 @@ def _dispatch(arguments: list[str]) -> int:
     if first in ("-h", "--help") or (not arguments and (sys.stdin is None or sys.stdin.isatty())):
         print(USAGE)
         return 0
-    if first == "--version":
+    if first == "help" and len(arguments) <= 2:
+        return _dispatch([*arguments[1:], "--help"])
+    if first == "--version" or arguments == ["version"]:
         from inkhorn import __version__
 
         print(f"inkhorn {__version__}")
         return 0
+    if first not in COMMANDS:
+        _check_command(first)
     command, rest = (first, arguments[1:]) if first in COMMANDS else ("generate", arguments)
+    if command == "generate":
+        _check_prompt(rest)
     run: Callable[[list[str]], int] = import_module(f"inkhorn.cli.{_MODULES.get(command, command)}").run
     return run(rest)
+
+
+def _check_command(word: str) -> None:
+    """Raise UsageError for a word that is probably a misspelt command, not a prompt."""
+    close = difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.8) if re.fullmatch("[a-z]+", word) else []
+    if close:
+        raise UsageError(
+            f"there is no command {word!r}: did you mean {close[0]!r}? To continue the text {word!r}: "
+            f"inkhorn generate {word}"
+        )
+
+
+def _check_prompt(words: Sequence[str]) -> None:
+    """Raise UsageError for a prompt of several words without quotes."""
+    prompt = list(takewhile(lambda word: not word.startswith("-"), words))
+    if len(prompt) > 1:
+        raise UsageError(f'put the prompt in quotes: inkhorn "{" ".join(prompt)}"')
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from inkhorn.errors import UsageError, require
 
 T = TypeVar("T")
 
+_TYPE_NAMES = {"<class 'int'>": "an integer", "<class 'float'>": "a number"}
+"""How tyro names a type, and how the user reads it."""
+
 
 def default(text: str | None = "", *, name: str | None = None, alias: str | None = None) -> Any:
     """Annotation of a field: how the help shows its default (None: its value; empty: not at all), and its names."""
@@ -60,7 +63,10 @@ def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = Non
         while cause is not None and not isinstance(cause, UsageError):
             cause = cause.__context__
         if cause is None:
-            print(errors.getvalue(), end="", file=sys.stderr)
+            text = errors.getvalue()
+            for name, noun in _TYPE_NAMES.items():
+                text = text.replace(name, noun.ljust(len(name)))  # of the same width, for the frame around the message
+            print(text, end="", file=sys.stderr)
             raise
         message = str(cause)
         if isinstance(cause, FieldError):

@@ -182,6 +182,8 @@ def _run_record(
         "name": name,
         "text": str(args.text.resolve()) if args.text else None,
         "val_text": str(args.val_text.resolve()) if args.val_text else None,
+        "encoding": args.encoding,
+        "skip_bad_rows": args.skip_bad_rows,
         "corpus": args.corpus if args.text is None else dataset.name,
         "init_from": args.init_from,
         "tokenizer": args.tokenizer,

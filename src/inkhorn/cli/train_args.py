@@ -94,6 +94,8 @@ def _saved_args(path: Path, record: dict[str, Any]) -> TrainArgs:
         return TrainArgs(
             text=Path(record["text"]) if record["text"] else None,
             val_text=Path(record["val_text"]) if record["val_text"] else None,
+            encoding=record.get("encoding"),  # older runs have neither of these two
+            skip_bad_rows=record.get("skip_bad_rows", False),
             corpus=None if record["text"] else record["corpus"],
             init_from=record["init_from"],
             tokenizer=record["tokenizer"],

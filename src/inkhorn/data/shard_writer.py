@@ -174,7 +174,7 @@ class _DatasetBuilder:
         documents = sum(shard.documents for shard in previous)
         state: ReaderState = previous[-1].after if previous else {}
         writer: ShardWriter | None = None
-        batches = self.source.batches(state)
+        batches = self.source.batches(state, (lambda _: None) if silent else self.log)
         with closing(encode_batches(self.tokenizer, batches, self.processes)) as encoded_batches:
             for state, encoded in encoded_batches:
                 writer = writer or ShardWriter(self.folder, number, self.tokenizer)

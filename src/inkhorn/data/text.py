@@ -3,10 +3,8 @@
 Memory use does not grow with the text. Every iteration reads the text from disk again.
 """
 
-import codecs
 import difflib
 import hashlib
-import io
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
+from inkhorn.data.text_file import COMPRESSED_SUFFIXES, check_encoding, read_text
 from inkhorn.errors import CorpusError, require
 from inkhorn.tokenizer.base import END_OF_TEXT
 
@@ -153,24 +152,39 @@ def split_at(pieces: Iterable[str], cut: int) -> tuple[Iterator[str], Iterator[s
     return first, after()
 
 
-def from_path(path: Path, *, val_fraction: float = 0.1, val_path: Path | None = None) -> TextSource:
+def from_path(
+    path: Path, *, val_fraction: float = 0.1, val_path: Path | None = None, encoding: str | None = None
+) -> TextSource:
     """A text file, or all text files of a folder, sorted by path and joined by `<|endoftext|>`.
 
     Args:
-        path: UTF-8 with any line endings. In a folder, files with the suffixes .txt, .text, .md and .rst are read.
+        path: text with any line endings. In a folder, files with the suffixes .txt, .text, .md and .rst are read. Each
+            file may be compressed (.gz, .bz2, .xz, .zst).
         val_fraction: fraction of the characters at the end to hold out, above 0 and below 0.5.
         val_path: a file or folder to validate on instead; then all of `path` is training text.
+        encoding: of the files, by default UTF-8. A byte order mark takes precedence.
 
     Raises:
-        CorpusError: the path is missing, empty or unreadable. Invalid UTF-8 raises it when the text is read.
+        CorpusError: the path is missing, empty or unreadable. A wrong encoding raises it when the text is read.
+        UsageError: the encoding does not exist.
     """
+    if encoding is not None:
+        check_encoding(encoding)
     files, val_files = _files(path), _files(val_path) if val_path else None
     return TextSource(
-        name=path.resolve().stem or "text",
-        pieces=lambda: _joined(files),
-        val_pieces=None if val_files is None else lambda: _joined(val_files),
+        name=_without_compression(path.resolve()).stem or "text",
+        pieces=lambda: _joined(files, encoding),
+        val_pieces=None if val_files is None else lambda: _joined(val_files, encoding),
         val_fraction=val_fraction,
     )
+
+
+def _without_compression(path: Path) -> Path:
+    return path.with_suffix("") if path.suffix.lower() in COMPRESSED_SUFFIXES else path
+
+
+def _is_text(path: Path) -> bool:
+    return _without_compression(path).suffix.lower() in TEXT_SUFFIXES and path.is_file()
 
 
 def _files(path: Path) -> list[Path]:
@@ -178,7 +192,7 @@ def _files(path: Path) -> list[Path]:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             next(path.iterdir(), None)  # raises the errors that rglob ignores
-            files = [file for file in path.rglob("*") if file.suffix.lower() in TEXT_SUFFIXES and file.is_file()]
+            files = [file for file in path.rglob("*") if _is_text(file)]
             files.sort(key=lambda file: file.relative_to(path).parts)
             if not files:
                 kinds = ", ".join(sorted(TEXT_SUFFIXES))
@@ -206,39 +220,8 @@ def _near(path: Path) -> str:
     return f": did you mean {' or '.join(close)}?" if close else f" in {path.resolve().parent}"
 
 
-def _joined(files: Iterable[Path]) -> Iterator[str]:
+def _joined(files: Iterable[Path], encoding: str | None) -> Iterator[str]:
     for i, file in enumerate(files):
         if i:
             yield END_OF_TEXT
-        yield from read_text(file)
-
-
-def read_text(path: Path) -> Iterator[str]:
-    """Read a UTF-8 file in pieces, with line endings as `\\n` and without byte order mark.
-
-    Raises CorpusError if the file is not UTF-8 text.
-    """
-    newlines = io.IncrementalNewlineDecoder(None, translate=True)
-    offset, rest, block = 0, b"", b""
-    try:
-        with path.open("rb") as file:
-            while (block := file.read(_BLOCK)) or rest:
-                data = rest + block
-                if (nul := data.find(b"\0")) >= 0:
-                    raise CorpusError(
-                        f"{path} is not text: byte {offset + nul:,} is 0. If it is UTF-16, convert it to UTF-8"
-                    )
-                text, used = codecs.utf_8_decode(data, "strict", not block)
-                if offset == 0:
-                    text = text.removeprefix("\ufeff")
-                yield newlines.decode(text)
-                offset, rest = offset + used, data[used:]
-            yield newlines.decode("", final=True)
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise CorpusError(
-            f"{path} is not UTF-8 text: byte {offset + error.start:,} is 0x{byte:02x} ({error.reason}). "
-            f"Convert it, for example with `iconv -f LATIN1 -t UTF-8`"
-        ) from None
-    except OSError as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror}") from None
+        yield from read_text(file, encoding)

@@ -58,7 +58,8 @@ def render(run: RunLog, chart: Chart, folder: str) -> str:
     metrics = (metric_chart(run, "train/lr", "Learning rate"), metric_chart(run, "train/grad_norm", "Gradient norm"))
     corpus, parameters = str(run.info.get("corpus", "")), number(run.info, "num_parameters")
     return environment.get_template("template.html").render(
-        name=run.info.get("name", folder),
+        title=corpus or folder,
+        recipe=run.info.get("name"),
         num_parameters=f"{parameters:,.0f}" if parameters > 0 else "",
         corpus=corpus,
         summary=summary(run),
