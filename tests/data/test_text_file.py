@@ -149,7 +149,11 @@ def test_folder_of_mixed_files(tmp_path: Path) -> None:
     assert from_path(tmp_path / "b.md.gz").name == "b"
 
 
-@pytest.mark.parametrize("text", ["Tiếng Việt, 한국어", "one\u2028two\u2029three\x85four\x0bfive", "x" * (4 << 20)])
+@pytest.mark.parametrize(
+    "text",
+    ["Tiếng Việt, 한국어", "one\u2028two\u2029three\x85four\x0bfive", "x" * (4 << 20)],
+    ids=["combining", "separators", "long line"],
+)
 def test_text_is_not_normalized(tmp_path: Path, text: str) -> None:
     import unicodedata
 
