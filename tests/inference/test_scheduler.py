@@ -14,6 +14,7 @@ from inkhorn.inference.sampling import Sampler
 from inkhorn.inference.scheduler import Scheduler, SchedulerConfig, SchedulerOutput, common_prefix_length
 from inkhorn.inference.sequence import Sequence
 from inkhorn.inference.stopping import IncrementalDetokenizer
+from inkhorn.tokenizer.base import utf8_stream
 
 BLOCK = 24
 SMALL = SchedulerConfig(max_prefill_tokens=16, max_prefill_tokens_beside_decode=5, min_shared_prefix=3, max_steps=4)
@@ -23,7 +24,7 @@ def sequence(
     token_ids: list[int], max_tokens: int | None = 4, *, prompt_logprobs: bool = False, **params: Any
 ) -> Sequence:
     sampling = SamplingParams(max_tokens=max_tokens, **params)
-    detokenizer = IncrementalDetokenizer(sampling, [])
+    detokenizer = IncrementalDetokenizer(sampling, utf8_stream([]))
     return Sequence(token_ids, BLOCK, Sampler(sampling), detokenizer, prompt_logprobs=prompt_logprobs)
 
 

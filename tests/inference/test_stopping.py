@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.inference.stopping import IncrementalDetokenizer
+from inkhorn.tokenizer.base import utf8_stream
 
 
 def run(
@@ -19,7 +20,7 @@ def run(
 
     Without a stop condition the text is finished as by an end-of-text token, unless `end` is false.
     """
-    detokenizer, released = IncrementalDetokenizer(params, tokens, prompt), []
+    detokenizer, released = IncrementalDetokenizer(params, utf8_stream(tokens), prompt), []
     for token in range(len(tokens)):
         released.append(detokenizer.add(token))
         assert detokenizer.num_tokens == token + 1
@@ -137,7 +138,7 @@ def test_invalid_utf8(data: bytes, seed: int, count: int | None) -> None:
 @given(text=few, stop=stops)
 def test_characters_are_not_delayed(text: str, stop: tuple[str, ...]) -> None:
     """The text held back is the longest suffix that is a prefix of a stop string."""
-    detokenizer = IncrementalDetokenizer(SamplingParams(stop=stop), char_tokens(text))
+    detokenizer = IncrementalDetokenizer(SamplingParams(stop=stop), utf8_stream(char_tokens(text)))
     seen = released = ""
     for token, character in enumerate(text):
         seen += character
@@ -309,14 +310,14 @@ def test_text_after_the_stop_is_dropped() -> None:
 
 
 def test_finish_releases_held_back_text() -> None:
-    detokenizer = IncrementalDetokenizer(SamplingParams(stop=("abc",)), char_tokens("ab"))
+    detokenizer = IncrementalDetokenizer(SamplingParams(stop=("abc",)), utf8_stream(char_tokens("ab")))
     assert detokenizer.add(0) + detokenizer.add(1) == ""
     assert detokenizer.finish("stop") == "ab"
     assert detokenizer.finish_reason == "stop"
 
 
 def test_num_words() -> None:
-    detokenizer = IncrementalDetokenizer(SamplingParams(max_words=9), char_tokens("e or not"), "to b")
+    detokenizer = IncrementalDetokenizer(SamplingParams(max_words=9), utf8_stream(char_tokens("e or not")), "to b")
     for token in range(8):
         detokenizer.add(token)
     assert detokenizer.num_words == 2

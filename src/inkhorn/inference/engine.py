@@ -113,7 +113,9 @@ class Engine:
             prompt.token_ids,
             self.config.block_size,
             Sampler(params, sample_index, prompt.token_ids, banned_ids, eos_id=self.eos_id),
-            IncrementalDetokenizer(params, self.tokenizer.token_bytes, prompt.text.rpartition(END_OF_TEXT)[2]),
+            IncrementalDetokenizer(
+                params, self.tokenizer.decode_stream(prompt.token_ids), prompt.text.rpartition(END_OF_TEXT)[2]
+            ),
             logprobs=logprobs,
             prompt_logprobs=prompt_logprobs,
         )

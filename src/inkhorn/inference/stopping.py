@@ -4,8 +4,7 @@ Text that was returned is never revised: bytes are held back until they form a c
 they may be the beginning of a stop string.
 """
 
-import codecs
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Literal
 
 from inkhorn.config.sampling import SamplingParams
@@ -28,7 +27,7 @@ class IncrementalDetokenizer:
 
     Args:
         params: the limits and stop strings.
-        token_bytes: each token's text in UTF-8.
+        decode: takes a token and returns the text that it completes (`Tokenizer.decode_stream`).
         prompt: the text before the first token.
 
     Attributes:
@@ -37,11 +36,10 @@ class IncrementalDetokenizer:
         num_words: words begun so far; counted if `params` has a limit of words or sentences.
     """
 
-    def __init__(self, params: SamplingParams, token_bytes: Sequence[bytes], prompt: str = "") -> None:
-        self.params, self.token_bytes = params, token_bytes
+    def __init__(self, params: SamplingParams, decode: Callable[[int], str], prompt: str = "") -> None:
+        self.params, self._decode = params, decode
         self.finish_reason: FinishReason | None = None
         self.num_tokens = self.num_words = 0
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._max_tokens = params.max_tokens
         self._counts_words = params.max_words is not None or params.end_at_sentence
         self._stop_starts = frozenset(stop[0] for stop in params.stop)
@@ -52,7 +50,7 @@ class IncrementalDetokenizer:
     def add(self, token_id: int) -> str:
         """Add a token; returns the new text."""
         self.num_tokens += 1
-        text = self._decode(self.token_bytes[token_id])
+        text = self._decode(token_id)
         if self._counts_words or self._held or not self._stop_starts.isdisjoint(text):
             text = self._check_characters(text)
         if self.finish_reason is None:

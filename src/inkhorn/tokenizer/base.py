@@ -4,9 +4,10 @@ Every tokenizer is saved as Hugging Face's `tokenizer.json`, so that `AutoTokeni
 ids.
 """
 
+import codecs
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,6 +42,13 @@ class Tokenizer(Protocol):
     def decode(self, ids: Iterable[int]) -> str:
         """Decode ids; invalid UTF-8 becomes U+FFFD."""
 
+    def decode_stream(self, prompt: Sequence[int] = ()) -> Callable[[int], str]:
+        """A function that takes the tokens after `prompt` one by one and returns the text that each one completes.
+
+        The joined result is `decode(prompt + tokens)` without `decode(prompt)`, except for an incomplete character at
+        the end.
+        """
+
     def normalize(self, text: str, policy: UnknownPolicy = "replace") -> tuple[str, list[UnknownCharacter]]:
         """Replace or drop the characters outside the vocabulary; returns the text and a report of the changes."""
 
@@ -49,6 +57,12 @@ class Tokenizer(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json."""
+
+
+def utf8_stream(token_bytes: Sequence[bytes]) -> Callable[[int], str]:
+    """A decode stream of a vocabulary in which each token has the same bytes in every context."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return lambda token_id: decoder.decode(token_bytes[token_id])
 
 
 def tokenizer_config(end: str | None = END_OF_TEXT, unknown: str | None = END_OF_TEXT) -> dict[str, Any]:

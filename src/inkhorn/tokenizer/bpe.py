@@ -1,6 +1,8 @@
-"""Byte-pair encoding by the `tokenizers` library, and the training of one."""
+"""Tokenizers of the `tokenizers` library, and the training of a byte-pair encoding."""
 
-from collections.abc import Iterable, Iterator
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inkhorn.errors import require
-from inkhorn.tokenizer.base import END_OF_TEXT, Ids, bytes_to_unicode, split_on_lines, tokenizer_config
+from inkhorn.tokenizer.base import END_OF_TEXT, Ids, bytes_to_unicode, split_on_lines, tokenizer_config, utf8_stream
 from inkhorn.tokenizer.normalize import UnknownCharacter, UnknownPolicy, replace_unknown
 from inkhorn.utils.files import write_json
 
@@ -16,52 +18,149 @@ if TYPE_CHECKING:
     import tokenizers
 
 
+_BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")  # of a vocabulary with byte fallback
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 class BPETokenizer:
-    """A byte-pair encoding, run by the tokenizer `inner` of the `tokenizers` library."""
+    """A byte-pair encoding, or any other tokenizer, run by `inner` of the `tokenizers` library.
+
+    Truncation and padding that a tokenizer.json asks for are switched off, as transformers does for a call without
+    these options.
+    """
 
     def __init__(self, inner: "tokenizers.Tokenizer") -> None:
+        inner.no_truncation()
+        inner.no_padding()
         self.inner = inner
         self.vocab_size = 1 + max(inner.get_vocab().values())  # ids may have gaps
         self.eos_id: int | None = inner.token_to_id(END_OF_TEXT)
         self.partial_ids: frozenset[int] = frozenset()
 
     @cached_property
+    def _byte_level(self) -> bool:
+        """Whether each token stands for the same bytes in every context."""
+        return type(self.inner.decoder).__name__ == "ByteLevel"
+
+    @cached_property
     def token_bytes(self) -> list[bytes]:
-        """The text of each token. Byte-level vocabularies encode bytes as symbols; GPT-1's ends a word with `</w>`."""
-        byte_level = type(self.inner.decoder).__name__ == "ByteLevel"
+        """The text of each token in the middle of a text. Byte-level vocabularies encode bytes as symbols."""
         byte_of = {symbol: byte for byte, symbol in enumerate(bytes_to_unicode())}
-        special = {token.content for token in self.inner.get_added_tokens_decoder().values()}
         texts = [b""] * self.vocab_size
         for token, i in self.inner.get_vocab().items():
-            if byte_level and token not in special and all(c in byte_of for c in token):
+            if not self._byte_level:
+                texts[i] = self._text_after_letter(token)
+            elif all(c in byte_of for c in token):
                 texts[i] = bytes(byte_of[c] for c in token)
             else:
-                texts[i] = (token if byte_level else token.replace("</w>", " ")).encode()
+                texts[i] = token.encode()
         return texts
+
+    def _text_after_letter(self, token: str) -> bytes:
+        """What the decoder makes of a token that follows the letter a."""
+        decoder = self.inner.decoder
+        if match := _BYTE_TOKEN.fullmatch(token):
+            return bytes([int(match[1], 16)])
+        if decoder is None:
+            return f" {token}".encode()  # the library joins the tokens by spaces
+        if type(decoder).__name__ == "BPEDecoder":
+            return token.replace("</w>", " ").encode()  # the decoder itself leaves out the last space of a text
+        return str(decoder.decode(["a", token])).removeprefix("a").encode()
 
     def encode(self, text: str) -> Ids:
         """Encode a text; the parts of a long one in parallel."""
-        encodings = self.inner.encode_batch_fast(self._split(text), add_special_tokens=False)  # fast: without offsets
+        parts = list(split_on_lines(text)) if self._splits_on_lines else [text]
+        encodings = self.inner.encode_batch_fast(parts or [text], add_special_tokens=False)  # fast: without offsets
         return np.concatenate([np.array(part.ids, np.int32) for part in encodings])
 
-    def _split(self, text: str) -> list[str]:
-        """Split a text where no token can cross, if the pre-tokenizer splits at line breaks."""
-        can_split = type(self.inner.pre_tokenizer).__name__ in ("ByteLevel", "BertPreTokenizer")
-        return (can_split and list(split_on_lines(text))) or [text]
+    @cached_property
+    def _splits_on_lines(self) -> bool:
+        """Whether every step of the tokenizer works on each part of `split_on_lines` as on the full text.
+
+        A prefix space, a normalizer that looks at the beginning or end of its input, or an added token that includes
+        white space around it does not.
+        """
+        pre_tokenizer, normalizer = self.inner.pre_tokenizer, type(self.inner.normalizer).__name__
+        kind = type(pre_tokenizer).__name__
+        gpt2 = kind == "ByteLevel" and pre_tokenizer.use_regex and not pre_tokenizer.add_prefix_space
+        gpt2 = gpt2 and normalizer == "NoneType"
+        bert = kind == "BertPreTokenizer" and normalizer in ("NoneType", "BertNormalizer")
+        return (gpt2 or bert) and not any(
+            token.lstrip or token.rstrip or token.single_word or "\n" in token.content
+            for token in self.inner.get_added_tokens_decoder().values()
+        )
 
     def decode(self, ids: Iterable[int]) -> str:
         return str(self.inner.decode(list(ids), skip_special_tokens=False))
 
+    def decode_stream(self, prompt: Sequence[int] = ()) -> Callable[[int], str]:
+        if self._byte_level:
+            return utf8_stream(self.token_bytes)
+        # Other decoders look at the neighbors of a token. The context length bounds the number of tokens.
+        ids, done = list(prompt), len(self.decode(prompt))
+
+        def add(token_id: int) -> str:
+            nonlocal done
+            ids.append(token_id)
+            text = self.decode(ids)
+            stable = len(text.rstrip("\ufffd"))  # bytes at the end may be a part of a character
+            start, done = done, max(done, stable)
+            return text[start:done]
+
+        return add
+
     def normalize(self, text: str, policy: UnknownPolicy = "replace") -> tuple[str, list[UnknownCharacter]]:
-        """Replace or drop lone surrogates, and with GPT-1's vocabulary the characters that it lacks."""
-        unknown = getattr(self.inner.model, "unk_token", None)
+        """Replace or drop lone surrogates and the characters that the vocabulary lacks.
 
-        def is_known(character: str) -> bool:
-            if "\ud800" <= character <= "\udfff":
-                return False
-            return unknown is None or unknown not in self.inner.encode(character, add_special_tokens=False).tokens
+        A text that the tokenizer encodes without loss is not changed.
+        """
+        if _SURROGATE.search(text) is None and self._is_lossless(text):
+            return text, []
+        return replace_unknown(text, self._is_known, policy)
 
-        return replace_unknown(text, is_known, policy)
+    def _is_known(self, character: str) -> bool:
+        return _SURROGATE.match(character) is None and self._is_lossless(character)
+
+    @cached_property
+    def _unknown_token(self) -> str | None:
+        model = self.inner.model
+        if type(model).__name__ == "Unigram":
+            unk_id = json.loads(self.inner.to_str())["model"].get("unk_id")
+            return None if unk_id is None else self.inner.id_to_token(unk_id)
+        if type(model).__name__ == "WordLevel":  # an unknown word says nothing about its characters
+            return None
+        return getattr(model, "unk_token", None)
+
+    @cached_property
+    def _can_lose_characters(self) -> bool:
+        """A BPE without unknown token, and without all 256 bytes, skips what it does not have."""
+        model = self.inner.model
+        if type(model).__name__ != "BPE" or self._unknown_token is not None or model.byte_fallback:
+            return False
+        return not (self._byte_level_input and set(bytes_to_unicode()) <= self.inner.get_vocab().keys())
+
+    @cached_property
+    def _byte_level_input(self) -> bool:
+        return "ByteLevel" in str(self.inner.pre_tokenizer)
+
+    def _is_lossless(self, text: str) -> bool:
+        """Whether the encoding has no unknown token, and every character that is left after normalization."""
+        if self._unknown_token is not None:
+            unknown = self.inner.token_to_id(self._unknown_token)
+            literal = text.count(self._unknown_token)
+            return int(np.count_nonzero(self.encode(text) == unknown)) <= literal
+        if not self._can_lose_characters:
+            return True
+        known = self._characters
+        if len(text) > 1:
+            return all(self._is_known(character) for character in set(text))
+        normalized = self.inner.normalizer.normalize_str(text) if self.inner.normalizer else text
+        pieces = self.inner.pre_tokenizer.pre_tokenize_str(normalized) if self.inner.pre_tokenizer else [(normalized,)]
+        return text in known or all(c in known for piece in pieces for c in piece[0])
+
+    @cached_property
+    def _characters(self) -> frozenset[str]:
+        return frozenset(token for token in self.inner.get_vocab() if len(token) == 1)
 
     def fingerprint(self) -> str:
         return str(self.inner.to_str())

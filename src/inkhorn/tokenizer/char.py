@@ -5,7 +5,7 @@ the characters in order of code point; the bytes of the longer characters, then 
 (`partial_ids`: no text encodes to them, and they are never sampled); `<|endoftext|>` last.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from inkhorn.errors import TokenizerError
-from inkhorn.tokenizer.base import END_OF_TEXT, Ids, bytes_to_unicode, tokenizer_config
+from inkhorn.tokenizer.base import END_OF_TEXT, Ids, bytes_to_unicode, tokenizer_config, utf8_stream
 from inkhorn.tokenizer.normalize import UnknownCharacter, UnknownPolicy, code_points, replace_unknown
 from inkhorn.utils.files import write_json
 
@@ -60,6 +60,9 @@ class CharTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", "replace")
+
+    def decode_stream(self, prompt: Sequence[int] = ()) -> Callable[[int], str]:  # noqa: ARG002
+        return utf8_stream(self.token_bytes)
 
     def normalize(self, text: str, policy: UnknownPolicy = "replace") -> tuple[str, list[UnknownCharacter]]:
         if END_OF_TEXT not in text:
