@@ -131,7 +131,6 @@ def test_gpt1_with_explicit_default_n_inner() -> None:
     [
         ("scale_attn_weights", False),
         ("scale_attn_by_inverse_layer_idx", True),
-        ("reorder_and_upcast_attn", True),
         ("add_cross_attention", True),
         ("activation_function", "silu"),
         ("model_type", "llama"),
@@ -142,8 +141,6 @@ def test_gpt1_with_explicit_default_n_inner() -> None:
         ("layer_norm_epsilon", "tiny"),
         ("attn_pdrop", None),
         ("tie_word_embeddings", "no"),
-        ("eos_token_id", 17),
-        ("eos_token_id", [3, 4]),
     ],
 )
 def test_unsupported_keys(key: str, value: Any) -> None:
@@ -289,3 +286,19 @@ def test_architecture_to_model_config() -> None:
         bos_token_id=4,
         eos_token_id=10,
     )
+
+
+@pytest.mark.parametrize(("value", "expected"), [(17, None), ([3, 4], 3), ([], None), (16, 16)])
+def test_end_of_text_ids(value: Any, expected: int | None) -> None:
+    """An id outside the vocabulary is never sampled; of several the first one is kept."""
+    assert ModelConfig.from_hf(GPT2 | {"eos_token_id": value}).eos_token_id == expected
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"), [("GPT2LMHeadModel", "gpt2"), ("OpenAIGPTLMHeadModel", "openai-gpt")]
+)
+def test_model_type_by_architecture(architecture: str, kind: str) -> None:
+    old = {key: value for key, value in GPT2.items() if key != "model_type"}
+    assert ModelConfig.from_hf(old | {"architectures": [architecture]}).model_type == kind
+    with pytest.raises(CheckpointError, match="model_type"):
+        ModelConfig.from_hf(old)

@@ -219,3 +219,15 @@ def test_limit_and_json_round_trip(case: Case) -> None:
     found = evaluate_tasks(case.folder, CPU, ["own_lambada"], include_path=case.tasks, limit=2)
     assert found["n-samples"]["own_lambada"] == {"original": len(PASSAGES), "effective": 2}
     assert json.loads(json.dumps(found["results"]))["own_lambada"]["acc,none"] in (0.0, 0.5, 1.0)
+
+
+def test_text_starts_with_the_beginning_token(tmp_path: Path) -> None:
+    """lm-eval's model for transformers puts bos before a text, even where eos is another token."""
+    from helpers.models import save_checkpoint, tiny_config, tiny_model
+
+    from inkhorn.tokenizer.bpe import train_bpe
+
+    config = tiny_config(vocab_size=300, bos_token_id=3, eos_token_id=5)
+    save_checkpoint(tmp_path, tiny_model(config), train_bpe(["to be or not"], 300))
+    model = InkhornLM(tmp_path, CPU)
+    assert (model.prefix_token_id, model.eot_token_id) == (3, 5)

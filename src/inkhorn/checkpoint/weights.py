@@ -5,7 +5,7 @@ In memory tensors have OpenAI's names (`wte.weight`, `h.0.attn.c_attn.weight`, .
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
@@ -37,6 +37,9 @@ def read_weights(folder: Path, config: ModelConfig) -> dict[str, Array]:
     """
     path = folder / "model.safetensors"
     if not path.is_file():
+        others = ("model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json", "ckpt.pt")
+        if other := next((name for name in others if (folder / name).is_file()), None):
+            raise CheckpointError(f"{folder} has {other} instead of model.safetensors: convert it with inkhorn import")
         raise CheckpointError(f"{folder} has no model.safetensors: it is not a complete checkpoint folder")
     tensors = match_tensors(open_tensor_file(path).tensors, config, path)
     return {name: np.asarray(tensor.read(), np.float32) for name, tensor in tensors.items()}
@@ -58,8 +61,13 @@ def match_tensors(found: Mapping[str, LazyTensor], config: ModelConfig, path: Pa
         if stored is None:
             raise CheckpointError(f"{path} does not match config.json: it has no {spec.hf_name}")
         names[spec.name] = stored
-    if config.tie_word_embeddings:
-        bare.pop("lm_head.weight", None)  # some writers repeat the tied matrix
+    if config.tie_word_embeddings:  # some writers repeat the tied matrix
+        head = bare.pop("lm_head.weight", None)
+        if head is not None and not equals_embedding(found[head], found[names["wte.weight"]]):
+            raise CheckpointError(
+                f"{path}: lm_head.weight differs from the token embedding, although config.json ties them: "
+                "convert it with inkhorn import, which keeps both"
+            )
     unexpected = sorted(name for name in bare if not _CAUSAL_MASK.fullmatch(name))
     if unexpected:
         raise CheckpointError(f"{path} does not match config.json: unexpected tensors {', '.join(unexpected[:4])}")
@@ -72,11 +80,29 @@ def match_tensors(found: Mapping[str, LazyTensor], config: ModelConfig, path: Pa
     return {name: found[stored] for name, stored in names.items()}
 
 
-def write_generation_config(folder: Path, config: ModelConfig) -> None:
-    """Write the defaults of transformers' `generate`."""
+def equals_embedding(head: LazyTensor, embedding: LazyTensor) -> bool:
+    """Whether an output head repeats the token embedding."""
+    return head.shape == embedding.shape and np.array_equal(head.read(), embedding.read())
+
+
+def read_eos_token_ids(folder: Path, config: ModelConfig) -> tuple[int, ...]:
+    """The tokens that end a text: those of generation_config.json, which transformers obeys, else of config.json.
+
+    Ids outside the vocabulary are left out.
+    """
+    for path in (folder / "generation_config.json", folder / "config.json"):
+        found = read_json(path).get("eos_token_id") if path.is_file() else None
+        ids = found if isinstance(found, list) else [found]
+        if valid := tuple(i for i in ids if isinstance(i, int) and 0 <= i < config.vocab_size):
+            return valid
+    return ()
+
+
+def write_generation_config(folder: Path, config: ModelConfig, eos_token_ids: Sequence[int] = ()) -> None:
+    """Write the defaults of transformers' `generate`; `eos_token_ids` if several tokens end a text."""
     # transformers generates at most block_size tokens, prompt included.
     defaults = {"do_sample": True, "temperature": 0.8, "max_new_tokens": min(200, config.block_size // 2)}
-    ends = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
+    ends = {"bos_token_id": config.bos_token_id, "eos_token_id": [*eos_token_ids] or config.eos_token_id}
     write_json(folder / "generation_config.json", defaults | ends)
 
 

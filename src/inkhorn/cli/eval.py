@@ -125,23 +125,17 @@ def _read(given: DataSource, tokenizer: "Tokenizer") -> tuple[str, "Array", int 
 
     Of documents, those that training holds out; their characters are not counted.
     """
-    import numpy as np
-
     from inkhorn.data.text import TextSource
 
     source = given.source
     if not isinstance(source, TextSource):
         data = given.tokenize()
         return data.name, data.val, None, data.val_bytes, data.replaced
-    chunks = (chunk for split, chunk in source.chunks() if given.flags.text or split == "val")
-    ids, characters, n_bytes, replaced = [np.empty(0, np.int32)], 0, 0, 0
-    for chunk in chunks:
-        normalized, unknown = tokenizer.normalize(chunk)
-        replaced += sum(character.count for character in unknown)
-        characters += len(normalized)
-        n_bytes += len(normalized.encode())
-        ids.append(tokenizer.encode(normalized))
-    return source.name, np.concatenate(ids), characters, n_bytes, replaced
+    # Encoded in one piece: a cut within a word would give other tokens.
+    text = "".join(chunk for split, chunk in source.chunks() if given.flags.text or split == "val")
+    normalized, unknown = tokenizer.normalize(text)
+    replaced = sum(character.count for character in unknown)
+    return source.name, tokenizer.encode(normalized), len(normalized), len(normalized.encode()), replaced
 
 
 def _run_tasks(args: EvalArgs) -> None:

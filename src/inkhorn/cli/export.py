@@ -1,7 +1,7 @@
 """`inkhorn export`: write a checkpoint in another precision or format."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +13,14 @@ from inkhorn.cli.parsing import default, parse
 from inkhorn.config.quantization import Precision
 from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.utils.files import atomic_write, write_json
+
+_COPIED_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "README.md",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +102,9 @@ def _write_folder(folder: Path, out: Path, args: ExportArgs) -> tuple[Path, str]
     """Write a checkpoint folder; return its weights file and their data type."""
     if (out / "config.json").exists():
         raise CheckpointError(f"{out} already holds a checkpoint: give another folder, or delete it first")
+    copied = [name for name in _COPIED_FILES if (folder / name).is_file()]
+    if existing := [name for name in ("model.safetensors", *copied) if (out / name).exists()]:
+        raise CheckpointError(f"{out} already holds {', '.join(existing)}: give another folder, or delete them first")
     if args.quantize is not None:
         from inkhorn.inference.backends.packed_weights import load_packed, save_packed
 
@@ -107,9 +118,8 @@ def _write_folder(folder: Path, out: Path, args: ExportArgs) -> tuple[Path, str]
 
         kind, file = args.dtype or "float16", out / "model.safetensors"
         GPT.from_pretrained(folder).save_pretrained(out, getattr(torch, kind))
-    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "README.md"):
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, out / name)
+    for name in copied:
+        shutil.copyfile(folder / name, out / name)
     return file, kind
 
 
@@ -118,7 +128,10 @@ def _write_state_dict(folder: Path, file: Path) -> None:
 
     from inkhorn.model import GPT
 
-    state = GPT.from_pretrained(folder).state_dict()
+    model = GPT.from_pretrained(folder)
+    state = model.state_dict()
+    # What the tensors do not show, such as layer_norm_epsilon. load_state_dict ignores unknown metadata.
+    state._metadata[""]["inkhorn_config"] = asdict(model.config)  # type: ignore[attr-defined]
     try:
         with atomic_write(file) as temporary:
             torch.save(state, temporary)

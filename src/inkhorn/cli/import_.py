@@ -13,6 +13,8 @@ from inkhorn.convert.hub import OPENAI, download_checkpoint
 from inkhorn.errors import CheckpointError, UsageError, nearest
 from inkhorn.utils.files import atomic_write
 
+_FILE_SUFFIXES = {".bin", ".ckpt", ".gguf", ".json", ".pkl", ".pt", ".pth", ".safetensors", ".txt", ".zip"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportArgs:
@@ -42,7 +44,7 @@ def run(argv: list[str]) -> int:
         raise CheckpointError(f"{out} already exists: give another --out, or delete it first")
     path = _find(args.source, args.revision)
 
-    from inkhorn.checkpoint.weights import write_generation_config, write_weights
+    from inkhorn.checkpoint.weights import read_eos_token_ids, write_generation_config, write_weights
     from inkhorn.convert.formats import open_checkpoint
     from inkhorn.convert.vocabulary import choose
 
@@ -51,7 +53,8 @@ def run(argv: list[str]) -> int:
     with atomic_write(out) as temporary:
         weights = write_weights(temporary, model.config, model.tensors, model.dtype).name
         vocabulary.save(temporary)
-        write_generation_config(temporary, model.config)
+        ends = read_eos_token_ids(folder, model.config) if path.is_dir() else ()
+        write_generation_config(temporary, model.config, ends if len(ends) > 1 else ())
         for name in ("generation_config.json", "README.md"):
             if (folder / name).is_file() and path.is_dir():
                 shutil.copyfile(folder / name, temporary / name)
@@ -81,7 +84,7 @@ def _find(source: str, revision: str | None) -> Path:
         if revision is not None:
             raise UsageError(f"--revision {revision} applies to hub repositories only; {source} is a local path")
         return path
-    if source.count("/") == 1 and not source.startswith((".", "/", "~")) and not path.suffix:
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")) and path.suffix.lower() not in _FILE_SUFFIXES:
         return download_checkpoint(source, revision)
     hint = nearest(source, OPENAI)
     raise UsageError(f"{source} is not a local path, a hub repository OWNER/NAME or a known name: {hint}")

@@ -22,7 +22,6 @@ Activation = Literal["gelu_new", "gelu", "relu"]
 _FIXED_IN_HF = {
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
-    "reorder_and_upcast_attn": False,
     "add_cross_attention": False,
 }
 
@@ -30,8 +29,16 @@ _DROPOUTS = ("embd_pdrop", "attn_pdrop", "resid_pdrop")
 _TOKEN_IDS = ("bos_token_id", "eos_token_id")
 _SAME_IN_HF = ("n_layer", "n_head", "n_embd", "tie_word_embeddings", *_DROPOUTS, "layer_norm_epsilon", *_TOKEN_IDS)
 
-# GPT-2's <|endoftext|>, which transformers writes into every GPT-2 config without bos_token_id or eos_token_id.
-_HF_END_OF_TEXT = 50256
+FOLDED_IN_HF = ("scale_attn_weights", "scale_attn_by_inverse_layer_idx")
+"""Keys that `inkhorn import` folds into the query weights."""
+
+# Other names in transformers of the same functions.
+_ACTIVATION_ALIASES = {
+    "gelu_pytorch_tanh": "gelu_new",
+    "gelu_fast": "gelu_new",
+    "gelu_accurate": "gelu_new",
+    "gelu_python": "gelu",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,22 +156,26 @@ class ModelConfig(Architecture):
         Raises:
             CheckpointError: it is not a GPT-1 or GPT-2, is incomplete, or asks for a computation that is not supported.
         """
-        kind: Any = config.get("model_type")
+        kind: Any = config.get("model_type", _type_by_architecture(config))
         if kind not in get_args(ModelType):
             known = " and ".join(get_args(ModelType))
             raise CheckpointError(f"config.json: model_type is {kind!r}; supported: {known}")
         for key, value in _FIXED_IN_HF.items():
             if config.get(key, value) != value:
-                raise CheckpointError(f"config.json: {key} = {config[key]!r} is not supported; only {value!r} is")
+                hint = "; inkhorn import folds it into the weights" if key in FOLDED_IN_HF else ""
+                raise CheckpointError(f"config.json: {key} = {config[key]!r} is not supported; only {value!r} is{hint}")
         activation = config.get("activation_function", "gelu_new")
+        activation = _ACTIVATION_ALIASES.get(activation, activation) if isinstance(activation, str) else activation
         if kind == "openai-gpt":  # transformers' GPT-1 names it `afn`, and calls the tanh form "gelu"
             activation = {"gelu": "gelu_new"}.get(config.get("afn", "gelu"), config.get("afn"))
         values = {key: config[key] for key in ("vocab_size", "n_inner", *_SAME_IN_HF) if key in config}
         if kind == "openai-gpt":
             values.pop("n_inner", None)  # GPT-1 in transformers has no such option
         for key in _TOKEN_IDS:
-            if values.get(key) == _HF_END_OF_TEXT and config.get("vocab_size") in range(_HF_END_OF_TEXT + 1):
-                values[key] = None
+            if isinstance(values.get(key), list):  # the others are in generation_config.json
+                values[key] = next(iter(values[key]), None)
+            if isinstance(values.get(key), int) and isinstance(size := config.get("vocab_size"), int):
+                values[key] = None if values[key] >= size else values[key]  # it cannot be sampled
         missing = {"vocab_size", "n_positions", "n_layer", "n_head", "n_embd"} - set(config)
         if missing:
             raise CheckpointError(f"config.json is missing {', '.join(sorted(missing))}")
@@ -195,6 +206,15 @@ class ModelConfig(Architecture):
                 f"activation_function is {self.activation_function!r}, the MLP width {self.inner}"
             )
         return config | {"afn": {"gelu_new": "gelu"}.get(self.activation_function, self.activation_function)}
+
+
+def _type_by_architecture(config: Mapping[str, Any]) -> str | None:
+    """The model type of an old config.json without `model_type`."""
+    architectures = config.get("architectures")
+    names = [str(name) for name in architectures] if isinstance(architectures, list) else []
+    if any(name.startswith("GPT2") for name in names):
+        return "gpt2"
+    return "openai-gpt" if any(name.startswith("OpenAIGPT") for name in names) else None
 
 
 @lru_cache(maxsize=64)

@@ -69,14 +69,15 @@ def with_char_vocabulary(model: ConvertedModel, characters: list[str]) -> tuple[
         CheckpointError: the model does not have as many tokens as there are characters, or is a GPT-1.
     """
     tokenizer, config = CharTokenizer(characters), model.config
-    if config.vocab_size == tokenizer.vocab_size and sorted(characters) == characters:
+    is_ours = model.source in ("Inkhorn", "GPT-2", "GPT-1")  # others have no <|endoftext|> beside the characters
+    if is_ours and config.vocab_size == tokenizer.vocab_size and sorted(characters) == characters:
         return model, tokenizer
     if not config.pre_norm:
         raise CheckpointError("a GPT-1 has no final norm, which a new vocabulary needs: give its own with --tokenizer")
     if len(characters) != config.vocab_size:
         raise CheckpointError(
-            f"the model has {config.vocab_size} tokens, but the text has {len(characters)} different characters: the "
-            "model was trained on another text"
+            f"the model has {config.vocab_size} tokens, but the text has {len(characters)} different characters: it is "
+            "not the alphabet that the model was trained on"
         )
     index = {character: i for i, character in enumerate(characters)}
     order = [index[character] for character in tokenizer.characters]

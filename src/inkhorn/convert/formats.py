@@ -5,7 +5,7 @@ written.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,8 +13,9 @@ import numpy as np
 import tyro
 
 from inkhorn.checkpoint.tensor_file import Array, LazyTensor
-from inkhorn.checkpoint.weights import Dtype, match_tensors
+from inkhorn.checkpoint.weights import Dtype, equals_embedding, match_tensors
 from inkhorn.config.model import Activation, ModelConfig
+from inkhorn.convert.attention_scale import fold_attention_scale, foldable_config
 from inkhorn.convert.converted import ConvertedModel, with_head
 from inkhorn.convert.state_dict import SourceCheckpoint, TensorMapper, open_source
 from inkhorn.errors import CheckpointError, UsageError, require
@@ -35,6 +36,8 @@ class ImportOptions:
     """attention heads per block, for minGPT and bare state dicts"""
     activation: Annotated[Activation | None, _NO_DEFAULT] = None
     """activation function, if it is not the usual one of the format"""
+    layer_norm_epsilon: Annotated[float | None, _NO_DEFAULT] = None
+    """LayerNorm epsilon, if it is not 1e-5"""
     attn_scale: Annotated[AttnScale | None, _NO_DEFAULT] = None
     """"Let's build GPT" only: attention scores are divided by the root of the model's width (as in the video, the
     default) or of the head's"""
@@ -49,8 +52,9 @@ def open_checkpoint(path: Path, options: ImportOptions = ImportOptions()) -> Con
     """
     config_path = (path if path.is_dir() else path.parent) / "config.json"
     config = None
-    if config_path.is_file() and "model_type" in (spec := read_json(config_path)):
-        config = ModelConfig.from_hf(spec)  # before the weights: it may not be a GPT at all
+    spec: dict[str, Any] = {}
+    if config_path.is_file() and {"model_type", "architectures"} & (spec := read_json(config_path)).keys():
+        config = foldable_config(spec)  # before the weights: it may not be a GPT at all
     source = open_source(path)
     shapes = {name.removeprefix("transformer."): tensor.shape for name, tensor in source.tensors.items()}
     qkv = shapes.get("h.0.attn.c_attn.weight", ())
@@ -63,10 +67,12 @@ def open_checkpoint(path: Path, options: ImportOptions = ImportOptions()) -> Con
             return from_nanogpt(source, options)
     except UsageError as error:
         raise UsageError(f"{source.path}: {error}") from None
+    except IndexError:
+        raise CheckpointError(f"{source.path}: a tensor has fewer dimensions than its format asks for") from None
     if len(qkv) == 2 and 3 * qkv[0] == qkv[1]:
         if config is None:
             raise CheckpointError(f"{source.path} has the tensors of transformers, but there is no config.json with it")
-        return from_transformers(source, config, options)
+        return fold_attention_scale(from_transformers(source, config, options), spec)
     raise CheckpointError(
         f"{source.path} has an unknown format (known: transformers' GPT-2 and GPT-1, nanoGPT, minGPT, Karpathy's "
         f'"Let\'s build GPT", and state dicts of inkhorn.GPT): its tensors are {", ".join(sorted(shapes)[:4])} ...'
@@ -75,7 +81,12 @@ def open_checkpoint(path: Path, options: ImportOptions = ImportOptions()) -> Con
 
 def from_transformers(source: SourceCheckpoint, config: ModelConfig, options: ImportOptions) -> ConvertedModel:
     """A GPT-2 or GPT-1 of transformers, which has the same layout: [in, out] matrices."""
-    require(options == ImportOptions(), "config.json is complete: leave out --n-head, --activation and --attn-scale")
+    flags = "--n-head, --activation, --layer-norm-epsilon and --attn-scale"
+    require(options == ImportOptions(), f"config.json is complete: leave out {flags}")
+    bare = {name.removeprefix("transformer."): tensor for name, tensor in source.tensors.items()}
+    head, embedding = bare.get("lm_head.weight"), bare.get("wte.weight" if config.pre_norm else "tokens_embed.weight")
+    if head is not None and embedding is not None and not equals_embedding(head, embedding):
+        config = replace(config, tie_word_embeddings=False)  # as transformers does, whatever the config says
     found = match_tensors(source.tensors, config, source.path)
     tensors = {name: tensor.read for name, tensor in found.items()}
     return ConvertedModel("GPT-2" if config.pre_norm else "GPT-1", config, tensors, _common_dtype(found))
@@ -95,19 +106,21 @@ def from_nanogpt(source: SourceCheckpoint, options: ImportOptions) -> ConvertedM
     tied = head is None or (head.shape == wte.shape and np.array_equal(head.read(), wte.read()))
     is_inkhorn = not any(name.startswith("transformer.") for name in source.tensors)
     project = "nanoGPT" if model_args else "Inkhorn" if is_inkhorn else "nanoGPT" if tied else "minGPT"
-    activation: Activation = options.activation or ("gelu" if project == "nanoGPT" else "gelu_new")
+    saved = _saved_config(source)
+    usual: Activation = saved.activation_function if saved else "gelu" if project == "nanoGPT" else "gelu_new"
+    activation: Activation = options.activation or usual
     dropout = model_args.get("dropout", 0.0)
     config = ModelConfig(
         model_type="gpt2" if not is_inkhorn or "ln_f.weight" in source.tensors else "openai-gpt",
         vocab_size=wte.shape[0],
         block_size=mapper.tensors["wpe.weight"].shape[0] if "wpe.weight" in mapper.tensors else 0,
         n_layer=mapper.count(r"h\.(\d+)\."),
-        n_head=_n_head(options, model_args.get("n_head"), wte.shape[1]),
+        n_head=_n_head(options, model_args.get("n_head", saved and saved.n_head), wte.shape[1]),
         n_embd=wte.shape[1],
         n_inner=_n_inner(mapper.tensors.get("h.0.mlp.c_fc.weight"), wte.shape[1]),
         activation_function=activation,
         tie_word_embeddings=tied,
-        layer_norm_epsilon=EPSILON,
+        layer_norm_epsilon=options.layer_norm_epsilon or (saved.layer_norm_epsilon if saved else EPSILON),
         embd_pdrop=dropout,
         attn_pdrop=dropout,
         resid_pdrop=dropout,
@@ -121,7 +134,8 @@ def from_nanogpt(source: SourceCheckpoint, options: ImportOptions) -> ConvertedM
             tensors[spec.name] = mapper.lazy(spec.name, spec.shape, transposed=spec.is_linear)
     mapper.assert_all_used(r"h\.\d+\.attn\.(bias|mask)")
     dtype = _common_dtype(source.tensors)
-    return ConvertedModel(project, config, tensors, dtype, (_activation_note(project, activation, options),))
+    notes = () if saved else (_activation_note(project, activation, options),)
+    return ConvertedModel(project, config, tensors, dtype, notes)
 
 
 def from_early_mingpt(source: SourceCheckpoint, options: ImportOptions) -> ConvertedModel:
@@ -140,7 +154,7 @@ def from_early_mingpt(source: SourceCheckpoint, options: ImportOptions) -> Conve
         n_inner=_n_inner(mapper.tensors.get("blocks.0.mlp.0.weight"), C),
         activation_function=activation,
         tie_word_embeddings=False,
-        layer_norm_epsilon=EPSILON,
+        layer_norm_epsilon=options.layer_norm_epsilon or EPSILON,
     )
     tensors = {"wte.weight": mapper["tok_emb.weight"].read, "wpe.weight": lambda: positions.read()[0]}
     tensors["lm_head.weight"] = mapper.lazy("head.weight", (V, C))
@@ -181,7 +195,7 @@ def from_lets_build_gpt(source: SourceCheckpoint, options: ImportOptions) -> Con
         n_inner=_n_inner(mapper.tensors.get("blocks.0.ffwd.net.0.weight"), C),
         activation_function=options.activation or "relu",
         tie_word_embeddings=False,
-        layer_norm_epsilon=EPSILON,
+        layer_norm_epsilon=options.layer_norm_epsilon or EPSILON,
     )
     tensors: dict[str, Callable[[], Array]] = {"wte.weight": wte.read, "wpe.weight": wpe.read}
     for i in range(config.n_layer):
@@ -219,6 +233,16 @@ def _concatenated(parts: list[LazyTensor], scale: float = 1.0) -> Callable[[], A
         return rows.T
 
     return read
+
+
+def _saved_config(source: SourceCheckpoint) -> ModelConfig | None:
+    """The config in a state dict of `inkhorn export`."""
+    if source.inkhorn_config is None:
+        return None
+    try:
+        return ModelConfig(**source.inkhorn_config)
+    except (TypeError, UsageError) as error:
+        raise CheckpointError(f"{source.path}: the config in its metadata is invalid: {error}") from None
 
 
 def _reject_attn_scale(options: ImportOptions) -> None:

@@ -18,13 +18,14 @@ from inkhorn.convert.formats import open_checkpoint
 from inkhorn.errors import CheckpointError
 from inkhorn.tokenizer.base import check_vocab_size
 from inkhorn.tokenizer.char import CharTokenizer
-from inkhorn.tokenizer.load import load_tokenizer
-from inkhorn.utils.files import atomic_write, read_json
+from inkhorn.tokenizer.load import effective_spec, load_tokenizer
+from inkhorn.utils.files import atomic_write
 
 GgufType = Literal["f32", "f16", "q8_0"]
 
 _FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7}  # llama.cpp's enum llama_ftype
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5  # its enum llama_token_type
+_UNSUPPORTED_BPE_OPTIONS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
 _UNUSED_MERGE = "ÿ ÿ"
 """the byte 0xFF twice, which never occurs in UTF-8: llama.cpp requires merges, and the writer omits an empty list"""
 
@@ -108,7 +109,8 @@ def _add_tensor(out: Any, spec: TensorSpec, read: Callable[[], Array], kind: str
 
 
 def _add_vocabulary(out: Any, folder: Path, config: ModelConfig) -> None:
-    tokenizer, spec = load_tokenizer(folder), read_json(folder / "tokenizer.json")
+    tokenizer = load_tokenizer(folder)
+    spec = effective_spec(tokenizer, folder)
     check_vocab_size(tokenizer, config.vocab_size)
     _require_byte_level(spec, isinstance(tokenizer, CharTokenizer), folder)
     tokens = [f"[padding {i}]" for i in range(config.vocab_size)]  # llama.cpp takes the vocabulary size from this list
@@ -145,6 +147,12 @@ def _require_byte_level(spec: Mapping[str, Any], characters: bool, folder: Path)
         "add_prefix_space" * bool(pre_tokenizer.get("add_prefix_space")),
         "use_regex false" * (pre_tokenizer.get("use_regex") is False and not characters),
         "a normalizer" * (spec.get("normalizer") is not None),
+        *(f"the model option {name}" * bool(spec["model"].get(name)) for name in _UNSUPPORTED_BPE_OPTIONS),
+        *(
+            f"the added token {token['content']!r} with {option}" * bool(token.get(option))
+            for token in spec.get("added_tokens") or []
+            for option in ("lstrip", "rstrip", "single_word")
+        ),
     ]
     if any(wrong):
         raise CheckpointError(

@@ -6,7 +6,7 @@ The library is configured by environment variables: HF_HOME (cache), HF_TOKEN (p
 
 from pathlib import Path
 
-from inkhorn.config.model import ModelConfig
+from inkhorn.convert.attention_scale import foldable_config
 from inkhorn.errors import CheckpointError
 from inkhorn.utils.files import read_json
 
@@ -14,7 +14,14 @@ _OPENAI = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "openai-gpt")
 OPENAI = {name: f"openai-community/{name}" for name in _OPENAI} | {"distilgpt2": "distilbert/distilgpt2"}
 """short names of repositories"""
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
 _CONFIG_FILES = ("config.json", "generation_config.json", *_TOKENIZER_FILES, "README.md")
 _SAFETENSORS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 _PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")
@@ -34,7 +41,7 @@ def download_checkpoint(repo: str, revision: str | None = None) -> Path:
 
     try:
         config = Path(hf_hub_download(repo, "config.json", revision=revision))
-        ModelConfig.from_hf(read_json(config))  # before the weights: it may be a large model of another kind
+        foldable_config(read_json(config))  # before the weights: it may be a large model of another kind
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*_CONFIG_FILES, *_SAFETENSORS]))
         if not any((folder / name).exists() for name in _SAFETENSORS):
             folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[*_CONFIG_FILES, *_PICKLES]))

@@ -20,6 +20,8 @@ from inkhorn.utils.files import read_json
 FILES = ("model.safetensors", "pytorch_model.bin", "ckpt.pt")
 """names of a folder's weights, in order of preference; the first two may be shards with an index"""
 _DTYPE_OF_TORCH = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_STATE_KEYS = ("model", "state_dict", "model_state_dict")
+_MAX_NESTING = 4  # a dictionary may contain itself
 _PREFIXES = ("_orig_mod.", "module.")  # left by torch.compile and by DistributedDataParallel
 
 
@@ -29,6 +31,7 @@ class SourceCheckpoint:
 
     path: Path  # the file, or the index of its shards
     tensors: dict[str, LazyTensor]  # by name, without the prefixes of torch.compile and DistributedDataParallel
+    inkhorn_config: dict[str, Any] | None = None  # ModelConfig's fields, in a state dict of `inkhorn export`
     extras: dict[str, Any] = field(default_factory=dict)  # what a pickle holds besides, such as nanoGPT's `model_args`
 
 
@@ -111,27 +114,44 @@ def _open_pickle(path: Path) -> SourceCheckpoint:
     tensors = {}
     for name, tensor in state.items():
         dtype = _DTYPE_OF_TORCH.get(str(tensor.dtype).removeprefix("torch."), str(tensor.dtype))
-        tensors[_without_prefix(name)] = LazyTensor(tuple(tensor.shape), dtype, partial(_to_numpy, tensor))
-    return SourceCheckpoint(path, tensors, extras)
+        tensors[_without_prefix(name)] = LazyTensor(tuple(tensor.shape), dtype, partial(_to_numpy, tensor, name, path))
+    return SourceCheckpoint(path, tensors, _config_in_metadata(state), extras)
 
 
 def _state_dict(found: Any, path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     import torch
 
-    if isinstance(found, Mapping):
-        for key in ("model", "state_dict", "model_state_dict"):
-            if isinstance(found.get(key), Mapping):
-                return _state_dict(found[key], path)[0], {name: found[name] for name in found if name != key}
-        if found and all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
-            return found, {}
+    extras: dict[str, Any] = {}
+    for _ in range(_MAX_NESTING):
+        if not isinstance(found, Mapping):
+            break
+        key = next((key for key in _STATE_KEYS if isinstance(found.get(key), Mapping)), None)
+        if key is None:
+            if found and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in found.items()):
+                return found, extras
+            break
+        extras = extras or {name: found[name] for name in found if name != key}
+        found = found[key]
     raise CheckpointError(
         f"{path} contains no state dict: expected tensors by name, or an entry 'model' or 'state_dict'"
     )
 
 
-def _to_numpy(tensor: Any) -> Array:
+def _config_in_metadata(state: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The config that `inkhorn export --state-dict` adds to the metadata of torch's state dicts."""
+    metadata = getattr(state, "_metadata", None)
+    root = metadata.get("") if isinstance(metadata, Mapping) else None
+    config = root.get("inkhorn_config") if isinstance(root, Mapping) else None
+    return dict(config) if isinstance(config, Mapping) else None
+
+
+def _to_numpy(tensor: Any, name: str, path: Path) -> Array:
     import torch
 
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.layout != torch.strided or tensor.is_meta or dtype not in _DTYPE_OF_TORCH:
+        kind = "a tensor without values" if tensor.is_meta else dtype if tensor.layout == torch.strided else "sparse"
+        raise CheckpointError(f"{path}: {name} is {kind}; supported: {', '.join(_DTYPE_OF_TORCH)}")
     array: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
     return array
 

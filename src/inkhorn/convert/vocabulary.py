@@ -4,7 +4,7 @@ import pickle
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inkhorn.convert.converted import ConvertedModel, with_char_vocabulary
 from inkhorn.data.text import from_path
@@ -13,9 +13,19 @@ from inkhorn.tokenizer.base import Tokenizer, check_vocab_size
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
+from inkhorn.tokenizer.special_tokens import GPT2_DEFAULTS, add_tokens, read_tokenizer_config
+
+if TYPE_CHECKING:
+    import tokenizers
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _GPT2_SIZES = (50257, 50304)  # GPT-2's vocabulary, and nanoGPT's padding of it to a multiple of 64
+
+
+_DAMAGED = (
+    *(OSError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError),
+    *(OverflowError, MemoryError, RecursionError),  # of infinite numbers and of invalid lengths
+)
 
 
 @dataclass(frozen=True)
@@ -90,11 +100,8 @@ def _in_folder(folder: Path, model: ConvertedModel) -> Vocabulary | list[str]:
     if (folder / "tokenizer.json").is_file():
         return Vocabulary(load_tokenizer(folder), folder)
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        from inkhorn.tokenizer.pretrained import gpt1_tokenizer, gpt2_tokenizer
-
-        make = gpt2_tokenizer if model.config.pre_norm else gpt1_tokenizer
         try:
-            return Vocabulary(BPETokenizer(make(folder / "vocab.json", folder / "merges.txt")))
+            return Vocabulary(BPETokenizer(_from_vocab_and_merges(folder, model)))
         except Exception as error:  # the library raises Exception itself
             raise TokenizerError(f"{folder}: vocab.json and merges.txt cannot be used: {error}") from None
     if (folder / "meta.pkl").is_file():
@@ -106,6 +113,24 @@ def _in_folder(folder: Path, model: ConvertedModel) -> Vocabulary | list[str]:
         "with a tokenizer.json, nanoGPT's meta.pkl, gpt2 or openai-gpt), or --text, the training text of a "
         "character-level model"
     )
+
+
+def _from_vocab_and_merges(folder: Path, model: ConvertedModel) -> "tokenizers.Tokenizer":
+    """A tokenizer as transformers' GPT2Tokenizer or OpenAIGPTTokenizer builds it from vocab.json and merges.txt."""
+    import tokenizers
+
+    from inkhorn.tokenizer.pretrained import gpt1_tokenizer
+
+    vocab, merges = folder / "vocab.json", folder / "merges.txt"
+    if not model.config.pre_norm:
+        return gpt1_tokenizer(vocab, merges)
+    config = GPT2_DEFAULTS | read_tokenizer_config(folder)
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(vocab), str(merges)))
+    prefix = bool(config.get("add_prefix_space", False))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    inner.decoder = tokenizers.decoders.ByteLevel()
+    add_tokens(inner, folder, config, model.config.vocab_size)
+    return inner
 
 
 class _PlainValues(pickle.Unpickler):
@@ -125,7 +150,7 @@ def read_meta(path: Path) -> list[str]:
         with path.open("rb") as file:
             meta = _PlainValues(file).load()
         stoi = {str(character): int(i) for character, i in meta["stoi"].items()}
-    except (OSError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except _DAMAGED as error:
         raise CheckpointError(f"{path} is not a meta.pkl with characters (stoi), or not a safe one: {error}") from None
     characters = sorted(stoi, key=stoi.__getitem__)
     if [stoi[c] for c in characters] != list(range(len(stoi))) or any(len(c) != 1 for c in characters):

@@ -60,8 +60,16 @@ class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
         self._pending: list[str] = []
 
     @property
-    def eot_token_id(self) -> int:
+    def prefix_token_id(self) -> int:
         """The token that precedes a text without context, as in lm-eval's model for transformers."""
+        bos = self.model.config.bos_token_id
+        return self.eot_token_id if bos is None else bos
+
+    @property
+    def eot_token_id(self) -> int:
+        """The end-of-text token."""
+        if self.model.config.eos_token_id is not None:
+            return self.model.config.eos_token_id
         if self.vocabulary.eos_id is not None:
             return self.vocabulary.eos_id
         return self.model.config.bos_token_id or 0
@@ -82,7 +90,7 @@ class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
             if context.strip():
                 pairs.append(((context, continuation), *self._encode_pair(context, continuation)))
             else:
-                pairs.append((("", continuation), [self.eot_token_id], self.tok_encode(context + continuation)))
+                pairs.append((("", continuation), [self.prefix_token_id], self.tok_encode(context + continuation)))
         return self._loglikelihood_tokens(pairs, disable_tqdm=disable_tqdm)
 
     def _loglikelihood_tokens(
@@ -98,7 +106,7 @@ class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
         return reduced
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        texts = [([self.eot_token_id, *self.tok_encode(request.args[0])], 1) for request in requests]
+        texts = [([self.prefix_token_id, *self.tok_encode(request.args[0])], 1) for request in requests]
         return [scores.total for scores in self._score(texts, disable_tqdm)]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:

@@ -6,12 +6,14 @@ interface on top.
 
 import weakref
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Unpack
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.checkpoint.weights import read_eos_token_ids
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import UsageError, require
 from inkhorn.inference import sequence
@@ -34,17 +36,24 @@ class Engine:
     Args:
         backend: the model; closed with the engine.
         max_queued: how many requests may wait for a slot.
+        eos_token_ids: the tokens that end a text, if other than the config's and the tokenizer's.
 
     Attributes:
         eos_id: the end-of-text token; None if the model has none.
+        other_eos_ids: further tokens that end a text.
         banned_ids: tokens that are never sampled: parts of characters, and ids beyond the tokenizer's vocabulary.
     """
 
-    def __init__(self, backend: Backend, tokenizer: Tokenizer, *, max_queued: int = 1024) -> None:
+    def __init__(
+        self, backend: Backend, tokenizer: Tokenizer, *, max_queued: int = 1024, eos_token_ids: Collection[int] = ()
+    ) -> None:
         require(max_queued >= 1, f"max_queued must be at least 1, not {max_queued}")
         self.backend, self.tokenizer, self.config = backend, tokenizer, backend.config
         check_vocab_size(tokenizer, self.config.vocab_size)
         self.eos_id = tokenizer.eos_id if self.config.eos_token_id is None else self.config.eos_token_id
+        if eos_token_ids and self.eos_id not in eos_token_ids:
+            self.eos_id = next(iter(eos_token_ids))
+        self.other_eos_ids = tuple(i for i in eos_token_ids if i != self.eos_id)
         padding_ids = range(tokenizer.vocab_size, self.config.vocab_size)
         self.banned_ids = frozenset(tokenizer.partial_ids) | frozenset(padding_ids)
         self.max_queued = max_queued
@@ -60,7 +69,9 @@ class Engine:
     ) -> "Engine":
         """Load a shipped model by name, a checkpoint folder, or the best checkpoint of a run folder."""
         folder = resolve_checkpoint(name_or_path)
-        return cls(load_backend(folder, **options), load_tokenizer(folder), max_queued=max_queued)
+        backend = load_backend(folder, **options)
+        ends = read_eos_token_ids(folder, backend.config)
+        return cls(backend, load_tokenizer(folder), max_queued=max_queued, eos_token_ids=ends)
 
     def encode_prompt(self, text: str, on_unknown: UnknownPolicy = "replace") -> Prompt:
         """Encode a prompt; `on_unknown` says what to do with characters outside the vocabulary.
@@ -108,7 +119,11 @@ class Engine:
         prompt = self.encode_prompt(prompt) if isinstance(prompt, str) else prompt
         self._check(prompt, params, logprobs)
         # With ignore_eos the end-of-text token cannot be sampled: its probability goes to the others.
-        banned_ids = self.banned_ids | ({self.eos_id} if params.ignore_eos and self.eos_id is not None else frozenset())
+        banned_ids = self.banned_ids
+        if params.ignore_eos:
+            banned_ids |= {i for i in (self.eos_id, *self.other_eos_ids) if i is not None}
+        elif self.other_eos_ids:
+            params = replace(params, stop_token_ids=(*params.stop_token_ids, *self.other_eos_ids))
         request = sequence.Sequence(
             prompt.token_ids,
             self.config.block_size,

@@ -169,7 +169,8 @@ class BPETokenizer:
         self.inner.save(str(folder / "tokenizer.json"))
         end = None if self.eos_id is None else END_OF_TEXT
         unknown = getattr(self.inner.model, "unk_token", None)
-        write_json(folder / "tokenizer_config.json", tokenizer_config(end, unknown or end))
+        prefix = {"add_prefix_space": bool(getattr(self.inner.pre_tokenizer, "add_prefix_space", False))}
+        write_json(folder / "tokenizer_config.json", tokenizer_config(end, unknown or end) | prefix)
 
 
 MIN_VOCAB_SIZE = 257  # the 256 bytes and `<|endoftext|>`

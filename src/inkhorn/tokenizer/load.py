@@ -1,5 +1,6 @@
 """Load the tokenizer of a folder."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,14 @@ from inkhorn.errors import TokenizerError
 from inkhorn.tokenizer.base import END_OF_TEXT, Tokenizer, bytes_to_unicode
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
+from inkhorn.tokenizer.special_tokens import (
+    GPT2_CLASSES,
+    GPT2_DEFAULTS,
+    add_tokens,
+    as_gpt2,
+    read_optional,
+    read_tokenizer_config,
+)
 from inkhorn.utils.files import read_json
 
 
@@ -20,10 +29,32 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         return CharTokenizer(alphabet)
     import tokenizers  # takes 20 ms, which a character tokenizer saves
 
+    config = read_tokenizer_config(folder)
+    limit = read_optional(folder / "config.json").get("vocab_size")
+    limit = limit if isinstance(limit, int) else None
     try:
-        return BPETokenizer(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")))
+        if config.get("tokenizer_class") in GPT2_CLASSES and spec["model"].get("type", "BPE") == "BPE":
+            spec = as_gpt2(spec, config)
+            config = GPT2_DEFAULTS | config
+        if limit is not None:
+            spec["added_tokens"] = [token for token in spec.get("added_tokens") or [] if _has_row(token, limit)]
+        inner = tokenizers.Tokenizer.from_str(json.dumps(spec))
+        add_tokens(inner, folder, config, limit)
+        return BPETokenizer(inner)
     except Exception as error:  # the library raises Exception itself
         raise TokenizerError(f"{folder / 'tokenizer.json'} cannot be used: {error}") from None
+
+
+def effective_spec(tokenizer: Tokenizer, folder: Path) -> dict[str, Any]:
+    """The tokenizer.json of a loaded tokenizer, with what the other files of its folder change."""
+    if isinstance(tokenizer, BPETokenizer):
+        return dict(json.loads(tokenizer.inner.to_str()))
+    return read_json(folder / "tokenizer.json")
+
+
+def _has_row(token: dict[str, Any], limit: int) -> bool:
+    """False for an added token without embedding, such as a [PAD] that was added to the tokenizer alone."""
+    return bool(token["id"] < limit or token["content"] == END_OF_TEXT)
 
 
 def _alphabet(spec: dict[str, Any]) -> list[str] | None:

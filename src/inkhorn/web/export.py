@@ -21,8 +21,7 @@ from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.tokenizer.base import Tokenizer, bytes_to_unicode, check_vocab_size
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
-from inkhorn.tokenizer.load import load_tokenizer
-from inkhorn.utils.files import read_json
+from inkhorn.tokenizer.load import effective_spec, load_tokenizer
 from inkhorn.web import CONTENT_SECURITY_POLICY, STATIC_DIR
 from inkhorn.web.settings import page_settings
 
@@ -96,7 +95,7 @@ def _write_page(out: Path) -> None:
 def _write_model(folder: Path, name: str, out: Path) -> None:
     config, tokenizer = read_config(folder), load_tokenizer(folder)
     check_vocab_size(tokenizer, config.vocab_size)
-    spec = read_json(folder / "tokenizer.json")
+    spec = effective_spec(tokenizer, folder)
     if isinstance(tokenizer, BPETokenizer):
         _check_bpe(spec, folder)
     file = out / "weights.safetensors"
@@ -146,7 +145,9 @@ def _check_bpe(spec: Mapping[str, Any], folder: Path) -> None:
         "a normalizer": spec.get("normalizer"),
         "a prefix space": pre_tokenizer.get("add_prefix_space"),
         "BPE options that GPT-2 does not use": any(map(model.get, options)),
-        "added tokens that strip spaces": any(token["lstrip"] or token["rstrip"] for token in added),
+        "added tokens that depend on their neighbors": any(
+            token.get("lstrip") or token.get("rstrip") or token.get("single_word") for token in added
+        ),
     }
     found = [feature for feature, present in unsupported.items() if present]
     if found:
