@@ -116,6 +116,7 @@ def test_repeated_head_is_accepted(tmp_path: Path) -> None:
         (lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8), "qint8"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor")
 def test_pickled_tensors_of_other_types(change: Any, named: str, tmp_path: Path) -> None:
     folder, ours = tmp_path / "theirs", tmp_path / "ours"
     state = {name: value.clone() for name, value in theirs(folder).state_dict().items()}
@@ -237,7 +238,7 @@ def test_several_tokens_end_a_text(file: str, tmp_path: Path) -> None:
         params = SamplingParams(max_tokens=20, temperature=1.0, seed=1)
         sampled = engine.submit("Sing", params).result()
         assert sampled.finish_reason == "stop"
-        assert all(token % 2 for token in sampled.token_ids)
+        assert all(token % 2 for token in sampled.token_ids[:-1])  # the last one may be the end itself
 
 
 @pytest.mark.parametrize("option", ["lstrip", "rstrip", "single_word"])
