@@ -264,9 +264,9 @@ def test_other_architectures_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     assert "model_type is 'llama'" in refused(tmp_path)
     (tmp_path / "config.json").write_text(
-        json.dumps(GPT2Config(**HF, scale_attn_by_inverse_layer_idx=True).to_dict() | {"model_type": "gpt2"})
+        json.dumps(GPT2Config(**HF, add_cross_attention=True).to_dict() | {"model_type": "gpt2"})
     )
-    assert "scale_attn_by_inverse_layer_idx = True is not supported" in refused(tmp_path)
+    assert "add_cross_attention = True is not supported" in refused(tmp_path)
     save_file({"fc1.weight": torch.zeros(2, 2)}, tmp_path / "net.safetensors")
     (tmp_path / "config.json").unlink()
     assert "unknown format" in refused(tmp_path / "net.safetensors")
