@@ -425,7 +425,7 @@ def test_damaged_checkpoint(
         ("n_layer", 3, "does not match config.json: it has no transformer.h.2."),
         ("n_layer", 1, "does not match config.json: unexpected tensors transformer.h.1."),
         ("n_head", 3, "n_embd (16) must be a multiple of n_head (3)"),
-        ("vocab_size", 20, "vocabulary of 20"),
+        ("vocab_size", 20, "wte.weight has shape [25, 16], the config asks for [20, 16]"),
         ("vocab_size", "20", "vocab_size must be an integer"),
         ("model_type", "llama", "model_type is 'llama'"),
         ("activation_function", "swish", "activation_function must be one of"),

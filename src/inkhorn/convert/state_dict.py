@@ -5,6 +5,7 @@ basic Python values and runs no code. Either may be split into shards that an in
 """
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,7 +98,9 @@ def _open_pickle(path: Path) -> SourceCheckpoint:
 
     try:
         try:  # memory-mapped, so that an optimizer state in the same file is never read
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            with warnings.catch_warnings():  # torch's own loader uses its deprecated TypedStorage for quantized tensors
+                warnings.filterwarnings("ignore", "TypedStorage is deprecated")
+                found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError:  # torch's file format before 1.6 cannot be mapped
             found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
