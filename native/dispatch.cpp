@@ -11,44 +11,19 @@
 #include "inkhorn.h"
 #include "platform.hpp"
 
-#if defined(INK_HAS_AMX)
-namespace ink::amx {
-void forward(ink_session &session, int id);
-}
-#endif
-#if defined(INK_HAS_AVX512)
-namespace ink::avx512 {
-void forward(ink_session &session, int id);
-}
-#endif
-#if defined(INK_HAS_AVXVNNI)
-namespace ink::avxvnni {
-void forward(ink_session &session, int id);
-}
-#endif
-#if defined(INK_HAS_AVX2)
-namespace ink::avx2 {
-void forward(ink_session &session, int id);
-}
-#endif
-#if defined(INK_HAS_NEON_I8MM)
-namespace ink::neon_i8mm {
-void forward(ink_session &session, int id);
-}
-#endif
-#if defined(INK_HAS_NEON_DOTPROD)
-namespace ink::neon_dotprod {
-void forward(ink_session &session, int id);
-}
-#endif
-#if defined(INK_HAS_NEON)
-namespace ink::neon {
-void forward(ink_session &session, int id);
-}
-#endif
-namespace ink::portable {
-void forward(ink_session &session, int id);
-}
+// Those that the compiler or the architecture does not support are declared but not defined.
+#define INK_DECLARE_ISA(name)                 \
+  namespace ink::name {                       \
+  void forward(ink_session &session, int id); \
+  }
+INK_DECLARE_ISA(amx)
+INK_DECLARE_ISA(avx512)
+INK_DECLARE_ISA(avxvnni)
+INK_DECLARE_ISA(avx2)
+INK_DECLARE_ISA(neon_i8mm)
+INK_DECLARE_ISA(neon_dotprod)
+INK_DECLARE_ISA(neon)
+INK_DECLARE_ISA(portable)
 
 namespace ink {
 
