@@ -400,3 +400,28 @@ def test_missing_hub_repository(hub: tuple[dict[str, str], list[str]], tmp_path:
     assert "model_type is 'llama'" in done.stderr
     assert "model.safetensors" not in asked  # it is refused before its weights come
     assert not Path("models").exists()
+
+
+def test_encoding_of_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+    alphabet = sorted("abcé")
+    model = NanoGPT(len(alphabet))
+    torch.save({"model": model.state_dict(), "model_args": model.model_args}, "ckpt.pt")
+    Path("text.txt").write_bytes("abcé".encode("cp1252"))
+    assert run("import", "ckpt.pt", "--text", "text.txt", "--out", "ours") == 1
+    assert "add --encoding" in capsys.readouterr().err
+    assert run("import", "ckpt.pt", "--text", "text.txt", "--encoding", "cp1252", "--out", "ours") == 0
+    tokenizer = load_tokenizer(Path("ours"))
+    assert isinstance(tokenizer, CharTokenizer)
+    assert tokenizer.characters == alphabet
+    assert run("import", "ckpt.pt", "--encoding", "cp1252", "--out", "again") == 2
+    assert "--encoding is that of --text" in capsys.readouterr().err
+
+
+def test_card_of_an_import() -> None:
+    """A folder without a card gets one; a card that is there is kept."""
+    transformers_folder(Path("theirs"))
+    assert run("import", "theirs", "--out", "ours") == 0
+    assert "imported from theirs" in Path("ours/README.md").read_text()
+    Path("theirs/README.md").write_text("of its own")
+    assert run("import", "theirs", "--out", "again") == 0
+    assert Path("again/README.md").read_text() == "of its own"

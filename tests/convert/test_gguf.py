@@ -263,3 +263,15 @@ def test_unwritable_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert run("export", flag, str(tmp_path / "file" / "m")) == 1
         assert "file" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_name_and_license(tmp_path: Path) -> None:
+    write_gguf(SHIPPED["shakespeare"], tmp_path / "shipped.gguf", vocabulary=False)
+    reader = gguf.GGUFReader(tmp_path / "shipped.gguf")
+    assert (field(reader, "general.name"), field(reader, "general.license")) == ("shakespeare", "mit")
+    step = tmp_path / "mine" / "step-0000400"
+    save(step, ASCII)
+    write_gguf(step, tmp_path / "mine.gguf")
+    reader = gguf.GGUFReader(tmp_path / "mine.gguf")
+    assert field(reader, "general.name") == "mine"
+    assert reader.get_field("general.license") is None

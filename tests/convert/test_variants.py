@@ -254,6 +254,16 @@ def test_gguf_refuses_tokens_that_depend_on_neighbors(
     assert option in capsys.readouterr().err
 
 
+def test_token_without_embedding_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = tmp_path / "theirs", tmp_path / "ours"
+    theirs(folder)
+    inner = bpe()
+    inner.add_special_tokens(["[PAD]"])  # to the tokenizer alone
+    save_tokenizer(inner, folder, pad_token="[PAD]", mask_token="[MASK]")
+    assert main(["import", str(folder), "--out", str(out)]) == 0
+    assert "[PAD], [MASK]: left out of the vocabulary" in capsys.readouterr().out
+
+
 def test_hub_name_with_dot(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 

@@ -55,7 +55,7 @@ def save_checkpoint(folder: Path, model: GPT, tokenizer: Tokenizer) -> None:
     """Write a checkpoint folder as training does, without `trainer/` and the model card."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
-    tokenizer.save(folder)
+    tokenizer.save(folder, model.config.block_size)
 
 
 def to_numpy_model(model: GPT) -> NumpyModel:

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from inkhorn.errors import CheckpointError, TokenizerError
 from inkhorn.tokenizer.base import END_OF_TEXT, bytes_to_unicode
-from inkhorn.tokenizer.bpe import BPETokenizer
+from inkhorn.tokenizer.bpe import BPETokenizer, train_bpe
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.tokenizer.normalize import UnknownCharacter
@@ -386,3 +386,18 @@ def test_other_vocabularies_load_as_bpe(tmp_path: Path, change: Callable[[Any], 
     assert isinstance(ours, BPETokenizer)
     inner = tokenizers.Tokenizer.from_str(json.dumps(spec))
     assert ours.encode("abcC").tolist() == inner.encode("abcC").ids
+
+
+@pytest.mark.parametrize("ours", [CharTokenizer("abé日\n"), train_bpe(["a bé" * 50], 260)], ids=["char", "bpe"])
+def test_saved_for_transformers(ours: CharTokenizer | BPETokenizer, tmp_path: Path) -> None:
+    """What transformers needs beyond the ids: the names of the model's inputs, the context, and a padding token."""
+    ours.save(tmp_path, 12)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    batch = theirs(["ab", "abé a" * 20], truncation=True, padding=True)
+    assert sorted(batch) == ["attention_mask", "input_ids"]
+    assert [len(ids) for ids in batch["input_ids"]] == [12, 12]
+    assert sum(batch["attention_mask"][0]) == len(ours.encode("ab"))
+    assert len(theirs) == ours.vocab_size
+    # Versions of the tokenizers library before 0.20 read merges as strings only.
+    merges = read_json(tmp_path / "tokenizer.json")["model"]["merges"]
+    assert all(isinstance(merge, str) for merge in merges) or isinstance(ours, BPETokenizer)

@@ -18,7 +18,7 @@ from pathlib import Path
 from inkhorn.errors import CheckpointError
 from inkhorn.utils.files import atomic_write, fsync, fsync_tree
 
-_STEP = re.compile(r"step-(\d+)(\.old)?")
+STEP_FOLDER = re.compile(r"step-(\d+)(\.old)?")
 
 
 class RunFolder:
@@ -36,7 +36,7 @@ class RunFolder:
         """The complete checkpoints, oldest first; `step-N.old` is one if replacing step-N was interrupted."""
         found: dict[int, Path] = {}
         for path in sorted(self.path.glob("step-*")):  # step-N comes before step-N.old
-            match = _STEP.fullmatch(path.name)
+            match = STEP_FOLDER.fullmatch(path.name)
             if match and (path / "config.json").is_file():
                 found.setdefault(int(match[1]), path)
         return [found[step] for step in sorted(found)]
@@ -44,7 +44,7 @@ class RunFolder:
     @staticmethod
     def step_of(folder: Path) -> int:
         """The step number of a checkpoint folder."""
-        match = _STEP.fullmatch(folder.name)
+        match = STEP_FOLDER.fullmatch(folder.name)
         assert match is not None
         return int(match[1])
 

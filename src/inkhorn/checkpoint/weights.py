@@ -100,8 +100,9 @@ def read_eos_token_ids(folder: Path, config: ModelConfig) -> tuple[int, ...]:
 
 def write_generation_config(folder: Path, config: ModelConfig, eos_token_ids: Sequence[int] = ()) -> None:
     """Write the defaults of transformers' `generate`; `eos_token_ids` if several tokens end a text."""
-    # transformers generates at most block_size tokens, prompt included.
-    defaults = {"do_sample": True, "temperature": 0.8, "max_new_tokens": min(200, config.block_size // 2)}
+    # No limit of the length: `max_new_tokens` here takes precedence over the `max_length` that a caller gives, and
+    # `max_length` makes transformers warn callers who give `max_new_tokens`.
+    defaults = {"do_sample": True, "temperature": 0.8}
     ends = {"bos_token_id": config.bos_token_id, "eos_token_id": [*eos_token_ids] or config.eos_token_id}
     write_json(folder / "generation_config.json", defaults | ends)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from inkhorn.checkpoint.resolve import display_name
 from inkhorn.cli.parsing import default, parse
 from inkhorn.convert.formats import ImportOptions
 from inkhorn.convert.hub import OPENAI, download_checkpoint
@@ -32,6 +33,8 @@ class ImportArgs:
     """branch, tag or commit of the hub repository"""
     text: Annotated[Path | None, default()] = None
     """training text of a character-level model; its characters become the vocabulary"""
+    encoding: Annotated[str | None, default("utf-8, or that of a byte order mark")] = None
+    """encoding of --text, such as cp1252, cp1251 or shift_jis"""
     tokenizer: Annotated[str | None, default()] = None
     """vocabulary: a folder with a tokenizer.json, nanoGPT's meta.pkl, gpt2 or openai-gpt"""
     checkpoint: Annotated[ImportOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ImportOptions)
@@ -42,22 +45,30 @@ def run(argv: list[str]) -> int:
     out = args.out or Path("models") / _name(args.source)
     if out.exists():
         raise CheckpointError(f"{out} already exists: give another --out, or delete it first")
+    if args.encoding is not None and args.text is None:
+        raise UsageError("--encoding is that of --text: add --text, or leave it out")
     path = _find(args.source, args.revision)
 
+    from inkhorn.checkpoint.model_card import model_card
     from inkhorn.checkpoint.weights import read_eos_token_ids, write_generation_config, write_weights
     from inkhorn.convert.formats import open_checkpoint
     from inkhorn.convert.vocabulary import choose
 
     folder = path if path.is_dir() else path.parent
-    model, vocabulary = choose(folder, open_checkpoint(path, args.checkpoint), args.text, args.tokenizer)
+    model, vocabulary = choose(
+        folder, open_checkpoint(path, args.checkpoint), args.text, args.tokenizer, encoding=args.encoding
+    )
     with atomic_write(out) as temporary:
         weights = write_weights(temporary, model.config, model.tensors, model.dtype).name
-        vocabulary.save(temporary)
+        vocabulary.save(temporary, model.config.block_size)
         ends = read_eos_token_ids(folder, model.config) if path.is_dir() else ()
         write_generation_config(temporary, model.config, ends if len(ends) > 1 else ())
         for name in ("generation_config.json", "README.md"):
             if (folder / name).is_file() and path.is_dir():
                 shutil.copyfile(folder / name, temporary / name)
+        if not (temporary / "README.md").exists():
+            card = model_card(model.config, f"imported from {display_name(args.source)}", {"source": model.source})
+            (temporary / "README.md").write_text(card, encoding="utf-8")
     config, size = model.config, (out / weights).stat().st_size
     for note in model.notes:
         print(note)

@@ -195,6 +195,7 @@ class ModelConfig(Architecture):
             "model_type": self.model_type,
             "vocab_size": self.vocab_size,
             "n_positions": self.block_size,
+            "n_ctx": self.block_size,  # the older name, which mlx-lm reads
             # Token ids are written even when None: transformers' default, 50256, lies outside a small vocabulary.
             **{name: getattr(self, name) for name in _SAME_IN_HF},
         }

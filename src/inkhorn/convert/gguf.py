@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from inkhorn.checkpoint.model_card import read_license
+from inkhorn.checkpoint.run_folder import STEP_FOLDER
 from inkhorn.checkpoint.tensor_file import Array
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.tensors import TensorSpec
@@ -56,6 +58,9 @@ def write_gguf(folder: Path, path: Path, kind: GgufType = "f16", *, vocabulary: 
         )
     try:
         with atomic_write(path) as temporary, closing(gguf.GGUFWriter(temporary, "gpt2")) as out:
+            out.add_name(_name(folder))
+            if (terms := read_license(folder)) is not None:
+                out.add_license(terms)
             out.add_context_length(config.block_size)
             out.add_embedding_length(config.n_embd)
             out.add_block_count(config.n_layer)
@@ -78,6 +83,12 @@ def write_gguf(folder: Path, path: Path, kind: GgufType = "f16", *, vocabulary: 
                 out.write_tensor_data(make())
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error}") from None
+
+
+def _name(folder: Path) -> str:
+    """The model's name: that of its folder, or of the run if the folder is a checkpoint of one."""
+    folder = folder.resolve()
+    return folder.parent.name if STEP_FOLDER.fullmatch(folder.name) else folder.name
 
 
 def _add_tensor(out: Any, spec: TensorSpec, read: Callable[[], Array], kind: str) -> Callable[[], Array]:

@@ -4,7 +4,7 @@ import pickle
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from inkhorn.convert.converted import ConvertedModel, with_char_vocabulary
 from inkhorn.data.text import from_path
@@ -14,9 +14,6 @@ from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.tokenizer.special_tokens import GPT2_DEFAULTS, add_tokens, read_tokenizer_config
-
-if TYPE_CHECKING:
-    import tokenizers
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _GPT2_SIZES = (50257, 50304)  # GPT-2's vocabulary, and nanoGPT's padding of it to a multiple of 64
@@ -35,17 +32,17 @@ class Vocabulary:
     tokenizer: Tokenizer
     folder: Path | None = None
 
-    def save(self, out: Path) -> None:
+    def save(self, out: Path, model_max_length: int) -> None:
         """Write tokenizer.json and the other files that transformers reads."""
         if self.folder is None or not (self.folder / "tokenizer_config.json").is_file():
-            self.tokenizer.save(out)
+            self.tokenizer.save(out, model_max_length)
         for name in _TOKENIZER_FILES:
             if self.folder is not None and (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, out / name)
 
 
 def choose(
-    folder: Path, model: ConvertedModel, text: Path | None, named: str | None
+    folder: Path, model: ConvertedModel, text: Path | None, named: str | None, *, encoding: str | None = None
 ) -> tuple[ConvertedModel, Vocabulary]:
     """Choose the vocabulary and adapt the model to it: the order of its rows, bos_token_id and eos_token_id.
 
@@ -53,6 +50,7 @@ def choose(
         folder: the checkpoint's folder.
         text: the training text of a character-level model; its characters are the vocabulary.
         named: a folder with a tokenizer.json, nanoGPT's meta.pkl, gpt2 or openai-gpt.
+        encoding: of the text, by default UTF-8.
 
     Raises:
         UsageError: there is no vocabulary.
@@ -63,7 +61,7 @@ def choose(
         raise UsageError(f"give either --text {text} or --tokenizer {named}, not both")
     found: Vocabulary | list[str]
     if text is not None:
-        found = CharTokenizer(from_path(text).summary.alphabet).characters
+        found = CharTokenizer(from_path(text, encoding=encoding).summary.alphabet).characters
     else:
         found = _in_folder(folder, model) if named is None else _named(named)
     if isinstance(found, list):
@@ -76,6 +74,9 @@ def choose(
     check_vocab_size(found.tokenizer, most)
     if size < most:
         note = f"{most:,} embedding rows for {size:,} tokens: the other {most - size:,} are padding and are kept"
+        model = replace(model, notes=(*model.notes, note))
+    if isinstance(found.tokenizer, BPETokenizer) and (dropped := found.tokenizer.dropped):
+        note = f"{', '.join(dropped)}: left out of the vocabulary, because the model has no embedding for it"
         model = replace(model, notes=(*model.notes, note))
     config, end = model.config, found.tokenizer.eos_id
     bos = end if config.bos_token_id is None else config.bos_token_id
@@ -101,7 +102,7 @@ def _in_folder(folder: Path, model: ConvertedModel) -> Vocabulary | list[str]:
         return Vocabulary(load_tokenizer(folder), folder)
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         try:
-            return Vocabulary(BPETokenizer(_from_vocab_and_merges(folder, model)))
+            return Vocabulary(_from_vocab_and_merges(folder, model))
         except Exception as error:  # the library raises Exception itself
             raise TokenizerError(f"{folder}: vocab.json and merges.txt cannot be used: {error}") from None
     if (folder / "meta.pkl").is_file():
@@ -115,7 +116,7 @@ def _in_folder(folder: Path, model: ConvertedModel) -> Vocabulary | list[str]:
     )
 
 
-def _from_vocab_and_merges(folder: Path, model: ConvertedModel) -> "tokenizers.Tokenizer":
+def _from_vocab_and_merges(folder: Path, model: ConvertedModel) -> BPETokenizer:
     """A tokenizer as transformers' GPT2Tokenizer or OpenAIGPTTokenizer builds it from vocab.json and merges.txt."""
     import tokenizers
 
@@ -123,14 +124,14 @@ def _from_vocab_and_merges(folder: Path, model: ConvertedModel) -> "tokenizers.T
 
     vocab, merges = folder / "vocab.json", folder / "merges.txt"
     if not model.config.pre_norm:
-        return gpt1_tokenizer(vocab, merges)
+        return BPETokenizer(gpt1_tokenizer(vocab, merges))
     config = GPT2_DEFAULTS | read_tokenizer_config(folder)
     inner = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(vocab), str(merges)))
     prefix = bool(config.get("add_prefix_space", False))
     inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     inner.decoder = tokenizers.decoders.ByteLevel()
-    add_tokens(inner, folder, config, model.config.vocab_size)
-    return inner
+    dropped = add_tokens(inner, folder, config, model.config.vocab_size)
+    return BPETokenizer(inner, dropped)
 
 
 class _PlainValues(pickle.Unpickler):

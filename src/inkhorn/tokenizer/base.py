@@ -55,8 +55,13 @@ class Tokenizer(Protocol):
     def fingerprint(self) -> str:
         """A text that is equal for two tokenizers only if they encode every text alike."""
 
-    def save(self, folder: Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json."""
+    def save(self, folder: Path, model_max_length: int | None = None) -> None:
+        """Write tokenizer.json and tokenizer_config.json.
+
+        Args:
+            folder: it must exist.
+            model_max_length: context of the model in tokens, to which transformers cuts a text with `truncation=True`.
+        """
 
 
 def utf8_stream(token_bytes: Sequence[bytes]) -> Callable[[int], str]:
@@ -65,14 +70,20 @@ def utf8_stream(token_bytes: Sequence[bytes]) -> Callable[[int], str]:
     return lambda token_id: decoder.decode(token_bytes[token_id])
 
 
-def tokenizer_config(end: str | None = END_OF_TEXT, unknown: str | None = END_OF_TEXT) -> dict[str, Any]:
+def tokenizer_config(
+    model_max_length: int | None, end: str | None = END_OF_TEXT, unknown: str | None = END_OF_TEXT
+) -> dict[str, Any]:
     """The content of tokenizer_config.json.
 
     AutoTokenizer adds a token to the vocabulary if this file is missing, or names a token that the vocabulary lacks.
+    Without `model_input_names` transformers 4 returns `token_type_ids`, for which GPT-2 adds the embedding of token 0
+    to every position. A batch is padded with the end token; the attention mask hides it.
     """
-    tokens = {"bos_token": end, "eos_token": end, "unk_token": unknown}
-    options = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-    return options | tokens | {"add_bos_token": False, "add_prefix_space": False, "model_max_length": int(1e30)}
+    config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    config |= {"bos_token": end, "eos_token": end, "unk_token": unknown, "pad_token": end}
+    config |= {"add_bos_token": False, "add_prefix_space": False}
+    config["model_input_names"] = ["input_ids", "attention_mask"]
+    return config if model_max_length is None else config | {"model_max_length": model_max_length}
 
 
 def check_vocab_size(tokenizer: Tokenizer, vocab_size: int) -> None:

@@ -27,12 +27,15 @@ class BPETokenizer:
 
     Truncation and padding that a tokenizer.json asks for are switched off, as transformers does for a call without
     these options.
+
+    Attributes:
+        dropped: tokens that the files name and that are left out, because the model has no embedding for them.
     """
 
-    def __init__(self, inner: "tokenizers.Tokenizer") -> None:
+    def __init__(self, inner: "tokenizers.Tokenizer", dropped: Sequence[str] = ()) -> None:
         inner.no_truncation()
         inner.no_padding()
-        self.inner = inner
+        self.inner, self.dropped = inner, tuple(dropped)
         self.vocab_size = 1 + max(inner.get_vocab().values())  # ids may have gaps
         self.eos_id: int | None = inner.token_to_id(END_OF_TEXT)
         self.partial_ids: frozenset[int] = frozenset()
@@ -165,12 +168,12 @@ class BPETokenizer:
     def fingerprint(self) -> str:
         return str(self.inner.to_str())
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, model_max_length: int | None = None) -> None:
         self.inner.save(str(folder / "tokenizer.json"))
         end = None if self.eos_id is None else END_OF_TEXT
         unknown = getattr(self.inner.model, "unk_token", None)
         prefix = {"add_prefix_space": bool(getattr(self.inner.pre_tokenizer, "add_prefix_space", False))}
-        write_json(folder / "tokenizer_config.json", tokenizer_config(end, unknown or end) | prefix)
+        write_json(folder / "tokenizer_config.json", tokenizer_config(model_max_length, end, unknown or end) | prefix)
 
 
 MIN_VOCAB_SIZE = 257  # the 256 bytes and `<|endoftext|>`

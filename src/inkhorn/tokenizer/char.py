@@ -76,7 +76,7 @@ class CharTokenizer:
     def fingerprint(self) -> str:
         return "".join(self.characters)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, model_max_length: int | None = None) -> None:
         symbols = bytes_to_unicode()
 
         def to_symbols(token: bytes) -> str:
@@ -90,9 +90,10 @@ class CharTokenizer:
         model: dict[str, Any] = {"type": "BPE"} | dict.fromkeys(("dropout", "unk_token", "continuing_subword_prefix"))
         model |= {"end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False}
         model["vocab"] = vocab
-        model["merges"] = [[to_symbols(a), to_symbols(b)] for a, b in sorted(merges, key=lambda m: (len(m[0]), m))]
+        # As strings, which the tokenizers library reads in every version; it reads pairs since 0.20.
+        model["merges"] = [f"{to_symbols(a)} {to_symbols(b)}" for a, b in sorted(merges, key=lambda m: (len(m[0]), m))]
         spec: dict[str, Any] = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [end]}
         spec |= {"normalizer": None, "pre_tokenizer": byte_level, "post_processor": None, "decoder": byte_level}
         spec["model"] = model
         write_json(folder / "tokenizer.json", spec)
-        write_json(folder / "tokenizer_config.json", tokenizer_config())
+        write_json(folder / "tokenizer_config.json", tokenizer_config(model_max_length))

@@ -36,11 +36,14 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         if config.get("tokenizer_class") in GPT2_CLASSES and spec["model"].get("type", "BPE") == "BPE":
             spec = as_gpt2(spec, config)
             config = GPT2_DEFAULTS | config
+        dropped = []
         if limit is not None:
-            spec["added_tokens"] = [token for token in spec.get("added_tokens") or [] if _has_row(token, limit)]
+            added = spec.get("added_tokens") or []
+            spec["added_tokens"] = [token for token in added if _has_row(token, limit)]
+            dropped = [token["content"] for token in added if not _has_row(token, limit)]
         inner = tokenizers.Tokenizer.from_str(json.dumps(spec))
-        add_tokens(inner, folder, config, limit)
-        return BPETokenizer(inner)
+        dropped += [token for token in add_tokens(inner, folder, config, limit) if token not in dropped]
+        return BPETokenizer(inner, dropped)
     except Exception as error:  # the library raises Exception itself
         raise TokenizerError(f"{folder / 'tokenizer.json'} cannot be used: {error}") from None
 

@@ -44,8 +44,8 @@ def as_gpt2(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any
     return {**spec, **parts, "model": {**spec["model"], **options}}
 
 
-def add_tokens(inner: "tokenizers.Tokenizer", folder: Path, config: Mapping[str, Any], limit: int | None) -> None:
-    """Add the tokens that the files name and the vocabulary lacks.
+def add_tokens(inner: "tokenizers.Tokenizer", folder: Path, config: Mapping[str, Any], limit: int | None) -> list[str]:
+    """Add the tokens that the files name and the vocabulary lacks; returns those that are left out.
 
     Args:
         limit: size of the model's vocabulary; tokens beyond it have no embedding and are left out.
@@ -62,15 +62,18 @@ def add_tokens(inner: "tokenizers.Tokenizer", folder: Path, config: Mapping[str,
         for content, i in read_optional(folder / "added_tokens.json").items():
             is_special = content in special
             decoder[int(i)] = tokenizers.AddedToken(content, special=is_special, normalized=not is_special)
+    dropped = []
     known = {token.content for token in inner.get_added_tokens_decoder().values()}
     for token in [*(decoder[i] for i in sorted(decoder)), *named]:
         if token.content in known:
             continue
         known.add(token.content)
         if inner.token_to_id(token.content) is None and limit is not None and inner.get_vocab_size() >= limit:
+            dropped.append(token.content)
             continue
         token.special = token.special or token.content in special
         (inner.add_special_tokens if token.special else inner.add_tokens)([token])
+    return dropped
 
 
 def _as_token(value: Any) -> "tokenizers.AddedToken":

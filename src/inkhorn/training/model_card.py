@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from inkhorn.checkpoint.model_card import model_card
 from inkhorn.checkpoint.resolve import display_name
 from inkhorn.checkpoint.weights import write_generation_config
 from inkhorn.config.model import ModelConfig
@@ -30,15 +31,11 @@ def write(
         init_from: the model that the run started from; empty for random weights.
     """
     write_generation_config(folder, config)
-    kind, norm = ("GPT-2", "pre-norm") if config.pre_norm else ("GPT-1", "post-norm")
     batch = train.batch_size * train.grad_accum
     epochs = step * batch * config.block_size / len(dataset.train)
     rates = f"Muon {train.muon_lr:g}, AdamW {train.lr:g}" if train.optimizer == "muon" else f"AdamW {train.lr:g}"
     late = f" after {train.dropout_start:.0%} of the steps" if train.dropout and train.dropout_start else ""
     rows = {
-        "architecture": f"{kind} ({norm}): {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}",
-        "context": f"{config.block_size} tokens",
-        "vocabulary": f"{config.vocab_size} tokens",
         "data": f"{dataset.name}: {len(dataset.train):,} training tokens, {len(dataset.val):,} validation tokens",
         "training": f"{step:,} steps of {batch} x {config.block_size} tokens ({epochs:.2f} epochs)",
         "training time": f"{seconds / 60:.1f} minutes",
@@ -50,29 +47,7 @@ def write(
         rows["validation loss"] = (
             f"{loss:.4f} nats per token, {loss / math.log(2):.4f} bits, in non-overlapping windows over the full split"
         )
-    rows["made with"] = "Inkhorn"
     if init_from:
         rows["initial weights"] = display_name(init_from)
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    text = f"""---
-library_name: transformers
-pipeline_tag: text-generation
-tags: [inkhorn, {config.model_type}]
----
-
-# A {kind} of {config.num_parameters:,} parameters, trained on {dataset.name}
-
-| | |
-| --- | --- |
-{table}
-
-It loads in transformers, where prompt and output together are limited to {config.block_size} tokens;
-`inkhorn generate --model FOLDER` has no such limit.
-
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-```
-"""
+    text = model_card(config, f"trained on {dataset.name}", rows)
     (folder / "README.md").write_text(text, encoding="utf-8")

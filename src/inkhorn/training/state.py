@@ -111,7 +111,7 @@ def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainCo
     if not is_main:
         return
     exported.save_pretrained(folder)
-    dataset.tokenizer.save(folder)
+    dataset.tokenizer.save(folder, state.config.block_size)
     model_card.write(folder, state.config, dataset, train, state.step, state.seconds, init_from=state.init_from)
     write_json(trainer / "state.json", state.saved_fields() | {"sha256": dataset.sha256, "train": asdict(train)})
     separate = state.ema is not None or bool(train.lora_rank) or state.model.config != state.config
