@@ -7,16 +7,11 @@ so some overlap is legitimate: passages are listed with the training works that 
 passage is the union of overlapping 30-letter runs that occur in the training text, so a long one may combine several
 works.
 
-Only letters are compared, in lower case and without accents, so editions, punctuation and line breaks do not matter.
-Speaker names are ignored: editions spell them differently (KATHARINA, KATARINA), which would hide shared dialogue, and
-names around very short speeches would match by chance. A run may therefore span a name. A speaker name is the first
-line of a speech if it consists of capitalized words and a colon.
+`inkhorn.data.overlap` describes the comparison.
 """
 
-import re
 import sys
-import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +20,10 @@ from common import Series, report
 
 from inkhorn.data import shakespeare
 from inkhorn.data.corpora import CORPORA, TextCorpus, load_text_corpus
+from inkhorn.data.overlap import letters, passages, spoken
 from inkhorn.data.text import from_path
 from inkhorn.errors import require
 from inkhorn.tokenizer.base import END_OF_TEXT
-
-SPEAKER = re.compile(r"(?:\A|(?<=\n\n))[A-Z][A-Za-z'-]*(?:,? (?:[A-Z][A-Za-z'-]*|and|of|the))*:$", re.M)
 
 
 @dataclass
@@ -45,69 +39,6 @@ class Args:
 
     def __post_init__(self) -> None:
         require(self.run >= 1, f"run is {self.run}; it must be at least 1")
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A passage of held-out text covered by overlapping runs of the training text."""
-
-    text: str  # in the original spelling
-    letters: int
-    work: str
-    found_in: tuple[str, ...]  # training works
-
-
-def spoken(text: str) -> str:
-    """Replace speaker names with spaces, keeping the length."""
-    return SPEAKER.sub(lambda name: " " * len(name[0]), text)
-
-
-def letters(text: str) -> str:
-    """The letters a to z of a text, in lower case, without accents."""
-    return re.sub("[^a-z]", "", unicodedata.normalize("NFKD", text).lower())
-
-
-def positions(text: str) -> list[int]:
-    """The character index of each letter of `letters(text)`."""
-    return [index for index, character in enumerate(text) for _ in letters(character)]
-
-
-def merge(starts: Iterable[int], run: int) -> list[range]:
-    """Merge overlapping runs of a fixed length, given sorted start indices; adjacent runs stay separate."""
-    merged: list[range] = []
-    for start in starts:
-        if merged and start < merged[-1].stop:
-            merged[-1] = range(merged[-1].start, start + run)
-        else:
-            merged.append(range(start, start + run))
-    return merged
-
-
-def passages(held_out: Mapping[str, str], train: Mapping[str, str], run: int) -> list[Passage]:
-    """Return the passages of the held-out works that occur in the training works, longest first.
-
-    Runs are compared as strings, which rules out hash collisions, and never span two works.
-    """
-    sought = {text[i : i + run] for text in map(letters, map(spoken, held_out.values())) for i in _starts(text, run)}
-    found: dict[str, set[str]] = {}
-    for title, work in train.items():
-        text = letters(spoken(work))
-        for i in _starts(text, run):
-            if (piece := text[i : i + run]) in sought:
-                found.setdefault(piece, set()).add(title)
-    listed = []
-    for title, work in held_out.items():
-        text, indices = letters(spoken(work)), positions(spoken(work))
-        for span in merge((i for i in _starts(text, run) if text[i : i + run] in found), run):
-            pieces = [text[i : i + run] for i in range(span.start, span.stop - run + 1)]
-            titles = set().union(*(found.get(piece, ()) for piece in pieces))
-            printed = work[indices[span.start] : indices[span.stop - 1] + 1]
-            listed.append(Passage(printed, len(span), title, tuple(sorted(titles))))
-    return sorted(listed, key=lambda passage: -passage.letters)
-
-
-def _starts(text: str, run: int) -> range:
-    return range(len(text) - run + 1)
 
 
 def works(text: str, name: str, titles: Mapping[str, str]) -> dict[str, str]:

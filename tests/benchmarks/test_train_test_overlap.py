@@ -2,14 +2,11 @@
 
 import importlib
 import json
-import random
 import sys
 from pathlib import Path
 
 import pytest
 from helpers.paths import ROOT
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from inkhorn.data.text import TextSource
 from inkhorn.tokenizer.base import END_OF_TEXT
@@ -17,87 +14,7 @@ from inkhorn.tokenizer.base import END_OF_TEXT
 sys.path.insert(0, str(ROOT / "benchmarks"))  # the benchmarks are scripts that import one another
 overlap = importlib.import_module("train_test_overlap")
 
-WORDS = st.text("ab", max_size=40)  # a small alphabet, so that most short runs occur in both texts
 PLAY = "QUILL:\nThe ink is dry;\n\nFIRST CLERK:\nand so am I.\n"
-
-
-def naive(held_out: str, train: list[str], run: int) -> list[str]:
-    """Reference implementation: maximal held-out passages covered by overlapping runs of the training text."""
-    found = [i for i in range(len(held_out) - run + 1) if any(held_out[i : i + run] in text for text in train)]
-    joined = {i for start in found for i in range(start + 1, start + run)}
-    covered = {i for start in found for i in range(start, start + run)}
-    cut = ""
-    for i, letter in enumerate(held_out):
-        cut += (letter if i in joined else "|" + letter) if i in covered else "|"
-    return [passage for passage in cut.split("|") if passage]
-
-
-@given(WORDS, st.lists(WORDS, max_size=3), st.integers(1, 9))
-def test_passages_match_naive_search(held_out: str, train: list[str], run: int) -> None:
-    works = {f"work {i}": text for i, text in enumerate(train)}
-    found = overlap.passages({"held out": held_out}, works, run)
-    assert sorted(passage.text for passage in found) == sorted(naive(held_out, train, run))
-    for passage in found:
-        assert passage.letters == len(passage.text)
-        alone = [title for title, text in works.items() if overlap.passages({"": passage.text}, {"": text}, run)]
-        assert passage.found_in == tuple(alone)
-    assert [p.letters for p in found] == sorted((p.letters for p in found), reverse=True)
-
-
-@given(WORDS, WORDS, st.integers(2, 6), st.randoms(use_true_random=False))
-def test_normalization(held_out: str, train: str, run: int, rng: random.Random) -> None:
-    def decorate(text: str) -> str:
-        forms = {"a": ["a", "A", "á", "Â"], "b": ["b", "B", "ḅ", "𝐛"]}
-        return "".join(rng.choice(["", " ", ",\n", " -- 7"]) + rng.choice(forms[letter]) for letter in text)
-
-    expected = overlap.passages({"": held_out}, {"": train}, run)
-    found = overlap.passages({"": decorate(held_out)}, {"": decorate(train)}, run)
-    assert [overlap.letters(passage.text) for passage in found] == [passage.text for passage in expected]
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"])))
-@example("Ǆ ﬁ K İ é e\u0301 ß ½ №")
-def test_positions_map_letters_to_characters(text: str) -> None:
-    letters, positions = overlap.letters(text), overlap.positions(text)
-    assert all("a" <= letter <= "z" for letter in letters)
-    assert len(letters) == len(positions)
-    assert all(letter in overlap.letters(text[i]) for letter, i in zip(letters, positions, strict=True))
-    assert positions == sorted(positions)
-
-
-@pytest.mark.parametrize(
-    ("starts", "spans"),
-    [
-        ([], []),
-        ([4], [(4, 7)]),
-        ([0, 1, 2], [(0, 5)]),
-        ([0, 2], [(0, 5)]),
-        ([0, 3], [(0, 3), (3, 6)]),  # adjacent, not overlapping
-        ([0, 1, 9, 10, 20], [(0, 4), (9, 13), (20, 23)]),
-    ],
-)
-def test_merge_joins_overlapping_runs(starts: list[int], spans: list[tuple[int, int]]) -> None:
-    assert overlap.merge(starts, 3) == [range(*span) for span in spans]
-
-
-def test_only_speaker_names_are_blanked() -> None:
-    assert overlap.spoken(PLAY) == "      \nThe ink is dry;\n\n            \nand so am I.\n"
-    for name in ("PAGE, SHALLOW AND SLENDER", "First and Second Servant", "MOTH", "Serving-man", "A CLERK"):
-        assert not overlap.letters(overlap.spoken(f"{name}:\n"))
-    for line in (
-        "Thus cavils she with every thing she sees:\n",
-        "QUILL: a word\n",
-        "QUILL.\n",
-        "Say\nBut:\n",
-        "Say:-\n",
-    ):
-        assert overlap.spoken(line) == line
-
-
-def test_passage_across_speaker_names() -> None:
-    other = "The Clerk:\n'The inke' is -- No.\n\nQuill:\nThe INK is\ndry: And so, am I\n"
-    (passage,) = overlap.passages({"desk": "Well.\n\n" + PLAY}, {"tale": "A tale.\n", "page": other}, 10)
-    assert passage == overlap.Passage("The ink is dry;\n\nFIRST CLERK:\nand so am I", 19, "desk", ("page",))
 
 
 def test_runs_do_not_cross_works() -> None:

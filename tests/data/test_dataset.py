@@ -1,6 +1,7 @@
 """Tokenized datasets on disk, and the order of batches."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -168,3 +169,22 @@ def test_evaluation_windows_cover_every_target_once(n: int, block: int, batch: i
     targets = np.concatenate([window[:, 1:].ravel() for window in rows])
     assert targets.tolist() == list(range(1, n))
     assert all(len(window) <= batch and window.shape[1] <= block + 1 for window in rows)
+
+
+def test_pretraining_text(tmp_path: Path) -> None:
+    early = "an early text, and a longer one\n" * 9
+    plain = source("the fox and the dog\n" * 30, "the end of it\n")
+    both = replace(plain, pretrain_pieces=lambda: (early,))
+    data = tokenize_to_disk(both, tmp_path)
+    assert data.pretrain is not None
+    assert data.tokenizer.decode(data.pretrain.tolist()) == early
+    without = tokenize_to_disk(plain, tmp_path)
+    assert without.pretrain is None
+    assert without.sha256 != data.sha256
+    assert without.tokenizer.decode(without.train[:].tolist()) == data.tokenizer.decode(data.train[:].tolist())
+    assert both.summary.n_chars == plain.summary.n_chars + len(early)
+    assert both.summary.n_train == plain.summary.n_train
+    learnt = tokenize_to_disk(both, tmp_path, bpe_size=270)
+    assert learnt.tokenizer.decode(learnt.pretrain.tolist() if learnt.pretrain is not None else []) == early
+    with pytest.raises(CorpusError, match="the pretraining text has 1 tokens, but a block size of 8"):
+        replace(data, pretrain=data.pretrain[:1]).check_block_size(8)

