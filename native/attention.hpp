@@ -9,26 +9,28 @@
 
 namespace ink::INK_ISA {
 
-// The element types of the KV cache.
+// The element types of the KV cache and of the queries.
 struct KvF32 {
   using Element = float;
+  using Query = float;
   static constexpr int DIMS = 1;  // head dimensions that one load of the keys of 16 positions holds
   INK_INLINE f32x16 dot(f32x16 acc, const float *keys, const float *query) {
     return fma(load(keys), broadcast(*query), acc);
   }
   INK_INLINE f32x16 load_elements(const float *from) { return load(from); }
   INK_INLINE void store_elements(float *to, f32x16 a) { store(to, a); }
+  INK_INLINE void store_query(float *to, f32x16 a) { store(to, a); }
 };
 struct KvBF16 {
   using Element = uint16_t;
+  using Query = Bf16Input;
   static constexpr int DIMS = 2;
-  INK_INLINE f32x16 dot(f32x16 acc, const uint16_t *keys, const uint16_t *query) {
-    uint32_t pair;
-    __builtin_memcpy(&pair, query, sizeof pair);
-    return dot2(acc, load_pairs(keys), broadcast_pair(pair));
+  INK_INLINE f32x16 dot(f32x16 acc, const uint16_t *keys, const Query *query) {
+    return dot2(acc, load_pairs(keys), broadcast_inputs(query));
   }
   INK_INLINE f32x16 load_elements(const uint16_t *from) { return load_bf16(from); }
   INK_INLINE void store_elements(uint16_t *to, f32x16 a) { store_bf16(to, a); }
+  INK_INLINE void store_query(Query *to, f32x16 a) { store_inputs_bf16((uint8_t *)to, a); }
 };
 
 // The index of one dimension of the key of a position.
@@ -42,8 +44,8 @@ INK_INLINE size_t key_index(int32_t head_size, int32_t position, int32_t dim) {
 // cache lines as the keys.
 template <class Kv, int ROWS, int BLOCKS>
 static void compute_block_scores(const typename Kv::Element *keys, const typename Kv::Element *values,
-                                 const typename Kv::Element *query, size_t query_stride, int32_t head_size,
-                                 float *scores, size_t stride) {
+                                 const typename Kv::Query *query, size_t query_stride, int32_t head_size, float *scores,
+                                 size_t stride) {
   f32x16 acc[ROWS][BLOCKS];
   FOR_EACH_ROW(r)
     FOR_EACH_BLOCK(n) acc[r][n] = broadcast(0.0f);
@@ -59,7 +61,7 @@ static void compute_block_scores(const typename Kv::Element *keys, const typenam
 
 template <class Kv, int ROWS>
 static void compute_scores(const typename Kv::Element *keys, const typename Kv::Element *values,
-                           const typename Kv::Element *query, size_t query_stride, int32_t head_size, int32_t blocks,
+                           const typename Kv::Query *query, size_t query_stride, int32_t head_size, int32_t blocks,
                            float *scores, size_t stride) {
   constexpr int BLOCKS = ROWS == 1 ? 4 : ROWS == 2 ? 2 : 1;  // independent accumulators hide the latency of dot
   const size_t block_elements = (size_t)head_size * LANES;
@@ -89,6 +91,16 @@ static void softmax(float *scores, int32_t position, int32_t end) {
   for (int32_t j = 0; j <= position; j += LANES) store(scores + j, load(scores + j) * inverse);
 }
 
+// The vectors that weighted_sum computes together: as many as fit in the registers with all rows.
+INK_INLINE constexpr int vectors_per_sum(int rows) {
+#if defined(__AVX512F__)
+  return 4;
+#else
+  return rows == 1 ? 4 / (REGISTERS / 2) : rows == 2 ? 2 / (REGISTERS / 2) : 1;
+#endif
+  (void)rows;
+}
+
 // The sum of the values, weighted by the scores, for VECTORS * 16 dimensions of ROWS rows.
 template <class Kv, int ROWS, int VECTORS>
 static void weighted_sum(const typename Kv::Element *values, int32_t head_size, int32_t positions, const float *scores,
@@ -113,7 +125,7 @@ static void attend(const ink_session &s, int32_t layer, const Tile &tile, int32_
   const int32_t head_size = m.head_size_padded, last = row.position + ROWS - 1;
   const size_t head_offset = (size_t)head * m.block_size_padded * head_size, stride = m.block_size_padded;
   const size_t query_stride = (size_t)m.config.n_head * head_size;
-  const auto *query = (const Element *)s.q + tile.first_row * query_stride + (size_t)head * head_size;
+  const auto *query = (const typename Kv::Query *)s.q + tile.first_row * query_stride + (size_t)head * head_size;
   const int32_t blocks = last / LANES + 1, end = blocks * LANES;
   const auto *keys = (const Element *)s.keys(row.slot, layer) + head_offset;
   const auto *values = (const Element *)s.values(row.slot, layer) + head_offset;
@@ -124,19 +136,20 @@ static void attend(const ink_session &s, int32_t layer, const Tile &tile, int32_
   // goes through a buffer.
   float *y = s.y + (size_t)tile.first_row * m.n_embd_padded + (size_t)head * m.head_size;
   const bool aligned = m.head_size == head_size;
-  float buffer[ROWS * 4 * LANES];
+  constexpr int VECTORS = vectors_per_sum(ROWS);
+  float buffer[ROWS * VECTORS * LANES];
   for (int32_t d = 0; d < head_size;) {
-    const int vectors = head_size - d >= 4 * LANES ? 4 : 1;
+    const int vectors = head_size - d >= VECTORS * LANES ? VECTORS : 1;
     float *to = aligned ? y + d : buffer;
-    const size_t to_stride = aligned ? (size_t)m.n_embd_padded : 4 * LANES;
-    if (vectors == 4)
-      weighted_sum<Kv, ROWS, 4>(values + d, head_size, last + 1, scores, stride, to, to_stride);
+    const size_t to_stride = aligned ? (size_t)m.n_embd_padded : VECTORS * LANES;
+    if (vectors == VECTORS)
+      weighted_sum<Kv, ROWS, VECTORS>(values + d, head_size, last + 1, scores, stride, to, to_stride);
     else
       weighted_sum<Kv, ROWS, 1>(values + d, head_size, last + 1, scores, stride, to, to_stride);
     if (!aligned)
       for (int r = 0; r < ROWS; r++)
         for (int32_t i = 0; i < vectors * LANES && d + i < m.head_size; i++)
-          y[(size_t)r * m.n_embd_padded + d + i] = buffer[(size_t)r * 4 * LANES + i];
+          y[(size_t)r * m.n_embd_padded + d + i] = buffer[(size_t)r * VECTORS * LANES + i];
     d += vectors * LANES;
   }
 }

@@ -89,27 +89,31 @@ struct Worker {
   // Scatter sixteen outputs of c_attn: queries to q, keys and values to the KV cache.
   void store_qkv(int32_t layer, int32_t r, int32_t block, f32x16 out) {
     using Element = typename Kv::Element;
+    using Query = typename Kv::Query;
     const Row &row = s.batch.rows[r];
     const f32x16 scale = broadcast(1.0f / __builtin_sqrtf((float)m.head_size));
     const int32_t head_size = m.head_size_padded, first = block * LANES, outputs = 3 * m.config.n_embd;
     const bool aligned = m.head_size == head_size;  // the sixteen outputs are adjacent dimensions of one head
-    Element elements[LANES], scaled[LANES];
+    Element elements[LANES];
+    Query scaled[LANES];
     Kv::store_elements(elements, out);
-    Kv::store_elements(scaled, out * scale);
+    Kv::store_query(scaled, out * scale);
     for (int32_t i = 0; i < LANES && first + i < outputs; i++) {
       const QkvSlot &to = s.qkv_slots[first + i];
       const size_t head_offset = (size_t)to.head * m.block_size_padded * head_size;
       auto *keys = (Element *)s.keys(row.slot, layer) + head_offset;
       auto *values = (Element *)s.values(row.slot, layer) + head_offset + (size_t)row.position * head_size;
-      auto *query = (Element *)s.q + ((size_t)r * m.config.n_head + to.head) * head_size;
+      auto *query = (Query *)s.q + ((size_t)r * m.config.n_head + to.head) * head_size;
       if (to.section == 1 && aligned) {
         Element *key = keys + key_index<Kv>(head_size, row.position, to.dim);
         for (int32_t d = 0; d < LANES; d++) key[(size_t)(d / Kv::DIMS) * LANES * Kv::DIMS + d % Kv::DIMS] = elements[d];
       } else if (to.section == 1) {
         keys[key_index<Kv>(head_size, row.position, to.dim)] = elements[i];
       } else if (aligned) {
-        __builtin_memcpy(to.section == 0 ? query + to.dim : values + to.dim, to.section == 0 ? scaled : elements,
-                         sizeof elements);
+        if (to.section == 0)
+          __builtin_memcpy(query + to.dim, scaled, sizeof scaled);
+        else
+          __builtin_memcpy(values + to.dim, elements, sizeof elements);
       } else if (to.section == 0) {
         query[to.dim] = scaled[i];
       } else {

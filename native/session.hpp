@@ -72,7 +72,7 @@ struct ink_session {
   // Buffers of a forward pass.
   ink::AlignedBuffer activation_memory;
   float *x;       // [row][n_embd_padded]: the residual stream
-  uint8_t *q;     // [row][head][head_size_padded]: scaled queries, in the element type of the KV cache
+  uint8_t *q;     // [row][head][head_size_padded]: scaled queries, at most 4 bytes per element: see attention.hpp
   float *y;       // [row][n_embd_padded]: the output of attention
   float *hidden;  // [row][n_inner_padded]: the hidden layer of the MLP
   ink::AlignedBuffer logits_memory;
