@@ -100,5 +100,55 @@ def test_json_schema_of_sampling_params() -> None:
     assert temperature["default"] == SamplingParams.temperature
     assert schema["top_p"]["exclusiveMinimum"] == 0
     assert schema["context_overflow"]["enum"] == ["shift", "recompute", "stop"]
-    assert schema["stop_token_ids"]["items"] == {"type": "integer", "minimum": 0}
+    assert schema["stop_token_ids"]["items"] == {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
     assert schema["logit_bias"]["additionalProperties"] == {"type": "number", "minimum": -100, "maximum": 100}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sized:
+    """Bounds of lengths."""
+
+    names: Annotated[tuple[Annotated[str, Range(le=3)], ...], Range(ge=1, le=2)] = ("a",)
+    weights: Annotated[Mapping[int, float], Range(le=1)] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"names": ()}, "names has 0 entries; it must have between 1 and 2"),
+        ({"names": ("a",) * 3}, "names has 3 entries"),
+        ({"names": ("abcd",)}, r"names\[0\] has 4 characters; it must have at most 3"),
+        ({"weights": {1: 1.0, 2: 2.0}}, "weights has 2 entries; it must have at most 1"),
+    ],
+)
+def test_bounds_of_lengths(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Sized(**changes)
+
+
+def test_json_schema_of_lengths() -> None:
+    schema = json_schema(Sized)
+    items = {"type": "string", "maxLength": 3}
+    assert schema["names"].items() >= {"minItems": 1, "maxItems": 2, "items": items}.items()
+    assert schema["weights"]["maxProperties"] == 1
+
+
+def test_sampling_params_are_bounded() -> None:
+    """No number, and no list of token ids, may be so large that the kernel or the engine's thread suffers."""
+    unbounded = []
+    for spec in field_specs(SamplingParams).values():
+        if spec.type in (int, float) or spec.name in ("logit_bias", "stop_token_ids"):
+            limits = spec.range.constraints() if spec.range else {}
+            unbounded += [] if {"le", "lt"} & limits.keys() else [spec.name]
+    assert unbounded == []
+
+
+@given(st.sampled_from([spec.name for spec in field_specs(SamplingParams).values() if spec.type is int]), st.integers())
+def test_integers_beyond_32_bits_are_refused(name: str, value: int) -> None:
+    largest = 2**64 - 1 if name == "seed" else 2**31 - 1
+    if value > largest:
+        with pytest.raises(UsageError, match=f"^{name} must be .*{largest}"):
+            SamplingParams(**{name: value})  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """The engine: logits and text equal torch's, seeds, batch invariance, prefix reuse, stopping, banned tokens."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -8,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 from helpers.models import save_checkpoint, tiny_config, tiny_model, to_numpy_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inkhorn.config.sampling import ContextOverflow, SamplingParams
 from inkhorn.errors import CheckpointError, InkhornError, UsageError
 from inkhorn.inference.backends import native_bindings
-from inkhorn.inference.backends.base import Backend
+from inkhorn.inference.backends.base import Backend, ModelInput, ModelOutput
 from inkhorn.inference.backends.numpy_backend import NumpyBackend
-from inkhorn.inference.engine import Engine
+from inkhorn.inference.engine import MAX_SCORED_LOGITS, Engine
 from inkhorn.inference.numpy_model import NumpyModel
-from inkhorn.inference.outputs import TokenChunk
+from inkhorn.inference.outputs import Prompt, TokenChunk
 from inkhorn.inference.sampling import Sampler
 from inkhorn.inference.sequence import window_start
 from inkhorn.model import GPT
@@ -593,3 +596,74 @@ def folder(path: Path, **changes: Any) -> Path:
 def test_missing_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere"):
         Engine.from_pretrained(tmp_path / "nowhere")
+
+
+# Work of one request in the engine's thread
+
+
+def test_scoring_a_prompt_is_bounded_per_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a large vocabulary few positions are scored in a call, however many prompts there are, and no logits leave
+    the backend."""
+    config = tiny_config(vocab_size=50_000, block_size=64, n_layer=1, n_embd=4, n_head=1)
+    backend = NumpyBackend(to_numpy_model(tiny_model(config)), 8)
+    calls: list[int] = []
+    run = backend.run
+
+    def counted(inputs: Sequence[ModelInput], num_steps: int = 1) -> list[ModelOutput]:
+        outputs = run(inputs, num_steps)
+        assert all(output.logits is None for output in outputs)
+        calls.append(sum(each.num_outputs for each in inputs if each.targets))
+        return outputs
+
+    monkeypatch.setattr(backend, "run", counted)
+    with Engine(backend, CharTokenizer(ASCII)) as engine:
+        params = SamplingParams(max_tokens=1, temperature=0)
+        prompts = [Prompt("", tuple(range(n, n + 30))) for n in range(4)]
+        handles = [engine.submit(prompt, params, prompt_logprobs=True) for prompt in prompts]
+        assert all(len(handle.result().prompt_logprobs) == 30 for handle in handles)
+    assert max(calls) * config.vocab_size <= MAX_SCORED_LOGITS
+    assert sum(calls) == 4 * 29
+
+
+def test_min_tokens_needs_a_token_that_does_not_end_the_text() -> None:
+    _, engine = tiny()
+    everything = tuple(range(engine.config.vocab_size))
+    with pytest.raises(UsageError, match="leave no token that may be sampled"):
+        engine.submit("a", SamplingParams(min_tokens=1, max_tokens=2, stop_token_ids=everything))
+    free = engine.tokenizer.encode("b").tolist()
+    allowed = tuple(token for token in everything if token not in free)
+    done = engine.submit("a", SamplingParams(min_tokens=2, max_tokens=3, stop_token_ids=allowed)).result()
+    assert done.text.startswith("bb")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.floats(0, 100),
+    st.integers(0, 2**31 - 1),
+    st.floats(0, 1, exclude_min=True),
+    st.floats(0, 1),
+    st.floats(0.01, 100),
+    st.floats(-2, 2),
+    st.dictionaries(st.integers(0, 10), st.floats(-100, 100), max_size=5),
+    st.integers(0, 5),
+)
+def test_every_allowed_parameter_gives_a_text(
+    temperature: float, top_k: int, top_p: float, min_p: float, penalty: float, presence: float, bias: Any, least: int
+) -> None:
+    params = SamplingParams(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=penalty,
+        presence_penalty=presence,
+        frequency_penalty=presence,
+        logit_bias=bias,
+        min_tokens=least,
+        max_tokens=5,
+        seed=1,
+    )
+    assert 1 <= SHARED.submit("ab", params).result().num_tokens <= 5
+
+
+SHARED = tiny()[1]

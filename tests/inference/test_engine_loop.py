@@ -256,18 +256,86 @@ def test_max_queue_is_validated() -> None:
 # Failures
 
 
+class PoisonedBackend(NumpyBackend):
+    """Fails for every call that has an input with the seed POISON, before anything is computed."""
+
+    POISON = 666
+
+    def run(self, work: Sequence[ModelInput], steps: int = 1) -> list[ModelOutput]:
+        if any(each.sampler is not None and each.sampler.seed == self.POISON for each in work):
+            raise ValueError("a poisoned input")
+        return super().run(work, steps)
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), MemoryError(), InkhornError("the model is gone")])
 def test_backend_failure_reaches_all_readers(error: BaseException) -> None:
-    one = Engine(FailingBackend(2, 3, error), TOKENIZER)
-    handles = [one.submit("a", params(100)) for _ in range(5)]
-    for handle in handles:
-        with pytest.raises(type(error)):
+    with Engine(FailingBackend(2, 3, error), TOKENIZER) as one:
+        handles = [one.submit("a", params(100)) for _ in range(5)]
+        handles.append(one.submit("a", params()))
+        for handle in handles:
+            with pytest.raises(type(error)):
+                handle.result()
+            with pytest.raises(type(error)):
+                next(handle)
+        assert one.failure is None
+        assert one.request_counts == (0, 0)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.5])
+def test_backend_failure_for_one_input_ends_that_request_only(penalty: float) -> None:
+    sampling = [params(20, seed, presence_penalty=penalty) for seed in range(3)]
+    with Engine(NumpyBackend(model(), 4), TOKENIZER) as one:
+        expected = [one.submit("ab", each).result() for each in sampling]
+    with Engine(PoisonedBackend(model(), 4), TOKENIZER) as one:
+        good = [one.submit("ab", each) for each in sampling]
+        bad = [one.submit(prompt, params(20, PoisonedBackend.POISON)) for prompt in ("a", "abc")]
+        assert [handle.result() for handle in good] == expected
+        for handle in bad:
+            with pytest.raises(ValueError, match="a poisoned input"):
+                handle.result()
+        assert one.submit("ab", sampling[0]).result() == expected[0]
+
+
+def test_failure_of_a_detokenizer_ends_that_request_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Engine(NumpyBackend(model(), 2), TOKENIZER) as one:
+        make = TOKENIZER.decode_stream
+
+        def decode_stream(prompt: Sequence[int] = ()) -> Callable[[int], str]:
+            return make(prompt) if len(prompt) == 2 else lambda token_id: 1 / 0  # type: ignore[return-value]
+
+        monkeypatch.setattr(one.tokenizer, "decode_stream", decode_stream)
+        good, bad = one.submit("ab", params()), one.submit("abc", params())
+        with pytest.raises(ZeroDivisionError):
+            bad.result()
+        assert good.result() == expected_completion("ab", 12, 3)
+        assert one.request_counts == (0, 0)
+
+
+def test_failure_of_the_scheduler_ends_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Engine(NumpyBackend(model(), 1), TOKENIZER) as one:
+        assert one.failure is None
+        monkeypatch.setattr(one._loop._scheduler, "schedule", lambda: 1 / 0)
+        handle = one.submit("a", params())
+        with pytest.raises(InkhornError, match="the engine has failed and must be restarted: ZeroDivisionError"):
             handle.result()
-        with pytest.raises(type(error)):
-            next(handle)
-    with pytest.raises(type(error)):
-        one.submit("a", params())
-    one.close()
+        assert isinstance(one.failure, ZeroDivisionError)
+        with pytest.raises(InkhornError, match="the engine has failed"):
+            one.submit("a", params())
+    with Engine(NumpyBackend(model(), 1), TOKENIZER) as other:
+        other.close()
+        assert other.failure is None
+
+
+def test_abort_all() -> None:
+    with Engine(NumpyBackend(model(), 1), TOKENIZER) as one:
+        handles = [one.submit("a", UNLIMITED) for _ in range(3)]
+        next(handles[0])
+        one.abort_all("going away")
+        for handle in handles:
+            with pytest.raises(InkhornError, match="going away"):
+                handle.result()
+        assert one.request_counts == (0, 0)
+        assert one.submit("a", params()).result() == expected_completion("a", 12, 3)
 
 
 # Shutdown

@@ -17,7 +17,9 @@ from inkhorn.inference.stopping import IncrementalDetokenizer
 from inkhorn.tokenizer.base import utf8_stream
 
 BLOCK = 24
-SMALL = SchedulerConfig(max_prefill_tokens=16, max_prefill_tokens_beside_decode=5, min_shared_prefix=3, max_steps=4)
+SMALL = SchedulerConfig(
+    max_prefill_tokens=16, max_prefill_tokens_beside_decode=5, max_scored_tokens=3, min_shared_prefix=3, max_steps=4
+)
 
 
 def sequence(
@@ -64,6 +66,7 @@ class SimulatedBackend:
         budget = config.max_prefill_tokens_beside_decode if decoding else config.max_prefill_tokens
         pairs = zip(output.sequences, output.inputs, strict=True)
         assert sum(len(model_input.ids) for each, model_input in pairs if each not in decoding) <= budget
+        assert sum(len(model_input.targets) for model_input in output.inputs) <= config.max_scored_tokens
         sampling = [model_input for model_input in output.inputs if model_input.sampler is not None]
         if len(sampling) < len(running) or not decoding:
             assert output.num_steps == 1
@@ -335,7 +338,7 @@ def test_prompt_logprobs_disable_prefix_reuse() -> None:
     backend = simulate(2, SMALL, sequence([*range(10)], 1))
     backend.finish()
     backend.scheduler.add(sequence([*range(10)], 1, prompt_logprobs=True))
-    for expected in [(0, 9, 9, False), (9, 1, 1, True)]:
+    for expected in [(0, 3, 3, False), (3, 3, 3, False), (6, 3, 3, False), (9, 1, 1, True)]:
         output = backend.call()
         assert output is not None
         found = [(each.position, len(each.ids), each.num_outputs, each.sampler is not None) for each in output.inputs]

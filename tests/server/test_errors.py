@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from helpers.server import app_client, bad_request, load_served
+from helpers.server import ALPHABET, app_client, bad_request, load_served
+
+from inkhorn.tokenizer.char import CharTokenizer
+
+ALL_TOKENS = list(range(CharTokenizer(ALPHABET).vocab_size))
 
 
 @pytest.mark.parametrize(
@@ -15,7 +19,7 @@ from helpers.server import app_client, bad_request, load_served
     [
         ({"prompt": "a", "temperature": 3}, "temperature", "less than or equal to 2"),
         ({"prompt": "a", "temperature": "hot"}, "temperature", "number"),
-        ({"prompt": "a", "top_p": 0}, "top_p", "greater than 0"),
+        ({"prompt": "a", "top_p": -0.1}, "top_p", "greater than or equal to 0"),
         ({"prompt": "a", "top_k": -2}, "top_k", "greater than or equal to -1"),
         ({"prompt": "a", "max_tokens": -1}, "max_tokens", "greater than or equal to 0"),
         ({"prompt": "a", "max_tokens": 10**9}, "max_tokens", "at most 65,536"),
@@ -30,6 +34,13 @@ from helpers.server import app_client, bad_request, load_served
         ({"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options", "requires stream"),
         ({"prompt": "a", "logit_bias": {"x": 1}}, "logit_bias", "invalid token id 'x'"),
         ({"prompt": "a", "logit_bias": {"999": 1}}, "logit_bias", "invalid token id '999'"),
+        ({"prompt": "a", "logit_bias": {"1" * 5000: 1}}, "logit_bias", "invalid token id"),
+        ({"prompt": "a", "logit_bias": {str(i): 1 for i in range(1025)}}, "logit_bias", "at most 1024"),
+        ({"prompt": "a", "stop_token_ids": [1] * 1_300_000}, "stop_token_ids", "at most 1024"),
+        ({"prompt": "a", "min_tokens": 1, "stop_token_ids": list(range(20))}, None, "ids of this model"),
+        ({"prompt": "a", "min_tokens": 1, "stop_token_ids": ALL_TOKENS}, None, "leave no token"),
+        ({"prompt": "a", "top_k": 2**31}, "top_k", "less than or equal to 2147483647"),
+        ({"prompt": "a", "model": "x" * 300}, "model", "at most 256 characters"),
         ({"prompt": "a", "logit_bias": {"1": 101}}, "logit_bias", "less than or equal to 100"),
         ({"prompt": [[999]]}, "prompt", "invalid token id 999"),
         ({"prompt": []}, "prompt", "empty"),
@@ -39,7 +50,7 @@ from helpers.server import app_client, bad_request, load_served
         ({"prompt": "a", "context_overflow": "slide"}, "context_overflow", "'shift', 'recompute' or 'stop'"),
     ],
 )
-def test_invalid_fields_return_400(client: TestClient, body: dict[str, Any], param: str, message: str) -> None:
+def test_invalid_fields_return_400(client: TestClient, body: dict[str, Any], param: str | None, message: str) -> None:
     error = bad_request(client, **body)
     assert message in error["message"]
     assert error["param"] == param

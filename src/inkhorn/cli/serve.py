@@ -11,10 +11,9 @@ from tyro.conf import OmitArgPrefixes, Suppress, UseAppendAction
 from inkhorn.cli.parsing import default, parse
 from inkhorn.config.quantization import Precision
 from inkhorn.errors import UsageError, require
-from inkhorn.server.settings import Limits, ServerConfig
+from inkhorn.server.settings import LOOPBACK, Limits, ServerConfig
 
 API_KEY_VARIABLE = "INKHORN_API_KEY"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +41,12 @@ class ServeArgs(ServerConfig):
     api_key_file: Annotated[Path | None, default("none")] = None
     """file with one API key per line"""
     cors_origins: Annotated[tuple[str, ...], default("none; repeatable", name="cors-origin"), UseAppendAction] = ()
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        default("any; on a loopback address without keys, its names; repeatable", name="allowed-host"),
+        UseAppendAction,
+    ] = ()
+    forwarded_allow_ips: Annotated[tuple[str, ...], default("none; repeatable"), UseAppendAction] = ()
     keepalive_interval: Suppress[float] = ServerConfig.keepalive_interval
     limits: Annotated[LimitFlags, OmitArgPrefixes] = field(default_factory=LimitFlags)
 

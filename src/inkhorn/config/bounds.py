@@ -28,6 +28,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from inkhorn.errors import UsageError
 
+MAX_COUNT = 2**31 - 1
+"""The largest number of anything that is counted: the kernel counts in 32 bits."""
+
 
 class FieldError(UsageError):
     """A field is outside its limits. The message starts with the field's name."""
@@ -35,7 +38,7 @@ class FieldError(UsageError):
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """The values a number may take; metadata of an `Annotated` field."""
+    """The values that a number may take, or the length of a string, tuple or mapping; metadata of `Annotated`."""
 
     gt: float | None = None
     ge: float | None = None
@@ -51,6 +54,12 @@ class Range:
         words = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
         return " and ".join(f"{words[name]} {bound}" for name, bound in self.constraints().items())
 
+    def requirement(self, value: float) -> str:
+        """What a value outside the range must be. A limit that nobody comes near is named only to who exceeds it."""
+        if self.ge is not None and self.le == MAX_COUNT:
+            return f"at least {self.ge}" if value < self.ge else f"at most {self.le}"
+        return str(self)
+
     def constraints(self) -> dict[str, float]:
         """The bounds that are set, under pydantic's names."""
         return {name: bound for name, bound in vars(self).items() if bound is not None}
@@ -61,7 +70,7 @@ class FieldSpec:
     name: str  # the field's name
     type: Any  # the annotation without its `Annotated` and `None`
     optional: bool  # whether None is allowed
-    range: Range | None  # the bounds of a number; None if it has none
+    range: Range | None  # the bounds of a number or of a length; None if there are none
     default: Any  # the default, or `dataclasses.MISSING`
     help: str  # the field's docstring, on one line
 
@@ -114,8 +123,10 @@ def _check(name: str, value: Any, kind: Any, optional: bool, bounds: Range | Non
     if kind in _NOUNS:
         if type(value) is not kind and (kind is not float or type(value) is not int):
             wanted = _NOUNS[kind]
-        elif (kind is float and not math.isfinite(value)) or (bounds is not None and value not in bounds):
+        elif kind is float and not math.isfinite(value):
             wanted = bounds or "finite"
+        elif bounds is not None and not _is_sized(kind) and value not in bounds:
+            wanted = bounds.requirement(value)
     elif origin is Literal and value not in args:
         wanted = f"one of {', '.join(map(str, args))}"
     elif origin is tuple and not isinstance(value, tuple | list):
@@ -124,6 +135,9 @@ def _check(name: str, value: Any, kind: Any, optional: bool, bounds: Range | Non
         wanted = "a mapping"
     if wanted is not None:
         raise FieldError(f"{name} must be {wanted}, not {value!r}")
+    if bounds is not None and _is_sized(kind) and len(value) not in bounds:
+        unit = "characters" if kind is str else "entries"
+        raise FieldError(f"{name} has {len(value):,} {unit}; it must have {bounds}")
     if origin is tuple:
         for index, item in enumerate(value):
             _check(f"{name}[{index}]", item, *_split(args[0]))
@@ -132,6 +146,10 @@ def _check(name: str, value: Any, kind: Any, optional: bool, bounds: Range | Non
             _check(f"{name} key", key, *_split(args[0]))
             _check(f"{name}[{key!r}]", item, *_split(args[1]))
     # A value of another type, such as a nested dataclass, checks itself.
+
+
+def _is_sized(kind: Any) -> bool:
+    return kind is str or get_origin(kind) in (tuple, Mapping)
 
 
 @cache
@@ -186,10 +204,16 @@ def _type_schema(annotation: Any) -> dict[str, Any]:
     origin, args = get_origin(kind), get_args(kind)
     if origin is Literal:
         return {"type": "string", "enum": list(args)}
-    if origin is tuple:
-        return {"type": "array", "items": _type_schema(args[0])}
-    if origin is Mapping:
-        return {"type": "object", "additionalProperties": _type_schema(args[1])}
-    names = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
     limits = {} if bounds is None else bounds.constraints()
+    if origin is tuple:
+        return {"type": "array", "items": _type_schema(args[0])} | _length_schema(limits, "Items")
+    if origin is Mapping:
+        return {"type": "object", "additionalProperties": _type_schema(args[1])} | _length_schema(limits, "Properties")
+    if kind is str:
+        return {"type": "string"} | _length_schema(limits, "Length")
+    names = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
     return {"type": _JSON_TYPES[kind]} | {names[key]: bound for key, bound in limits.items()}
+
+
+def _length_schema(limits: Mapping[str, float], noun: str) -> dict[str, Any]:
+    return {f"{prefix}{noun}": limits[key] for key, prefix in (("ge", "min"), ("le", "max")) if key in limits}

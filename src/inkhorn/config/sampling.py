@@ -8,12 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from inkhorn.config.bounds import Range, validate
+from inkhorn.config.bounds import MAX_COUNT, Range, validate
 from inkhorn.errors import require
 
 ContextOverflow = Literal["shift", "recompute", "stop"]
 
-TokenId = Annotated[int, Range(ge=0)]
+MAX_TOKEN_IDS = 1024
+"""Most entries of a list of token ids."""
+
+MAX_STOP_CHARACTERS = 1000
+"""Longest stop string."""
+
+TokenId = Annotated[int, Range(ge=0, le=MAX_COUNT)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +31,7 @@ class SamplingParams:
 
     temperature: Annotated[float, Range(ge=0, le=100)] = 0.8
     """softmax temperature: 0 is greedy decoding, higher values are more random"""
-    top_k: Annotated[int, Range(ge=0)] = 0
+    top_k: Annotated[int, Range(ge=0, le=MAX_COUNT)] = 0
     """sample from the k most likely tokens only (0: all)"""
     top_p: Annotated[float, Range(gt=0, le=1)] = 1.0
     """nucleus sampling: sample from the most likely tokens whose probabilities add up to at least this"""
@@ -37,21 +43,23 @@ class SamplingParams:
     """subtracted from the logit of every token that the output already contains"""
     frequency_penalty: Annotated[float, Range(ge=-2, le=2)] = 0.0
     """subtracted from a token's logit once for each time the output contains it"""
-    logit_bias: Mapping[TokenId, Annotated[float, Range(ge=-100, le=100)]] = field(default_factory=dict)
+    logit_bias: Annotated[Mapping[TokenId, Annotated[float, Range(ge=-100, le=100)]], Range(le=MAX_TOKEN_IDS)] = field(
+        default_factory=dict
+    )
     """added to the logits of these token ids, from -100 to 100"""
     seed: Annotated[int | None, Range(ge=0, le=2**64 - 1)] = None
     """random seed; the same seed gives the same text"""
-    max_tokens: Annotated[int | None, Range(ge=1)] = None
+    max_tokens: Annotated[int | None, Range(ge=1, le=MAX_COUNT)] = None
     """maximum number of tokens to generate"""
-    min_tokens: Annotated[int, Range(ge=0)] = 0
+    min_tokens: Annotated[int, Range(ge=0, le=MAX_COUNT)] = 0
     """minimum number of tokens to generate before a stop string or stop token can end the output"""
-    max_words: Annotated[int | None, Range(ge=1)] = None
+    max_words: Annotated[int | None, Range(ge=1, le=MAX_COUNT)] = None
     """stop after this many words"""
     end_at_sentence: bool = False
     """stop at the end of a sentence: the first one after max_words if both are given"""
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, Range(le=MAX_STOP_CHARACTERS)], ...] = ()
     """stop before the first of these strings"""
-    stop_token_ids: tuple[TokenId, ...] = ()
+    stop_token_ids: Annotated[tuple[TokenId, ...], Range(le=MAX_TOKEN_IDS)] = ()
     """stop before the first of these tokens"""
     ignore_eos: bool = False
     """never sample the end-of-text token, so that only the other limits end the output"""

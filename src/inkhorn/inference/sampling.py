@@ -25,7 +25,7 @@ needed, and with them only a sort of the most likely tokens.
 
 import math
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,13 @@ from inkhorn.config.sampling import SamplingParams
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 Logits = np.ndarray[Any, np.dtype[np.float32]]
 
-NO_TOKEN = "no token can be sampled: every logit is -inf, or one is NaN or +inf"
+
+class NoTokenError(ValueError):
+    """No token can be sampled: every logit is -inf, or one is NaN or +inf."""
+
+    def __init__(self) -> None:
+        super().__init__("no token can be sampled: every logit is -inf, or one is NaN or +inf")
+
 
 _MASK = 2**64 - 1
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # ln 2: the first part has few bits
@@ -48,13 +54,30 @@ def exp(x: Doubles) -> Doubles:
 
     Within 1 unit in the last place of the exact value, and monotone; 0 below -700.
     """
+    result = np.empty(x.shape, np.float64)
+    flat, out = x.reshape(-1), result.reshape(-1)
+    # In parts that stay in the cache: a vocabulary of 50,000 tokens would take four times as long.
+    for start in range(0, len(flat), _EXP_PART):
+        _exp_part(flat[start : start + _EXP_PART], out[start : start + _EXP_PART])
+    return result
+
+
+_EXP_PART = 8192
+
+
+def _exp_part(x: Doubles, p: Doubles) -> None:
+    """Write `exp` of x to p."""
     bounded = np.maximum(x, -700.0)
     n = np.rint(bounded * 1.4426950408889634)  # 1 / ln 2; ties to even
-    r = (bounded - n * _LN2_HIGH) - n * _LN2_LOW
-    p = np.full_like(r, _INVERSE_FACTORIALS[0])
+    r = bounded - n * _LN2_HIGH
+    r -= n * _LN2_LOW
+    p.fill(_INVERSE_FACTORIALS[0])
     for coefficient in _INVERSE_FACTORIALS[1:]:
-        p = p * r + coefficient
-    return np.where(x < -700.0, 0.0, np.ldexp(p, n.astype(np.int32)))
+        p *= r
+        p += coefficient
+    # 2**n from its bits: n is from -1010 to 0, so that it is a normal number and the product is exact.
+    p *= ((n.astype(np.int64) + 1023) << 52).view(np.float64)
+    p[x < -700.0] = 0.0
 
 
 def uniform(seed: int, sample_index: int, position: int) -> float:
@@ -95,8 +118,10 @@ class Sampler:
         prompt_ids: the prompt's tokens, for the repetition penalty.
         banned_ids: tokens that are never sampled.
         eos_id: the end-of-text token; a call of several steps ends at it.
+        other_eos_ids: further tokens that end the text.
 
     Attributes:
+        stop_ids: the tokens that end the text.
         is_stateless: the distribution does not depend on earlier samples, so a kernel may sample several tokens in
             one call.
     """
@@ -109,6 +134,7 @@ class Sampler:
         banned_ids: Iterable[int] = (),
         *,
         eos_id: int | None = None,
+        other_eos_ids: Iterable[int] = (),
     ) -> None:
         self.params, self.sample_index, self.eos_id = params, sample_index, eos_id
         self.seed = secrets.randbits(63) if params.seed is None else params.seed
@@ -116,35 +142,43 @@ class Sampler:
         self.is_stateless = params.repetition_penalty == 1.0 and not (
             params.presence_penalty or params.frequency_penalty or params.logit_bias or params.min_tokens
         )
-        self._stop_ids = np.array(sorted({*params.stop_token_ids, *(() if eos_id is None else (eos_id,))}), np.int32)
+        self.stop_ids = frozenset({*params.stop_token_ids, *other_eos_ids, *(() if eos_id is None else (eos_id,))})
+        self._stop_ids = np.array(sorted(self.stop_ids), np.int32)
+        self._bias_ids = np.array(list(params.logit_bias), np.int32)
+        self._biases = np.array(list(params.logit_bias.values()), np.float64)
         self._num_sampled = 0
-        self.counts: dict[int, int] = {}
-        self.seen_ids = set(prompt_ids) if params.repetition_penalty != 1.0 else set()
+        # How often each token of the vocabulary was sampled, and whether the prompt or the output contains it. They get
+        # the vocabulary's size with the first logits.
+        self._counts: Doubles = np.zeros(0)
+        self._seen = np.zeros(0, np.bool_)
+        self._prompt_ids = np.unique(np.array(list(prompt_ids) if params.repetition_penalty != 1.0 else [], np.int32))
 
     def sample(self, logits: Logits, position: int) -> int:
         """Sample the token at `position` from its logits (vocab_size,), and count it for the penalties.
 
         Raises:
-            ValueError: no token can be sampled.
+            NoTokenError: the logits allow none.
         """
         token_id = sample(self._process(logits), self.params, uniform(self.seed, self.sample_index, position))
-        self.counts[token_id] = self.counts.get(token_id, 0) + 1
-        self.seen_ids.add(token_id)
+        self._counts[token_id] += 1
+        self._seen[token_id] = True
         self._num_sampled += 1
         return token_id
 
     def _process(self, logits: Logits) -> Doubles:
         """Step 1: penalties, biases and banned tokens."""
         params, logits64 = self.params, logits.astype(np.float64)
-        if params.repetition_penalty != 1.0 and self.seen_ids:
-            ids = np.array(sorted(self.seen_ids))
-            old = logits64[ids]
-            logits64[ids] = np.where(old > 0, old / params.repetition_penalty, old * params.repetition_penalty)
-        if (params.presence_penalty or params.frequency_penalty) and self.counts:
-            ids, counts = np.array(list(self.counts)), np.array(list(self.counts.values()), np.float64)
-            logits64[ids] = logits64[ids] - params.presence_penalty - params.frequency_penalty * counts
-        for token, bias in params.logit_bias.items():
-            logits64[token] += bias
+        if not len(self._counts):
+            self._counts, self._seen = np.zeros(len(logits)), np.zeros(len(logits), np.bool_)
+            self._seen[self._prompt_ids] = True
+        if params.repetition_penalty != 1.0:
+            old = logits64[self._seen]
+            logits64[self._seen] = np.where(old > 0, old / params.repetition_penalty, old * params.repetition_penalty)
+        if params.presence_penalty or params.frequency_penalty:
+            ids = np.flatnonzero(self._counts)
+            penalties = params.frequency_penalty * self._counts[ids]
+            logits64[ids] = logits64[ids] - params.presence_penalty - penalties
+        logits64[self._bias_ids] += self._biases
         logits64[self.banned_ids] = -np.inf
         if self._num_sampled < params.min_tokens:
             logits64[self._stop_ids] = -np.inf
@@ -156,12 +190,12 @@ def sample(logits: Doubles, params: SamplingParams, u: float) -> int:
     """Steps 2 to 8: the token that the random number `u` in [0, 1) selects. A logit of -inf is never selected.
 
     Raises:
-        ValueError: every logit is -inf, or one is NaN or +inf.
+        NoTokenError: every logit is -inf, or one is NaN or +inf.
     """
     best = int(np.argmax(logits))  # of equal values the lowest id; NaN if there is one
     largest = logits[best]
     if not math.isfinite(largest):
-        raise ValueError(NO_TOKEN)
+        raise NoTokenError
     if params.temperature == 0:
         return best
     ids = np.flatnonzero(logits > -np.inf)
@@ -199,10 +233,40 @@ def token_logprobs(logits: Logits, token_id: int, top: int) -> TokenLogprobs:
         logits: (vocab_size,).
         top: how many of the most likely tokens to return.
     """
-    doubles = logits.astype(np.float64)
-    largest = doubles.max()
-    normalizer = largest + math.log(float(np.add.accumulate(exp(doubles - largest))[-1]))
-    top_ids = _top_k(doubles, np.arange(len(doubles)), min(top, len(doubles))) if top else ()
-    return TokenLogprobs(
-        float(doubles[token_id] - normalizer), tuple((int(i), float(doubles[i] - normalizer)) for i in top_ids)
-    )
+    return score_tokens(logits[None], [token_id], top)[0]
+
+
+_SCORED_LOGITS = 1 << 16  # so many at once stay in the cache
+
+
+@np.errstate(invalid="ignore")
+def score_tokens(logits: Logits, token_ids: Sequence[int], top: int) -> list[TokenLogprobs]:
+    """`token_logprobs` of a token at each of T positions.
+
+    Args:
+        logits: (T, vocab_size).
+        token_ids: the T tokens.
+        top: how many of the most likely tokens to return at each position.
+    """
+    # Logits that are not finite give log-probabilities that are not; they are reported when a token is sampled.
+    rows = max(1, _SCORED_LOGITS // logits.shape[1])
+    found = []
+    for start in range(0, len(logits), rows):
+        found += _score_rows(logits[start : start + rows].astype(np.float64), token_ids[start : start + rows], top)
+    return found
+
+
+def _score_rows(doubles: Doubles, token_ids: Sequence[int], top: int) -> list[TokenLogprobs]:
+    largest = doubles.max(1)
+    totals = np.add.accumulate(exp(doubles - largest[:, None]), axis=1)[:, -1].tolist()
+    normalizers = [high + math.log(total) for high, total in zip(largest.tolist(), totals, strict=True)]
+    logprobs = doubles[np.arange(len(doubles)), list(token_ids)] - normalizers
+    if not top:
+        return [TokenLogprobs(logprob, ()) for logprob in logprobs.tolist()]
+    ids, top = np.arange(doubles.shape[1]), min(top, doubles.shape[1])
+    found = []
+    for row, normalizer, logprob in zip(doubles, normalizers, logprobs.tolist(), strict=True):
+        top_ids = _top_k(row, ids, top)
+        top_logprobs = (row[top_ids] - normalizer).tolist()
+        found.append(TokenLogprobs(logprob, tuple(zip(top_ids.tolist(), top_logprobs, strict=True))))
+    return found

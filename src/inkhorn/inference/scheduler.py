@@ -4,7 +4,8 @@ Rules:
     - Slots are assigned in order of arrival.
     - Every sequence that can sample a token does so in every call.
     - Sequences in prefill (of the prompt, or of a moved window) share a token budget, the one that waited longest
-      first: a long prompt delays nobody, and no sequence starves.
+      first: a long prompt delays nobody, and no sequence starves. Those whose prompt is scored share a smaller one,
+      because each of their tokens needs the logits of the whole vocabulary.
     - A call runs one step if a sequence is still in prefill after it, so that a sequence that becomes ready does not
       wait, and for the first token of sequences that decode alone; otherwise as many steps as fit into some
       milliseconds, even if others wait for a slot: single steps would not free one sooner. What the server does for
@@ -27,6 +28,7 @@ class SchedulerConfig:
     max_queued: int = 1024  # sequences that may wait for a slot
     max_prefill_tokens: int = 256  # prefill tokens per call when no sequence samples
     max_prefill_tokens_beside_decode: int = 64  # prefill tokens per call when some sequence samples
+    max_scored_tokens: int = 256  # prefill tokens per call whose logits are returned, to score a prompt
     max_steps: int = 64  # decode steps per call
     max_call_seconds: float = 0.015  # target duration of a call with several steps
     min_shared_prefix: int = 16  # shortest prefix in tokens that is worth copying
@@ -116,11 +118,16 @@ class Scheduler:
             output.add(sequence, 1)
         config = self.config
         budget = config.max_prefill_tokens_beside_decode if decoding else config.max_prefill_tokens
+        scored_budget = config.max_scored_tokens
         for sequence in sorted(prefilling, key=lambda each: (each.last_prefill, each.admission_order)):
-            if not budget:
-                break
+            is_scored = sequence.scores_prompt
+            limit = min(budget, scored_budget) if is_scored else budget
+            if not limit:
+                continue
             sequence.last_prefill = self._num_calls
-            budget -= output.add(sequence, budget)
+            count = output.add(sequence, limit)
+            budget -= count
+            scored_budget -= count if is_scored else 0
         if decoding and len(output.inputs) == len(self.running) and all(each.sampler for each in output.inputs):
             output.num_steps = self._num_steps(output.sequences)
         return output if output.inputs else None

@@ -2,12 +2,11 @@
 
 import collections.abc
 
-import numpy as np
-
 from inkhorn.config.sampling import ContextOverflow
-from inkhorn.inference.backends.base import Array, ModelInput, ModelOutput
+from inkhorn.errors import CheckpointError
+from inkhorn.inference.backends.base import ModelInput, ModelOutput
 from inkhorn.inference.outputs import RequestOutput
-from inkhorn.inference.sampling import Sampler, TokenLogprobs, token_logprobs
+from inkhorn.inference.sampling import NoTokenError, Sampler, TokenLogprobs
 from inkhorn.inference.stopping import IncrementalDetokenizer
 
 TokenIds = collections.abc.Sequence[int]
@@ -49,7 +48,7 @@ class Sequence:
         prefix_source: an earlier sequence that is computing a prefix of this one, which this one waits for.
         shared_prefix: the length of that prefix in tokens.
         is_finished: no more tokens are needed.
-        error: why no token could be sampled, if the model's logits were not finite.
+        error: what ended it before its text was complete.
         prompt_scores: log-probabilities of the prompt's tokens so far.
     """
 
@@ -67,9 +66,7 @@ class Sequence:
         self.num_prompt_tokens = len(self.token_ids)
         self.block_size = block_size
         self.sampler, self.detokenizer = sampler, detokenizer
-        self._stop_ids = frozenset(sampler.params.stop_token_ids) | (
-            frozenset() if sampler.eos_id is None else {sampler.eos_id}
-        )
+        self._stop_ids = sampler.stop_ids
         self.context_overflow = sampler.params.context_overflow
         self.max_tokens = sampler.params.max_tokens
         self.logprobs, self.prompt_logprobs = logprobs, prompt_logprobs
@@ -78,7 +75,7 @@ class Sequence:
         self.slot: int | None = None
         self.prefix_source: Sequence | None = None
         self.is_finished = False
-        self.error: str | None = None
+        self.error: Exception | None = None
         self.prompt_scores: list[TokenLogprobs | None] = [None] * (self.window_start + 1) if prompt_logprobs else []
 
     @property
@@ -90,6 +87,11 @@ class Sequence:
     def is_prefill(self) -> bool:
         """Whether no token has been sampled yet."""
         return len(self.token_ids) == self.num_prompt_tokens
+
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether the next call scores prompt tokens."""
+        return self.prompt_logprobs and self.is_prefill and self.num_uncomputed > 1
 
     @property
     def num_remaining(self) -> int | None:
@@ -116,9 +118,9 @@ class Sequence:
 
     def model_input(self, max_tokens: int) -> ModelInput:
         """The next call's input: up to `max_tokens` of the uncomputed tokens."""
-        # A sequence with prompt_logprobs asks for the logits of its prompt first, and samples in a later call.
+        # A sequence with prompt_logprobs has its prompt scored first, and samples in a later call.
         assert self.slot is not None
-        scores_prompt = self.prompt_logprobs and self.is_prefill and self.num_uncomputed > 1
+        scores_prompt = self.scores_prompt
         num_uncomputed = self.num_uncomputed - scores_prompt
         count = min(max_tokens, num_uncomputed)
         first = self.window_start + self.num_cached
@@ -129,6 +131,7 @@ class Sequence:
             ids=self.token_ids[first : first + count],
             num_outputs=count if scores_prompt else int(samples),
             sampler=self.sampler if samples else None,
+            targets=self.token_ids[first + 1 : first + 1 + count] if scores_prompt else (),
             sample_position=len(self.token_ids),
             logprobs=self.logprobs,
         )
@@ -139,8 +142,9 @@ class Sequence:
         Tokens after the end of the text are dropped. Sets `is_finished`, `error` and `prompt_scores`; the scheduler
         appends the tokens.
         """
-        if output.logits is not None:
-            self._score_prompt(model_input, output.logits)
+        if model_input.targets and output.error is None:
+            self.prompt_scores += output.logprobs
+            return None
         detokenizer, texts = self.detokenizer, []
         for token_id in output.token_ids:
             texts.append(detokenizer.finish("stop") if token_id in self._stop_ids else detokenizer.add(token_id))
@@ -150,7 +154,9 @@ class Sequence:
         length = len(self.token_ids) + num_tokens
         if detokenizer.finish_reason is None:
             if output.error is not None:
-                self.error = f"the model's weights are damaged, at token {length}: {output.error}"
+                self.error = output.error
+                if isinstance(output.error, NoTokenError):
+                    self.error = CheckpointError(f"the model's weights are damaged, at token {length}: {output.error}")
             elif texts and self.context_overflow == "stop" and length > self.block_size:
                 texts.append(detokenizer.finish("length"))
         self.is_finished = self.error is not None or detokenizer.finish_reason is not None
@@ -158,13 +164,3 @@ class Sequence:
             return None
         token_ids, logprobs = output.token_ids[:num_tokens], output.logprobs[:num_tokens]
         return RequestOutput(texts, token_ids, detokenizer.finish_reason, logprobs)
-
-    def _score_prompt(self, model_input: ModelInput, logits: Array) -> None:
-        """Add the log-probabilities of the prompt tokens that follow those of the input."""
-        first = self.window_start + model_input.position + 1
-        next_ids = self.token_ids[first : first + len(logits)]
-        with np.errstate(invalid="ignore"):  # logits that are not finite are reported when a token is sampled
-            self.prompt_scores += [
-                token_logprobs(row, token_id, self.logprobs or 0)
-                for row, token_id in zip(logits, next_ids, strict=True)
-            ]

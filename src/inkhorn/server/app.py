@@ -15,9 +15,10 @@ import inkhorn
 from inkhorn.server.context import AppContext
 from inkhorn.server.errors import add_exception_handlers
 from inkhorn.server.metrics import Metrics
-from inkhorn.server.middleware import RequestMiddleware
+from inkhorn.server.middleware import GuardMiddleware, RequestMiddleware
 from inkhorn.server.model_registry import ModelRegistry
 from inkhorn.server.rate_limit import RateLimiter
+from inkhorn.server.route_table import WEB_UI, RouteTable, static_pages
 from inkhorn.server.routes import chat, completions, explain, health, models
 from inkhorn.server.settings import Settings
 from inkhorn.web import STATIC_DIR
@@ -75,18 +76,27 @@ def create_app(registry: ModelRegistry, settings: Settings | None = None) -> Fas
     )
     app.state.ready, app.state.context = False, context
     add_exception_handlers(app)
-    for module in (completions, chat, models, explain, health):
-        app.include_router(module.router)
+    routers = [module.router for module in (completions, chat, models, explain, health)]
+    for router in routers:
+        app.include_router(router)
+    pages = {"/openapi.json": "/openapi.json"}
     if settings.web_ui:
 
         @app.get("/docs", include_in_schema=False)
         async def docs() -> FileResponse:
             return FileResponse(STATIC_DIR / "docs.html", media_type="text/html")
 
-        app.mount("/", GZipMiddleware(StaticFiles(directory=STATIC_DIR, html=True)), name="web-ui")
+        app.mount("/", GZipMiddleware(StaticFiles(directory=STATIC_DIR, html=True)), name=WEB_UI)
+        pages |= static_pages(STATIC_DIR) | {"/docs": WEB_UI}
+    routes = RouteTable(routers, pages)
+    app.add_middleware(GuardMiddleware, settings=settings, routes=routes)  # the first is the innermost
     if settings.cors_origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "WWW-Authenticate", "X-Request-Id", "X-Should-Retry"],
         )
-    app.add_middleware(RequestMiddleware, settings=settings, metrics=context.metrics)
+    app.add_middleware(RequestMiddleware, metrics=context.metrics, routes=routes)
     return app

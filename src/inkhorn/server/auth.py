@@ -15,6 +15,7 @@ _header = APIKeyHeader(name="X-Api-Key", auto_error=False, description="X-Api-Ke
 
 async def require_api_key(
     context: Context,
+    request: Request,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     header: Annotated[str | None, Security(_header)],
 ) -> str | None:
@@ -23,8 +24,12 @@ async def require_api_key(
     if not keys:
         return None
     key = bearer.credentials.strip() if bearer is not None else header or ""
-    # All keys are compared, each in constant time, so that timing reveals nothing about them.
-    if not sum(hmac.compare_digest(key.encode(), valid.encode()) for valid in keys):
+    sent = key.encode("latin-1", "replace")  # the bytes of the header
+    # All keys are compared, each in constant time, so that timing reveals nothing about them. Clients send a key with
+    # other characters than ASCII in UTF-8 or Latin-1.
+    spellings = [valid.encode(encoding, "replace") for valid in keys for encoding in ("utf-8", "latin-1")]
+    if not sum(hmac.compare_digest(sent, spelling) for spelling in spellings):
+        context.rate_limiter.check(f"address {_address(request)}")  # so that keys cannot be guessed at any speed
         message = "invalid API key" if key else "missing API key: send the header Authorization: Bearer KEY"
         raise ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
     return key
@@ -32,5 +37,8 @@ async def require_api_key(
 
 async def limit_rate(context: Context, request: Request, key: Annotated[str | None, Depends(require_api_key)]) -> None:
     """Apply the rate limit to the client: its API key, or its address if the server requires no key."""
-    address = request.client.host if request.client is not None else ""
-    context.rate_limiter.check(key or address)
+    context.rate_limiter.check(f"address {_address(request)}" if key is None else f"key {key}")
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client is not None else ""

@@ -1,5 +1,6 @@
 """Errors in OpenAI's format: {"error": {"message", "type", "param", "code"}}."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,19 +13,27 @@ from starlette.exceptions import HTTPException
 from inkhorn.errors import InkhornError, QueueFullError, TokenizerError, UsageError
 from inkhorn.server.schemas.responses import ErrorResponse
 
+log = logging.getLogger("inkhorn.server")
+
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that disconnected before the response; appears in the log and metrics only"""
 
 _STATUSES = {
     400: ("invalid_request_error", "Bad request: a field is invalid or exceeds a limit."),
     401: ("authentication_error", "The API key is missing or invalid."),
-    404: ("not_found_error", "The model does not exist."),
+    403: ("permission_error", "The host in the request's Host header is not allowed."),
+    404: ("not_found_error", "The model or the URL does not exist."),
+    405: ("invalid_request_error", "The URL does not accept this method."),
     408: ("timeout_error", "The request timed out."),
     413: ("invalid_request_error", "The request body is too large."),
     429: ("rate_limit_exceeded", "The queue is full, or the rate limit is exceeded."),
     503: ("unavailable_error", "The server is starting or shutting down, or the model failed."),
 }
 """OpenAI's error type of each status, and its description in the OpenAPI document."""
+
+
+NO_RETRY = {"X-Should-Retry": "false"}
+"""Header that keeps OpenAI's clients from sending a request again that took too long, as they do on status 408."""
 
 
 @dataclass(eq=False)
@@ -51,7 +60,7 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def to_api_error(error: BaseException) -> ApiError:
-    """The error response to an exception. Details of an unexpected exception go to the log only."""
+    """The error response to an exception. Details of an unexpected exception go to the log only, here."""
     match error:
         case ApiError():
             return error
@@ -61,11 +70,25 @@ def to_api_error(error: BaseException) -> ApiError:
             return ApiError(400, str(error))
         case InkhornError():
             return ApiError(503, str(error), headers={"Retry-After": "5"})
+        case HTTPException(status_code=400) if error.__cause__ is not None:
+            return ApiError(400, f"the request body is not valid JSON: {_json_problem(error.__cause__)}")
         case HTTPException():
-            return ApiError(error.status_code, str(error.detail), headers=error.headers)
+            headers = dict(error.headers or {}) | (NO_RETRY if error.status_code == 408 else {})
+            return ApiError(error.status_code, str(error.detail), headers=headers)
         case RequestValidationError():
             return _from_validation(error)
+    log.error("internal error", exc_info=error)
     return ApiError(500, "internal server error: see the server's log")
+
+
+def _json_problem(error: BaseException) -> str:
+    """Why a body could not be parsed that has no syntax error."""
+    match error:
+        case UnicodeDecodeError():
+            return "it is not encoded in UTF-8"
+        case RecursionError():
+            return "it is nested too deeply"
+    return "a number has too many digits" if "digits" in str(error) else " ".join(str(error).split())
 
 
 def _from_validation(error: RequestValidationError) -> ApiError:
@@ -76,6 +99,8 @@ def _from_validation(error: RequestValidationError) -> ApiError:
     location = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     if first["type"] == "json_invalid":
         return ApiError(400, f"the request body is not valid JSON: {first['ctx']['error']}")
+    if isinstance(error.body, bytes):
+        return ApiError(400, "the request body is not read: send the header Content-Type: application/json")
     if not location:
         return ApiError(400, f"request body: {_lower_first(first['msg'])}")
     field = location[0]
@@ -95,5 +120,5 @@ def add_exception_handlers(app: FastAPI) -> None:
     async def handle(_: Request, error: Exception) -> JSONResponse:
         return to_api_error(error).response()
 
-    for kind in (ApiError, InkhornError, HTTPException, RequestValidationError, Exception):
+    for kind in (ApiError, InkhornError, HTTPException, RequestValidationError):  # `GuardMiddleware` handles all others
         app.add_exception_handler(kind, handle)

@@ -1,5 +1,6 @@
 """Running a generation request: from a job to its response."""
 
+import asyncio
 import secrets
 import time
 from abc import ABC, abstractmethod
@@ -122,14 +123,14 @@ async def generate(job: GenerationJob, form: ResponseFormat, request: Request, c
     log_fields |= {"model": job.model.id, "prompt_tokens": job.prompt_tokens}
     if context.settings.log_prompts:
         log_fields["prompts"] = [prompt.text for prompt in job.prompts]
-    prompt_sizes = (len(prompt.token_ids) for prompt in job.prompts)
-    context.metrics.observe_request(job.model.id, prompt_sizes, job.n, job.params.max_tokens or 0)
     meters = [SequenceMeter(context.metrics, job.model.id) for _ in range(len(job.prompts) * job.best_of)]
 
     def generated() -> int:
         return sum(meter.tokens for meter in meters)
 
     handles = job.submit()
+    prompt_sizes = (len(prompt.token_ids) for prompt in job.prompts)
+    context.metrics.observe_request(job.model.id, prompt_sizes, job.n, job.params.max_tokens or 0)
     if job.stream:
         events = event_stream(
             handles,
@@ -152,4 +153,5 @@ async def generate(job: GenerationJob, form: ResponseFormat, request: Request, c
     log_fields["completion_tokens"] = generated()
     if completions is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    return JSONResponse(form.response(completions))
+    # In a thread: the log-probabilities of many long prompts would hold up all other requests.
+    return await asyncio.to_thread(lambda: JSONResponse(form.response(completions)))

@@ -1,5 +1,6 @@
 """Log probabilities in the formats of OpenAI's completions and chat completions."""
 
+import codecs
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,10 @@ class LogprobsFormatter:
         self._texts, self._prompt, self._top = model.token_texts, prompt, top
         self._echo_pending = echo and bool(prompt.text)
         self._offset = 0 if echo else len(prompt.text)
+        # Offsets count characters of the text: a token that begins in the middle of a character has the offset of that
+        # character.
+        self._token_bytes = model.engine.tokenizer.token_bytes
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def format(
         self, tokens: Sequence[tuple[int, TokenLogprobs | None]], prompt_logprobs: Sequence[TokenLogprobs | None]
@@ -35,7 +40,7 @@ class LogprobsFormatter:
             found["token_logprobs"].append(entry and entry.logprob)
             found["top_logprobs"].append(entry and self._top_logprobs(text, entry))
             found["text_offset"].append(self._offset)
-            self._offset += len(text)
+            self._offset += len(self._decoder.decode(self._token_bytes[token]))
         return found
 
     def _top_logprobs(self, text: str, entry: TokenLogprobs) -> dict[str, float]:

@@ -1,17 +1,25 @@
-"""Middleware around every request: request id, the body limit, security headers, the access log and HTTP metrics."""
+"""Middleware around every request.
 
+From the outside in: `RequestMiddleware` (request id, security headers, access log, metrics, HEAD), CORS, and
+`GuardMiddleware` (host, unknown paths, size and duration of the body, and errors that nothing else has handled). What
+the inner ones answer thus has the headers of the outer ones, and is logged and counted.
+"""
+
+import asyncio
 import json
 import logging
 import secrets
 import time
+from collections.abc import Collection
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from inkhorn.server.errors import CLIENT_CLOSED_REQUEST, ApiError
+from inkhorn.server.errors import CLIENT_CLOSED_REQUEST, ApiError, to_api_error
 from inkhorn.server.metrics import Metrics
+from inkhorn.server.route_table import RouteTable
 from inkhorn.server.settings import Settings
 from inkhorn.web import CONTENT_SECURITY_POLICY
 
@@ -27,32 +35,45 @@ PROBES = ("/health", "/health/ready", "/metrics")
 """paths that monitoring polls; their successful requests are logged at level DEBUG"""
 
 
-class RequestMiddleware:
-    """ASGI middleware around the application."""
+def log_request(request_id: str, method: str, path: str, status: int, seconds: float, fields: dict[str, Any]) -> None:
+    """Write the access log's line of a request."""
+    line = {
+        "time": round(time.time(), 3),
+        "id": request_id,
+        "method": method,
+        "path": path,
+        "status": status,
+        "seconds": round(seconds, 4),
+    }
+    level = logging.DEBUG if status < 400 and path in PROBES else logging.INFO
+    log.log(level, json.dumps(line | fields, ensure_ascii=False))
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self._app, self._metrics, self._max_bytes = app, metrics, settings.limits.max_body_bytes
-        self._too_large = f"the request body exceeds the server's limit of {self._max_bytes:,} bytes"
+
+def new_request_id() -> str:
+    return secrets.token_hex(8)
+
+
+class RequestMiddleware:
+    """What every response gets: a request id, security headers, a line in the log and its place in the metrics.
+
+    HEAD is answered as GET, without the body.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: RouteTable) -> None:
+        self._app, self._metrics, self._routes = app, metrics, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status, size = time.perf_counter(), CLIENT_CLOSED_REQUEST, 0  # the status until a response starts
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
+        start, status = time.perf_counter(), CLIENT_CLOSED_REQUEST  # until a response starts
+        given = Headers(scope=scope).get("x-request-id", "")
         valid = 0 < len(given) <= 128 and given.isprintable() and given.isascii()
-        request_id = given if valid else secrets.token_hex(8)
+        request_id = given if valid else new_request_id()
         log_fields: dict[str, Any] = {}
-        scope.setdefault("state", {})["log_fields"] = log_fields  # routes add to request.state.log_fields
-
-        async def limited_receive() -> Message:  # for requests without a Content-Length
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > self._max_bytes:
-                raise HTTPException(413, self._too_large)
-            return message
+        method, path = scope["method"], scope["path"]
+        state = scope.get("state", {}) | {"log_fields": log_fields}  # routes add to request.state.log_fields
+        scope = dict(scope) | {"method": "GET" if method == "HEAD" else method, "state": state}
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -62,25 +83,95 @@ class RequestMiddleware:
                 response_headers["x-request-id"] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     response_headers.setdefault(name, value)
+            elif method == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         try:
-            length = headers.get("content-length", "0")
-            if length.isdigit() and int(length) > self._max_bytes:
-                await ApiError(413, self._too_large).response()(scope, receive, send_with_headers)
-            else:
-                await self._app(scope, limited_receive, send_with_headers)
+            await self._app(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - start
-            handler = getattr(scope.get("route"), "path", None) or "other"
-            self._metrics.observe_http(handler, scope["method"], status, seconds)
-            line = {
-                "time": round(time.time(), 3),
-                "id": request_id,
-                "method": scope["method"],
-                "path": scope["path"],
-                "status": status,
-                "seconds": round(seconds, 4),
-            }
-            level = logging.DEBUG if status < 400 and scope["path"] in PROBES else logging.INFO
-            log.log(level, json.dumps(line | log_fields, ensure_ascii=False))
+            endpoint = self._routes.find(path)
+            self._metrics.observe_http("other" if endpoint is None else endpoint.handler, method, status, seconds)
+            log_request(request_id, method, path, status, seconds, log_fields)
+
+
+class GuardMiddleware:
+    """Refuses what no route should see, and makes a response of every exception."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, routes: RouteTable) -> None:
+        self._app, self._settings, self._routes = app, settings, routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def tracked_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            headers, limits = Headers(scope=scope), self._settings.limits
+            check_host(headers.get("host", ""), self._settings.allowed_hosts)
+            self._routes.check(scope["method"], scope["path"])
+            body = _Body(receive, limits.max_body_bytes, limits.max_seconds)
+            body.check_length(headers.get("content-length", "0"))
+            await self._app(scope, body.receive, tracked_send)
+        except Exception as error:
+            if started:  # the client sees a response that breaks off
+                raise
+            await to_api_error(error).response()(scope, receive, send)
+
+
+class _Body:
+    """Receives the body of a request, within limits of size and time."""
+
+    def __init__(self, receive: Receive, max_bytes: int, max_seconds: float) -> None:
+        self._receive, self._max_bytes, self._max_seconds = receive, max_bytes, max_seconds
+        self._deadline = asyncio.get_running_loop().time() + max_seconds
+        self._size, self._complete = 0, False
+
+    def check_length(self, content_length: str) -> None:
+        if content_length.isdigit() and (len(content_length) > 18 or int(content_length) > self._max_bytes):
+            self._refuse()
+
+    async def receive(self) -> Message:
+        if self._complete:  # what follows is the end of the connection
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            text = f"the request body did not arrive within the server's limit of {self._max_seconds:g} seconds"
+            raise HTTPException(408, text, {"Connection": "close"}) from None
+        self._size += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        if self._size > self._max_bytes:
+            self._refuse()
+        return message
+
+    def _refuse(self) -> None:
+        # An HTTPException, because FastAPI turns any other that arises while it reads a body into status 400.
+        raise HTTPException(413, f"the request body exceeds the server's limit of {self._max_bytes:,} bytes")
+
+
+def check_host(header: str, allowed: Collection[str]) -> None:
+    """Raise ApiError 403 if the Host header names a host that is not allowed; an empty collection allows all.
+
+    Without this, a page of another origin could reach a server on the loopback address through a name that its owner
+    points to that address (DNS rebinding).
+    """
+    host = host_name(header)
+    if allowed and host and host not in allowed:
+        message = f"the host {host!r} is not allowed: start the server with --allowed-host {host} to serve it"
+        raise ApiError(403, message, code="host_not_allowed")
+
+
+def host_name(header: str) -> str:
+    """The name in a Host header, in lower case and without the port."""
+    host = header.strip().lower()
+    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    return name.strip("[]").rstrip(".")

@@ -12,6 +12,7 @@ from inkhorn.errors import UsageError, nearest
 from inkhorn.inference.engine import Engine
 from inkhorn.inference.numpy_model import NumpyModel
 from inkhorn.server.errors import ApiError
+from inkhorn.server.schemas.requests import MAX_NAME
 from inkhorn.server.settings import ServerConfig
 
 _WEIGHTS = ("model.safetensors", "packed.safetensors")
@@ -85,9 +86,14 @@ class ModelRegistry(dict[str, ServedModel]):
         if name is None:
             return next(iter(self.values()))
         if name not in self:
-            message = f"the model {name!r} does not exist: {nearest(name, self)}"
+            hint = nearest(name[:MAX_NAME], self)
+            message = f"the model {name[:MAX_NAME]!r} does not exist: {hint}"
             raise ApiError(404, message, param="model", code="model_not_found")
         return self[name]
+
+    def failed(self) -> ServedModel | None:
+        """A model whose engine has failed; None if all work."""
+        return next((model for model in self.values() if model.engine.failure is not None), None)
 
     def close(self) -> None:
         """Stop the engines; running requests fail."""

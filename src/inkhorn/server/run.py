@@ -1,58 +1,98 @@
 """Running the server process: load the models, listen, shut down gracefully."""
 
+import asyncio
 import logging
 import signal
 import socket
 import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
 
 import uvicorn
 
 from inkhorn.errors import InkhornError
 from inkhorn.server.app import create_app
-from inkhorn.server.model_registry import ModelRegistry
+from inkhorn.server.model_registry import ModelRegistry, ServedModel
 from inkhorn.server.settings import ServerConfig
+
+log = logging.getLogger("inkhorn.server")
+
+FLUSH_SECONDS = 2
+"""Time to send the last events of the streams that shutdown has ended."""
 
 
 class _Server(uvicorn.Server):
-    """Prints the address once the server listens, and turns readiness off when shutdown starts."""
+    """Prints the address once the server listens, ends when an engine has failed, and drains at shutdown."""
 
-    def __init__(self, config: uvicorn.Config, address: str) -> None:
+    def __init__(self, config: uvicorn.Config, address: str, models: ModelRegistry, shutdown_timeout: int) -> None:
         super().__init__(config)
-        self._address = address
+        self._address, self._models, self._shutdown_timeout = address, models, shutdown_timeout
+        self.failed: ServedModel | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.should_exit:
             print(f"Inkhorn is listening on {self._address}", flush=True)  # noqa: T201
 
+    async def on_tick(self, counter: int) -> bool:
+        self.failed = self._models.failed()
+        return await super().on_tick(counter) or self.failed is not None
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.config.app.state.ready = False  # type: ignore[union-attr]
-        await super().shutdown(sockets)
+        ending = asyncio.create_task(self._end_requests())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    async def _end_requests(self) -> None:
+        """End what still runs after the timeout with an error that the client sees; uvicorn would cut it off."""
+        await asyncio.sleep(self._shutdown_timeout)
+        for model in self._models.values():
+            model.engine.abort_all("the server is shutting down")
 
 
 def serve(config: ServerConfig) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    """Serve until SIGTERM or SIGINT, or until an engine fails; returns the exit code."""
     listener = _listen(config.host, config.port)
     host, port = listener.getsockname()[:2]
     models = ModelRegistry.load(config)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     uvicorn_config = uvicorn.Config(
-        create_app(models, config),
+        create_app(models, replace(config, allowed_hosts=config.hosts())),
+        http=_http_protocol(),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=config.shutdown_timeout,
-        timeout_keep_alive=30,
+        proxy_headers=bool(config.forwarded_allow_ips),
+        forwarded_allow_ips=list(config.forwarded_allow_ips),
+        timeout_graceful_shutdown=config.shutdown_timeout + FLUSH_SECONDS,
+        timeout_keep_alive=config.timeout_keep_alive,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises them again after shutdown; the exit code stays 0
     url_host = f"[{host}]" if ":" in host else host
+    server = _Server(uvicorn_config, f"http://{url_host}:{port}", models, config.shutdown_timeout)
     try:
-        _Server(uvicorn_config, f"http://{url_host}:{port}").run([listener])
+        server.run([listener])
     finally:
         models.close()
+    if server.failed is not None:
+        log.error("the server ends", exc_info=server.failed.engine.failure)
+        raise InkhornError(f"the engine of model {server.failed.id} has failed: the server ends, to be restarted")
     return 0
+
+
+def _http_protocol() -> Any:
+    if find_spec("httptools") is None:  # such as on PyPy
+        return "h11"
+    from inkhorn.server.http_protocol import HttpProtocol
+
+    return HttpProtocol
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -14,7 +14,7 @@ from fastapi import Request
 
 from inkhorn.inference.outputs import Completion, RequestOutput
 from inkhorn.inference.request_handle import RequestHandle
-from inkhorn.server.errors import ApiError, to_api_error
+from inkhorn.server.errors import NO_RETRY, ApiError, to_api_error
 from inkhorn.server.metrics import SequenceMeter
 from inkhorn.server.settings import Settings
 
@@ -26,8 +26,14 @@ KEEPALIVE = b": ping\n\n"
 encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+_LINE_BREAKS = {ord(character): f"\\u{ord(character):04x}" for character in "\u0085\u2028\u2029"}
+"""Line breaks to Unicode but not to JSON or server-sent events: clients that split lines by `splitlines` stumble."""
+
+
 def sse_event(data: str) -> bytes:
-    """An event with this text, which has no line breaks."""
+    """An event with this JSON."""
+    if not data.isascii():
+        data = data.translate(_LINE_BREAKS)
     return b"data: %b\n\n" % data.encode("utf-8", "replace")
 
 
@@ -175,7 +181,8 @@ async def with_timeout(seconds: float, awaitable: Awaitable[T]) -> T:
 
 
 def timeout_error(seconds: float) -> ApiError:
-    return ApiError(408, f"the request exceeded the server's timeout of {seconds:g} seconds: request fewer tokens")
+    message = f"the request exceeded the server's timeout of {seconds:g} seconds: request fewer tokens"
+    return ApiError(408, message, headers=NO_RETRY)
 
 
 async def cancel_on_disconnect(request: Request, awaitable: Awaitable[T]) -> T | None:

@@ -7,14 +7,23 @@ from typing import Any
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import UsageError, nearest
 from inkhorn.inference.outputs import Prompt
+from inkhorn.inference.sequence import window_start
 from inkhorn.server.context import AppContext
 from inkhorn.server.errors import ApiError
 from inkhorn.server.generation import GenerationJob
 from inkhorn.server.model_registry import ServedModel
-from inkhorn.server.schemas.requests import SAMPLING_FIELDS, ChatRequest, CompletionRequest, SamplingRequest
+from inkhorn.server.schemas.requests import (
+    MAX_NAME,
+    SAMPLING_FIELDS,
+    Body,
+    ChatRequest,
+    CompletionRequest,
+    SamplingRequest,
+)
 from inkhorn.server.settings import Limits, Settings
 
 DEFAULT_MAX_TOKENS, DEFAULT_CHAT_MAX_TOKENS = 16, 512
+MAX_WARNINGS = 20
 MAX_BYTES_PER_TOKEN = 16
 """bound on the text of a token, to reject a long prompt before tokenizing it"""
 
@@ -26,8 +35,10 @@ async def completion_job(request: CompletionRequest, context: AppContext) -> Gen
     best_of = n if request.best_of is None else request.best_of
     _require(best_of >= n, "best_of", f"best_of ({best_of}) must be at least n ({n})")
     _require(not (request.stream and best_of > n), "best_of", "best_of cannot be combined with stream")
-    prompts = await asyncio.to_thread(_prompts, request, model, settings)
-    _check_limits(prompts, best_of, settings.limits)
+    given = _prompt_list(request)
+    _check_choices(len(given), best_of, settings.limits)
+    prompts = await asyncio.to_thread(_prompts, given, model, settings)
+    _check_lengths(prompts, settings.limits)
     default = DEFAULT_MAX_TOKENS if request.max_words is None else settings.limits.max_tokens
     max_tokens = default if request.max_tokens is None else request.max_tokens
     return GenerationJob(
@@ -41,7 +52,7 @@ async def completion_job(request: CompletionRequest, context: AppContext) -> Gen
         score_only=max_tokens == 0,
         stream=bool(request.stream),
         include_usage=_include_usage(request),
-        warnings=_warnings(request, prompts),
+        warnings=_warnings(request, prompts, model),
     )
 
 
@@ -49,9 +60,10 @@ async def chat_job(request: ChatRequest, context: AppContext) -> GenerationJob:
     """Validate a chat completion request. Raises ApiError."""
     model, settings = context.models.lookup(request.model), context.settings
     n = 1 if request.n is None else request.n
-    text = "\n\n".join(filter(None, (_content(message.content) for message in request.messages)))
+    text = "\n\n".join(filter(None, (_content(i, each.content) for i, each in enumerate(request.messages))))
+    _check_choices(1, n, settings.limits)
     prompts = await asyncio.to_thread(lambda: [_text_prompt(text, model, settings)])
-    _check_limits(prompts, n, settings.limits)
+    _check_lengths(prompts, settings.limits)
     max_tokens = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     if max_tokens is None:
         max_tokens = DEFAULT_CHAT_MAX_TOKENS if request.max_words is None else settings.limits.max_tokens
@@ -67,7 +79,7 @@ async def chat_job(request: ChatRequest, context: AppContext) -> GenerationJob:
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         stream=bool(request.stream),
         include_usage=_include_usage(request),
-        warnings=_warnings(request, prompts),
+        warnings=_warnings(request, prompts, model),
     )
 
 
@@ -76,16 +88,20 @@ def _require(ok: bool, param: str, message: str) -> None:
         raise ApiError(400, message, param=param)
 
 
-def _prompts(request: CompletionRequest, model: ServedModel, settings: Settings) -> list[Prompt]:
+def _prompt_list(request: CompletionRequest) -> list[str] | list[list[int]]:
     given: Any = request.prompt
     if given is None or isinstance(given, str):
-        return [_text_prompt(given or "", model, settings)]
+        return [given or ""]
     _require(len(given) > 0, "prompt", "prompt is an empty list: give a string or at least one token id")
-    if isinstance(given[0], int):
-        given = [given]
-    if isinstance(given[0], str):
-        return [_text_prompt(text, model, settings) for text in given]
-    return [_token_prompt(ids, model) for ids in given]
+    prompts: list[str] | list[list[int]] = [given] if isinstance(given[0], int) else given
+    return prompts
+
+
+def _prompts(given: list[str] | list[list[int]], model: ServedModel, settings: Settings) -> list[Prompt]:
+    return [
+        _text_prompt(each, model, settings) if isinstance(each, str) else _token_prompt(each, model, settings.limits)
+        for each in given
+    ]
 
 
 def _text_prompt(text: str, model: ServedModel, settings: Settings) -> Prompt:
@@ -98,21 +114,29 @@ def _text_prompt(text: str, model: ServedModel, settings: Settings) -> Prompt:
         raise ApiError(400, "prompt: contains a lone surrogate, which is not valid Unicode", param="prompt") from None
 
 
-def _token_prompt(ids: Sequence[int], model: ServedModel) -> Prompt:
+def _token_prompt(ids: Sequence[int], model: ServedModel, limits: Limits) -> Prompt:
     _require(len(ids) > 0, "prompt", "prompt contains an empty list of token ids: give at least one")
+    _check_length(len(ids), limits)
     vocab_size = model.engine.tokenizer.vocab_size
     invalid = next((token for token in ids if token >= vocab_size), None)
     _require(invalid is None, "prompt", f"prompt: invalid token id {invalid}; the ids are 0 to {vocab_size - 1}")
     return Prompt(model.engine.tokenizer.decode(ids), tuple(ids), ())
 
 
-def _check_limits(prompts: Sequence[Prompt], best_of: int, limits: Limits) -> None:
-    longest = max(len(prompt.token_ids) for prompt in prompts)
-    if longest > limits.max_prompt_tokens:
-        message = f"the prompt has {longest:,} tokens; this server accepts at most {limits.max_prompt_tokens:,}"
+def _check_lengths(prompts: Sequence[Prompt], limits: Limits) -> None:
+    for prompt in prompts:
+        _check_length(len(prompt.token_ids), limits)
+
+
+def _check_length(length: int, limits: Limits) -> None:
+    if length > limits.max_prompt_tokens:
+        message = f"the prompt has {length:,} tokens; this server accepts at most {limits.max_prompt_tokens:,}"
         raise ApiError(400, message, param="prompt", code="context_length_exceeded")
-    choices = len(prompts) * best_of
-    message = f"{len(prompts)} prompts with {best_of} choices each are {choices} choices; the limit is"
+
+
+def _check_choices(num_prompts: int, best_of: int, limits: Limits) -> None:
+    choices = num_prompts * best_of
+    message = f"{num_prompts} prompts with {best_of} choices each are {choices} choices; the limit is"
     _require(choices <= limits.max_choices, "n", f"{message} {limits.max_choices} per request")
 
 
@@ -125,8 +149,12 @@ def _sampling_params(
     values = {name: value for name in SAMPLING_FIELDS if (value := getattr(request, name)) is not None}
     values |= {"logit_bias": _logit_bias(request, model), "stop": stop, "max_tokens": max_tokens}
     values |= {"temperature": values.get("temperature", 1.0), "top_k": max(values.get("top_k", 0), 0)}
-    values |= {"stop_token_ids": tuple(values.get("stop_token_ids", ()))}
-    if request.seed is not None:
+    values |= {"stop_token_ids": tuple(values.get("stop_token_ids", ())), "top_p": values.get("top_p", 1.0)}
+    if values["top_p"] == 0:  # only the most likely token
+        values |= {"temperature": 0.0, "top_p": 1.0}
+    if request.seed == -1:  # what clients send for a random seed
+        del values["seed"]
+    elif request.seed is not None:
         values["seed"] = request.seed % 2**64
     try:
         return SamplingParams(**values)
@@ -137,9 +165,8 @@ def _sampling_params(
 def _logit_bias(request: SamplingRequest, model: ServedModel) -> dict[int, float]:
     vocab_size, bias = model.config.vocab_size, {}
     for key, value in (request.logit_bias or {}).items():
-        valid = key.isascii() and key.isdigit() and int(key) < vocab_size
         message = f"logit_bias: invalid token id {key!r}; the ids are 0 to {vocab_size - 1}"
-        _require(valid, "logit_bias", message)
+        _require(int(key) < vocab_size, "logit_bias", message)  # the schema has checked that it is a short number
         bias[int(key)] = value
     return bias
 
@@ -150,19 +177,59 @@ def _include_usage(request: SamplingRequest) -> bool:
     return options is not None and options.include_usage
 
 
-def _warnings(request: SamplingRequest, prompts: Sequence[Prompt]) -> list[str]:
-    known, warnings = type(request).model_fields, []
-    for name in sorted(request.model_extra or {}):
-        hint = nearest(name, known)
-        warnings.append(f"unknown field {name!r} ignored" + (f": {hint}" if "did you mean" in hint else ""))
+def _warnings(request: SamplingRequest, prompts: Sequence[Prompt], model: ServedModel) -> list[str]:
+    """What the request asks for and the answer does not take into account."""
+    warnings = unknown_fields(request)
+    block_size, overflow = model.config.block_size, request.context_overflow or SamplingParams.context_overflow
+    for number, prompt in enumerate(prompts, 1):
+        if start := window_start(len(prompt.token_ids), block_size, overflow):
+            which = f"prompt {number}" if len(prompts) > 1 else "the prompt"
+            warnings.append(
+                f"{which} has {len(prompt.token_ids):,} tokens, more than the model's context of {block_size:,}: "
+                f"it is continued from its last {len(prompt.token_ids) - start:,} tokens"
+            )
     unknown = dict.fromkeys(str(unknown) for prompt in prompts for unknown in prompt.unknown)
-    return warnings + [f"not in the vocabulary: {character}" for character in unknown][:10]
+    warnings += [f"not in the vocabulary: {character}" for character in unknown]
+    return shorten(warnings)
 
 
-def _content(content: str | list[dict[str, Any]] | None) -> str:
+def shorten(warnings: list[str]) -> list[str]:
+    """The first warnings, and how many more there are."""
+    more = len(warnings) - MAX_WARNINGS
+    return warnings if more <= 0 else [*warnings[:MAX_WARNINGS], f"and {more} more warnings"]
+
+
+def unknown_fields(body: Body, prefix: str = "") -> list[str]:
+    """A warning for each field of a request body, and of the objects in it, that its schema does not have."""
+    known = type(body).model_fields
+    warnings: list[str] = []
+    for name in sorted(body.model_extra or {}):
+        shown, hint = prefix + name, ""
+        if len(name) > MAX_NAME:
+            shown = f"{shown[:MAX_NAME]}..."
+        elif len(warnings) < MAX_WARNINGS:  # each search takes a while
+            hint = nearest(name, known)
+        warnings.append(f"unknown field {shown!r} ignored" + (f": {hint}" if "did you mean" in hint else ""))
+    for name in known:
+        value = getattr(body, name)
+        if isinstance(value, Body):
+            warnings += unknown_fields(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], Body):
+            for index, item in enumerate(value):
+                warnings += unknown_fields(item, f"{prefix}{name}[{index}].")
+    return warnings
+
+
+def _content(index: int, content: str | list[dict[str, Any]] | None) -> str:
     """The text of a chat message; of a list, the text of its parts."""
     if not isinstance(content, list):
         return content or ""
-    parts = [part.get("text") for part in content if part.get("type") == "text"]
-    _require(all(isinstance(part, str) for part in parts), "messages", "messages: a part of type text requires text")
-    return "".join(part for part in parts if isinstance(part, str))
+    texts = []
+    for number, part in enumerate(content):
+        kind, where = part.get("type"), f"messages[{index}].content[{number}]"
+        message = f"{where}: parts of type {str(kind)[:MAX_NAME]!r} are not supported; these models read text only"
+        _require(kind == "text", "messages", message)
+        text = part.get("text")
+        _require(isinstance(text, str), "messages", f"{where}: a part of type text requires text")
+        texts.append(str(text))
+    return "".join(texts)

@@ -245,6 +245,37 @@ def test_several_outputs() -> None:
     assert whole.token_ids == text
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("top", [None, 0, 3, 23])
+def test_scores_equal_python_in_any_chunks(precision: Precision, top: int | None) -> None:
+    config = tiny()
+    native = NativeBackend(pack(config, random_weights(config), precision), max_num_seqs=3)
+    ids = [int(token) for token in np.random.default_rng(2).integers(0, 23, 21)]
+    expected = [
+        token_logprobs(row, token, top or 0) for row, token in zip(logits_of(native, ids[:-1]), ids[1:], strict=True)
+    ]
+    sampler = Sampler(SamplingParams(seed=1))
+    for size in (20, 7, 1):
+        found = []
+        for start in range(0, 20, size):
+            part = ids[start : start + size][: 20 - start]
+            targets = ids[start + 1 : start + 1 + len(part)]
+            scored = ModelInput(1, start, part, len(part), targets=targets, logprobs=top)
+            outputs = native.run([ModelInput(0, 0, [1, 2], 1, sampler, 2, logprobs=1), scored])  # beside another input
+            assert outputs[1].logits is None
+            assert len(outputs[0].logprobs) == 1
+            found += outputs[1].logprobs
+        for one, other in zip(found, expected, strict=True):
+            assert one.logprob == pytest.approx(other.logprob, abs=1e-5)
+            assert [i for i, _ in one.top] == [i for i, _ in other.top]
+            assert [x for _, x in one.top] == pytest.approx([x for _, x in other.top], abs=1e-5)
+        if size == 20:
+            first = found
+        assert found == first, "bit for bit, however the prompt is split"
+        for token, score in zip(ids[1:], found, strict=True):
+            assert dict(score.top).get(token, score.logprob) == score.logprob
+
+
 def test_logprobs_equal_python() -> None:
     config = tiny()
     native = NativeBackend(pack(config, random_weights(config), "fp32"))

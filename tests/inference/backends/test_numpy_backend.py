@@ -196,7 +196,7 @@ def test_logits_not_finite() -> None:
     )
     assert len(results[0].token_ids) == 8
     assert results[0].error is not None
-    assert "no token can be sampled" in results[0].error
+    assert "no token can be sampled" in str(results[0].error)
     assert (len(results[1].token_ids), results[1].error) == (10, None)
 
 

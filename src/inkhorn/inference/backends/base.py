@@ -25,10 +25,12 @@ class ModelInput:
     position: int  # position of the first of `ids` in the slot; what the slot held from there on is discarded
     ids: Sequence[int]  # the tokens to compute, at least one
     num_outputs: int = 1  # how many of the last `ids` need an output: 0 in the middle of a prefill, 1 to sample
-    sampler: Sampler | None = None  # samples a token at each output; None: the outputs are logits
+    sampler: Sampler | None = None  # samples a token at each output; None: the outputs are scores or logits
     sample_position: int = 0  # position in the text of the first sampled token, which selects its random number
-    # how many of the most likely tokens to return with each sampled token; None: no log-probabilities
+    # how many of the most likely tokens to return with each sampled or scored token; None: no log-probabilities of
+    # sampled tokens
     logprobs: int | None = None
+    targets: Sequence[int] = ()  # without a sampler: the token to score at each output; none: the outputs are logits
 
 
 @dataclass(slots=True)
@@ -36,17 +38,18 @@ class ModelOutput:
     # the sampled tokens: one for each output, then one for each further step, up to and including the sampler's
     # end-of-text token. All but the last are in the slot's cache.
     token_ids: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprobs] = field(default_factory=list)  # for each sampled token, if requested
-    logits: Array | None = None  # float32 (num_outputs, vocab_size), if there was no sampler
-    error: str | None = None  # why no token could be sampled, if the logits were not finite
+    logprobs: list[TokenLogprobs] = field(default_factory=list)  # for each sampled token, if requested, or each target
+    logits: Array | None = None  # float32 (num_outputs, vocab_size), if there was neither a sampler nor targets
+    # what failed for this input, not for others of the call: NoTokenError if the logits were not finite
+    error: Exception | None = None
 
     def sample(self, model_input: ModelInput, logits: Array) -> bool:
         """Sample the next token from its logits (vocab_size,) in Python; False, with `error` set, if none can be."""
         assert model_input.sampler is not None
         try:
             token_id = model_input.sampler.sample(logits, model_input.sample_position + len(self.token_ids))
-        except ValueError as error:
-            self.error = str(error)
+        except Exception as error:
+            self.error = error
             return False
         self.token_ids.append(token_id)
         if model_input.logprobs is not None:
@@ -77,7 +80,8 @@ class Backend(Protocol):
         sampler's end-of-text token and when its slot is full.
 
         Raises:
-            ValueError: tokens that exceed the block size, or a slot or token id that does not exist.
+            ValueError: an input is invalid, such as tokens that exceed the block size, or a slot or token id that does
+                not exist. Nothing was sampled then: the caller may run the other inputs again.
         """
 
     def copy_prefix(self, source: int, target: int, length: int) -> None:

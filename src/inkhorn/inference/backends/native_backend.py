@@ -9,7 +9,7 @@ from inkhorn.errors import UsageError
 from inkhorn.inference.backends.base import Array, ModelInput, ModelOutput
 from inkhorn.inference.backends.native_bindings import InkModelInput, InkSamplingParams, check, isa, library
 from inkhorn.inference.backends.packed_weights import Packed
-from inkhorn.inference.sampling import NO_TOKEN, Sampler, TokenLogprobs
+from inkhorn.inference.sampling import NoTokenError, Sampler, TokenLogprobs
 from inkhorn.utils.cpu import affinity_cpus, available_cores
 
 
@@ -76,6 +76,7 @@ class _CallBuffers:
     def __init__(self, max_num_seqs: int) -> None:
         self.inputs = (InkModelInput * max_num_seqs)()
         self.sampling = (InkSamplingParams * max_num_seqs)()
+        self.scoring = InkSamplingParams(top_p=1.0, end_token=-1)  # greedy, for inputs with targets
         self.samplers: list[Sampler | None] = [None] * max_num_seqs
         self.banned_ids: list[Array | None] = [None] * max_num_seqs
         self.counts, self.ids = np.zeros(max_num_seqs, np.int32), np.zeros(max_num_seqs, np.int32)
@@ -84,6 +85,7 @@ class _CallBuffers:
         for i in range(max_num_seqs):
             self.inputs[i].n_tokens = self.counts.ctypes.data + 4 * i
         self.logprobs: dict[int, tuple[Array, Array]] = {}
+        self.scored: dict[int, tuple[InkSamplingParams, Array]] = {}
         self.arrays: list[Array] = []  # memory that the C structures point to during the call
 
     def reserve(self, num_tokens: int) -> None:
@@ -107,6 +109,8 @@ class _CallBuffers:
         native.n_outputs, native.sampling, native.logits = model_input.num_outputs, None, None
         if sampler is not None and sampler.is_stateless and model_input.num_outputs:
             self._fill_sampling(i, model_input, sampler, num_steps)
+        elif model_input.targets:
+            self._fill_scoring(i, model_input, vocab_size)
         elif model_input.num_outputs:
             output.logits = np.empty((model_input.num_outputs, vocab_size), np.float32)
             native.logits = output.logits.ctypes.data
@@ -132,12 +136,34 @@ class _CallBuffers:
         top = model_input.logprobs
         sampling.top_logprobs = -1 if top is None else top
         if top is not None:
-            values, ids = np.zeros((max_tokens, 1 + top), np.float32), np.zeros((max_tokens, top), np.int32)
-            self.logprobs[i] = values, ids
-            native.logprobs, native.top_ids = values.ctypes.data, ids.ctypes.data
+            self._reserve_logprobs(i, max_tokens, top)
+
+    def _reserve_logprobs(self, i: int, count: int, top: int) -> None:
+        values, ids = np.zeros((count, 1 + top), np.float32), np.zeros((count, top), np.int32)
+        self.logprobs[i] = values, ids
+        self.inputs[i].logprobs, self.inputs[i].top_ids = values.ctypes.data, ids.ctypes.data
+
+    def _fill_scoring(self, i: int, model_input: ModelInput, vocab_size: int) -> None:
+        """Let the kernel compute the log-probability of the likeliest token at each output, and copy the logits.
+
+        The log-probabilities of all other tokens follow from these by subtraction.
+        """
+        native, count, top = self.inputs[i], model_input.num_outputs, model_input.logprobs or 0
+        if len(model_input.targets) != count:
+            raise ValueError(f"there are {len(model_input.targets)} targets for {count} outputs")
+        self.reserve(count)
+        scoring = InkSamplingParams.from_buffer_copy(self.scoring)
+        scoring.top_logprobs = top
+        self._reserve_logprobs(i, count, top)
+        logits = np.empty((count, vocab_size), np.float32)
+        self.scored[i] = scoring, logits
+        native.sampling, native.logits = ctypes.addressof(scoring), logits.ctypes.data
 
     def read(self, i: int, model_input: ModelInput, output: ModelOutput) -> None:
         """Read the results of input `i` after the call. A sampler that is not stateless samples here."""
+        if model_input.targets:
+            output.logprobs = self._read_scores(i, model_input)
+            return
         if model_input.sampler is None or not model_input.num_outputs:
             return
         if output.logits is not None:
@@ -149,8 +175,24 @@ class _CallBuffers:
         output.token_ids = self.tokens[i][: self.counts[i]].tolist()
         if output.token_ids[-1] < 0:
             output.token_ids.pop()
-            output.error = NO_TOKEN
+            output.error = NoTokenError()
         values, ids = self.logprobs.pop(i, (None, None))
         if values is not None and ids is not None:
             for row, top_ids in zip(values[: len(output.token_ids)].tolist(), ids.tolist(), strict=False):
                 output.logprobs.append(TokenLogprobs(row[0], tuple(zip(top_ids, row[1:], strict=True))))
+
+    def _read_scores(self, i: int, model_input: ModelInput) -> list[TokenLogprobs]:
+        (values, top_ids), (_, logits) = self.logprobs.pop(i), self.scored.pop(i)
+        rows, best = np.arange(len(values)), self.tokens[i][: len(values)]
+        found = best >= 0
+        normalizers = logits[rows, np.maximum(best, 0)].astype(np.float64) - values[:, 0]
+        scores = logits[rows, np.array(model_input.targets)] - normalizers
+        # Logits that are not finite have no likeliest token. They are reported when a token is sampled.
+        logprobs = np.where(found, scores, np.nan).astype(np.float32).tolist()
+        result = []
+        columns = zip(model_input.targets, logprobs, best.tolist(), values.tolist(), top_ids.tolist(), strict=True)
+        for target, logprob, likeliest, (best_logprob, *top_logprobs), ids in columns:
+            top = tuple(zip(ids, top_logprobs, strict=True))
+            known = dict(top) | {likeliest: best_logprob}  # as the kernel rounds them
+            result.append(TokenLogprobs(known.get(target, logprob), top))
+        return result

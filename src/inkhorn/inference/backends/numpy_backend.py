@@ -14,6 +14,7 @@ import numpy as np
 from inkhorn.errors import require
 from inkhorn.inference.backends.base import ModelInput, ModelOutput
 from inkhorn.inference.numpy_model import Array, KVCache, NumpyModel
+from inkhorn.inference.sampling import score_tokens
 
 CHUNK = 32
 
@@ -93,16 +94,27 @@ class NumpyBackend:
         return slot
 
     def _run_one(self, model_input: ModelInput, slot: _Slot, num_steps: int) -> ModelOutput:
-        end, num_outputs, output = len(slot.ids), model_input.num_outputs, ModelOutput()
+        output = ModelOutput()
+        try:
+            self._compute(model_input, slot, num_steps, output)
+        except Exception as error:  # such as a lack of memory; another input may succeed
+            output.error = error
+        return output
+
+    def _compute(self, model_input: ModelInput, slot: _Slot, num_steps: int, output: ModelOutput) -> None:
+        end, num_outputs = len(slot.ids), model_input.num_outputs
         if not num_outputs:
             self._prefill(slot, end - end % CHUNK)
         elif model_input.sampler is None:
             output.logits = self._prefill(slot, end, num_outputs)
+            if model_input.targets and output.logits is not None:
+                output.logprobs = score_tokens(output.logits, model_input.targets, model_input.logprobs or 0)
+                output.logits = None
         else:
             self._prefill(slot, end - num_outputs)
             for i in range(end - num_outputs, end):
                 if not output.sample(model_input, self.model.forward([slot.ids[i]], slot.cache)[0]):
-                    return output
+                    return
             for _ in range(num_steps - 1):
                 token_id = output.token_ids[-1]
                 if token_id == model_input.sampler.eos_id or len(slot.ids) == self.config.block_size:
@@ -110,7 +122,6 @@ class NumpyBackend:
                 slot.ids.append(token_id)
                 if not output.sample(model_input, self.model.forward([token_id], slot.cache)[0]):
                     break
-        return output
 
     def _prefill(self, slot: _Slot, end: int, num_outputs: int = 0) -> Array | None:
         """Compute the tokens before `end` that are not cached, in chunks; returns the last `num_outputs` logits."""

@@ -12,6 +12,7 @@ from inkhorn.server.errors import ApiError, error_responses
 from inkhorn.server.routes import API_KEY_AND_RATE_LIMIT
 from inkhorn.server.schemas.requests import ExplainRequest
 from inkhorn.server.streaming import with_timeout
+from inkhorn.server.validation import shorten, unknown_fields
 
 MAX_WAITING = 16
 MAX_BYTES_PER_TOKEN = 32
@@ -39,4 +40,5 @@ async def explain(body: ExplainRequest, context: Context) -> dict[str, Any]:
         explanation = await with_timeout(settings.limits.max_seconds, thread)
     except UnicodeEncodeError:
         raise ApiError(400, "text: contains a lone surrogate, which is not valid Unicode", param="text") from None
-    return {"model": model.id} | explanation
+    warnings = shorten(unknown_fields(body))
+    return {"model": model.id} | explanation | ({"warnings": warnings} if warnings else {})

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 import inkhorn
+from inkhorn.inference.engine_loop import describe
 from inkhorn.server.context import Context
 from inkhorn.server.errors import ApiError, error_responses
 from inkhorn.server.routes import API_KEY
@@ -12,15 +13,23 @@ from inkhorn.server.schemas import responses
 router = APIRouter(tags=["monitoring"])
 
 
-@router.get("/health")
-async def health() -> responses.Health:
-    """Liveness: the server responds."""
+@router.get("/health", responses=error_responses(503))
+async def health(context: Context) -> responses.Health:
+    """Liveness: the server responds, and its engines work. 503 once an engine has failed: restart the server."""
+    failed = context.models.failed()
+    if failed is not None:
+        reason = describe(failed.engine.failure) if failed.engine.failure else ""
+        raise ApiError(503, f"the engine of model {failed.id} has failed: {reason}", code="engine_failed")
     return responses.Health(status="ok")
 
 
 @router.get("/health/ready", responses=error_responses(503))
 async def ready(request: Request, context: Context) -> responses.Health:
-    """Readiness: the server accepts requests. 503 while it starts or shuts down, and while a queue is full."""
+    """Readiness: the server accepts requests.
+
+    503 while it starts or shuts down, while a queue is full, and once an engine has failed.
+    """
+    await health(context)
     if not request.app.state.ready:
         raise ApiError(503, "the server is starting or shutting down")
     for model in context.models.values():

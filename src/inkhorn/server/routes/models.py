@@ -10,6 +10,7 @@ from inkhorn.server.model_registry import ServedModel
 from inkhorn.server.routes import API_KEY_AND_RATE_LIMIT
 from inkhorn.server.schemas import responses
 from inkhorn.server.schemas.requests import DetokenizeRequest, TokenizeRequest
+from inkhorn.server.validation import shorten, unknown_fields
 from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.web.settings import page_settings
 
@@ -43,18 +44,25 @@ def tokenize(body: TokenizeRequest, context: Context) -> responses.Tokens:
     except UnicodeEncodeError:
         raise ApiError(400, "prompt: contains a lone surrogate, which is not valid Unicode", param="prompt") from None
     texts = [model.token_texts[token] for token in tokens] if body.return_token_strs else None
-    return responses.Tokens(count=len(tokens), max_model_len=model.config.block_size, tokens=tokens, token_strs=texts)
+    return responses.Tokens(
+        count=len(tokens),
+        max_model_len=model.config.block_size,
+        tokens=tokens,
+        token_strs=texts,
+        warnings=shorten(unknown_fields(body)) or None,
+    )
 
 
-@router.post("/detokenize", responses=error_responses(400, 401, 404, 413, 429))
+@router.post("/detokenize", response_model_exclude_none=True, responses=error_responses(400, 401, 404, 413, 429))
 def detokenize(body: DetokenizeRequest, context: Context) -> responses.Text:
     """Decode token ids."""
     tokenizer = context.models.lookup(body.model).engine.tokenizer
-    for token in body.tokens:
-        if token >= tokenizer.vocab_size:
-            message = f"tokens: invalid token id {token}; the ids are 0 to {tokenizer.vocab_size - 1}"
-            raise ApiError(400, message, param="tokens")
-    return responses.Text(prompt=tokenizer.decode(body.tokens))
+    largest = max(body.tokens, default=0)
+    if largest >= tokenizer.vocab_size:
+        message = f"tokens: invalid token id {largest}; the ids are 0 to {tokenizer.vocab_size - 1}"
+        raise ApiError(400, message, param="tokens")
+    warnings = shorten(unknown_fields(body)) or None
+    return responses.Text(prompt=tokenizer.decode(body.tokens), warnings=warnings)
 
 
 @router.get("/tokenizer_info", responses=error_responses(401, 404, 429))

@@ -138,10 +138,12 @@ class Tokens(BaseModel):
     max_model_len: int
     tokens: list[int]
     token_strs: list[str] | None = None
+    warnings: list[str] | None = None
 
 
 class Text(BaseModel):
     prompt: str
+    warnings: list[str] | None = None
 
 
 class TokenizerInfo(BaseModel):
