@@ -41,9 +41,35 @@ def test_stream_include_usage(client: TestClient) -> None:
     [
         ({"messages": []}, "messages"),
         ({"messages": [{"content": [{"type": "text"}]}]}, "messages"),
+        ({"messages": [{"content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages"),
+        ({"messages": [{"content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]}]}, "messages"),
+        ({"messages": [{"content": [{"text": "a"}]}]}, "messages"),
         ({"messages": [{"content": "ab"}], "top_logprobs": 2}, "top_logprobs"),
         ({"messages": [{"content": "ab"}], "max_completion_tokens": 10**9}, "max_completion_tokens"),
     ],
 )
 def test_invalid_requests_return_400(client: TestClient, body: dict[str, Any], param: str) -> None:
     assert bad_request(client, PATH, **body)["param"] == param
+
+
+def test_refused_parts_are_named(client: TestClient) -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}]
+    message = bad_request(client, PATH, messages=[{"content": "a"}, {"content": parts}])["message"]
+    assert message == "messages[1].content[1]: parts of type 'image_url' are not supported; these models read text only"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_warnings(client: TestClient, stream: bool) -> None:
+    body: dict[str, Any] = {"messages": [{"content": "a\N{SNOWMAN}", "nam": 1}], "max_tokens": 3, "foo": 1}
+    if stream:
+        [warnings] = [
+            chunk["warnings"]
+            for chunk in stream_chunks(client, PATH, stream_options={"bar": 1}, **body)
+            if "warnings" in chunk
+        ]
+        assert "unknown field 'stream_options.bar' ignored" in warnings
+    else:
+        warnings = client.post(PATH, json=body).json()["warnings"]
+    assert "unknown field 'foo' ignored" in warnings
+    assert "unknown field 'messages[0].nam' ignored" in warnings
+    assert any("SNOWMAN" in warning for warning in warnings)

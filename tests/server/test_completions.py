@@ -1,15 +1,24 @@
 """POST /v1/completions: OpenAI's fields and the sampling parameters of the engine."""
 
+import codecs
+import json
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from helpers.server import complete, stream_chunks
+from helpers.models import save_checkpoint, tiny_config, tiny_model
+from helpers.server import BLOCK, app_client, complete, load_served, stream_chunks
+from helpers.web import save_bpe_checkpoint
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.inference.outputs import Prompt
 from inkhorn.server.model_registry import ServedModel
+from inkhorn.tokenizer.char import CharTokenizer
 
 
 def test_defaults_match_openai(client: TestClient, model: ServedModel) -> None:
@@ -146,8 +155,8 @@ def test_stop_strings_and_max_words(client: TestClient) -> None:
     body: dict[str, Any] = {"prompt": "ab", "seed": 9, "max_tokens": 80, "ignore_eos": True}
     text = complete(client, **body)["choices"][0]["text"]
     stop = text[10:12]
-    for given in (stop, [stop, "zzz"]):
-        [choice] = complete(client, stop=given, **body)["choices"]
+    for stops in (stop, [stop, "zzz"]):
+        [choice] = complete(client, stop=stops, **body)["choices"]
         assert (choice["text"], choice["finish_reason"]) == (text[: text.index(stop)], "stop")
     [choice] = complete(client, max_words=2, **body)["choices"]
     assert len(choice["text"].split()) <= 3
@@ -211,3 +220,92 @@ def test_concurrent_requests_do_not_interfere(client: TestClient) -> None:
     for thread in threads:
         thread.join()
     assert [found[seed] for seed in range(12)] == expected
+
+
+@pytest.fixture(scope="module")
+def bpe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A model with a byte-level BPE, whose tokens may be parts of characters."""
+    served = load_served(save_bpe_checkpoint(tmp_path_factory.mktemp("models") / "bpe"), name="bpe")
+    with app_client(served) as client:
+        yield client
+    served.engine.close()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(st.sampled_from("ab é😊字\u0301\n"), min_size=1, max_size=8))
+def test_text_offset_counts_characters(bpe: TestClient, prompt: str) -> None:
+    body: dict[str, Any] = {"prompt": prompt, "echo": True, "logprobs": 0, "seed": 1}
+    [whole] = complete(bpe, max_tokens=0, **body)["choices"]
+    offsets, tokens = whole["logprobs"]["text_offset"], whole["logprobs"]["tokens"]
+    assert offsets[0] == 0
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for offset, token in zip(offsets, tokens, strict=True):
+        assert len(prompt[:offset].encode()) <= len(prompt.encode())
+        data = bytes.fromhex(token[6:].replace("\\x", "")) if token.startswith("bytes:") else token.encode()
+        text = decoder.decode(data)
+        assert prompt[offset : offset + len(text)] == text
+    [more] = complete(bpe, max_tokens=6, ignore_eos=True, **body)["choices"]
+    assert more["logprobs"]["text_offset"][: len(offsets)] == offsets
+    assert more["logprobs"]["text_offset"][len(offsets)] == len(prompt)
+
+
+def test_seed_minus_1_is_random_and_other_negative_seeds_are_not(client: TestClient) -> None:
+    body: dict[str, Any] = {"prompt": "ab", "max_tokens": 40, "ignore_eos": True, "temperature": 2}
+    assert complete(client, seed=-1, **body)["choices"] != complete(client, seed=-1, **body)["choices"]
+    assert complete(client, seed=-2, **body)["choices"] == complete(client, seed=-2, **body)["choices"]
+
+
+def test_top_p_0_is_greedy(client: TestClient) -> None:
+    body: dict[str, Any] = {"prompt": "ab", "max_tokens": 40, "ignore_eos": True}
+    greedy = complete(client, temperature=0, **body)["choices"]
+    assert complete(client, top_p=0, temperature=2, **body)["choices"] == greedy
+
+
+def test_whole_numbers_may_be_written_as_floats(client: TestClient) -> None:
+    body: dict[str, Any] = {"prompt": [1, 2], "max_tokens": 5, "seed": 3, "n": 2, "stop_token_ids": [3], "top_k": 4}
+    floats = {name: float(value) if isinstance(value, int) else list(map(float, value)) for name, value in body.items()}
+    assert complete(client, **floats)["choices"] == complete(client, **body)["choices"]
+
+
+def test_warnings_for_prompts_beyond_the_context(client: TestClient) -> None:
+    body: dict[str, Any] = {"max_tokens": 1}
+    assert "warnings" not in complete(client, prompt="a" * BLOCK, **body)
+    message = (
+        f"the prompt has {BLOCK + 1} tokens, more than the model's context of {BLOCK}: it is continued from its last"
+    )
+    assert complete(client, prompt="a" * (BLOCK + 1), **body)["warnings"] == [f"{message} {BLOCK // 2 + 1} tokens"]
+    [warning] = complete(client, prompt="a" * 60, context_overflow="recompute", **body)["warnings"]
+    assert warning.endswith(f"its last {BLOCK} tokens")
+    [warning] = complete(client, prompt=["a", "a" * 60], **body)["warnings"]
+    assert warning.startswith("prompt 2 has 60 tokens")
+
+
+def test_many_warnings_are_counted(client: TestClient) -> None:
+    warnings = complete(client, prompt="a", **{f"field{n}": 1 for n in range(50)})["warnings"]
+    assert len(warnings) == 21
+    assert warnings[-1] == "and 30 more warnings"
+
+
+@pytest.mark.parametrize("path", ["/tokenize", "/detokenize", "/api/explain"])
+def test_every_endpoint_reports_unknown_fields(client: TestClient, path: str) -> None:
+    body = {"prompt": "ab", "tokens": [1], "text": "ab", "unheard_of": 1}
+    assert "unknown field 'unheard_of' ignored" in client.post(path, json=body).json()["warnings"]
+
+
+def test_events_have_no_line_breaks_of_unicode(tmp_path: Path) -> None:
+    """`str.splitlines`, which some clients use, splits at characters that JSON need not escape."""
+    breaks = "\u0085\u2028\u2029"
+    tokenizer = CharTokenizer("ab" + breaks)
+    config = tiny_config(vocab_size=tokenizer.vocab_size, block_size=BLOCK)
+    save_checkpoint(tmp_path / "breaks", tiny_model(config), tokenizer)
+    served = load_served(tmp_path / "breaks", name="breaks")
+    ids = tokenizer.encode(breaks).tolist()
+    body = {"prompt": "a", "max_tokens": 30, "stream": True, "logit_bias": {str(i): 100 for i in ids}, "seed": 1}
+    with app_client(served) as client, client.stream("POST", "/v1/completions", json=body) as response:
+        content = response.read().decode()
+    served.engine.close()
+    lines = [line for line in content.splitlines() if line]
+    assert all(line.startswith("data: ") for line in lines)
+    text = "".join(json.loads(line[6:])["choices"][0]["text"] for line in lines[:-1])
+    assert len(text) == 30
+    assert set(text) <= set(breaks)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
-from helpers.server import app_client, load_served
+from helpers.server import app_client, load_served, stream_chunks
 from hypothesis import HealthCheck, given, settings
+from pydantic import BaseModel
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -16,6 +17,7 @@ from inkhorn.config.bounds import field_specs
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.server.app import create_app
 from inkhorn.server.model_registry import ModelRegistry, ServedModel
+from inkhorn.server.schemas import responses
 from inkhorn.server.settings import Limits, Settings
 
 PUBLIC = ["GET /health", "GET /health/ready", "GET /version"]
@@ -62,9 +64,34 @@ def test_sampling_params_have_bounds_and_help(document: dict[str, Any]) -> None:
         for name, spec in field_specs(SamplingParams).items():
             if name != "max_tokens":
                 assert properties[name]["description"] == spec.help
+        assert properties["stop_token_ids"]["anyOf"][0]["maxItems"] == 1024
+        assert properties["logit_bias"]["anyOf"][0]["maxProperties"] == 1024
         assert properties["min_p"]["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 1}
         assert properties["temperature"]["default"] == 1
         assert properties["context_overflow"]["default"] == "shift"
+
+
+def unbounded(schema: Any, where: str = "") -> list[str]:
+    """The numbers without both bounds, and the arrays without a largest size, in a JSON Schema."""
+    if isinstance(schema, list):
+        return [each for i, part in enumerate(schema) for each in unbounded(part, f"{where}[{i}]")]
+    if not isinstance(schema, dict):
+        return []
+    found = [each for name, part in schema.items() for each in unbounded(part, f"{where}.{name}")]
+    kind = schema.get("type")
+    if kind in ("integer", "number") and (
+        {"minimum", "exclusiveMinimum"}.isdisjoint(schema) or {"maximum", "exclusiveMaximum"}.isdisjoint(schema)
+    ):
+        found.append(where)
+    return [*found, where] if kind == "array" and "maxItems" not in schema else found
+
+
+def test_every_number_and_list_of_a_request_is_bounded(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        if name.endswith("Request") or name in ("ChatMessage", "StreamOptions"):
+            assert unbounded(schema, name) == []
+    for operation in operations_of(document).values():
+        assert unbounded(operation.get("parameters", [])) == []
 
 
 def test_errors_are_declared(document: dict[str, Any]) -> None:
@@ -101,6 +128,19 @@ def api(folder: Path) -> Iterator[Any]:
     app.state.ready = True  # the lifespan does not run here
     yield schemathesis.openapi.from_asgi("/openapi.json", app)
     model.engine.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+def test_events_conform_to_the_document(client: TestClient, path: str) -> None:
+    is_chat = path == "/v1/chat/completions"
+    chunk: type[BaseModel] = responses.ChatCompletionChunk if is_chat else responses.Completion
+    body: dict[str, Any] = {"prompt": "ab", "max_tokens": 30, "n": 2, "logprobs": 1, "unknown": 1}
+    if is_chat:
+        body |= {"messages": [{"content": "ab"}], "logprobs": True}
+    events = stream_chunks(client, path, stream_options={"include_usage": True}, **body)
+    assert len(events) > 2
+    for event in events:
+        chunk.model_validate(event, strict=True, extra="forbid")
 
 
 CASES = [(name, GenerationMode.POSITIVE) for name in OPERATIONS]

@@ -202,6 +202,7 @@ def test_shutdown_ends_streams_with_an_error_event(folder: Path) -> None:
         events = [line for line in response.read().decode().splitlines() if line.startswith("data: ")]
         assert "the server is shutting down" in json.loads(events[-2][6:])["error"]["message"]
         assert events[-1] == "data: [DONE]"
+        connection.close()
         assert server.process.wait(60) == 0
 
 

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 65_536
 """Most bytes of the URL and headers of a request."""
 
+LINGER_SECONDS = 1.0
+"""How long the rest of a refused request is read and dropped."""
+
 
 class HttpProtocol(HttpToolsProtocol):
     """One connection. It is closed if no complete request head arrives within the keep-alive timeout."""
 
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -31,6 +35,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._head_bytes += len(data)
         super().data_received(data)
         # While the timer runs, the head of a request is incomplete.
@@ -59,7 +65,10 @@ class HttpProtocol(HttpToolsProtocol):
         headers = dict(response.headers) | SECURITY_HEADERS | {"x-request-id": request_id, "connection": "close"}
         lines = [STATUS_LINE[status], *(f"{name}: {value}\r\n".encode("latin-1") for name, value in headers.items())]
         self.transport.write(b"".join([*lines, b"\r\n", bytes(response.body)]))
-        self.transport.close()
+        # Closing a connection with unread data would reset it, and the client might not see the answer.
+        self._refused = True
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
         seconds = time.perf_counter() - start
         context: AppContext = self.config.app.state.context  # type: ignore[union-attr]
         context.metrics.observe_http("other", "other", status, seconds)

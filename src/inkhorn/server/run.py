@@ -32,6 +32,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self.config.app.state.ready = True  # type: ignore[union-attr]
         if not self.should_exit:
             print(f"Inkhorn is listening on {self._address}", flush=True)  # noqa: T201
 
@@ -46,10 +47,16 @@ class _Server(uvicorn.Server):
             await super().shutdown(sockets)
         finally:
             ending.cancel()
+        if self.force_exit:  # a second Ctrl-C
+            self._abort_requests()
+            await asyncio.sleep(FLUSH_SECONDS / 10)
 
     async def _end_requests(self) -> None:
         """End what still runs after the timeout with an error that the client sees; uvicorn would cut it off."""
         await asyncio.sleep(self._shutdown_timeout)
+        self._abort_requests()
+
+    def _abort_requests(self) -> None:
         for model in self._models.values():
             model.engine.abort_all("the server is shutting down")
 
@@ -60,11 +67,14 @@ def serve(config: ServerConfig) -> int:
     host, port = listener.getsockname()[:2]
     models = ModelRegistry.load(config)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    uvicorn_log = logging.getLogger("uvicorn.error")
+    uvicorn_log.setLevel(logging.WARNING)
+    uvicorn_log.addFilter(_is_no_cancellation)
     uvicorn_config = uvicorn.Config(
         create_app(models, replace(config, allowed_hosts=config.hosts())),
         http=_http_protocol(),
         ws="none",
+        lifespan="off",  # it has nothing to do, and a cancelled one would be logged with a traceback
         log_config=None,
         access_log=False,
         server_header=False,
@@ -85,6 +95,11 @@ def serve(config: ServerConfig) -> int:
         log.error("the server ends", exc_info=server.failed.engine.failure)
         raise InkhornError(f"the engine of model {server.failed.id} has failed: the server ends, to be restarted")
     return 0
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """False for the traceback of a response that the shutdown has cut off."""
+    return record.exc_info is None or record.exc_info[0] is not asyncio.CancelledError
 
 
 def _http_protocol() -> Any:

@@ -98,6 +98,28 @@ class ChatCompletion(_GenerationResponse):
     usage: Usage
 
 
+class ChatDelta(BaseModel):
+    """New text of a choice; the first has the role."""
+
+    role: Literal["assistant"] | None = None
+    content: str
+
+
+class ChatChunkChoice(BaseModel):
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class ChatCompletionChunk(_GenerationResponse):
+    """One chunk of a streamed chat completion."""
+
+    object: Literal["chat.completion.chunk"]
+    choices: list[ChatChunkChoice]
+    usage: Usage | None = None
+
+
 class ModelMeta(BaseModel):
     """A model's architecture and backend."""
 
