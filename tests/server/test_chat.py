@@ -60,7 +60,7 @@ def test_refused_parts_are_named(client: TestClient) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_warnings(client: TestClient, stream: bool) -> None:
-    body: dict[str, Any] = {"messages": [{"content": "a\N{SNOWMAN}", "nam": 1}], "max_tokens": 3, "foo": 1}
+    body: dict[str, Any] = {"messages": [{"content": "a\N{SNOWMAN}", "nickname": 1}], "max_tokens": 3, "foo": 1}
     if stream:
         [warnings] = [
             chunk["warnings"]
@@ -71,5 +71,5 @@ def test_warnings(client: TestClient, stream: bool) -> None:
     else:
         warnings = client.post(PATH, json=body).json()["warnings"]
     assert "unknown field 'foo' ignored" in warnings
-    assert "unknown field 'messages[0].nam' ignored" in warnings
+    assert "unknown field 'messages[0].nickname' ignored" in warnings
     assert any("SNOWMAN" in warning for warning in warnings)
