@@ -19,7 +19,7 @@ COMMANDS = {
     "generate": ["generate", "ROMEO:", "--words", "200"],
     "train small": ["train", "small", "--steps", "20"],
     "train tiny-shakespeare": ["train", "tiny-shakespeare", "--steps", "4", "--dropout-start", "0"],
-    "train shakespeare": ["train", "shakespeare", "--steps", "4"],
+    "train shakespeare-char": ["train", "shakespeare-char", "--steps", "4"],
 }
 
 

@@ -187,12 +187,14 @@ def test_tensor_specs_match_parameters(kind: Any, activation: Any, tied: bool) -
 
 
 def test_shakespeare_recipe_size() -> None:
-    architecture = RECIPES["shakespeare"].architecture
-    for vocab_size in range(65, 101):
-        assert 9_000_000 < architecture.to_model_config(vocab_size).num_parameters < 10_000_000
-    assert architecture.n_embd // architecture.n_head == 64
-    assert architecture.n_embd % 32 == 0
-    assert architecture.block_size == 256
+    for name, vocab_sizes, block_size in (("shakespeare-char", range(65, 101), 256), ("shakespeare", [2048], 512)):
+        architecture = RECIPES[name].architecture
+        for vocab_size in vocab_sizes:
+            assert 9_000_000 < architecture.to_model_config(vocab_size).num_parameters < 10_000_000
+        assert architecture.n_embd // architecture.n_head == 64
+        assert architecture.n_embd % 32 == 0
+        assert architecture.block_size == block_size
+    assert RECIPES["shakespeare"].vocab_size == 2048
 
 
 def test_test_recipe_size() -> None:

@@ -244,7 +244,7 @@ def test_adamw_matches_torch() -> None:
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("name", ["shakespeare", "tiny-shakespeare", "small", "test"])
+@pytest.mark.parametrize("name", ["shakespeare", "shakespeare-char", "tiny-shakespeare", "small", "test"])
 def test_optimizers_of_all_recipes(name: str) -> None:
     recipe = RECIPES[name]
     model = GPT(replace(recipe.architecture, n_layer=1, block_size=8).to_model_config(9))

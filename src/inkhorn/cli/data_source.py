@@ -26,6 +26,8 @@ class DataFlags:
     """use this file or folder (.txt, or .parquet or .jsonl with a "text" in each row) instead of a named corpus"""
     val_text: Annotated[Path | None, default("the last tenth of --text")] = None
     """validate on this text file"""
+    pretrain_text: Annotated[Path | None, default()] = None
+    """train on this text file or folder before --text"""
     encoding: Annotated[str | None, default("utf-8, or that of a byte order mark")] = None
     """encoding of the text files, such as cp1252, cp1251 or shift_jis"""
     skip_bad_rows: bool = False
@@ -40,6 +42,8 @@ class DataFlags:
         require(self.text is None or corpus is None, f"give either the corpus {corpus} or --text {self.text}, not both")
         has_text = self.val_text is None or self.text is not None
         require(has_text, "--val-text needs --text: a named corpus has its own validation split")
+        has_text = self.pretrain_text is None or self.text is not None
+        require(has_text, "--pretrain-text needs --text: a named corpus has its own pretraining text, or none")
         for name in ("encoding", "skip_bad_rows"):
             unused = self.text is None and getattr(self, name) not in (None, False)
             require(not unused, f"{flag(name)} needs --text: it does not apply to a named corpus")
@@ -85,6 +89,8 @@ class DataSource:
                 return tokenize_to_disk(source, cache, bar.advance, tokenizer, bpe_size=bpe_size)
         if self.flags.val_text is not None:
             raise UsageError(f"one in 20 of the documents in {self.flags.text} is held out: leave out --val-text")
+        if self.flags.pretrain_text is not None:
+            raise UsageError(f"{self.flags.text} has documents, for which there is no --pretrain-text: leave it out")
         total = None if source.num_shards is None else source.num_shards * SHARD_TOKENS
         with progress(f"tokenizing {source.name}", total, "tokens") as bar:
             data = tokenize_documents(
@@ -107,7 +113,10 @@ class DataSource:
             raise UsageError(
                 f"--skip-bad-rows applies to .jsonl and .parquet files, not to the text {path}: leave it out"
             )
-        return found or text.from_path(path, val_path=self.flags.val_text, encoding=self.flags.encoding)
+        if found is not None:
+            return found
+        flags = self.flags
+        return text.from_path(path, val_path=flags.val_text, pretrain_path=flags.pretrain_text, encoding=flags.encoding)
 
     def text_source(self) -> "TextSource":
         """The text that the flags name; UsageError for documents."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _EXAMPLE = "inkhorn estimate gpt2 --tokens 10000000000 --peak-tflops 312 --devices 8"
 ASSUMED_MFU = 0.4
 """typical of published GPT-2 runs on one GPU; this project reaches 0.2 to 0.5 on a CPU"""
-_VOCAB_SIZES = {"gpt2": 50257, "openai-gpt": 40478, "bpe": 4096}  # by tokenizer
+_VOCAB_SIZES = {"gpt2": 50257, "openai-gpt": 40478}  # by tokenizer
 _CHAR_VOCAB_SIZES = {"tiny-shakespeare": 66, "shakespeare": 66}  # by corpus: characters and the end-of-text token
 
 
@@ -116,6 +116,8 @@ def _plan(name: str) -> tuple[Recipe | None, ModelConfig]:
 
 
 def _vocabulary(recipe: Recipe) -> int:
+    if recipe.tokenizer == "bpe":
+        return recipe.vocab_size
     return _VOCAB_SIZES.get(recipe.tokenizer) or _CHAR_VOCAB_SIZES.get(recipe.corpus, 100)
 
 

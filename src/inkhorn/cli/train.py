@@ -94,6 +94,7 @@ def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int
     with run_progress(args.train.steps, args.out) if main else nullcontext(Callbacks()) as callbacks:
         callbacks.log(f"Recipe: {name}; output folder: {args.out}")
         _log_setup(callbacks, config, dataset, hardware, peak_flops)
+        _log_mixture(callbacks, args, dataset)
         _log_memory(callbacks, args, config, hardware)
         trainer = Trainer(config, args.train, dataset, args.out, hardware, peak_flops, callbacks, args.init_from)
         state = trainer.start(resume=args.resume)
@@ -153,6 +154,19 @@ def _log_setup(
     callbacks.log(f"Peak matrix product{where}: {peak_flops / 1e9:,.0f} GFLOP/s (MFU is relative to it)")
 
 
+def _log_mixture(callbacks: "Callbacks", args: TrainArgs, dataset: "Dataset") -> None:
+    """How often each text is seen, and from which step on the text itself repeats."""
+    from inkhorn.training.mixture import mixture_plan
+
+    plan = mixture_plan(dataset, args.train, args.architecture.block_size)
+    if plan is not None:
+        repeats = f"; it repeats from step {plan.repeats:,}" if plan.repeats is not None else ""
+        callbacks.log(
+            f"Pretraining text: {plan.pretrain_tokens:,} tokens, seen {plan.pretrain_epochs:.1f} times; then the text "
+            f"itself, from step {plan.start:,} on and alone from step {plan.end:,}: {plan.epochs:.1f} times{repeats}"
+        )
+
+
 def _log_memory(callbacks: "Callbacks", args: TrainArgs, config: "ModelConfig", hardware: "Hardware") -> None:
     from inkhorn.training.memory import available_memory, memory_needed, suggest_fit
 
@@ -182,6 +196,7 @@ def _run_record(
         "name": name,
         "text": str(args.text.resolve()) if args.text else None,
         "val_text": str(args.val_text.resolve()) if args.val_text else None,
+        "pretrain_text": str(args.pretrain_text.resolve()) if args.pretrain_text else None,
         "encoding": args.encoding,
         "skip_bad_rows": args.skip_bad_rows,
         "corpus": args.corpus if args.text is None else dataset.name,

@@ -19,7 +19,7 @@ from inkhorn.config.train import TrainConfig
 from inkhorn.errors import UsageError, nearest
 from inkhorn.utils.files import read_json
 
-DEFAULT_RECIPE, FINETUNE_RECIPE = "shakespeare", "finetune"
+DEFAULT_RECIPE, FINETUNE_RECIPE = "shakespeare-char", "finetune"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,9 @@ def parse_args(argv: list[str]) -> tuple[str, TrainArgs]:
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}: {nearest(name, RECIPES)}")
     recipe = RECIPES[name]
-    defaults = TrainArgs(tokenizer=recipe.tokenizer, architecture=recipe.architecture, train=recipe.train)
+    defaults = TrainArgs(
+        tokenizer=recipe.tokenizer, vocab_size=recipe.vocab_size, architecture=recipe.architecture, train=recipe.train
+    )
     args = _parse(flags, name, defaults)
     out = args.out or Path("runs") / name
     restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"  # torchrun repeats the original command
@@ -68,7 +70,9 @@ def parse_args(argv: list[str]) -> tuple[str, TrainArgs]:
     elif args.init_from:
         args = _parse_initialized(flags, name, defaults, args.init_from)
     _check(name, args)
-    return name, replace(args, out=out, resume=resume, corpus=args.corpus or recipe.corpus)
+    teachers = tuple(map(_absolute, args.train.teachers))
+    train = replace(args.train, teachers=teachers)
+    return name, replace(args, out=out, resume=resume, corpus=args.corpus or recipe.corpus, train=train)
 
 
 def _parse(flags: Sequence[str], name: str, defaults: TrainArgs) -> TrainArgs:
@@ -94,6 +98,7 @@ def _saved_args(path: Path, record: dict[str, Any]) -> TrainArgs:
         return TrainArgs(
             text=Path(record["text"]) if record["text"] else None,
             val_text=Path(record["val_text"]) if record["val_text"] else None,
+            pretrain_text=Path(record["pretrain_text"]) if record.get("pretrain_text") else None,
             encoding=record.get("encoding"),  # older runs have neither of these two
             skip_bad_rows=record.get("skip_bad_rows", False),
             corpus=None if record["text"] else record["corpus"],

@@ -69,6 +69,16 @@ class TrainConfig:
     """dropout of attention weights"""
     dropout_start: Fraction = 0.0
     """fraction of the steps after which dropout starts"""
+    weight_decay_start: Fraction = 0.0
+    """fraction of the steps after which weight decay starts"""
+    mix_start: Fraction = 0.4
+    """with a pretraining text: fraction of the steps after which rows of the text itself are mixed in"""
+    mix_end: Fraction = 0.6
+    """with a pretraining text: fraction of the steps after which rows of the text itself are alone"""
+    teachers: tuple[str, ...] = ()
+    """distillation: checkpoint or run folders of teachers, whose averaged probabilities are learnt from"""
+    distill_weight: Fraction = 0.5
+    """share of the teachers in the loss; the rest is the cross-entropy with the text"""
     zero_init: bool = True
     """initialize the output projections to zero, so that each block starts as the identity"""
     ema_decay: Probability = 0.0
@@ -105,12 +115,16 @@ class TrainConfig:
     """with torchrun: ddp (replicate the model), fsdp (shard it) or auto (ddp if the model fits)"""
 
     def __post_init__(self) -> None:
-        for name in ("eval_at_loss", "lora_targets"):  # lists if they were read from JSON
+        for name in ("eval_at_loss", "lora_targets", "teachers"):  # lists if they were read from JSON
             object.__setattr__(self, name, tuple(getattr(self, name)))
         validate(self)
         targets = ", ".join(LORA_TARGETS)
         require(bool(self.lora_targets), f"lora_targets must name at least one of {targets}")
         unknown = [target for target in self.lora_targets if target not in LORA_TARGETS]
         require(not unknown, f"lora_targets must be among {targets}, not {', '.join(unknown)}")
+        require(
+            self.mix_start <= self.mix_end,
+            f"mix_start ({self.mix_start:g}) must not be above mix_end ({self.mix_end:g})",
+        )
         sharded_adapters = self.parallel == "fsdp" and self.lora_rank > 0
         require(not sharded_adapters, "--parallel fsdp has no use with --lora-rank: use ddp")

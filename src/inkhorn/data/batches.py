@@ -39,9 +39,65 @@ class BatchSampler:
 
     def batch(self, step: int) -> Array:
         """The batch of `step`: (batch_size, block_size + 1) int64. Inputs are [:, :-1], targets [:, 1:]."""
-        first = step * self.batch_size
-        starts = [self._start(*divmod(n, self.windows)) for n in range(first, first + self.batch_size)]
-        return np.stack([self.ids[start : start + self.block_size + 1] for start in starts]).astype(np.int64)
+        return np.stack([self.row(n) for n in rows_of(step, self.batch_size)]).astype(np.int64)
+
+    def row(self, number: int) -> Array:
+        """Row `number` of all, counted from the first batch: (block_size + 1,) ids."""
+        start = self._start(*divmod(number, self.windows))
+        return self.ids[start : start + self.block_size + 1]
+
+
+class MixtureSampler:
+    """Batches from two texts: at first from the earlier one, then from both, at the end from the later one alone.
+
+    The later text's share of the rows rises linearly. Rows of each text come in the order of a `BatchSampler`, and like
+    that one this sampler has no state.
+
+    Args:
+        earlier: (n,) token ids, n > block_size.
+        later: (m,) token ids, m > block_size.
+        batch_size: rows of a batch.
+        block_size: tokens of a row.
+        seed: of the order.
+        start: number of rows before the first one of the later text.
+        end: number of rows before those that are of the later text alone, at least `start`.
+    """
+
+    def __init__(
+        self,
+        earlier: Array | ShardedIds,
+        later: Array | ShardedIds,
+        batch_size: int,
+        block_size: int,
+        seed: int,
+        *,
+        start: int,
+        end: int,
+    ) -> None:
+        self.earlier = BatchSampler(earlier, batch_size, block_size, seed)
+        self.later = BatchSampler(later, batch_size, block_size, seed)
+        self.batch_size, self.start, self.end = batch_size, start, end
+
+    def later_rows(self, n: int) -> int:
+        """How many of the first n rows are of the later text."""
+        if n <= self.start:
+            return 0
+        rising = min(n, self.end) - self.start
+        return (rising * rising // max(1, self.end - self.start) + 2 * max(0, n - self.end)) // 2
+
+    def batch(self, step: int) -> Array:
+        """The batch of `step`: (batch_size, block_size + 1) int64. Inputs are [:, :-1], targets [:, 1:]."""
+        rows = []
+        for n in rows_of(step, self.batch_size):
+            before = self.later_rows(n)
+            is_later = self.later_rows(n + 1) > before
+            rows.append(self.later.row(before) if is_later else self.earlier.row(n - before))
+        return np.stack(rows).astype(np.int64)
+
+
+def rows_of(step: int, batch_size: int) -> range:
+    """The numbers of a batch's rows."""
+    return range(step * batch_size, (step + 1) * batch_size)
 
 
 def evaluation_windows(ids: Array, block_size: int, batch_size: int) -> Iterator[Array]:

@@ -162,7 +162,12 @@ def split_at(pieces: Iterable[str], cut: int) -> tuple[Iterator[str], Iterator[s
 
 
 def from_path(
-    path: Path, *, val_fraction: float = 0.1, val_path: Path | None = None, encoding: str | None = None
+    path: Path,
+    *,
+    val_fraction: float = 0.1,
+    val_path: Path | None = None,
+    pretrain_path: Path | None = None,
+    encoding: str | None = None,
 ) -> TextSource:
     """A text file, or all text files of a folder, sorted by path and joined by `<|endoftext|>`.
 
@@ -171,6 +176,7 @@ def from_path(
             file may be compressed (.gz, .bz2, .xz, .zst).
         val_fraction: fraction of the characters at the end to hold out, above 0 and below 0.5.
         val_path: a file or folder to validate on instead; then all of `path` is training text.
+        pretrain_path: a file or folder to train on before.
         encoding: of the files, by default UTF-8. A byte order mark takes precedence.
 
     Raises:
@@ -180,11 +186,13 @@ def from_path(
     if encoding is not None:
         check_encoding(encoding)
     files, val_files = _files(path), _files(val_path) if val_path else None
+    pretrain_files = _files(pretrain_path) if pretrain_path else None
     return TextSource(
         name=_without_compression(path.resolve()).stem or "text",
         pieces=lambda: _joined(files, encoding),
         val_pieces=None if val_files is None else lambda: _joined(val_files, encoding),
         val_fraction=val_fraction,
+        pretrain_pieces=None if pretrain_files is None else lambda: _joined(pretrain_files, encoding),
     )
 
 

@@ -109,7 +109,7 @@ def make_optimizers(
     """AdamW on everything, or Muon on the blocks' matrices and AdamW on the rest; every parameter in exactly one.
 
     Weight decay applies to matrices and embeddings, not to biases and LayerNorm gains. Each group stores its peak
-    learning rate as `peak_lr`, which the schedule scales.
+    learning rate as `peak_lr`, which the schedule scales, and `full_weight_decay`, which the schedule switches on.
     """
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     use_muon = config.optimizer == "muon" and not config.lora_rank  # adapters are not orthogonalized
@@ -129,6 +129,7 @@ def make_optimizers(
         optimizers.append(Muon(groups, config.muon_lr, config.momentum, config.weight_decay, dtype))
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["peak_lr"] = group["lr"]
+        group["full_weight_decay"] = group["weight_decay"]
     assert_partition(list(named.values()), optimizers)
     return optimizers
 

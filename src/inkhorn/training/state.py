@@ -52,13 +52,13 @@ class TrainState:
         models = (self.model,) if self.ema is None else (self.model, self.ema)
         return all(bool(to_local(p.detach()).isfinite().all()) for model in models for p in model.parameters())
 
-    def export_model(self) -> GPT:
+    def export_model(self, *, averaged: bool = True) -> GPT:
         """The model that is evaluated and saved: the EMA if there is one, merged, gathered and without padding.
 
-        If the model is sharded, all processes must call this.
+        If the model is sharded, all processes must call this. Without `averaged` the weights of the last step.
         """
         with torch.random.fork_rng(devices=[]):  # creating a model must not change the random numbers of dropout
-            return unpad_and_gather(merge_lora(self.ema or self.model), self.config)
+            return unpad_and_gather(merge_lora((self.ema if averaged else None) or self.model), self.config)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors that are sharded, by name: weights, their EMA, optimizer state."""

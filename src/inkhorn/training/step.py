@@ -11,13 +11,19 @@ from torch import Tensor, nn
 from inkhorn.config.train import TrainConfig
 from inkhorn.hardware.device import Hardware
 from inkhorn.model import GPT, CausalSelfAttention
+from inkhorn.training.distill import Teachers
 from inkhorn.training.parallel import full_tensor, no_sync
 from inkhorn.training.schedule import momentum, rate
 from inkhorn.training.state import TrainState
 
 
 def train_step(
-    state: TrainState, forward: Any, batches: Sequence[Tensor], train: TrainConfig, hardware: Hardware
+    state: TrainState,
+    forward: Any,
+    batches: Sequence[Tensor],
+    train: TrainConfig,
+    hardware: Hardware,
+    teachers: Teachers | None = None,
 ) -> Tensor:
     """Update the weights once, by the mean gradient over all processes.
 
@@ -25,6 +31,7 @@ def train_step(
         state: the training state; changed in place.
         forward: the model, as wrapped by `parallel.wrap_forward`.
         batches: this process's micro-batches, each (B, T + 1) token ids.
+        teachers: models to learn from besides the text.
 
     Returns:
         (2,) mean loss in nats per token of these batches before the update, and the gradient's norm before clipping.
@@ -32,9 +39,11 @@ def train_step(
     hardware.distributed.seed_rng(train.seed, state.step)
     factor = rate(state.step, train) * state.lr_scale
     switch_dropout(state.model, on=state.step >= train.dropout_start * train.steps)
+    decays = state.step >= train.weight_decay_start * train.steps
     for optimizer in state.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
+            group["weight_decay"] = group["full_weight_decay"] if decays else 0.0
             if "parts" in group:
                 group["momentum"] = momentum(state.step, train)
         optimizer.zero_grad(set_to_none=True)
@@ -42,7 +51,9 @@ def train_step(
     for i, rows in enumerate(batches):
         with nullcontext() if i == len(batches) - 1 else no_sync(forward):
             with hardware.autocast():
-                _, loss = forward(rows[:, :-1], rows[:, 1:])
+                logits, loss = forward(rows[:, :-1], rows[:, 1:])
+            if teachers is not None:
+                loss = teachers.mix(loss, logits, rows[:, :-1])
             (loss / len(batches)).backward()
         total += loss.detach() / len(batches)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), train.grad_clip or math.inf)

@@ -22,7 +22,6 @@ from inkhorn.config.model import ModelConfig
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.config.train import TrainConfig
 from inkhorn.costs.model import training_flops
-from inkhorn.data.batches import BatchSampler
 from inkhorn.data.dataset import Dataset
 from inkhorn.errors import CheckpointError, TrainingError
 from inkhorn.evaluation.loss import split_loss
@@ -30,8 +29,10 @@ from inkhorn.hardware.device import Hardware
 from inkhorn.inference.engine import Engine
 from inkhorn.model import GPT
 from inkhorn.training.callbacks import Callbacks
+from inkhorn.training.distill import Teachers, load_teachers
 from inkhorn.training.log_writer import LogWriter
 from inkhorn.training.memory import oom_hint
+from inkhorn.training.mixture import make_sampler
 from inkhorn.training.parallel import wrap_forward
 from inkhorn.training.schedule import rate
 from inkhorn.training.signals import Interrupt
@@ -71,9 +72,10 @@ class Trainer:
         self.folder, self.records = RunFolder(out), LogWriter(out)
         self.distributed = hardware.distributed
         rows, self.passes = self.distributed.split_batch(train.batch_size, train.grad_accum)
-        self.order = BatchSampler(dataset.train, rows, config.block_size, train.seed)
+        self.order = make_sampler(dataset, train, rows, config.block_size)
         self.tokens_per_step = train.batch_size * train.grad_accum * config.block_size
         self.interrupted: signal.Signals | None = None
+        self.teachers: Teachers | None = None
         self._runner: tuple[GPT, Any] | None = None
         self.flops_share = training_flops(config) / peak_flops
 
@@ -84,7 +86,12 @@ class Trainer:
     def start(self, *, resume: bool) -> TrainState:
         """The latest state of the run, or an initial one; writes nothing. CheckpointError if it cannot be resumed."""
         with oom_hint(self.config, self.train, self.hardware):
+            self._load_teachers()
             return self._restore() if resume else new_state(self.config, self.train, self.hardware, self.init_from)
+
+    def _load_teachers(self) -> None:
+        train, tokenizer = self.train, self.dataset.tokenizer
+        self.teachers = load_teachers(train.teachers, train.distill_weight, self.config, tokenizer, self.hardware)
 
     def fit(self, state: TrainState) -> TrainState:
         """Train from `state` to the last step or until interrupted; returns the saved state."""
@@ -137,7 +144,8 @@ class Trainer:
         since = time.perf_counter()
         pause, due = False, (self.train.save_every, self.train.eval_every, self.train.steps)
         while not pause:
-            recent.append(train_step(state, forward, self._batches(state.step), self.train, self.hardware))
+            batches = self._batches(state.step)
+            recent.append(train_step(state, forward, batches, self.train, self.hardware, self.teachers))
             pause = any(state.step % n == 0 for n in due) or self._is_stopped(interrupt)
             log = state.step % self.train.log_every == 0
             if pause or log or on_cpu:  # reading a loss synchronizes a GPU
@@ -234,6 +242,9 @@ class Trainer:
         if not due or state.last_eval_step == state.step or not self.distributed.any(saved):
             return
         loss = split_loss(state.export_model(), self.dataset.val, self.hardware)
+        unaveraged = None
+        if state.ema is not None and state.step == self.train.steps:
+            unaveraged = split_loss(state.export_model(averaged=False), self.dataset.val, self.hardware)
         state.evals_since_best, state.last_eval_step = state.evals_since_best + 1, state.step
         best = loss < state.best_loss
         if best:
@@ -245,6 +256,8 @@ class Trainer:
             self.folder.mark_best(folder)
         metrics = self._progress(state) | {"val/loss": loss, "val/bpb": self.dataset.bits_per_byte(loss)}
         metrics["val/best"] = state.best_loss
+        if unaveraged is not None:
+            metrics["val/loss_without_ema"] = unaveraged
         sample = self._sample(folder)
         self.records.append(self.records.metrics, metrics)
         if sample:
