@@ -89,7 +89,9 @@ def test_library_with_another_abi(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_bench_rows(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--tokens", "20", "--rounds", "2", "--batch-sizes", "1", "3", "--quantize", "int8", "bf16")
     assert run("bench", *flags, "--json") == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
+    result = json.loads(capsys.readouterr().out)
+    rows = result["rows"]
+    assert result["not_measured"] == []
     found = [(row["precision"], row["batch_size"]) for row in rows]
     assert found == [
         ("int8", 1),
@@ -105,6 +107,27 @@ def test_bench_rows(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0]["bytes"] < 0.6 * rows[2]["bytes"]
     assert run("bench", *flags) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+@native
+def test_bench_ends_after_the_given_time(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--tokens", "100000", "--rounds", "1000000000", "--batch-sizes", "1", "2", "--quantize", "int8")
+    assert run("bench", *flags, "--seconds", "1", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    found = [(row["precision"], row["batch_size"]) for row in result["rows"]] + list(map(tuple, result["not_measured"]))
+    assert sorted(found) == [("int8", 1), ("int8", 2)]
+
+
+@native
+def test_bench_names_what_it_had_no_time_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 1_000_000, 40))  # every look at the clock finds 40 seconds gone
+    monkeypatch.setattr("inkhorn.cli.bench.time.perf_counter", lambda: float(next(clock)))
+    assert run("bench", "--quantize", "int8", "--batch-sizes", "1", "4") == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[:2] for line in lines] == [["int8", "1"], ["int8", "4"]]
+    assert all("not measured within 25 s; raise --seconds" in line for line in lines)
 
 
 @native

@@ -39,6 +39,8 @@ class BenchArgs:
     """measurements per row; the median, lowest and highest are reported"""
     threads: Annotated[int | None, Range(ge=1), default("one per core")] = None
     """maximum number of threads"""
+    seconds: Annotated[float, Range(ge=1)] = 25.0
+    """duration at most; on a slow or busy machine, measurements become shorter, and the last rows may be left out"""
     json: bool = False
     """print one JSON object"""
 
@@ -48,9 +50,9 @@ def run(argv: list[str]) -> int:
     reason = native_bindings.unavailable_reason()
     if reason is not None or os.environ.get("INKHORN_BACKEND") == "numpy":
         raise UsageError(f"inkhorn bench needs the native backend: {reason or 'INKHORN_BACKEND is set to numpy'}")
-    rows = [row for precision in args.quantize for row in _measure(args, precision)]
+    rows, skipped = _measure_all(args)
     if args.json:
-        print(json.dumps({"model": args.model, "tokens": args.tokens, "rows": rows}))
+        print(json.dumps({"model": args.model, "tokens": args.tokens, "rows": rows, "not_measured": skipped}))
         return 0
     print("precision  batch size  tokens/s  (lowest to highest)   MB per token   bandwidth GB/s  share")
     for row in rows:
@@ -59,42 +61,83 @@ def run(argv: list[str]) -> int:
             f"{row['precision']:9}{row['batch_size']:12}{row['tokens_per_second']:10,.0f}  {spread:22}"
             f"{row['bytes'] / 1e6:12,.1f}{row['bandwidth'] / 1e9:17,.0f}{row['share']:7.0%}"
         )
+    for precision, batch_size in skipped:
+        print(f"{precision:9}{batch_size:12}  not measured within {args.seconds:g} s; raise --seconds")
     return 0
 
 
-def _measure(args: BenchArgs, precision: Precision) -> list[dict[str, Any]]:
-    """A row per batch size. `share` is the rate at which weights are read, over the machine's memory bandwidth."""
-    rows = []
-    with Engine.from_pretrained(
-        args.model, precision=precision, threads=args.threads, max_num_seqs=max(args.batch_sizes), backend="native"
-    ) as engine:
-        backend = engine.backend
-        assert isinstance(backend, NativeBackend)
-        size = backend.weight_bytes
-        bandwidth = native_bindings.library().ink_memory_bandwidth(size, backend.threads, 10)
-        for batch_size in args.batch_sizes:
-            rates = [_tokens_per_second(engine, batch_size, args.tokens) for _ in range(args.rounds + 1)][1:]  # warm-up
-            median = statistics.median(rates)
-            rows.append(
-                {
-                    "precision": precision,
-                    "batch_size": batch_size,
-                    "threads": backend.threads,
-                    "tokens_per_second": median,
-                    "lowest": min(rates),
-                    "highest": max(rates),
-                    "bytes": size,
-                    "bandwidth": bandwidth,
-                    "share": median / batch_size * size / bandwidth,
-                }
-            )
-    return rows
+def _measure_all(args: BenchArgs) -> tuple[list[dict[str, Any]], list[tuple[Precision, int]]]:
+    """The rows that were measured in time, and the precisions and batch sizes that were not."""
+    rows: list[dict[str, Any]] = []
+    skipped: list[tuple[Precision, int]] = []
+    deadline, load_seconds = time.perf_counter() + args.seconds, 0.0
+    for i, precision in enumerate(args.quantize):
+        remaining = deadline - time.perf_counter()
+        if remaining <= load_seconds:  # loading cannot be interrupted; the other precisions took this long at most
+            skipped += [(precision, batch_size) for batch_size in args.batch_sizes]
+            continue
+        start = time.perf_counter()
+        with Engine.from_pretrained(
+            args.model, precision=precision, threads=args.threads, max_num_seqs=max(args.batch_sizes), backend="native"
+        ) as engine:
+            load_seconds = max(load_seconds, time.perf_counter() - start)
+            precisions_left = len(args.quantize) - i
+            seconds = (deadline - time.perf_counter() - load_seconds * (precisions_left - 1)) / precisions_left
+            for batch_size in args.batch_sizes:
+                row = _measure(args, engine, precision, batch_size, seconds / len(args.batch_sizes))
+                if row is None:
+                    skipped.append((precision, batch_size))
+                else:
+                    rows.append(row)
+    return rows, skipped
 
 
-def _tokens_per_second(engine: Engine, batch_size: int, tokens: int) -> float:
+def _measure(
+    args: BenchArgs, engine: Engine, precision: Precision, batch_size: int, seconds: float
+) -> dict[str, Any] | None:
+    """One row, measured within `seconds`, or None if that is too short for a token.
+
+    `share` is the rate at which weights are read, over the machine's memory bandwidth.
+    """
+    backend = engine.backend
+    assert isinstance(backend, NativeBackend)
+    end = time.perf_counter() + seconds
+    rates: list[float] = []
+    for measurements_left in range(args.rounds + 1, 0, -1):  # the first is a warm-up
+        remaining = end - time.perf_counter()
+        if remaining <= 0:
+            break
+        # If there is time for a few measurements only, they should not all be too short to mean something.
+        rates.append(_tokens_per_second(engine, batch_size, args.tokens, remaining / min(measurements_left, 3)))
+    rates = [rate for rate in rates[1:] if rate]
+    if not rates:
+        return None
+    bandwidth = native_bindings.library().ink_memory_bandwidth(backend.weight_bytes, backend.threads, 10)
+    median = statistics.median(rates)
+    return {
+        "precision": precision,
+        "batch_size": batch_size,
+        "threads": backend.threads,
+        "tokens_per_second": median,
+        "lowest": min(rates),
+        "highest": max(rates),
+        "bytes": backend.weight_bytes,
+        "bandwidth": bandwidth,
+        "share": median / batch_size * backend.weight_bytes / bandwidth,
+    }
+
+
+def _tokens_per_second(engine: Engine, batch_size: int, tokens: int, seconds: float) -> float:
+    """Rate of `batch_size` sequences of `tokens` tokens, or of those generated within `seconds`; 0 if none was."""
     prompt = Prompt("", (engine.eos_id if engine.eos_id is not None else 0,))
     params = SamplingParams(seed=1, max_tokens=tokens, ignore_eos=True)
-    start = time.perf_counter()
+    start = now = time.perf_counter()
     handles = [engine.submit(prompt, params, sample_index) for sample_index in range(batch_size)]
-    num_tokens = sum(handle.result().num_tokens for handle in handles)
-    return num_tokens / (time.perf_counter() - start)
+    num_tokens = 0
+    for _ in handles[-1]:  # the last one that starts; all others are at least as far
+        num_tokens, now = num_tokens + batch_size, time.perf_counter()
+        if now > start + seconds:
+            break
+    for handle in handles:
+        handle.abort()
+    return num_tokens / (now - start)
