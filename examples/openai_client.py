@@ -32,8 +32,12 @@ def main(model: str = "shakespeare") -> None:
         name = client.models.list().data[0].id
         print(f"{address} serves {name}\n")
 
+        finish_reason = None
         for event in client.completions.create(model=name, prompt="JULIET:", max_tokens=120, seed=4, stream=True):
             print(event.choices[0].text, end="", flush=True)
+            finish_reason = event.choices[0].finish_reason
+        if finish_reason is None:  # a stream that breaks off is no error to the client
+            sys.exit("\nthe connection was lost: the text is not complete")
 
         answer = client.completions.create(
             model=name, prompt="To be, or not to ", max_tokens=3, temperature=0, logprobs=3

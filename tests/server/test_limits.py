@@ -76,6 +76,14 @@ def test_max_seconds(model: ServedModel) -> None:
     wait_until(lambda: model.engine.request_counts == (0, 0))
 
 
+def test_defaults_keep_the_limit_of_tokens(model: ServedModel) -> None:
+    with app_client(model, limits=Limits(max_tokens=4)) as client:
+        assert complete(client, prompt="a", ignore_eos=True)["usage"]["completion_tokens"] == 4
+        body = {"messages": [{"content": "a"}], "ignore_eos": True}
+        assert client.post("/v1/chat/completions", json=body).json()["usage"]["completion_tokens"] == 4
+        assert client.post("/v1/completions", json={"prompt": "a", "max_tokens": 5}).status_code == 400
+
+
 def test_max_queued(folder: Path) -> None:
     with app_client(load_served(folder, max_num_seqs=1, max_queued=1), limits=Limits(max_queued=1)) as client:
         response = client.post("/v1/completions", json={"prompt": "a", "n": 3, "max_tokens": 2000, "ignore_eos": True})

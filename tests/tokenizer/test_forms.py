@@ -1,7 +1,7 @@
 """Every form of a tokenizer.json: the ids and the text of transformers."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,27 @@ def test_streamed_text_equals_transformers(pair: tuple[BPETokenizer, Any], data:
     expected = ours.decode(ids)
     if "\ufffd" not in expected + ours.decode(prompt):  # text that was sent is not revised when a later byte is invalid
         assert ours.decode(prompt) + streamed == expected
+
+
+@given(text=texts.filter(bool))
+@settings(max_examples=5, deadline=None)
+def test_streamed_long_texts_are_decoded_in_parts(pair: tuple[BPETokenizer, Any], text: str) -> None:
+    """The work for a token does not grow with the text, and the joined text is that of all tokens."""
+    ours, _ = pair
+    ids = ours.encode(ours.normalize(text + "the fox 日本😀é. ")[0] * 40).tolist()
+    expected, sizes = ours.decode(ids), list[int]()
+
+    class Counting(BPETokenizer):
+        def decode(self, ids: Iterable[int]) -> str:
+            sizes.append(len(list(ids)))
+            return super().decode(ids)
+
+    counting = Counting(ours.inner)
+    stream = counting.decode_stream(ids[:150])
+    streamed = "".join(map(stream, ids[150:]))
+    if "\ufffd" not in expected + ours.decode(ids[:150]):
+        assert ours.decode(ids[:150]) + streamed == expected
+    assert max(sizes, default=0) <= 4 * 64 + 1
 
 
 @given(text=texts)

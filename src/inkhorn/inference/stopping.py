@@ -43,6 +43,7 @@ class IncrementalDetokenizer:
         self._max_tokens = params.max_tokens
         self._counts_words = params.max_words is not None or params.end_at_sentence
         self._stop_starts = frozenset(stop[0] for stop in params.stop)
+        self._matchers = [_StopMatcher(stop) for stop in params.stop]
         self._held = ""  # may be the beginning of a stop string
         self._in_word = prompt != "" and not prompt[-1].isspace()
         self._ends_sentence = False  # whitespace after this would end a sentence
@@ -69,12 +70,14 @@ class IncrementalDetokenizer:
                 ready.append(character)
                 continue
             self._held += character
-            stop = self._matched_stop_string()
+            for matcher in self._matchers:
+                matcher.add(character)
+            stop = max((len(each.stop) for each in self._matchers if each.is_complete), default=0)
             if stop:
-                self._held = self._held[: -len(stop)]
+                self._held = self._held[:-stop]
                 self.finish_reason = "stop"
                 break
-            waiting = self._partial_stop_length()
+            waiting = max(matcher.length for matcher in self._matchers)
             ready.append(self._held[: len(self._held) - waiting])
             self._held = self._held[len(self._held) - waiting :]
         return "".join(ready)
@@ -103,14 +106,34 @@ class IncrementalDetokenizer:
         self.finish_reason = "stop" if params.end_at_sentence else "length"
         return True
 
-    def _matched_stop_string(self) -> str:
-        """The longest stop string that ends the held text; empty if none does."""
-        return max((stop for stop in self.params.stop if self._held.endswith(stop)), key=len, default="")
 
-    def _partial_stop_length(self) -> int:
-        """Length of the longest suffix of the held text that is a prefix of a stop string."""
-        longest = max((len(stop) for stop in self.params.stop), default=0)
-        for length in range(min(len(self._held), longest - 1), 0, -1):
-            if any(stop.startswith(self._held[-length:]) for stop in self.params.stop):
-                return length
-        return 0
+class _StopMatcher:
+    """Finds a stop string in a text that comes character by character, in constant time for each on average.
+
+    The algorithm of Knuth, Morris and Pratt (1977).
+
+    Attributes:
+        length: of the longest end of the text that is a beginning of the stop string.
+    """
+
+    def __init__(self, stop: str) -> None:
+        self.stop, self.length = stop, 0
+        # For each beginning of the stop string, the length of its longest shorter end that is a beginning, too.
+        self._shorter = [0]
+        length = 0
+        for character in stop[1:]:
+            while length and stop[length] != character:
+                length = self._shorter[length - 1]
+            length += stop[length] == character
+            self._shorter.append(length)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the text ends with the stop string."""
+        return self.length == len(self.stop)
+
+    def add(self, character: str) -> None:
+        length = self._shorter[-1] if self.is_complete else self.length
+        while length and self.stop[length] != character:
+            length = self._shorter[length - 1]
+        self.length = length + (self.stop[length] == character)

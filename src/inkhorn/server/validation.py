@@ -39,7 +39,7 @@ async def completion_job(request: CompletionRequest, context: AppContext) -> Gen
     _check_choices(len(given), best_of, settings.limits)
     prompts = await asyncio.to_thread(_prompts, given, model, settings)
     _check_lengths(prompts, settings.limits)
-    default = DEFAULT_MAX_TOKENS if request.max_words is None else settings.limits.max_tokens
+    default = _default_max_tokens(request, DEFAULT_MAX_TOKENS, settings.limits)
     max_tokens = default if request.max_tokens is None else request.max_tokens
     return GenerationJob(
         model=model,
@@ -66,7 +66,7 @@ async def chat_job(request: ChatRequest, context: AppContext) -> GenerationJob:
     _check_lengths(prompts, settings.limits)
     max_tokens = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     if max_tokens is None:
-        max_tokens = DEFAULT_CHAT_MAX_TOKENS if request.max_words is None else settings.limits.max_tokens
+        max_tokens = _default_max_tokens(request, DEFAULT_CHAT_MAX_TOKENS, settings.limits)
     params = _sampling_params(request, model, max_tokens, "max_completion_tokens", settings.limits)
     top_allowed = request.top_logprobs is None or bool(request.logprobs)
     _require(top_allowed, "top_logprobs", "top_logprobs requires logprobs: true")
@@ -81,6 +81,10 @@ async def chat_job(request: ChatRequest, context: AppContext) -> GenerationJob:
         include_usage=_include_usage(request),
         warnings=_warnings(request, prompts, model),
     )
+
+
+def _default_max_tokens(request: SamplingRequest, default: int, limits: Limits) -> int:
+    return min(default, limits.max_tokens) if request.max_words is None else limits.max_tokens
 
 
 def _require(ok: bool, param: str, message: str) -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 
 _BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")  # of a vocabulary with byte fallback
+_DECODE_CONTEXT = 64
+"""Tokens before a new one that its decoding takes into account."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -99,18 +102,34 @@ class BPETokenizer:
     def decode_stream(self, prompt: Sequence[int] = ()) -> Callable[[int], str]:
         if self._byte_level:
             return utf8_stream(self.token_bytes)
-        # Other decoders look at the neighbors of a token. The context length bounds the number of tokens.
-        ids, done = list(prompt), len(self.decode(prompt))
+        # Other decoders look at the neighbors of a token. Only the last tokens are decoded again for each new one: the
+        # work must not grow with the text.
+        ids, text = self._decode_context(prompt)
+        done = len(text)
 
         def add(token_id: int) -> str:
-            nonlocal done
+            nonlocal done, ids
             ids.append(token_id)
             text = self.decode(ids)
             stable = len(text.rstrip("\ufffd"))  # bytes at the end may be a part of a character
             start, done = done, max(done, stable)
-            return text[start:done]
+            new = text[start:done]
+            if len(ids) > 2 * _DECODE_CONTEXT and (done == len(text) or len(ids) > 4 * _DECODE_CONTEXT):
+                pending = len(text) - done
+                ids, text = self._decode_context(ids)
+                done = len(text) - pending
+            return new
 
         return add
+
+    def _decode_context(self, ids: Sequence[int]) -> tuple[list[int], str]:
+        """The last tokens of a text, and what they decode to; they do not begin inside a character."""
+        for size in range(_DECODE_CONTEXT, _DECODE_CONTEXT + 4):
+            context = list(ids[-size:])
+            text = self.decode(context)
+            if not text.startswith("\ufffd"):
+                break
+        return context, text
 
     def normalize(self, text: str, policy: UnknownPolicy = "replace") -> tuple[str, list[UnknownCharacter]]:
         """Replace or drop lone surrogates and the characters that the vocabulary lacks.

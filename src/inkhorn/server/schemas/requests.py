@@ -40,7 +40,6 @@ def _integers(values: object) -> object:
 
 
 TokenId = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
-Integer = Annotated[StrictInt, BeforeValidator(_integer)]
 ModelName = Annotated[StrictStr, Field(max_length=MAX_NAME)]
 TokenIds = Annotated[
     list[TokenId],
@@ -70,7 +69,7 @@ _RANGES = OPENAI_RANGES | {
 """Bounds of the API that differ from those of SamplingParams."""
 _DEFAULTS = {"temperature": 1.0}
 """Defaults of the API that differ from those of SamplingParams."""
-_TYPES: dict[Any, Any] = {int: Integer, float: Number, bool: StrictBool, str: StrictStr}
+_TYPES: dict[Any, Any] = {int: StrictInt, float: Number, bool: StrictBool, str: StrictStr}
 SAMPLING_FIELDS = tuple(name for name in field_specs(SamplingParams) if name != "max_tokens")
 """The sampling parameters that all requests share; the endpoints differ in max_tokens."""
 
@@ -92,7 +91,12 @@ def _request_type(spec: FieldSpec) -> Any:
         bias: Range = get_args(get_args(kind)[1])[1]
         biases = dict[TokenIdKey, Annotated[Number, Field(**bias.constraints())]]
         return Annotated[biases, Field(max_length=_max_length(spec))] | None
-    return _TYPES.get(kind, kind) | None
+    number = _TYPES.get(kind, kind)
+    bounds = _RANGES.get(spec.name, spec.range)
+    if kind in (int, float) and bounds is not None:
+        limits: dict[str, Any] = {**bounds.constraints()}
+        number = Annotated[number, Field(**limits)]
+    return (Annotated[number, BeforeValidator(_integer)] if kind is int else number) | None
 
 
 def _max_length(spec: FieldSpec) -> int:
@@ -101,11 +105,9 @@ def _max_length(spec: FieldSpec) -> int:
 
 
 def _request_field(spec: FieldSpec) -> tuple[Any, Any]:
-    bounds = _RANGES.get(spec.name, spec.range)
     default = _DEFAULTS.get(spec.name, spec.default)
-    limits: dict[str, Any] = bounds.constraints() if bounds is not None and spec.type in (int, float) else {}
     simple = default is not MISSING and not isinstance(default, tuple | Mapping)
-    return _request_type(spec), Field(default if simple else None, description=spec.help, **limits)
+    return _request_type(spec), Field(default if simple else None, description=spec.help)
 
 
 class Body(BaseModel):
@@ -121,7 +123,9 @@ class StreamOptions(Body):
 
 class _BaseRequest(Body):
     model: ModelName | None = Field(None, description="name of the model (default: the server's first model)")
-    n: Annotated[Integer, Field(ge=1, le=128)] | None = Field(1, description="number of choices for each prompt")
+    n: Annotated[StrictInt, Field(ge=1, le=128), BeforeValidator(_integer)] | None = Field(
+        1, description="number of choices for each prompt"
+    )
     stream: StrictBool | None = Field(False, description="send the text as server-sent events while it is generated")
     stream_options: StreamOptions | None = None
     user: StrictStr | None = Field(None, description="accepted and ignored")
@@ -155,14 +159,14 @@ class CompletionRequest(SamplingRequest):
         | Annotated[list[TokenIds], Field(max_length=MAX_ENTRIES)]
         | None
     ) = Field(None, description="a prompt as text or token ids, or a list of prompts (default: empty)")
-    best_of: Annotated[Integer, Field(ge=1, le=128)] | None = Field(
+    best_of: Annotated[StrictInt, Field(ge=1, le=128), BeforeValidator(_integer)] | None = Field(
         None, description="generate this many choices for each prompt and return the n most likely"
     )
     echo: StrictBool | None = Field(False, description="return the prompt in front of the text")
-    logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = Field(
+    logprobs: Annotated[StrictInt, Field(ge=0, le=20), BeforeValidator(_integer)] | None = Field(
         None, description="return the log probability of each token and of this many most likely tokens"
     )
-    max_tokens: Annotated[Integer, Field(ge=0, le=MAX_COUNT)] | None = Field(
+    max_tokens: Annotated[StrictInt, Field(ge=0, le=MAX_COUNT), BeforeValidator(_integer)] | None = Field(
         None, description="maximum number of tokens to generate (default: 16, or the server's limit with max_words)"
     )
     suffix: Annotated[Literal[""] | None, BeforeValidator(_reject_suffix)] = Field(
@@ -180,13 +184,13 @@ class ChatRequest(SamplingRequest):
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_ENTRIES)]
     logprobs: StrictBool | None = Field(False, description="return the log probability of each token")
-    top_logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = Field(
+    top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), BeforeValidator(_integer)] | None = Field(
         None, description="return this many most likely tokens at each position; requires logprobs"
     )
-    max_tokens: Annotated[Integer, Field(ge=1, le=MAX_COUNT)] | None = Field(
+    max_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT), BeforeValidator(_integer)] | None = Field(
         None, description="same as max_completion_tokens"
     )
-    max_completion_tokens: Annotated[Integer, Field(ge=1, le=MAX_COUNT)] | None = Field(
+    max_completion_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT), BeforeValidator(_integer)] | None = Field(
         None, description="maximum number of tokens to generate (default: 512, or the server's limit with max_words)"
     )
 
@@ -206,6 +210,6 @@ class DetokenizeRequest(Body):
 class ExplainRequest(Body):
     model: ModelName | None = None
     text: StrictStr = Field(description="the text; its last 256 tokens are used", max_length=100_000)
-    layer: Annotated[Integer, Field(ge=0, le=MAX_ENTRIES)] = Field(
+    layer: Annotated[StrictInt, Field(ge=0, le=MAX_ENTRIES), BeforeValidator(_integer)] = Field(
         0, description="layer of the attention and MLP shown, from 0"
     )
