@@ -19,12 +19,14 @@ $(BIN)/python:
 
 # An older pip knows no --group. The stamps record which files an installation was made from, so that a second call starts at once.
 .venv/serve: pyproject.toml constraints.txt $(KERNEL) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve]'
+	@echo "Installing into .venv, without torch: about a minute"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[serve]'
 	@touch $@
 
 .venv/dev: pyproject.toml constraints.txt $(KERNEL) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]' --group dev
+	@echo "Installing everything into .venv, torch included: some minutes"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[all]' --group dev
 	@touch $@ .venv/serve
 
 demo: .venv/serve  ## generate some Shakespeare with the shipped model; installs no torch

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from inkhorn.checkpoint import run_folder as checkpoint_module
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.checkpoint.run_folder import RunFolder
-from inkhorn.errors import CheckpointError
+from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.utils import files
 from inkhorn.utils.files import fsync
 
@@ -348,3 +350,21 @@ def test_flush_before_rename(tmp_path: Path) -> None:
     assert log[renamed + 3 : pointed] == [("write", pointer), ("fsync", pointer)]
     removals = [i for i, (name, path) in enumerate(log) if name == "rename" and path != partial]
     assert all(i > pointed for i in removals)  # old checkpoints are removed after `latest` names the new one
+
+
+def test_lock(tmp_path: Path) -> None:
+    """A second process cannot reserve a folder, until the first one ends or is killed; no file is left."""
+    code = (
+        "import sys; from pathlib import Path; from inkhorn.checkpoint.run_folder import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).lock(): print('locked', flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(UsageError, match="another training writes to"), RunFolder(tmp_path).lock():
+            pass
+        other.kill()
+        other.wait(60)
+    with RunFolder(tmp_path).lock():
+        assert names(tmp_path) == []

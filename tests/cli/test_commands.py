@@ -1,6 +1,7 @@
 """The commands data, train, eval and export."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 from helpers.models import run
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.cli.train_args import recipe_for
 from inkhorn.model import GPT
 
 TEXT = "To be, or not to be: that is the question.\nWhether 'tis nobler in the mind to suffer.\n" * 40
@@ -129,7 +131,7 @@ def test_checkpoint_generates_in_transformers() -> None:
     assert run("train", "test", "--text", "mine.txt", "--out", "run", *TINY) == 0
     folder = Path("run", Path("run", "best").read_text().strip())
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    generated = model.generate(**tokenizer("To be,", return_tensors="pt"), pad_token_id=0)
+    generated = model.generate(**tokenizer("To be,", return_tensors="pt"), max_new_tokens=8)
     assert 0 < generated.shape[1] - 6 <= 8
 
 
@@ -214,6 +216,26 @@ def test_data_lists_the_corpora(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "tiny-shakespeare" in shown
     assert "public domain" in shown
+
+
+def test_file_alone_chooses_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file or folder in place of a recipe is the text; the run is named after it, and says how long it takes."""
+    assert run("train", "mine.txt", *TINY) == 0
+    shown = capsys.readouterr().err
+    assert "Recipe: small; output folder: runs/mine" in shown
+    assert re.search(r"Time: about \d[\d.]* minutes for 6 steps", shown)
+    record = json.loads(Path("runs/mine/run.json").read_text())
+    assert record["text"] == str(Path("mine.txt").resolve())
+    assert run("train", "mine.txt", "--resume") == 0
+    assert run("train", "mine.txt", "--text", "mine.txt", *TINY) == 2
+
+
+def test_recipe_by_size(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for size, recipe in ((100, "small"), (400_000, "tiny-shakespeare"), (3_000_000, "shakespeare-char")):
+        (folder / "a.txt").write_bytes(b"a" * size)
+        assert recipe_for(folder) == recipe_for(folder / "a.txt") == recipe
 
 
 def test_recipe_sets_flag_defaults() -> None:

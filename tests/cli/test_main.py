@@ -21,6 +21,18 @@ from inkhorn.cli.main import COMMANDS, install_command
         (["trian", "small", "--steps", "5"], "did you mean 'train'?"),
         (["To", "be", "or", "not", "--seed", "1"], 'put the prompt in quotes: inkhorn "To be or not"'),
         (["generate", "To", "be"], 'put the prompt in quotes: inkhorn "To be"'),
+        (["generate", "a", "--words", "ten"], "--words must be an integer, not 'ten'"),
+        (["generate", "a", "--top-p", "x"], "--top-p must be a number, not 'x'"),
+        (["generate", "a", "--quantize", "int2"], "--quantize must be one of bf16, fp32, int4, int8, not 'int2'"),
+        (["generate", "a", "--seed"], "--seed needs a value"),
+        (["generate", "a", "--max-new-tokens", "3"], "there is no flag --max-new-tokens: use --max-tokens"),
+        (["generate", "a", "--temperatur", "1"], "there is no flag --temperatur: did you mean --temperature?"),
+        (["generate", "a", "--nonsense"], "there is no flag --nonsense"),
+        (["bench", "--ssl-keyfile", "k"], "reverse proxy"),
+        (["bench", "--max-steps", "3"], "there is no flag --max-steps"),  # --steps is another command's
+        (["info", "x"], "unexpected argument 'x'"),
+        (["train", "small", "--lr", "fast"], "--lr must be a number, not 'fast'"),
+        (["train", "none.txt"], "there is no recipe or file 'none.txt'"),
     ],
 )
 def test_usage_errors(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,3 +76,20 @@ def test_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert install_command("data") == "uv pip install --python '/my env/bin/python' 'inkhorn[data]'"
     monkeypatch.setattr(sys, "prefix", "/home/me/.cache/uv/archive-v0/abc")
     assert install_command("data") == "uvx --from 'inkhorn[data]' inkhorn ..."
+    monkeypatch.setattr(sys, "prefix", "/home/me/.local/share/uv/tools/inkhorn")
+    assert install_command("data") == "uv tool install --force 'inkhorn[data]'"
+    monkeypatch.setattr(sys, "prefix", "/home/me/.local/share/pipx/venvs/inkhorn")
+    assert install_command("data") == "pipx install --force 'inkhorn[data]'"
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "train small"])
+def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Help fits 80 columns, has an example, names what a word stands for, and has no color codes."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(*command.split(), "--help") == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "xample:" in shown
+    assert "(default: None)" not in " ".join(shown.replace("│", " ").split())
+    assert "[STR]" not in shown
+    assert "\033" not in shown

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from inkhorn.data.json_lines import BadRow, JsonLines
 
-TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), max_size=9)
+TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9), max_size=9)
 
 
 def write(folder: Path, *files: str | bytes) -> list[Path]:
@@ -60,6 +60,7 @@ def test_byte_order_mark_and_line_separator(tmp_path: Path) -> None:
         (b"{}\n", "has no 'text': its fields are none"),
         (b"[1]\n", "is not a JSON object"),
         (b'{"text": "\\ud83d!"}\n', "has a lone surrogate (\\ud83d) in its 'text'"),
+        (b'{"text": "a\\u0000b"}\n', "has a NUL character in its 'text'"),
         (b'{"text": "caf\xe9"}\n', "is not UTF-8: byte 13 of the row is 0xe9"),
         (b"{text}\n", "is not valid JSON: Expecting property name enclosed in double quotes in column 2"),
         (b'{"text": "cut', "; the file seems to be cut off"),

@@ -164,3 +164,13 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(CorpusError, match=r"cannot read .*t\.txt: Permission denied"):
         list(source.train_chunks())
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_text_that_changes_between_its_reads(separate: bool) -> None:
+    texts = [iter(["one text" * 9, "another " * 9]), iter(["val" * 9, "lav" * 9])]
+    val_pieces = (lambda: [next(texts[1])]) if separate else None
+    source = TextSource(name="mine", pieces=lambda: [next(texts[0])], val_pieces=val_pieces)
+    assert source.summary.n_chars > 0
+    with pytest.raises(CorpusError, match="mine changed while it was read"):
+        list(source.chunks())

@@ -9,14 +9,15 @@ runs/mine/
   metrics.jsonl, samples.jsonl, loss.png, report.html, tensorboard/
 """
 
+import os
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from inkhorn.errors import CheckpointError
-from inkhorn.utils.files import atomic_write, fsync, fsync_tree
+from inkhorn.errors import CheckpointError, UsageError
+from inkhorn.utils.files import TEMPORARY_NAME, atomic_write, fsync, fsync_tree
 
 STEP_FOLDER = re.compile(r"step-(\d+)(\.old)?")
 
@@ -31,6 +32,33 @@ class RunFolder:
 
     def __init__(self, path: Path, keep: int = 2) -> None:
         self.path, self.keep = path, keep
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Reserve the folder, which must exist, for this process; UsageError if another one has reserved it.
+
+        The system ends the reservation with the process, however that ends, and no file is left. It needs POSIX locks:
+        on Windows, and on file systems without them, nothing is reserved.
+        """
+        try:
+            import fcntl
+        except ImportError:
+            yield
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise UsageError(
+                f"another training writes to {self.path}: wait for its end, or use another --out"
+            ) from None
+        except OSError:
+            pass
+        try:
+            yield
+        finally:
+            os.close(descriptor)
 
     def steps(self) -> list[Path]:
         """The complete checkpoints, oldest first; `step-N.old` is one if replacing step-N was interrupted."""
@@ -66,11 +94,21 @@ class RunFolder:
 
     def best(self) -> Path | None:
         """The checkpoint with the lowest validation loss so far."""
-        try:
-            name = (self.path / "best").read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
-            return None
+        name = _read_pointer(self.path / "best")
         return next((folder for folder in self.steps() if folder.stem == name), None)
+
+    def recover(self) -> None:
+        """Complete what a crash interrupted: remove temporary files, update `latest`, delete outdated checkpoints."""
+        for path in self.steps():
+            if path.suffix == ".old":
+                path.rename(path.with_suffix(""))
+        for leftover in self.path.rglob("*.tmp"):
+            if TEMPORARY_NAME.fullmatch(leftover.name) and leftover.is_file():
+                leftover.unlink(missing_ok=True)
+        latest = self.latest()
+        if latest is not None and _read_pointer(self.path / "latest") != latest.name:
+            self._point("latest", latest)
+        self._prune()
 
     def partial(self, step: int) -> Path:
         """The temporary folder of a checkpoint that is being written."""
@@ -139,3 +177,11 @@ class RunFolder:
         with suppress(OSError):
             folder.rename(temporary)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _read_pointer(path: Path) -> str | None:
+    """The folder's name in `latest` or `best`; None if the file is missing or damaged."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None

@@ -17,7 +17,15 @@ from inkhorn.config.bounds import Range
 from inkhorn.config.model import Architecture, ModelConfig
 from inkhorn.config.recipes import RECIPES, Recipe
 from inkhorn.config.train import Device, Optimizer, Precision, TrainConfig
-from inkhorn.costs.model import forward_flops, parts, serving_memory, shape_near, training_flops, training_memory
+from inkhorn.costs.model import (
+    ASSUMED_MFU,
+    forward_flops,
+    parts,
+    serving_memory,
+    shape_near,
+    training_flops,
+    training_memory,
+)
 from inkhorn.costs.scaling_laws import FITS, TOKENS_PER_PARAMETER, Fit, rule_of_thumb
 from inkhorn.errors import CheckpointError, TrainingError, UsageError, nearest
 
@@ -25,8 +33,6 @@ if TYPE_CHECKING:
     from inkhorn.hardware.device import Hardware
 
 _EXAMPLE = "inkhorn estimate gpt2 --tokens 10000000000 --peak-tflops 312 --devices 8"
-ASSUMED_MFU = 0.4
-"""typical of published GPT-2 runs on one GPU; this project reaches 0.2 to 0.5 on a CPU"""
 _VOCAB_SIZES = {"gpt2": 50257, "openai-gpt": 40478}  # by tokenizer
 _CHAR_VOCAB_SIZES = {"tiny-shakespeare": 66, "shakespeare": 66}  # by corpus: characters and the end-of-text token
 

@@ -25,7 +25,7 @@ class InfoArgs:
 
 
 def run(argv: list[str]) -> int:
-    args = parse(InfoArgs, argv, "inkhorn info")
+    args = parse(InfoArgs, argv, "inkhorn info", example="inkhorn info --json")
     entries = collect()
     if args.json:
         print(json.dumps(entries))

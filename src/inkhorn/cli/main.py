@@ -89,8 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def install_command(extra: str) -> str:
     """The command that installs an extra into the environment of this process."""
-    if {"uv", "archive-v0"} <= set(Path(sys.prefix).parts):
+    parts = set(Path(sys.prefix).parts)
+    if {"uv", "archive-v0"} <= parts:
         return f"uvx --from 'inkhorn[{extra}]' inkhorn ..."
+    if {"uv", "tools"} <= parts:
+        return f"uv tool install --force 'inkhorn[{extra}]'"
+    if {"pipx", "venvs"} <= parts:
+        return f"pipx install --force 'inkhorn[{extra}]'"
     clone = Path(__file__).parents[3]
     what = f"-e '{clone}[{extra}]'" if (clone / "pyproject.toml").is_file() else f"'inkhorn[{extra}]'"
     python = shlex.quote(sys.executable)

@@ -18,6 +18,7 @@ from inkhorn.checkpoint.weights import read_config
 from inkhorn.cli.data_source import DataSource
 from inkhorn.cli.train_args import DEFAULT_RECIPE, FINETUNE_RECIPE, TrainArgs, names_recipe, parse_args
 from inkhorn.config.recipes import RECIPES
+from inkhorn.costs.model import ASSUMED_MFU, training_flops
 from inkhorn.errors import InkhornError, UsageError
 from inkhorn.tokenizer.base import Tokenizer, check_vocab_size
 from inkhorn.tokenizer.load import load_tokenizer
@@ -47,13 +48,16 @@ def run(argv: list[str]) -> int:
 def _overview() -> str:
     recipes = "\n".join(f"  {name:18}{recipe.description}" for name, recipe in RECIPES.items())
     return f"""usage: inkhorn train [RECIPE] [options]
+       inkhorn train FILE [options]
 
-Train a model. `inkhorn train RECIPE --help` lists the options with the recipe's defaults.
+Train a model. A text file or folder alone chooses the recipe by its size.
+`inkhorn train RECIPE --help` lists the options with the recipe's defaults.
 
 recipes (default: {DEFAULT_RECIPE}; with --init-from: {FINETUNE_RECIPE}):
 {recipes}
 
-example: inkhorn train small --text my.txt --out runs/mine"""
+example: inkhorn train my.txt
+         inkhorn train small --text my.txt --out runs/mine"""
 
 
 def train(name: str, args: TrainArgs) -> int:
@@ -91,10 +95,14 @@ def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int
     peak_flops = float(distributed.all_reduce_sum(torch.tensor(measure_peak(hardware), dtype=torch.float64)))
     args.out.mkdir(parents=True, exist_ok=True)
     main = distributed.is_main_process
-    with run_progress(args.train.steps, args.out) if main else nullcontext(Callbacks()) as callbacks:
+    with (
+        RunFolder(args.out).lock() if main else nullcontext(),
+        run_progress(args.train.steps, args.out) if main else nullcontext(Callbacks()) as callbacks,
+    ):
         callbacks.log(f"Recipe: {name}; output folder: {args.out}")
         _log_setup(callbacks, config, dataset, hardware, peak_flops)
         _log_mixture(callbacks, args, dataset)
+        callbacks.log(_time(config, args, peak_flops))
         _log_memory(callbacks, args, config, hardware)
         trainer = Trainer(config, args.train, dataset, args.out, hardware, peak_flops, callbacks, args.init_from)
         state = trainer.start(resume=args.resume)
@@ -165,6 +173,16 @@ def _log_mixture(callbacks: "Callbacks", args: TrainArgs, dataset: "Dataset") ->
             f"Pretraining text: {plan.pretrain_tokens:,} tokens, seen {plan.pretrain_epochs:.1f} times; then the text "
             f"itself, from step {plan.start:,} on and alone from step {plan.end:,}: {plan.epochs:.1f} times{repeats}"
         )
+
+
+def _time(config: "ModelConfig", args: TrainArgs, peak_flops: float) -> str:
+    """About how long all steps take."""
+    tokens = args.train.steps * args.train.batch_size * args.train.grad_accum * config.block_size
+    seconds = tokens * training_flops(config) / (peak_flops * ASSUMED_MFU)
+    size, unit = (3600, "hours") if seconds >= 5400 else (60, "minutes")
+    return (
+        f"Time: about {max(0.1, seconds / size):,.1f} {unit} for {args.train.steps:,} steps (at {ASSUMED_MFU:.0%} MFU)"
+    )
 
 
 def _log_memory(callbacks: "Callbacks", args: TrainArgs, config: "ModelConfig", hardware: "Hardware") -> None:

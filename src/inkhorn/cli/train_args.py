@@ -1,5 +1,6 @@
 """The arguments of `inkhorn train`, whose defaults are a recipe's, a saved run's or a model's."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -20,6 +21,8 @@ from inkhorn.errors import UsageError, nearest
 from inkhorn.utils.files import read_json
 
 DEFAULT_RECIPE, FINETUNE_RECIPE = "shakespeare-char", "finetune"
+_RECIPE_BY_SIZE = {"small": 300_000, "tiny-shakespeare": 3_000_000, "shakespeare-char": math.inf}
+"""The recipe for a text of fewer bytes than this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +56,21 @@ def parse_args(argv: list[str]) -> tuple[str, TrainArgs]:
     inits = any(word.partition("=")[0] == "--init-from" for word in argv)
     name = argv[0] if named else FINETUNE_RECIPE if inits else DEFAULT_RECIPE
     flags = argv[1:] if named else argv
+    folder = Path("runs") / name
     if name not in RECIPES:
-        raise UsageError(f"there is no recipe {name!r}: {nearest(name, RECIPES)}")
+        text = Path(name)
+        if not text.exists():
+            what = "recipe or file" if text.suffix or len(text.parts) > 1 else "recipe"
+            raise UsageError(f"there is no {what} {name!r}: {nearest(name, RECIPES)}")
+        named, flags = False, ["--text", name, *flags]
+        name = FINETUNE_RECIPE if inits else recipe_for(text)
+        folder = Path("runs") / (text.resolve().name.partition(".")[0] or "text")
     recipe = RECIPES[name]
     defaults = TrainArgs(
         tokenizer=recipe.tokenizer, vocab_size=recipe.vocab_size, architecture=recipe.architecture, train=recipe.train
     )
     args = _parse(flags, name, defaults)
-    out = args.out or Path("runs") / name
+    out = args.out or folder
     restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"  # torchrun repeats the original command
     resume = args.resume or restarted
     if resume and (out / "run.json").is_file():
@@ -73,6 +83,13 @@ def parse_args(argv: list[str]) -> tuple[str, TrainArgs]:
     teachers = tuple(map(_absolute, args.train.teachers))
     train = replace(args.train, teachers=teachers)
     return name, replace(args, out=out, resume=resume, corpus=args.corpus or recipe.corpus, train=train)
+
+
+def recipe_for(text: Path) -> str:
+    """The recipe whose model suits the size of a text: a larger one would learn a short text by heart."""
+    files = text.rglob("*") if text.is_dir() else [text]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return next(name for name, most in _RECIPE_BY_SIZE.items() if size < most)
 
 
 def _parse(flags: Sequence[str], name: str, defaults: TrainArgs) -> TrainArgs:

@@ -52,7 +52,7 @@ class Architecture:
     n_embd: Annotated[int, Range(ge=1)] = 320
     """width of the residual stream"""
     n_inner: Annotated[int | None, Range(ge=1)] = None
-    """width of the MLP's hidden layer; 4 * n_embd when absent"""
+    """width of the MLP's hidden layer; by default 4 * n_embd"""
     block_size: Annotated[int, Range(ge=1)] = 256
     """context length in tokens"""
     model_type: ModelType = "gpt2"

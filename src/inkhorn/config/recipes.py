@@ -81,7 +81,7 @@ RECIPES = {
         TrainConfig(steps=600, batch_size=16, lr=0.015, muon_lr=0.05, warmup_steps=2, momentum=0.9, momentum_warmup=0),
     ),
     "finetune": Recipe(
-        description="fine-tune a model on your own text; needs --init-from, and is the default with it",
+        description="fine-tune on your own text, from the weights of --init-from",
         train=replace(_EARLY_STOPPING, steps=600, lr=0.0015, muon_lr=0.006, dropout=0.1, dropout_start=0.1),
     ),
     "test": _tiny_shakespeare(

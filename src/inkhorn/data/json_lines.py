@@ -82,6 +82,8 @@ def usable_text(row: Any, column: str) -> str | tuple[str]:
     if not isinstance(text, str):
         kind = "null" if text is None else f"of type {type(text).__name__}"
         return (f"has a {column!r} that is {kind}, not a string",)
+    if "\0" in text:
+        return (f"has a NUL character in its {column!r}",)
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -85,11 +85,21 @@ class TextSource:
     def chunks(self, chunk_chars: int = CHUNK_CHARS) -> Iterator[tuple[Split, str]]:
         """Read both splits, training first, in chunks of chunk_chars characters.
 
-        A chunk is up to 12 characters longer where its end would cut an `<|endoftext|>`.
+        A chunk is up to 12 characters longer where its end would cut an `<|endoftext|>`. Raises CorpusError at the end
+        if the text is no longer the one that `summary` has read.
         """
+        expected = self.summary
+        digest = hashlib.sha256()
         for split, pieces in zip(SPLITS, self._splits(), strict=True):
+            if split == "val" and self.val_pieces is not None:
+                digest.update(b"\0")
             for chunk in rechunk(pieces, chunk_chars):
+                digest.update(chunk.encode())
                 yield split, chunk
+        if self.val_pieces is None:
+            digest.update(b"\0%d" % expected.n_train)
+        if digest.hexdigest() != expected.sha256:
+            raise CorpusError(f"the text {self.name} changed while it was read: run the command again")
 
     def train_chunks(self, chunk_chars: int = CHUNK_CHARS) -> Iterator[str]:
         """Read the training split, in the same chunks."""

@@ -9,6 +9,7 @@ from inkhorn.checkpoint.weights import write_generation_config
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.train import TrainConfig
 from inkhorn.data.dataset import Dataset
+from inkhorn.utils.files import atomic_write
 
 
 def write(
@@ -50,4 +51,5 @@ def write(
     if init_from:
         rows["initial weights"] = display_name(init_from)
     text = model_card(config, f"trained on {dataset.name}", rows)
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    with atomic_write(folder / "README.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -131,10 +131,13 @@ def save_state(state: TrainState, folder: Path, dataset: Dataset, train: TrainCo
 
 
 def update_evaluation(state: TrainState, folder: Path, dataset: Dataset, train: TrainConfig, loss: float) -> None:
-    """Add the validation loss to a checkpoint, which is saved before it is evaluated."""
+    """Add the validation loss to a checkpoint, which is saved before it is evaluated.
+
+    state.json comes last: as long as it does not have the evaluation, a resumed run evaluates again.
+    """
+    model_card.write(folder, state.config, dataset, train, state.step, state.seconds, loss, state.init_from)
     path = folder / "trainer" / "state.json"
     write_json(path, read_json(path) | state.saved_fields())
-    model_card.write(folder, state.config, dataset, train, state.step, state.seconds, loss, state.init_from)
 
 
 def load_state(

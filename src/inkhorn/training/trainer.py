@@ -96,8 +96,9 @@ class Trainer:
     def fit(self, state: TrainState) -> TrainState:
         """Train from `state` to the last step or until interrupted; returns the saved state."""
         if self.distributed.is_main_process:
+            self.folder.recover()
             if state.step:
-                self.records.trim(state.step)
+                self.records.trim(state.step, state.last_eval_step, state.rollbacks)
             else:
                 self.records.clear()
         with Interrupt() as interrupt, oom_hint(self.config, self.train, self.hardware):
@@ -172,6 +173,7 @@ class Trainer:
             save_state(state, path, self.dataset, self.train, self.hardware)
 
         if self.distributed.is_main_process:
+            self.records.flush()
             self.folder.save(state.step, write)
         elif self.hardware.sharded:
             write(self.folder.partial(state.step))
@@ -230,7 +232,7 @@ class Trainer:
         event = f"loss {loss:.3g} at step {exploded_at}: {consequence}"
         self.callbacks.log(f"Loss explosion: {event}")
         if self.distributed.is_main_process:
-            self.records.trim(state.step)
+            self.records.trim(state.step, state.last_eval_step, rollbacks - 1)
             self.records.append(self.records.metrics, {"step": state.step, "event": event})
         return state
 

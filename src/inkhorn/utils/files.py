@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from inkhorn.errors import CheckpointError
+
+TEMPORARY_NAME = re.compile(r".+\.[0-9a-f]{12}\.tmp")
+"""The names of `atomic_write`'s temporary files, which a killed process leaves."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
