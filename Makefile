@@ -2,12 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 KERNEL := CMakeLists.txt $(wildcard native/*)
-CXX_FILES := $(wildcard native/*.h native/*.hpp native/*.cpp native/*/*.cpp)
+CXX_FILES := $(wildcard native/*.h native/*.hpp native/*.cpp native/*/*.hpp native/*/*.cpp)
 NOT_IN_TEST := slow or ray or notebook or fuzz or qemu
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lint lint-js format test test-all sanitize cross train clean
+.PHONY: help demo lint lint-js format test test-all sanitize cross wasm train clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -71,6 +71,11 @@ cross: $(BIN)/python  ## cross-compile the kernel for Linux, macOS and Windows a
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt cmake ninja --group cross
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python native/tests/cross.py
+
+wasm: $(BIN)/python  ## compile the kernel to WebAssembly for the static web page; commit the result
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group cross
+	$(BIN)/python native/web/build.py
 
 train: .venv/dev  ## train a small model in half a minute
 	$(BIN)/inkhorn train small

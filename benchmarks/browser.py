@@ -1,11 +1,17 @@
 """Throughput of the static page in headless Chromium, in characters per second.
 
-    python benchmarks/browser.py [--characters 2000] [--rounds 5] [--chromium /usr/bin/chromium]
+    python benchmarks/browser.py [--rounds 5] [--baseline FOLDER] [--wllama FOLDER]
 
 The page is exported to a temporary folder, served on loopback and opened with Playwright (pip install playwright). The
 time runs from the page's request to the end of the text; it includes sampling, log-probabilities and the messages
-between page and worker. 250 characters fit the shipped model's context; in a longer text half a context is encoded
-again every 128 characters. `scalar` runs without engine/kernels_wasm.js and must generate the same text.
+between page and worker. 240 characters fit the shipped model's context; in a longer text half a context is encoded
+again every 128 characters. All pages are measured in turn, with one thread each:
+
+- the page with weights in int8, its default, and in int4 and fp32
+- --baseline: a page that another version exported: git worktree add /tmp/old REVISION, and with PYTHONPATH=/tmp/old/src
+  inkhorn export --web FOLDER
+- --wllama: llama.cpp in WebAssembly, with the same model as Q8_0 and F16: the unpacked folder of npm pack
+  @wllama/wllama. It samples, but computes no log-probabilities.
 """
 
 import functools
@@ -18,13 +24,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 from common import interleave, report
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.config.quantization import Precision
+from inkhorn.convert.gguf import write_gguf
 from inkhorn.web.export import write_site
+
+PRECISIONS: tuple[Precision, ...] = ("int8", "int4", "fp32")
+GGUF_TYPES: tuple[Literal["q8_0", "f16"], ...] = ("q8_0", "f16")
+CONTEXT = 240  # characters that fit the shipped model's context after the prompt
 
 FLAGS = [
     "--no-sandbox",
@@ -42,6 +54,24 @@ GENERATE_SCRIPT = """async ({ characters, seed }) => {
         let text = "";
         const request = { model: model.id, prompt: "ROMEO:", max_tokens, temperature: 0.8, seed, logprobs: 5 };
         return client.complete(request, { onChunk: (chunk) => (text += chunk.text) }).then(() => text);
+    };
+    await generate(40);
+    const start = performance.now();
+    const text = await generate(characters);
+    return [text, (1000 * text.length) / (performance.now() - start)];
+}"""
+WLLAMA_SCRIPT = """async ({ characters, seed, file }) => {
+    const { Wllama } = await import("../wllama/esm/index.js");
+    if (!window.wllama) {
+        const paths = { default: new URL("../wllama/esm/wasm/wllama.wasm", location.href).href };
+        window.wllama = new Wllama(paths, { suppressNativeLog: true });
+        const model = await (await fetch(file)).blob();
+        await wllama.loadModel([model], { n_ctx: 256, n_threads: 1, n_gpu_layers: 0, n_parallel: 1 });
+    }
+    const generate = async (max_tokens) => {
+        const sampling = { temperature: 0.8, seed, top_k: 0, top_p: 1, min_p: 0, cache_prompt: false };
+        const answer = await wllama.createCompletion({ prompt: "ROMEO:", max_tokens, ...sampling });
+        return answer.choices[0].text;
     };
     await generate(40);
     const start = performance.now();
@@ -67,6 +97,10 @@ class Args:
     """Chromium executable"""
     model: str = "shakespeare"
     """a shipped model's name, or a checkpoint folder"""
+    baseline: Path | None = None
+    """a page that another version exported"""
+    wllama: Path | None = None
+    """the unpacked npm package @wllama/wllama"""
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -84,13 +118,55 @@ def serve_folder(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def write_pages(model: str, folder: Path) -> int:
-    """Export the page, and a copy without SIMD kernels; return the size of the first in bytes."""
-    size = write_site(resolve_checkpoint(model), model, folder / "page")
-    shutil.copytree(folder / "page", folder / "scalar")
-    kernels = folder / "scalar" / "engine" / "kernels_wasm.js"
-    kernels.write_text('export function wasmKernels() { throw new Error("disabled"); }\n', encoding="utf-8")
-    return size
+def write_pages(args: Args, folder: Path) -> dict[str, int]:
+    """Write every page into a folder of its own; return the sizes of the exported pages in bytes."""
+    checkpoint = resolve_checkpoint(args.model)
+    sizes: dict[str, int] = {}
+    for precision in PRECISIONS:
+        sizes[precision] = write_site(checkpoint, args.model, folder / precision, precision)
+    if args.baseline is not None:
+        shutil.copytree(args.baseline, folder / "baseline")
+    if args.wllama is not None:
+        shutil.copytree(args.wllama / "esm", folder / "wllama" / "esm")
+        for kind in GGUF_TYPES:
+            (folder / kind).mkdir()
+            (folder / kind / "index.html").write_text("<!doctype html><title>wllama</title>", encoding="utf-8")
+            write_gguf(checkpoint, folder / kind / "model.gguf", kind)
+    return sizes
+
+
+class Bench:
+    """The cases. The texts of a page must not differ between runs."""
+
+    def __init__(self, browser: Any, address: str) -> None:
+        self.browser, self.address = browser, address
+        self.texts: dict[tuple[str, int, int], str] = {}
+
+    def open(self, name: str) -> Any:
+        page = self.browser.new_page()
+        page.goto(f"{self.address}{name}/index.html")
+        return page
+
+    def rate(self, name: str, characters: int, script: str = GENERATE_SCRIPT) -> Callable[[], float]:
+        page, seeds = self.open(name), iter(range(10**6))
+
+        def once() -> float:
+            seed = next(seeds)
+            text, found = page.evaluate(script, {"characters": characters, "seed": seed, "file": "model.gguf"})
+            if self.texts.setdefault((name, characters, seed), text) != text:
+                sys.exit(f"{name}: the texts generated with seed {seed} differ between runs")
+            return float(found)
+
+        return once
+
+    def load(self, name: str) -> Callable[[], float]:
+        def once() -> float:
+            page = self.open(name)
+            milliseconds = float(page.evaluate(LOAD_SCRIPT))
+            page.close()
+            return milliseconds
+
+        return once
 
 
 def main() -> None:
@@ -100,46 +176,26 @@ def main() -> None:
     except ModuleNotFoundError:
         sys.exit("this needs Playwright: pip install playwright")
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as driver:
-        size = write_pages(args.model, Path(temporary))
+        sizes = write_pages(args, Path(temporary))
         browser = driver.chromium.launch(executable_path=str(args.chromium), args=FLAGS)
         with serve_folder(Path(temporary)) as address:
-            texts: dict[tuple[int, int], str] = {}
-
-            def open_page(name: str) -> Any:
-                page = browser.new_page()
-                page.goto(f"{address}{name}/index.html")
-                return page
-
-            def rate(page: Any, characters: int) -> Callable[[], float]:
-                seeds = iter(range(10**6))
-
-                def once() -> float:
-                    seed = next(seeds)
-                    text, found = page.evaluate(GENERATE_SCRIPT, {"characters": characters, "seed": seed})
-                    if texts.setdefault((characters, seed), text) != text:
-                        sys.exit(f"the texts generated with seed {seed} differ between runs")
-                    return float(found)
-
-                return once
-
-            def load() -> float:
-                page = open_page("page")
-                milliseconds = float(page.evaluate(LOAD_SCRIPT))
-                page.close()
-                return milliseconds
-
-            page, scalar = open_page("page"), open_page("scalar")
-            series = interleave(
-                args.rounds,
-                {
-                    "250 characters (one context)": rate(page, 250),
-                    f"{args.characters:,} characters": rate(page, args.characters),
-                    "scalar kernels, 250 characters": rate(scalar, 250),
-                },
-                "chars/s",
-            )
-            series += interleave(args.rounds, {"from opening the page to the first character": load}, "ms")
-            facts = {"chromium": browser.version, "page, MB": round(size / 1e6, 2)}
+            bench = Bench(browser, address)
+            pages = ["int8", *(["baseline"] if args.baseline else [])]
+            cases = {
+                f"{name}, {characters:,} characters": bench.rate(name, characters)
+                for name in pages
+                for characters in (CONTEXT, args.characters)
+            }
+            cases |= {f"{name}, {CONTEXT} characters": bench.rate(name, CONTEXT) for name in ("int4", "fp32")}
+            if args.wllama:
+                cases |= {
+                    f"wllama {kind}, {CONTEXT} characters": bench.rate(kind, CONTEXT, WLLAMA_SCRIPT)
+                    for kind in GGUF_TYPES
+                }
+            series = interleave(args.rounds, cases, "chars/s")
+            loads = {f"{name}, from opening the page to the first character": bench.load(name) for name in pages}
+            series += interleave(args.rounds, loads, "ms")
+            facts = {"chromium": browser.version} | {f"{p}, MB": round(size / 1e6, 2) for p, size in sizes.items()}
             browser.close()
     report("The static page in Chromium", series, facts)
 

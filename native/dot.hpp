@@ -213,6 +213,8 @@ INK_INLINE i32_register multiply_pairs(i32_register a, i32_register b) {
   return (i32_register)_mm256_madd_epi16((__m256i)a, (__m256i)b);
 #elif defined(__SSE2__)
   return (i32_register)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#elif defined(__wasm_simd128__)
+  return (i32_register)wasm_i32x4_dot_i16x8((v128_t)a, (v128_t)b);
 #else
   return (a & 0xffff) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);  // the weights, a, are below 256
 #endif

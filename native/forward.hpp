@@ -139,30 +139,34 @@ struct Worker {
     });
   }
 
-  void layer(int32_t i) {
+  // GPT-1 normalizes the sum after each sublayer, and the result is the next residual. Here the next sublayer does so
+  // when it prepares its input.
+  void attention_sublayer(int32_t i) {
     const Layer &w = m.layers[i];
     const bool pre_norm = m.config.pre_norm;
-    // GPT-1 normalizes the sum after each sublayer, and the result is the next residual. Here the next sublayer does so
-    // when it prepares its input.
     const LayerNorm *norm = pre_norm ? &w.ln_1 : i > 0 ? &m.layers[i - 1].ln_2 : nullptr;
-    const Activations attention_input = prepare(s.x, w.c_attn, norm, rows, nullptr);
+    const Activations input = prepare(s.x, w.c_attn, norm, rows, nullptr);
     const float *residual = pre_norm || norm == nullptr ? s.x : workspace(rows).normalized;
-    linear(w.c_attn, attention_input, rows, id, size, unpacked(),
+    linear(w.c_attn, input, rows, id, size, unpacked(),
            [&](int32_t r, int32_t block, f32x16 out) { store_qkv(i, r, block, out); });
     barrier_before(w.attn_c_proj);
     attention<Kv>(s, i, id);
     s.team.barrier();
     linear_residual(w.attn_c_proj, prepare(s.y, w.attn_c_proj, nullptr, rows, nullptr), s.x, m.n_embd_padded, residual);
     barrier_before(w.c_fc);
+  }
 
-    const Activations mlp_input = prepare(s.x, w.c_fc, pre_norm ? &w.ln_2 : &w.ln_1, rows, nullptr);
+  void mlp_sublayer(int32_t i) {
+    const Layer &w = m.layers[i];
+    const bool pre_norm = m.config.pre_norm;
+    const Activations input = prepare(s.x, w.c_fc, pre_norm ? &w.ln_2 : &w.ln_1, rows, nullptr);
     switch (m.config.activation) {
-      case INK_GELU_NEW: linear_activation(w.c_fc, mlp_input, [](f32x16 x) { return gelu_new(x); }); break;
-      case INK_GELU: linear_activation(w.c_fc, mlp_input, [](f32x16 x) { return gelu(x); }); break;
-      default: linear_activation(w.c_fc, mlp_input, [](f32x16 x) { return relu(x); });
+      case INK_GELU_NEW: linear_activation(w.c_fc, input, [](f32x16 x) { return gelu_new(x); }); break;
+      case INK_GELU: linear_activation(w.c_fc, input, [](f32x16 x) { return gelu(x); }); break;
+      default: linear_activation(w.c_fc, input, [](f32x16 x) { return relu(x); });
     }
     barrier_before(w.mlp_c_proj);
-    residual = pre_norm ? s.x : workspace(rows).normalized;
+    const float *residual = pre_norm ? s.x : workspace(rows).normalized;
     linear_residual(w.mlp_c_proj, prepare(s.hidden, w.mlp_c_proj, nullptr, rows, nullptr), s.x, m.n_embd_padded,
                     residual);
     barrier_before(i + 1 < m.config.n_layer ? m.layers[i + 1].c_attn : m.lm_head);
@@ -181,7 +185,10 @@ struct Worker {
 
   void forward() {
     embed();
-    for (int32_t i = 0; i < m.config.n_layer; i++) layer(i);
+    for (int32_t i = 0; i < m.config.n_layer; i++) {
+      attention_sublayer(i);
+      mlp_sublayer(i);
+    }
     lm_head();
   }
 };

@@ -11,6 +11,8 @@
 #include <immintrin.h>
 #elif defined(INK_NEON)
 #include <arm_neon.h>
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
 #endif
 
 #include "model.hpp"

@@ -1,13 +1,32 @@
 // A team of threads that execute one job together and synchronize at barriers.
 #pragma once
+#if !defined(__wasm__)
 #include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
+#endif
 
 namespace ink {
+
+#if defined(__wasm__)
+
+// WebAssembly has no threads without special HTTP headers: the team is the calling thread.
+class ThreadTeam {
+ public:
+  explicit ThreadTeam(int) {}
+  int max_size() const { return 1; }
+  [[gnu::always_inline]] int size() const { return 1; }
+  template <class Job>
+  void run(const Job &job) {
+    job(0);
+  }
+  void barrier() {}
+};
+
+#else
 
 // The calling thread is member 0. A waiting thread spins for a few microseconds, because the next phase of a job
 // usually starts within that time, and then sleeps, so an idle team uses no CPU time.
@@ -64,5 +83,7 @@ class ThreadTeam {
   Counter arrived_;                // members that have reached the current barrier
   std::atomic<int64_t> slept_{0};  // nanoseconds that members slept at the barriers of this job, in total
 };
+
+#endif
 
 }  // namespace ink

@@ -8,11 +8,9 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -20,12 +18,11 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from helpers.models import save_checkpoint, tiny_config, tiny_model
 from helpers.paths import ROOT
 from inkhorn.checkpoint.resolve import resolve_checkpoint
-from inkhorn.checkpoint.weights import read_config, read_weights
-from inkhorn.inference.numpy_model import NumpyModel
+from inkhorn.config.quantization import Precision
 from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
-from inkhorn.web.export import quantized_tensors, write_site
+from inkhorn.web.export import write_site
 
 SHIPPED = resolve_checkpoint("shakespeare")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -53,13 +50,13 @@ def run_engine(*jobs: dict[str, Any]) -> list[Any]:
     return [answer.get("result", answer.get("error")) for answer in json.loads(done.stdout)]
 
 
-def export_tiny(folder: Path, alphabet: str = ALPHABET, **changes: Any) -> Path:
+def export_tiny(folder: Path, alphabet: str = ALPHABET, precision: Precision | None = None, **changes: Any) -> Path:
     """Write a small model to folder/checkpoint and its page to folder/site; return the latter."""
     tokenizer = CharTokenizer(alphabet)
     special = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id}
     config = tiny_config(**{"vocab_size": tokenizer.vocab_size, "block_size": 24, **special, **changes})
     save_checkpoint(folder / "checkpoint", tiny_model(config, scale=0.2), tokenizer)
-    write_site(folder / "checkpoint", "tiny", folder / "site")
+    write_site(folder / "checkpoint", "tiny", folder / "site", precision)
     return folder / "site"
 
 
@@ -74,18 +71,6 @@ def save_bpe_checkpoint(folder: Path) -> Path:
     tokenizer = BPETokenizer(inner)
     save_checkpoint(folder, tiny_model(tiny_config(vocab_size=tokenizer.vocab_size + 3, block_size=24)), tokenizer)
     return folder
-
-
-def quantized_reference(folder: Path) -> NumpyModel:
-    """The NumPy model with the page's quantized weights, as floats."""
-    config = read_config(folder)
-    tensors = quantized_tensors(config, read_weights(folder, config))
-    weights = {name: array for name, array in tensors.items() if array.dtype == np.float32 and "scale" not in name}
-    for name, array in tensors.items():
-        if array.dtype == np.int8:
-            matrix = array * tensors[name.removesuffix("weight") + "scale"][:, None]
-            weights["lm_head.weight" if name == "head.weight" else name] = matrix if name == "head.weight" else matrix.T
-    return NumpyModel(replace(config, tie_word_embeddings=False), weights)
 
 
 @contextmanager

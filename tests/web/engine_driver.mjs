@@ -4,37 +4,45 @@ import { readFileSync } from "node:fs";
 
 const engine = new URL("../../src/inkhorn/web/static/engine/", import.meta.url);
 const load = (name) => import(new URL(`${name}.js`, engine));
-const [{ makeModel }, { Cache }] = await Promise.all(["model", "cache"].map(load));
-const [{ scalarKernels }, { wasmKernels }] = await Promise.all(["kernels_scalar", "kernels_wasm"].map(load));
-const [{ exp }, { sample, uniform, logProbabilities }] = await Promise.all(["exp", "sampling"].map(load));
+const [{ makeModel }, { Kernel, Session }] = await Promise.all(["model", "kernel"].map(load));
 const [{ explain }, { generate }, { windowStart }] = await Promise.all(["explain", "generate", "stopping"].map(load));
+const MODULE = readFileSync(new URL("kernel.wasm", engine));
 
-const KERNELS = { scalar: scalarKernels, wasm: wasmKernels };
-
-function loadModel(folder, kernels = "wasm") {
+async function loadModel(folder) {
   const read = (name) => readFileSync(`${folder}/model/${name}`);
-  const weights = Uint8Array.from(read("weights.safetensors")).buffer;
-  return makeModel(JSON.parse(read("model.json")), JSON.parse(read("tokenizer.json")), weights, KERNELS[kernels]);
+  const kernel = await Kernel.compile(MODULE);
+  const weights = read("weights.bin");
+  kernel.allocate(weights.length).set(weights);
+  return makeModel(JSON.parse(read("model.json")), JSON.parse(read("tokenizer.json")), kernel);
 }
 
-/** The logits after each token, with one cache for all or a new one for each. */
-function logits({ folder, kernels, ids, cached = true }) {
-  const { gpt } = loadModel(folder, kernels);
-  let cache = new Cache(gpt);
-  return ids.map((id, position) => {
-    if (cached) return [...gpt.forward(id, cache)];
-    cache = new Cache(gpt);
-    for (const before of ids.slice(0, position)) gpt.forward(before, cache, null, false);
-    return [...gpt.forward(id, cache)];
+/** The logits after each token, in calls of one token or, for the last, of all of them. */
+async function logits({ folder, ids, together = false }) {
+  const { kernel } = await loadModel(folder);
+  const session = new Session(kernel);
+  const calls = together ? [ids] : ids.map((id) => [id]);
+  return calls.map((call) => {
+    session.run(call, true);
+    return [...session.logits];
   });
 }
 
-async function generateText({ folder, kernels, request, abortAfter = Infinity }) {
+/** What the session samples from the given logits, or their log-probabilities. */
+async function withLogits({ folder, cases }, run) {
+  const { kernel } = await loadModel(folder);
+  const session = new Session(kernel);
+  return cases.map(([values, ...rest]) => {
+    session.logits.set(values);
+    return run(session, ...rest);
+  });
+}
+
+async function generateText({ folder, request, abortAfter = Infinity }) {
   const tokens = [];
   let text = "";
   let yields = 0;
   let milliseconds = 0;
-  const reason = await generate(loadModel(folder, kernels), request, {
+  const reason = await generate(await loadModel(folder), request, {
     onChunk: (chunk) => {
       tokens.push(...chunk.tokens);
       text += chunk.text;
@@ -54,16 +62,11 @@ async function generateText({ folder, kernels, request, abortAfter = Infinity })
 const jobs = {
   logits,
   generate: generateText,
-  exp: ({ values }) => values.map(exp),
-  uniform: ({ positions }) => positions.map(([seed, index, position]) => uniform(BigInt(seed), index, position)),
-  sample: ({ cases }) => cases.map(([values, params, u]) => sample(Float64Array.from(values), params, u)),
-  logprobs: ({ values, count }) => {
-    const { logprob, topIds } = logProbabilities(Float64Array.from(values), count);
-    return topIds.map((id) => [id, logprob(id)]);
-  },
-  explain: ({ folder, kernels, text, layer }) => explain(loadModel(folder, kernels), { text, layer }),
-  encode: ({ folder, texts }) => {
-    const { tokenizer } = loadModel(folder);
+  sample: (job) => withLogits(job, (session, params, seed, position) => session.sample(params, BigInt(seed), position)),
+  logprobs: (job) => withLogits(job, (session, token, count) => session.logprobs(token, count)),
+  explain: async ({ folder, text, layer }) => explain(await loadModel(folder), { text, layer }),
+  encode: async ({ folder, texts }) => {
+    const { tokenizer } = await loadModel(folder);
     return texts.map((text) => [tokenizer.encode(text), tokenizer.normalize(text)]);
   },
   windows: ({ lengths, block }) => lengths.map((length) => windowStart(length, block)),

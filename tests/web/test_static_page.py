@@ -40,7 +40,7 @@ USE_CLIENT = """async () => {
 def test_worker_client(browser: "Browser", shipped_site: Path) -> None:
     """Two texts at once, an abort, an explanation and an error; Node generates the same text."""
     request = {"prompt": "ROMEO:", "max_tokens": 400, "temperature": 0.8, "seed": 7}
-    (expected,) = run_engine({"do": "generate", "folder": str(shipped_site), "kernels": "scalar", "request": request})
+    (expected,) = run_engine({"do": "generate", "folder": str(shipped_site), "request": request})
     messages: list[str] = []
     with static_server(shipped_site.parent) as url:
         page = browser.new_page()
@@ -60,7 +60,7 @@ def test_worker_client(browser: "Browser", shipped_site: Path) -> None:
     assert found["texts"][0].endswith("".join(found["explanation"]["tokens"]))
     assert found["failure"] == "Layer 99 does not exist: the model has layers 0 to 7."
     assert found["settings"]["sampling"]["temperature"]["maximum"] == 2
-    size = (shipped_site / "model" / "weights.safetensors").stat().st_size
+    size = (shipped_site / "model" / "weights.bin").stat().st_size
     assert found["progress"][-1] == [size, size]
 
 

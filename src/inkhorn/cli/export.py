@@ -38,8 +38,8 @@ class ExportArgs:
     """folder to write"""
     dtype: Annotated[Dtype | None, default("float16")] = None
     """data type of the folder's weights"""
-    quantize: Annotated[Precision | None, default()] = None
-    """pack the folder's weights for inkhorn's kernel; needs no torch"""
+    quantize: Annotated[Precision | None, default("int8 for the page")] = None
+    """pack the weights of the folder (OUT) or of the web page for inkhorn's kernel; needs no torch"""
     state_dict: Annotated[Path | None, default()] = None
     """write a torch state dict for inkhorn.GPT to this file"""
     gguf: Annotated[Path | None, default()] = None
@@ -57,7 +57,7 @@ def run(argv: list[str]) -> int:
     if args.web is not None:
         from inkhorn.web.export import write_site
 
-        size = write_site(folder, Path(args.model).name or folder.name, args.web)
+        size = write_site(folder, Path(args.model).name or folder.name, args.web, args.quantize)
         print(f"{args.web}: {size / 1e6:.1f} MB. Upload the folder to any static host, or preview it:")
         print(f"  python3 -m http.server -d {args.web} 8080    then open http://127.0.0.1:8080")
         return 0
@@ -89,7 +89,7 @@ def _require_one_format(args: ExportArgs) -> None:
         raise UsageError(f"give exactly one output of {', '.join(outputs)}, not {found} (see inkhorn export --help)")
     for flag, value, needs, output in (
         ("--dtype", args.dtype, "OUT", args.out),
-        ("--quantize", args.quantize, "OUT", args.out),
+        ("--quantize", args.quantize, "OUT or --web", args.out or args.web),
         ("--gguf-type", args.gguf_type, "--gguf", args.gguf),
     ):
         if value is not None and output is None:

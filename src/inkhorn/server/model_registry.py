@@ -1,6 +1,5 @@
 """The served models by name."""
 
-import hashlib
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,13 +8,12 @@ from pathlib import Path
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.config.model import ModelConfig
 from inkhorn.errors import UsageError, nearest
+from inkhorn.inference.backends.packed_weights import weights_digest
 from inkhorn.inference.engine import Engine
 from inkhorn.inference.numpy_model import NumpyModel
 from inkhorn.server.errors import ApiError
 from inkhorn.server.schemas.requests import MAX_NAME
 from inkhorn.server.settings import ServerConfig
-
-_WEIGHTS = ("model.safetensors", "packed.safetensors")
 
 
 @dataclass
@@ -30,9 +28,7 @@ class ServedModel:
     """identifies weights, precision and instruction set: with the same fingerprint, a seed gives the same text"""
 
     def __post_init__(self) -> None:
-        weights = next(filter(Path.is_file, (self.folder / name for name in _WEIGHTS)))
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        self.fingerprint = f"fp_{digest[:8]}_{self.engine.backend.fingerprint}"
+        self.fingerprint = f"fp_{weights_digest(self.folder)}_{self.engine.backend.fingerprint}"
 
     @property
     def config(self) -> ModelConfig:

@@ -3,7 +3,6 @@
 Any static host can serve it. Needs none of the server's packages.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -12,12 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
-from inkhorn.checkpoint.tensor_file import LazyTensor, write_tensor_file
-from inkhorn.checkpoint.weights import read_config, read_weights
+from inkhorn.checkpoint.weights import read_config
 from inkhorn.config.model import ModelConfig
-from inkhorn.errors import CheckpointError, UsageError
+from inkhorn.config.quantization import Precision
+from inkhorn.errors import UsageError
+from inkhorn.inference.backends.native_bindings import unavailable_reason
+from inkhorn.inference.backends.packed_weights import load_packed, weights_digest
 from inkhorn.tokenizer.base import Tokenizer, bytes_to_unicode, check_vocab_size
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
@@ -25,29 +24,30 @@ from inkhorn.tokenizer.load import effective_spec, load_tokenizer
 from inkhorn.web import CONTENT_SECURITY_POLICY, STATIC_DIR
 from inkhorn.web.settings import page_settings
 
-Array = np.ndarray[Any, Any]
-
 SERVER_ONLY = ("docs.html", "docs.css", "docs.js")
 """Files about the server's API, which are not exported."""
-# engine/kernels_wasm.js assembles a WebAssembly module. A static host sends no header, so the policy is a meta element.
+# engine/kernel.js compiles a WebAssembly module. A static host sends no header, so the policy is a meta element.
 _POLICY = CONTENT_SECURITY_POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 
 
-def write_site(folder: Path, name: str, out: Path) -> int:
+def write_site(folder: Path, name: str, out: Path, precision: Precision | None = None) -> int:
     """Write the page and a checkpoint into a folder, completely or not at all.
 
     Args:
         folder: the checkpoint.
         name: the model's name on the page.
         out: the folder to write; an earlier export in it is replaced.
+        precision: of the weights; None: that of the folder's packed weights if it has any, else int8.
 
     Returns:
         The folder's size in bytes.
 
     Raises:
-        UsageError: the folder holds something else, or the page cannot run this model.
+        UsageError: the folder holds something else, the page cannot run this model, or there is no kernel.
         CheckpointError: the checkpoint is invalid.
     """
+    if (reason := unavailable_reason()) is not None:
+        raise UsageError(f"the page's weights are packed by the native kernel, which cannot be used here: {reason}")
     out = out.resolve()
     _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def write_site(folder: Path, name: str, out: Path) -> int:
         new, old = Path(temporary, "new"), Path(temporary, "old")
         (new / "model").mkdir(parents=True)
         _write_page(new)
-        _write_model(folder, name, new / "model")
+        _write_model(folder, name, new / "model", precision)
         size = sum(path.stat().st_size for path in new.rglob("*") if path.is_file())
         if out.exists():
             out.rename(old)
@@ -92,21 +92,20 @@ def _write_page(out: Path) -> None:
     (out / "index.html").write_text(page, encoding="utf-8")
 
 
-def _write_model(folder: Path, name: str, out: Path) -> None:
+def _write_model(folder: Path, name: str, out: Path, precision: Precision | None) -> None:
     config, tokenizer = read_config(folder), load_tokenizer(folder)
     check_vocab_size(tokenizer, config.vocab_size)
     spec = effective_spec(tokenizer, folder)
     if isinstance(tokenizer, BPETokenizer):
         _check_bpe(spec, folder)
-    file = out / "weights.safetensors"
-    tensors = quantized_tensors(config, read_weights(folder, config))
-    write_tensor_file(file, {name: LazyTensor.of(array) for name, array in tensors.items()}, {})
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    packed = load_packed(folder, precision)
+    packed.data.tofile(out / "weights.bin")
     metadata = {
         "id": name,
-        "fingerprint": f"fp_{digest[:8]}_int8_browser",
+        # As the server's: the module computes the same bits as the kernel with INKHORN_ISA=portable.
+        "fingerprint": f"fp_{weights_digest(folder)}_{packed.precision}_portable",
         "parameters": config.num_parameters,
-        "bytes": file.stat().st_size,
+        "bytes": packed.data.nbytes,
         "config": asdict(config) | {"inner": config.inner, "pre_norm": config.pre_norm},
         "tokens": _token_options(config, tokenizer),
         "settings": page_settings(),
@@ -155,32 +154,3 @@ def _check_bpe(spec: Mapping[str, Any], folder: Path) -> None:
             f"the page cannot run {folder}: its tokenizer.json has {', '.join(found)}. "
             "The page supports character vocabularies and GPT-2's byte-level BPE; inkhorn serve supports all"
         )
-
-
-def quantized_tensors(config: ModelConfig, weights: Mapping[str, Array]) -> dict[str, Array]:
-    """The tensors that engine/gpt.js reads: matrices as int8 [out, in] with scales, the others in float32."""
-    tensors: dict[str, Array] = {}
-    for spec in config.tensor_specs():
-        array = weights[spec.name]
-        if not np.isfinite(array).all():
-            raise CheckpointError(f"the model's weights are damaged: {spec.name} contains NaN or infinity")
-        if spec.is_linear:
-            tensors |= _quantize(spec.name.removesuffix(".weight"), array.T)
-        elif spec.role != "head":
-            tensors[spec.name] = np.ascontiguousarray(array, np.float32)
-    head = weights["wte.weight" if config.tie_word_embeddings else "lm_head.weight"]
-    return tensors | _quantize("head", head)
-
-
-def _quantize(name: str, rows: Array) -> dict[str, Array]:
-    """Quantize each row to int8 within +-127 with a bfloat16 scale, as native/pack.cpp does, to the same values."""
-    scale = np.abs(rows).max(1).astype(np.float32) / np.float32(127)
-    bits = scale.view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
-    rounded += np.uint32(0x10000) * (rounded.view(np.float32) < scale)  # round up, or the largest value would overflow
-    scale = rounded.view(np.float32)
-    with np.errstate(divide="ignore", over="ignore"):
-        inverse = np.where(scale > 0, np.float32(1) / scale, np.float32(0))
-    inverse[~np.isfinite(inverse)] = 0
-    quantized = np.clip(np.rint(rows * inverse[:, None]), -127, 127).astype(np.int8)
-    return {f"{name}.weight": np.ascontiguousarray(quantized), f"{name}.scale": scale}

@@ -4,6 +4,7 @@ The file is `packed.safetensors`: one tensor of bytes that begins on a page, des
 """
 
 import ctypes
+import hashlib
 import mmap
 import zlib
 from collections.abc import Mapping
@@ -139,6 +140,12 @@ def save_packed(packed: Packed, folder: Path) -> Path:
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error}") from None
     return path
+
+
+def weights_digest(folder: Path) -> str:
+    """Eight digits that identify a checkpoint folder's weights."""
+    files = (folder / "model.safetensors", folder / FILE)
+    return hashlib.sha256(next(filter(Path.is_file, files)).read_bytes()).hexdigest()[:8]
 
 
 def _open(path: Path) -> TensorFile:

@@ -2,20 +2,14 @@
 // The activations that the inspector shows, in the format of inference/explain.py.
 
 /** @import { ExplainRequest, ExplainResponse } from "../api/client.js" */
-/** @import { Cache } from "./cache.js" */
-/** @import { GPT } from "./gpt.js" */
+/** @import { Logprobs, Session } from "./kernel.js" */
 /** @import { Model } from "./model.js" */
-
-import { withCache } from "./cache.js";
-import { exp } from "./exp.js";
-import { logProbabilities, maxOf } from "./sampling.js";
 
 const MAX_TOKENS = 256; // of a text, its last ones
 const TOP = 10;
+const CALL_TOKENS = 32; // per call of the kernel: other texts are generated between calls
 
-/** @typedef {Float64Array | Float32Array} Values */
-
-/** Root mean square. @type {(values: Values) => number} */
+/** Root mean square. @type {(values: Float32Array) => number} */
 function rms(values) {
   let sum = 0;
   for (const value of values) sum += value * value;
@@ -31,7 +25,7 @@ function base64(bytes) {
   return btoa(text);
 }
 
-/** @param {Values} values */
+/** @param {Float32Array} values */
 function quantize(values) {
   let largest = 0;
   for (const value of values) largest = Math.max(largest, Math.abs(value));
@@ -40,35 +34,44 @@ function quantize(values) {
 }
 
 /**
- * Run the model over some tokens and keep its activations. `yieldToEvents` is awaited after each, so that a text can be
- * generated meanwhile.
- * @param {GPT} gpt
- * @param {Cache} cache
+ * Run the model over some tokens and keep what the answer needs. `yieldToEvents` is awaited after each call.
+ * @param {Session} session
  * @param {number[]} ids
  * @param {number} layer
  * @param {() => Promise<void> | void} yieldToEvents
  */
-async function traceActivations(gpt, cache, ids, layer, yieldToEvents) {
-  const { n_layer, n_head, n_embd: C, inner } = gpt.config;
+async function traceTokens(session, ids, layer, yieldToEvents) {
+  const { n_layer, n_head } = session.config;
+  const depths = [...Array(n_layer + 1).keys()]; // blocks before the residual stream
   const triangle = (ids.length * (ids.length + 1)) / 2;
   const attention = new Uint8Array(n_head * triangle);
-  const streams = Array.from({ length: n_layer + 1 }, () => ids.map(() => new Float64Array(C))); // after so many blocks
-  const updateRms = { attn: /** @type {number[]} */ ([]), mlp: /** @type {number[]} */ ([]) };
-  const hidden = new Float64Array(inner);
-  for (const [t, id] of ids.entries()) {
-    let head = 0;
-    gpt.forward(id, cache, (name, at, values) => {
-      if (name === "resid") streams[at + 1][t].set(values);
-      if (name === "attn" || name === "mlp") updateRms[name][at] = rms(values); // the last token's remains
-      if (name === "hidden" && at === layer) hidden.set(values);
-      if (name !== "attention" || at !== layer) return;
-      const largest = maxOf(values); // becomes 255
-      const row = attention.subarray(head++ * triangle + (t * (t + 1)) / 2);
-      for (const [s, weight] of values.entries()) row[s] = Math.round((weight / largest) * 255);
-    }, false);
+  const lens = depths.map(() => /** @type {Logprobs[]} */ ([]));
+  const residual_rms = depths.map(() => /** @type {number[]} */ ([]));
+  const update_rms = { attn: /** @type {number[]} */ ([]), mlp: /** @type {number[]} */ ([]) };
+  const last = { wte: new Float32Array(), wpe: new Float32Array(), mlp: new Float32Array() };
+  for (let start = 0; start < ids.length; start += CALL_TOKENS) {
+    const rows = ids.slice(start, start + CALL_TOKENS);
+    const { attention: weights, hidden, position, residual, token, update } = session.trace(rows, layer);
+    for (let head = 0; head < n_head; head++) {
+      for (let row = 0; row < rows.length; row++) {
+        const t = start + row;
+        const values = weights(head, row).subarray(0, t + 1);
+        const largest = Math.max(...values); // becomes 255
+        attention.set(values.map((weight) => Math.round((weight / largest) * 255)), head * triangle + (t * (t + 1)) / 2);
+      }
+    }
+    for (const depth of depths) residual_rms[depth].push(...rows.map((_, row) => rms(residual(depth, row))));
+    // Of these, the last call's remain.
+    for (let i = 0; i < n_layer; i++) {
+      update_rms.attn[i] = rms(update(i, 0));
+      update_rms.mlp[i] = rms(update(i, 1));
+    }
+    Object.assign(last, { wte: token.slice(), wpe: position.slice(), mlp: hidden.slice() });
+    const targets = rows.map((_, row) => ids[start + row + 1] ?? 0); // the last token has none
+    for (const depth of depths) lens[depth].push(...session.lens(residual(depth, 0), targets, depth === n_layer ? TOP : 1));
     await yieldToEvents();
   }
-  return { attention, streams, updateRms, hidden };
+  return { attention, lens, residual_rms, update_rms, last };
 }
 
 /**
@@ -78,35 +81,16 @@ async function traceActivations(gpt, cache, ids, layer, yieldToEvents) {
  * @param {() => Promise<void> | void} yieldToEvents
  * @returns {Promise<ExplainResponse>}
  */
-export async function explain({ metadata, gpt, tokenizer }, { text, layer }, yieldToEvents = () => {}) {
-  const { n_layer, n_head, n_embd: C, block_size } = gpt.config;
+export async function explain({ metadata, kernel, tokenizer }, { text, layer }, yieldToEvents = () => {}) {
+  const { n_layer, n_head, block_size } = metadata.config;
   if (!(layer >= 0 && layer < n_layer)) throw new Error(`Layer ${layer} does not exist: the model has layers 0 to ${n_layer - 1}.`);
   const all = tokenizer.encode(text.slice(-MAX_TOKENS * 32));
   const ids = all.slice(-Math.min(MAX_TOKENS, block_size));
-  const { attention, streams, updateRms, hidden } = await withCache(gpt, (cache) => traceActivations(gpt, cache, ids, layer, yieldToEvents));
-  const lens = { tokens: /** @type {string[][]} */ ([]), probs: /** @type {number[]} */ ([]), actual: /** @type {number[]} */ ([]) };
-  /** @type {(number | null)[]} */
-  const surprisal = [null];
-  /** @type {[string, number][]} */
-  let next = [];
-  for (const [depth, stream] of streams.entries()) {
-    const topTokens = [];
-    for (const [t, x] of stream.entries()) {
-      const logits = gpt.head(x);
-      const { logprob, topIds } = logProbabilities(logits, depth === n_layer && t === ids.length - 1 ? TOP : 1);
-      const probability = (/** @type {number} */ id) => exp(Math.min(logprob(id), 0));
-      const following = t + 1 < ids.length ? logprob(ids[t + 1]) : -Infinity;
-      topTokens.push(tokenizer.texts[topIds[0]]);
-      lens.probs.push(Math.round(probability(topIds[0]) * 255));
-      lens.actual.push(Math.round(exp(Math.min(following, 0)) * 255));
-      if (depth === n_layer && t + 1 < ids.length) surprisal.push(rounded(Math.min(-following, 999), 3));
-      next = topIds.map((id) => [tokenizer.texts[id], rounded(probability(id), 4)]);
-      if (t % 16 === 0) await yieldToEvents();
-    }
-    lens.tokens.push(topTokens);
-  }
-  const last = ids[ids.length - 1];
-  const row = (/** @type {string} */ table, /** @type {number} */ at) => gpt.weights[table].subarray(at * C, (at + 1) * C);
+  const { attention, lens, residual_rms, update_rms, last } = await kernel.withSession((session) => traceTokens(session, ids, layer, yieldToEvents));
+  const probability = (/** @type {number} */ logprob) => Math.exp(Math.min(logprob, 0));
+  const bytes = (/** @type {number[]} */ probabilities) => base64(Uint8Array.from(probabilities, (p) => Math.round(p * 255)));
+  const likeliest = lens.map((rows) => rows.map(({ top }) => top[0]));
+  const following = lens.map((rows) => rows.map(({ logprob }, t) => (t + 1 < ids.length ? probability(logprob) : 0)));
   return {
     model: metadata.id,
     tokens: ids.map((id) => tokenizer.texts[id]),
@@ -115,11 +99,15 @@ export async function explain({ metadata, gpt, tokenizer }, { text, layer }, yie
     n_head,
     layer,
     attention: base64(attention),
-    surprisal,
-    next,
-    lens: { ...lens, probs: base64(Uint8Array.from(lens.probs)), actual: base64(Uint8Array.from(lens.actual)) },
-    residual_rms: streams.map((stream) => stream.map((x) => rounded(rms(x), 3))),
-    update_rms: { attn: updateRms.attn.map((size) => rounded(size, 3)), mlp: updateRms.mlp.map((size) => rounded(size, 3)) },
-    last: { wte: quantize(row("wte.weight", last)), wpe: quantize(row("wpe.weight", ids.length - 1)), mlp: quantize(hidden) },
+    surprisal: [null, ...lens[n_layer].slice(0, -1).map(({ logprob }) => rounded(Math.min(-logprob, 999), 3))],
+    next: lens[n_layer][ids.length - 1].top.map(([id, logprob]) => [tokenizer.texts[id], rounded(probability(logprob), 4)]),
+    lens: {
+      tokens: likeliest.map((row) => row.map(([id]) => tokenizer.texts[id])),
+      probs: bytes(likeliest.flat().map(([, logprob]) => probability(logprob))),
+      actual: bytes(following.flat()),
+    },
+    residual_rms: residual_rms.map((row) => row.map((value) => rounded(value, 3))),
+    update_rms: { attn: update_rms.attn.map((value) => rounded(value, 3)), mlp: update_rms.mlp.map((value) => rounded(value, 3)) },
+    last: { wte: quantize(last.wte), wpe: quantize(last.wpe), mlp: quantize(last.mlp) },
   };
 }

@@ -2,14 +2,13 @@
 // Generation of one text, from prompt to end: the engine of the static page.
 
 /** @import { CompletionRequest, FinishReason, OnChunk, Token } from "../api/client.js" */
-/** @import { Cache } from "./cache.js" */
+/** @import { Session } from "./kernel.js" */
 /** @import { Model } from "./model.js" */
 
-import { withCache } from "./cache.js";
-import { logProbabilities, sample, uniform } from "./sampling.js";
 import { TextStream, windowStart } from "./stopping.js";
 
 const CHUNK_MS = 15; // milliseconds of work whose tokens make one chunk
+const PREFILL_TOKENS = 32; // tokens of the prompt per call: messages are read between calls
 
 /**
  * @typedef {object} Callbacks
@@ -21,26 +20,27 @@ const CHUNK_MS = 15; // milliseconds of work whose tokens make one chunk
 
 /**
  * Continue a prompt.
- * @param {Pick<Model, "gpt" | "tokenizer">} model
+ * @param {Pick<Model, "kernel" | "tokenizer">} model
  * @param {CompletionRequest} request
  * @param {Callbacks} callbacks
  * @returns {Promise<FinishReason>}
  */
 export function generate(model, request, callbacks) {
-  return withCache(model.gpt, (cache) => generateWith(cache, model, request, callbacks));
+  return model.kernel.withSession((session) => generateWith(session, model, request, callbacks));
 }
 
 /**
- * @param {Cache} cache
- * @param {Pick<Model, "gpt" | "tokenizer">} model
+ * @param {Session} session
+ * @param {Pick<Model, "kernel" | "tokenizer">} model
  * @param {CompletionRequest} request
  * @param {Callbacks} callbacks
  * @returns {Promise<FinishReason>}
  */
-async function generateWith(cache, { gpt, tokenizer }, request, callbacks) {
+async function generateWith(session, { tokenizer }, request, callbacks) {
   const { onChunk, yieldToEvents, isAborted, now = () => performance.now() } = callbacks;
   const { prompt, seed = null, logprobs = 5 } = request;
-  const { eosId, bannedIds, bytes, texts } = tokenizer;
+  const { eosId, bytes, texts } = tokenizer;
+  const { block_size } = session.config;
   const ids = tokenizer.encode(prompt);
   const stream = new TextStream(request, bytes, tokenizer.normalize(tokenizer.splitSpecial(prompt).at(-1) ?? ""));
   const key = seed ?? crypto.getRandomValues(new BigUint64Array(1))[0];
@@ -73,19 +73,16 @@ async function generateWith(cache, { gpt, tokenizer }, request, callbacks) {
       since = now();
     }
     if (isAborted()) return "abort";
-    const shifted = windowStart(ids.length, gpt.config.block_size);
+    const shifted = windowStart(ids.length, block_size);
     if (shifted !== start) { // learned positions cannot slide: re-encode the window
       start = shifted;
-      cache.length = 0;
+      session.length = 0;
     }
-    const position = start + cache.length;
-    const logits = gpt.forward(ids[position], cache, null, position + 1 === ids.length);
-    if (logits === null) continue;
-    const { logprob, topIds } = logProbabilities(logits, logprobs);
-    /** @type {[string, number][]} */
-    const top = topIds.map((id) => [texts[id], logprob(id)]);
-    for (const id of bannedIds) logits[id] = -Infinity;
-    const id = sample(logits, request, uniform(key, 0, ids.length));
+    const position = start + session.length;
+    const end = Math.min(position + PREFILL_TOKENS, ids.length);
+    session.run(ids.slice(position, end), end === ids.length);
+    if (end < ids.length) continue;
+    const id = session.sample(request, key, ids.length);
     if (id === eosId) {
       stream.finish("stop");
       release(stream.held);
@@ -93,7 +90,8 @@ async function generateWith(cache, { gpt, tokenizer }, request, callbacks) {
     }
     ids.push(id);
     const { text, shown } = stream.push(id);
-    held.push({ text, logprob: logprob(id), top });
+    const { logprob, top } = session.logprobs(id, logprobs);
+    held.push({ text, logprob, top: top.map(([other, value]) => [texts[other], value]) });
     release(shown);
   }
   send();

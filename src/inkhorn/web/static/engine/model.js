@@ -2,12 +2,10 @@
 // Loading the model that `inkhorn export --web` wrote beside the page.
 
 /** @import { PageSettings } from "../api/client.js" */
-/** @import { Config, KernelFactory, Tensor } from "./gpt.js" */
+/** @import { Config } from "./kernel.js" */
 /** @import { TokenizerOptions, TokenizerSpec } from "./tokenizer.js" */
 
-import { GPT } from "./gpt.js";
-import { scalarKernels } from "./kernels_scalar.js";
-import { wasmKernels } from "./kernels_wasm.js";
+import { Kernel } from "./kernel.js";
 import { Tokenizer } from "./tokenizer.js";
 
 /**
@@ -15,83 +13,69 @@ import { Tokenizer } from "./tokenizer.js";
  * @property {string} id
  * @property {string} fingerprint
  * @property {number} parameters
- * @property {number} bytes size of weights.safetensors
+ * @property {number} bytes size of weights.bin
  * @property {Config} config
  * @property {TokenizerOptions} tokens
  * @property {PageSettings} settings
  *
- * @typedef {{ metadata: Metadata, gpt: GPT, tokenizer: Tokenizer }} Model
+ * @typedef {{ metadata: Metadata, kernel: Kernel, tokenizer: Tokenizer }} Model
  */
-
-/**
- * The tensors of a safetensors file: the length of a header, the header in JSON, and the data.
- * @param {ArrayBuffer} buffer
- */
-export function parseSafetensors(buffer) {
-  const length = Number(new DataView(buffer).getBigUint64(0, true));
-  const { __metadata__, ...header } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
-  /** @type {Record<string, Tensor>} */
-  const tensors = {};
-  for (const [name, { dtype, shape, data_offsets: [begin, end] }] of Object.entries(header)) {
-    const data = buffer.slice(8 + length + begin, 8 + length + end);
-    tensors[name] = { shape, data: dtype === "I8" ? new Int8Array(data) : new Float32Array(data) };
-  }
-  return tensors;
-}
-
-/**
- * The fastest kernels of this browser; both kinds compute the same numbers.
- * @type {KernelFactory}
- */
-function fastestKernels(bytes) {
-  try {
-    return wasmKernels(bytes);
-  } catch {
-    return scalarKernels(bytes);
-  }
-}
-
-/**
- * @param {Metadata} metadata
- * @param {TokenizerSpec} spec tokenizer.json
- * @param {ArrayBuffer} weights the bytes of weights.safetensors
- * @returns {Model}
- */
-export function makeModel(metadata, spec, weights, kernels = fastestKernels) {
-  const gpt = new GPT(metadata.config, parseSafetensors(weights), kernels);
-  return { metadata, gpt, tokenizer: new Tokenizer(spec, metadata.tokens, metadata.config.vocab_size) };
-}
 
 /**
  * What the page needs to know of the model before the weights are loaded.
  * @returns {Promise<Metadata>}
  */
-export const loadMetadata = async () => (await fetchFile("model.json")).json();
+export const loadMetadata = async () => (await fetchFile("../model/model.json")).json();
 
 /**
  * @param {Metadata} metadata
  * @param {(loaded: number, total: number) => void} onProgress called with bytes as the weights arrive
+ * @returns {Promise<Model>}
  */
 export async function loadModel(metadata, onProgress) {
-  const [tokenizer, file] = await Promise.all([fetchFile("tokenizer.json"), fetchFile("weights.safetensors")]);
-  const spec = await tokenizer.json();
-  const weights = new Uint8Array(metadata.bytes);
+  const [kernel, spec, weights] = await Promise.all([
+    fetchFile("kernel.wasm").then((file) => file.arrayBuffer()).then(Kernel.compile),
+    fetchFile("../model/tokenizer.json").then((file) => file.json()),
+    fetchFile("../model/weights.bin"),
+  ]);
+  await fill(kernel.allocate(metadata.bytes), /** @type {ReadableStream<Uint8Array>} */ (weights.body), onProgress);
+  return makeModel(metadata, spec, kernel);
+}
+
+/**
+ * @param {Metadata} metadata
+ * @param {TokenizerSpec} spec tokenizer.json
+ * @param {Kernel} kernel whose memory holds the weights
+ * @returns {Model}
+ */
+export function makeModel(metadata, spec, kernel) {
+  const tokenizer = new Tokenizer(spec, metadata.tokens, metadata.config.vocab_size);
+  kernel.open(metadata.bytes, metadata.config, tokenizer.bannedIds);
+  return { metadata, kernel, tokenizer };
+}
+
+/**
+ * Write a stream into memory.
+ * @param {Uint8Array} memory
+ * @param {ReadableStream<Uint8Array>} stream
+ * @param {(loaded: number, total: number) => void} onProgress
+ */
+async function fill(memory, stream, onProgress) {
   let loaded = 0;
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (file.body).getReader();
+  const reader = stream.getReader();
   for (;;) {
     const { value, done } = await reader.read();
     if (done) break;
-    if (loaded + value.length <= weights.length) weights.set(value, loaded);
+    if (loaded + value.length <= memory.length) memory.set(value, loaded);
     loaded += value.length;
-    onProgress(loaded, metadata.bytes);
+    onProgress(loaded, memory.length);
   }
-  if (loaded !== metadata.bytes) throw new Error("The model's weights are incomplete. Reload the page.");
-  return makeModel(metadata, spec, weights.buffer);
+  if (loaded !== memory.length) throw new Error("The model's weights are incomplete. Reload the page.");
 }
 
-/** @param {string} name */
-async function fetchFile(name) {
-  const response = await fetch(new URL(`../model/${name}`, import.meta.url)).catch(() => null);
-  if (!response?.ok) throw new Error(`The model file ${name} could not be loaded. Reload the page.`);
+/** @param {string} path relative to this file */
+async function fetchFile(path) {
+  const response = await fetch(new URL(path, import.meta.url)).catch(() => null);
+  if (!response?.ok) throw new Error(`The model file ${path.split("/").at(-1)} could not be loaded. Reload the page.`);
   return response;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// Sampling for the few tokens that the tour shows, by the rules of engine/sampling.js.
+// Sampling for the few tokens that the tour shows, by the rules of inference/sampling.py.
 
 /** @typedef {[string, number][]} Probabilities tokens and their probabilities, the most likely first */
 
