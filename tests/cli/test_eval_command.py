@@ -98,23 +98,40 @@ def test_scores_do_not_depend_on_the_batch() -> None:
 
 
 def test_stride_one_gives_full_context(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ids = CHARS.encode(Path("mine.txt").read_text()).tolist()
+    ids = [CHARS.eos_id, *CHARS.encode(Path("mine.txt").read_text()).tolist()]  # the first token is scored, too
     result = answer(capsys, "--text", "mine.txt", "--stride", "1")
     assert result["loss"] == pytest.approx(-sum(naive(ids, BLOCK)) / (len(ids) - 1), abs=1e-5)
     assert result["method"] == f"sliding windows of {BLOCK}, stride 1"
 
 
+def test_shorter_windows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = np.array([CHARS.eos_id, *CHARS.encode(Path("mine.txt").read_text()).tolist()])
+    for words, stride in ((["--max-length", "12"], 12), (["--max-length", "12", "--stride", "5"], 5)):
+        result = answer(capsys, "--text", "mine.txt", *words)
+        assert result["loss"] == pytest.approx(text_loss(MODEL, ids, CPU, stride=stride, max_length=12), abs=1e-6)
+        assert "windows of 12" in result["method"]
+    by_hand = [score for start in range(0, len(ids) - 1, 12) for score in naive(ids[start : start + 13].tolist(), 12)]
+    assert answer(capsys, "--text", "mine.txt", "--max-length", "12")["loss"] == pytest.approx(-np.mean(by_hand))
+
+
+def test_separators_are_no_characters(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.txt").write_text(f"{PASSAGES[0][:18]}<|endoftext|>{PASSAGES[1][:12]}", encoding="utf-8")
+    result = answer(capsys, "--text", "mine.txt")
+    assert (result["tokens"], result["replaced_characters"]) == (31, 0)
+    assert result["bits_per_character"] == pytest.approx(result["loss"] / math.log(2) * 31 / 30)
+
+
 def test_default_stride_equals_split_loss(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = Path("mine.txt").read_text(encoding="utf-8") + "naïve"
     Path("mine.txt").write_text(text, encoding="utf-8")
-    ids = CHARS.encode(CHARS.normalize(text)[0])
+    ids = np.array([CHARS.eos_id, *CHARS.encode(CHARS.normalize(text)[0]).tolist()])
     result = answer(capsys, "--text", "mine.txt")
     assert result["loss"] == pytest.approx(split_loss(MODEL, ids, CPU), abs=1e-6)
     assert result["method"] == f"non-overlapping windows of {BLOCK}"
     assert (result["tokens"], result["replaced_characters"]) == (len(ids) - 1, 1)
     assert result["perplexity"] == pytest.approx(math.exp(result["loss"]))
     nats = result["loss"] * (len(ids) - 1)
-    assert result["bits_per_byte"] == pytest.approx(nats / math.log(2) / len(CHARS.decode(ids.tolist()).encode()))
+    assert result["bits_per_byte"] == pytest.approx(nats / math.log(2) / len(CHARS.decode(ids[1:].tolist()).encode()))
     assert run("--text", "mine.txt") == 0
     assert "bits per byte" in capsys.readouterr().out
 
@@ -156,6 +173,9 @@ def test_tasks_from_a_folder(here: Path, capsys: pytest.CaptureFixture[str], mon
         (["--num-fewshot", "3"], 2, "--num-fewshot needs --tasks"),
         (["--tasks", "lambada_openai", "--limit", "0"], 2, "--limit must be at least 1"),
         (["--text", "mine.txt", "--stride", "49"], 2, "--stride must be at most 48, the context length, not 49"),
+        (["--text", "mine.txt", "--max-length", "49"], 2, "--max-length must be at most 48, the context length"),
+        (["--text", "mine.txt", "--max-length", "9", "--stride", "10"], 2, "at most 9, --max-length, not 10"),
+        (["--tasks", "lambada_openai", "--max-length", "9"], 2, "leave out --text, --corpus, --stride"),
         (["--text", "mine.txt", "--batch-size", "0"], 2, "--batch-size must be at least 1"),
         (["--text", "nowhere.txt"], 1, "nowhere.txt"),
     ],

@@ -12,6 +12,7 @@ from inkhorn.cli.parsing import default, exclusive, flag, parse
 from inkhorn.config.bounds import Range
 from inkhorn.config.train import Device, Precision, TrainConfig
 from inkhorn.errors import TrainingError, UsageError, require
+from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ class EvalArgs:
     """text file or folder to evaluate on; of .parquet or .jsonl files the held-out documents"""
     encoding: Annotated[str | None, default("utf-8, or that of a byte order mark")] = None
     """encoding of the text files, such as cp1252, cp1251 or shift_jis"""
-    stride: Annotated[int | None, Range(ge=1), default("the context length")] = None
+    stride: Annotated[int | None, Range(ge=1), default("the length of a window")] = None
     """step of the sliding window; smaller values give each token more context"""
+    max_length: Annotated[int | None, Range(ge=1), default("the context length")] = None
+    """length of a window in tokens, to compare models with different context lengths"""
     tasks: Annotated[tuple[str, ...], default()] = ()
     """names of lm-eval's tasks, or lambada_openai_last_token, hellaswag_completion, hellaswag_completion_norm"""
     include_path: Annotated[Path | None, default()] = None
@@ -58,8 +61,8 @@ def run(argv: list[str]) -> int:
     if not args.tasks:
         for name in ("limit", "num_fewshot", "include_path"):
             require(getattr(args, name) is None, f"{flag(name)} needs --tasks")
-    elif args.text is not None or args.corpus is not None or args.stride is not None:
-        raise UsageError("--tasks have their own texts: leave out --text, --corpus and --stride")
+    elif any(getattr(args, name) is not None for name in ("text", "corpus", "stride", "max_length")):
+        raise UsageError("--tasks have their own texts: leave out --text, --corpus, --stride and --max-length")
     if args.include_path is not None and not args.include_path.is_dir():
         raise UsageError(f"--include-path {args.include_path} is not a folder")
     try:
@@ -82,6 +85,8 @@ def _hardware(args: EvalArgs) -> "Hardware":
 
 
 def _run_text(args: EvalArgs) -> None:
+    import numpy as np
+
     from inkhorn.cli.progress import progress
     from inkhorn.evaluation.loss import bits
     from inkhorn.evaluation.sliding import sliding_windows, text_loss
@@ -91,19 +96,34 @@ def _run_text(args: EvalArgs) -> None:
     tokenizer = load_tokenizer(folder)
     model = GPT.from_pretrained(folder).to(hardware.device).eval()
     block_size = model.config.block_size
-    stride = args.stride or block_size
-    require(stride <= block_size, f"--stride must be at most {block_size}, the context length, not {stride}")
+    length = args.max_length or block_size
+    require(length <= block_size, f"--max-length must be at most {block_size}, the context length, not {length}")
+    stride = args.stride or length
+    what = "the context length" if args.max_length is None else "--max-length"
+    require(stride <= length, f"--stride must be at most {length}, {what}, not {stride}")
     given = DataSource(DataFlags(text=args.text, encoding=args.encoding), args.corpus or "shakespeare", tokenizer)
     name, tokens, characters, n_bytes, replaced = _read(given, tokenizer)
-    count = sum(1 for _ in sliding_windows(len(tokens), block_size, stride))
+    start = tokenizer.eos_id if model.config.bos_token_id is None else model.config.bos_token_id
+    separated = tokenizer.eos_id is not None and tokens[:1].tolist() == [tokenizer.eos_id]  # as documents are
+    if start is not None and not separated:  # as before an empty prompt, so that the first token is scored, too
+        tokens = np.concatenate([np.array([start], tokens.dtype), tokens])
+    count = sum(1 for _ in sliding_windows(len(tokens), length, stride))
     with progress(name, count, "windows") as bar:
-        loss = text_loss(model, tokens, hardware, stride=stride, batch_size=args.batch_size, progress=bar.advance)
+        loss = text_loss(
+            model,
+            tokens,
+            hardware,
+            stride=stride,
+            max_length=length,
+            batch_size=args.batch_size,
+            progress=bar.advance,
+        )
     nats = loss * (len(tokens) - 1)
-    windows = f"sliding windows of {block_size}, stride {stride}"
+    windows = f"sliding windows of {length}, stride {stride}"
     result = {
         "model": str(args.model),
         "text": name,
-        "method": windows if stride < block_size else f"non-overlapping windows of {block_size}",
+        "method": windows if stride < length else f"non-overlapping windows of {length}",
         "tokens": len(tokens) - 1,
         "loss": loss,
         "bits_per_token": bits(loss),
@@ -135,7 +155,8 @@ def _read(given: DataSource, tokenizer: "Tokenizer") -> tuple[str, "Array", int 
     text = "".join(chunk for split, chunk in source.chunks() if given.flags.text or split == "val")
     normalized, unknown = tokenizer.normalize(text)
     replaced = sum(character.count for character in unknown)
-    return source.name, tokenizer.encode(normalized), len(normalized), len(normalized.encode()), replaced
+    printed = normalized.replace(END_OF_TEXT, "")  # the separator's loss counts, but it is no character of the text
+    return source.name, tokenizer.encode(normalized), len(printed), len(printed.encode()), replaced
 
 
 def _run_tasks(args: EvalArgs) -> None:

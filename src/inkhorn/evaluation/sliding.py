@@ -35,15 +35,17 @@ def text_loss(
     hardware: Hardware,
     *,
     stride: int,
+    max_length: int | None = None,
     batch_size: int = 64,
     progress: Callable[[int], None] = lambda _: None,
 ) -> float:
-    """Mean loss over every token but the first, in windows of block_size that advance by `stride`.
+    """Mean loss over every token but the first, in windows of `max_length` that advance by `stride`.
 
     Args:
         model: in eval mode, on the hardware's device.
         ids: (n,) token ids.
-        stride: 1 to block_size; block_size gives non-overlapping windows.
+        stride: 1 to max_length; max_length gives non-overlapping windows.
+        max_length: tokens of context in a window, by default block_size.
         batch_size: most windows at a time.
         progress: called with the number of windows done since the last call.
 
@@ -55,7 +57,7 @@ def text_loss(
     """
     if len(ids) < 2:
         raise CorpusError(f"the text has {len(ids)} tokens for this model; a loss needs at least 2")
-    spans = sliding_windows(len(ids), model.config.block_size, stride)
+    spans = sliding_windows(len(ids), max_length or model.config.block_size, stride)
     windows = (Window(tuple(ids[start:end].tolist()), first - start) for start, end, first in spans)
     sums: list[float] = []
     while group := list(islice(windows, batch_size)):
