@@ -283,7 +283,10 @@ def test_warnings_for_prompts_beyond_the_context(client: TestClient) -> None:
 def test_many_warnings_are_counted(client: TestClient) -> None:
     warnings = complete(client, prompt="a", **{f"field{n}": 1 for n in range(50)})["warnings"]
     assert len(warnings) == 21
-    assert warnings[-1] == "and 30 more warnings"
+    assert warnings[-1] == "and 1 more warnings"
+    body = {"messages": [{"content": "", f"field{n}": 1} for n in range(30)], "max_tokens": 1}
+    warnings = client.post("/v1/chat/completions", json=body).json()["warnings"]
+    assert (len(warnings), warnings[-1]) == (21, "and 10 more warnings")
 
 
 @pytest.mark.parametrize("path", ["/tokenize", "/detokenize", "/api/explain"])

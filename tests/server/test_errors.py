@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from helpers.server import ALPHABET, app_client, bad_request, load_served
+from pydantic import ValidationError
 
+from inkhorn.server.schemas.requests import ChatRequest, CompletionRequest
 from inkhorn.tokenizer.char import CharTokenizer
 
 ALL_TOKENS = list(range(CharTokenizer(ALPHABET).vocab_size))
@@ -102,3 +104,24 @@ def test_model_failure_returns_503(folder: Path) -> None:
             events = [line for line in stream.iter_lines() if line]
         assert "damaged" in json.loads(events[0][6:])["error"]["message"]
         assert events[-1] == "data: [DONE]"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prompt": ["a"] * 300_000},
+        {"prompt": [[1]] * 100_000},
+        {"messages": [{}] * 100_000},
+        {"messages": [1] * 300_000},
+        {"prompt": "a", "stop_token_ids": ["a"] * 300_000},
+        {"prompt": "a", "stop": [1] * 300_000},
+        {"prompt": [1, "a"] * 100_000},
+    ],
+    ids=lambda body: next(reversed(body)),
+)
+def test_long_lists_are_refused_at_the_first_error(body: dict[str, Any]) -> None:
+    """An error for each item would keep the event loop busy for many seconds."""
+    kind = ChatRequest if "messages" in body else CompletionRequest
+    with pytest.raises(ValidationError) as caught:
+        kind.model_validate(body)
+    assert caught.value.error_count() <= 8

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from heapq import nsmallest
 from typing import Any
 
 from inkhorn.config.sampling import SamplingParams
@@ -205,22 +206,22 @@ def shorten(warnings: list[str]) -> list[str]:
 
 def unknown_fields(body: Body, prefix: str = "") -> list[str]:
     """A warning for each field of a request body, and of the objects in it, that its schema does not have."""
-    known = type(body).model_fields
+    known, extra = type(body).model_fields, body.model_extra or {}
     warnings: list[str] = []
-    for name in sorted(body.model_extra or {}):
-        shown, hint = prefix + name, ""
-        if len(name) > MAX_NAME:
-            shown = f"{shown[:MAX_NAME]}..."
-        elif len(warnings) < MAX_WARNINGS:  # each search takes a while
-            hint = nearest(name, known)
+    for name in nsmallest(MAX_WARNINGS, extra):
+        shown = prefix + (name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}...")
+        hint = nearest(name, known) if len(name) <= MAX_NAME else ""
         warnings.append(f"unknown field {shown!r} ignored" + (f": {hint}" if "did you mean" in hint else ""))
+    if len(extra) > MAX_WARNINGS:
+        warnings.append(f"{len(extra) - MAX_WARNINGS} more unknown fields ignored")
     for name in known:
         value = getattr(body, name)
         if isinstance(value, Body):
             warnings += unknown_fields(value, f"{prefix}{name}.")
         elif isinstance(value, list) and value and isinstance(value[0], Body):
             for index, item in enumerate(value):
-                warnings += unknown_fields(item, f"{prefix}{name}[{index}].")
+                if item.model_extra:
+                    warnings += unknown_fields(item, f"{prefix}{name}[{index}].")
     return warnings
 
 

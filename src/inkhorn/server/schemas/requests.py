@@ -43,8 +43,8 @@ TokenId = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
 ModelName = Annotated[StrictStr, Field(max_length=MAX_NAME)]
 TokenIds = Annotated[
     list[TokenId],
-    BeforeValidator(_integers),
-    Field(max_length=2**21),  # more do not fit the default limit of a body
+    Field(max_length=2**21, fail_fast=True),  # more do not fit the default limit of a body
+    BeforeValidator(_integers),  # last, so that a list that is too long is refused before its items are checked
 ]
 
 
@@ -58,7 +58,7 @@ _TOKEN_ID = "[0-9]{1,10}"
 TokenIdKey = Annotated[
     str, AfterValidator(_token_id_key), WithJsonSchema({"type": "string", "pattern": f"^{_TOKEN_ID}$"})
 ]
-Stop = StrictStr | Annotated[list[StrictStr], Field(max_length=4)]
+Stop = StrictStr | Annotated[list[StrictStr], Field(max_length=4, fail_fast=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 _RANGES = OPENAI_RANGES | {
@@ -86,7 +86,10 @@ def _request_type(spec: FieldSpec) -> Any:
         return Stop | None
     kind = spec.type
     if get_origin(kind) is tuple:
-        return Annotated[list[TokenId], BeforeValidator(_integers), Field(max_length=_max_length(spec))] | None
+        return (
+            Annotated[list[TokenId], Field(max_length=_max_length(spec), fail_fast=True), BeforeValidator(_integers)]
+            | None
+        )
     if isinstance(origin := get_origin(kind), type) and issubclass(origin, Mapping):
         bias: Range = get_args(get_args(kind)[1])[1]
         biases = dict[TokenIdKey, Annotated[Number, Field(**bias.constraints())]]
@@ -155,8 +158,8 @@ class CompletionRequest(SamplingRequest):
     prompt: (
         StrictStr
         | TokenIds
-        | Annotated[list[StrictStr], Field(max_length=MAX_ENTRIES)]
-        | Annotated[list[TokenIds], Field(max_length=MAX_ENTRIES)]
+        | Annotated[list[StrictStr], Field(max_length=MAX_ENTRIES, fail_fast=True)]
+        | Annotated[list[TokenIds], Field(max_length=MAX_ENTRIES, fail_fast=True)]
         | None
     ) = Field(None, description="a prompt as text or token ids, or a list of prompts (default: empty)")
     best_of: Annotated[StrictInt, Field(ge=1, le=128), BeforeValidator(_integer)] | None = Field(
@@ -176,13 +179,13 @@ class CompletionRequest(SamplingRequest):
 
 class ChatMessage(Body):
     role: StrictStr = "user"
-    content: StrictStr | Annotated[list[dict[str, Any]], Field(max_length=MAX_ENTRIES)] | None = None
+    content: StrictStr | Annotated[list[dict[str, Any]], Field(max_length=MAX_ENTRIES, fail_fast=True)] | None = None
 
 
 class ChatRequest(SamplingRequest):
     """A chat completion request. The models are not chat-tuned: the messages are joined and continued as text."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_ENTRIES)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_ENTRIES, fail_fast=True)]
     logprobs: StrictBool | None = Field(False, description="return the log probability of each token")
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), BeforeValidator(_integer)] | None = Field(
         None, description="return this many most likely tokens at each position; requires logprobs"
