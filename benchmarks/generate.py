@@ -1,13 +1,16 @@
-"""Generation throughput of Inkhorn, llama.cpp, CTranslate2, transformers and nanoGPT.
+"""Generation throughput of Inkhorn, llama.cpp, CTranslate2, OpenVINO GenAI, transformers and nanoGPT.
 
     python benchmarks/generate.py [--nanogpt FOLDER] [--only char,first] [--rounds 5] [--threads 2]
 
 The engines run in interleaved rounds, each in its own process, with the same random weights (speed does not depend on
 their values), prompts, lengths and number of threads. Throughput is generated tokens divided by the time from the
-request to the last token, prefill included. Inkhorn, transformers, CTranslate2 and nanoGPT sample at temperature 0.8;
-llama.cpp only computes the logits, which takes less time. Engines that are not installed are skipped:
+request to the last token, prefill included. All but llama.cpp sample at temperature 0.8; llama.cpp only computes the
+logits, which takes less time. Engines that are not installed are skipped:
 
     pip install --no-deps llama-cpp-python==0.3.36 ctranslate2==4.8.5 gguf==0.19.0 diskcache==5.6.3
+    pip install --no-deps openvino==2026.4.1 openvino-genai==2026.4.1.0 openvino-tokenizers==2026.4.1.0
+
+OpenVINO needs an exported model besides: see peers/openvino_genai.py.
 """
 
 import importlib.util
@@ -30,6 +33,7 @@ from peers.inkhorn_engine import Inkhorn
 from peers.isolated import IsolatedEngine
 from peers.llama import LlamaCpp
 from peers.nanogpt import NanoGPT
+from peers.openvino_genai import OpenVINOGenAI, exported
 from peers.shapes import SHAPES, Workload, make_checkpoint
 from platformdirs import user_cache_path
 
@@ -89,6 +93,8 @@ def engines(args: Args, workload: Workload, *, ours_and_llama: bool = False) -> 
             peers |= {
                 f"CTranslate2 {kind}": partial(CTranslate2, folder, kind, threads) for kind in ("float32", "int8")
             }
+        if importlib.util.find_spec("openvino_genai") and exported(folder).exists():
+            peers["OpenVINO GenAI int8"] = partial(OpenVINOGenAI, folder, threads)
         peers |= {f"transformers {dtype}": partial(Transformers, folder, dtype) for dtype in ("float32", "bfloat16")}
         if workload.shape == "char":
             peers["inkhorn NumPy"] = partial(Inkhorn, folder, None, threads, batch)
