@@ -46,6 +46,15 @@ def app_client(*models: ServedModel, **settings: Any) -> Iterator[TestClient]:
         yield client
 
 
+@contextmanager
+def folder_client(folder: Path) -> Iterator[TestClient]:
+    """A client of an application that serves one checkpoint."""
+    served = load_served(folder)
+    with app_client(served) as client:
+        yield client
+    served.engine.close()
+
+
 def complete(client: TestClient, **body: Any) -> dict[str, Any]:
     """The response to a completion request, which must succeed."""
     response = client.post("/v1/completions", json=body)

@@ -17,10 +17,12 @@ from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.errors import UsageError
 from inkhorn.inference.explain import MAX_POSITIONS, Explanation, explain
 from inkhorn.inference.numpy_model import KVCache, NumpyModel, Trace, softmax
+from inkhorn.tokenizer.bpe import train_bpe
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
 
 TOKENIZER = CharTokenizer("abcdef .\né")
+BYTES = train_bpe([""], 257)  # one token per byte
 KINDS = ["gpt2", "openai-gpt"]
 
 
@@ -122,6 +124,17 @@ def test_long_text() -> None:
     assert found.to_json() | {"start": 0} == explain_text(tiny(), text[-40:]).to_json()
     wide = tiny(block_size=300)
     assert len(explain_text(wide, text * 5).tokens) == MAX_POSITIONS
+
+
+@given(text=st.text(st.sampled_from("ab é…字🎭\n"), min_size=1, max_size=90))
+def test_tokens_are_the_end_of_the_text(text: str) -> None:
+    """Also where a token ends within a character, and where the first characters are left out."""
+    model = to_numpy_model(tiny_model(tiny_config(vocab_size=BYTES.vocab_size, block_size=40)))
+    found = explain(model, BYTES, BYTES.encode(text).tolist(), 0)
+    joined = "".join(found.tokens)
+    assert text.endswith(joined)
+    assert joined == text or found.start > 0
+    assert len(found.tokens) == min(40, len(text.encode()))
 
 
 def test_invalid_arguments() -> None:

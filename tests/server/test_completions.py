@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from helpers.models import save_checkpoint, tiny_config, tiny_model
-from helpers.server import BLOCK, app_client, complete, load_served, stream_chunks
+from helpers.server import BLOCK, app_client, complete, folder_client, load_served, stream_chunks
 from helpers.web import save_bpe_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -204,6 +204,31 @@ def test_warnings_for_unknown_fields_and_characters(client: TestClient) -> None:
     assert "unknown field 'temprature' ignored: did you mean 'temperature'?" in warnings
     assert "unknown field 'something_else' ignored" in warnings
     assert "SNOWMAN" in warnings
+
+
+def test_prompt_changes(client: TestClient) -> None:
+    characters = [{"character": "—", "replacement": ""}, {"character": "É", "replacement": ""}]
+    characters.append({"character": "…", "replacement": "..."})
+    change = {"index": 1, "text": "ab...<|endoftext|>é", "characters": characters}
+    body = {"prompt": ["ab", "a—bÉ…<|endoftext|>é"], "max_tokens": 2}
+    assert complete(client, **body)["prompt_changes"] == [change]
+    first, *others = stream_chunks(client, **body)
+    assert first["prompt_changes"] == [change]
+    assert not any("prompt_changes" in chunk for chunk in others)
+    assert "prompt_changes" not in complete(client, prompt="", max_tokens=2)
+    assert "prompt_changes" not in complete(client, prompt=[1, 2], max_tokens=2)
+
+
+def test_prompt_changes_of_a_lossy_tokenizer(tmp_path: Path) -> None:
+    """The text is what the model reads, if the tokenizer has a normalizer."""
+    folder = save_bpe_checkpoint(tmp_path)
+    spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    spec["normalizer"] = {"type": "Lowercase"}
+    (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
+    with folder_client(folder) as client:
+        response = complete(client, prompt="To Be 🎭", max_tokens=2)
+        assert response["prompt_changes"] == [{"index": 0, "text": "to be 🎭", "characters": []}]
+        assert "prompt_changes" not in complete(client, prompt="to be 🎭", max_tokens=2)
 
 
 def test_concurrent_requests_do_not_interfere(client: TestClient) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers.server_process import run_server
-from helpers.web import CHROMIUM, CHROMIUM_FLAGS, SHIPPED, export_tiny
+from helpers.web import CHROMIUM, CHROMIUM_FLAGS, SHIPPED, export_tiny, save_bpe_checkpoint
 
 from inkhorn.web.export import write_site
 
@@ -35,13 +35,23 @@ def server() -> Iterator[str]:
         yield process.url
 
 
+@pytest.fixture(scope="module")
+def bpe_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a server with a small model with a byte-level BPE."""
+    folder = save_bpe_checkpoint(tmp_path_factory.mktemp("bpe") / "letters")
+    with run_server("--model", str(folder)) as process:
+        yield process.url
+
+
 @pytest.fixture
 def open_page(browser: "Browser", server: str) -> Iterator[Callable[..., "Page"]]:
     """Opens the page as on a first visit; fails the test if the console shows an error or a warning."""
     contexts: list[BrowserContext] = []
     messages: list[str] = []
 
-    def open_page(fragment: str = "", *, requests_fail: bool = False, wait: bool = True, **settings: Any) -> "Page":
+    def open_page(
+        fragment: str = "", *, url: str = "", requests_fail: bool = False, wait: bool = True, **settings: Any
+    ) -> "Page":
         contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings}))
         page = contexts[-1].new_page()
         page.set_default_timeout(TIMEOUT)
@@ -52,7 +62,7 @@ def open_page(browser: "Browser", server: str) -> Iterator[Callable[..., "Page"]
                 messages.append(text)
 
         page.on("console", lambda message: record(message.type, message.text))
-        page.goto(f"{server}/{fragment}")
+        page.goto(f"{url or server}/{fragment}")
         if wait:
             page.locator("#about", has_text="parameters").wait_for()
         return page

@@ -8,6 +8,8 @@ const [{ makeModel }, { Kernel, Session }] = await Promise.all(["model", "kernel
 const [{ explain }, { generate }, { windowStart }] = await Promise.all(["explain", "generate", "stopping"].map(load));
 const MODULE = readFileSync(new URL("kernel.wasm", engine));
 
+const { ChunkReader } = await import(new URL("../api/chunk_reader.js", engine));
+
 async function loadModel(folder) {
   const read = (name) => readFileSync(`${folder}/model/${name}`);
   const kernel = await Kernel.compile(MODULE);
@@ -68,6 +70,14 @@ const jobs = {
   encode: async ({ folder, texts }) => {
     const { tokenizer } = await loadModel(folder);
     return texts.map((text) => [tokenizer.encode(text), tokenizer.normalize(text)]);
+  },
+  promptChanges: async ({ folder, texts }) => {
+    const { tokenizer } = await loadModel(folder);
+    return texts.map((text) => tokenizer.promptChange(text));
+  },
+  chunks: ({ choices }) => {
+    const reader = new ChunkReader();
+    return choices.map((choice) => reader.read(choice));
   },
   windows: ({ lengths, block }) => lengths.map((length) => windowStart(length, block)),
 };

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.server import complete, folder_client, stream_chunks
 from helpers.web import SHIPPED, VERSE, export_tiny, run_engine, save_bpe_checkpoint
 
 from inkhorn.config.quantization import PRECISIONS, Precision
@@ -260,6 +261,39 @@ def test_char_tokenizer_matches_engine(shipped_site: Path, tiny_site: Path) -> N
             (found,) = run_engine({"do": "encode", "folder": str(folder), "texts": TEXTS})
             for text, (ids, _) in zip(TEXTS, found, strict=True):
                 assert ids == list(engine.encode_prompt(text).token_ids), text
+
+
+def test_prompt_changes_match_server(tiny_site: Path) -> None:
+    with folder_client(tiny_site.parent / "checkpoint") as client:
+        (found,) = run_engine({"do": "promptChanges", "folder": str(tiny_site), "texts": TEXTS})
+        for text, change in zip(TEXTS, found, strict=True):
+            expected = complete(client, prompt=text, max_tokens=1).get("prompt_changes", [None])[0]
+            assert (change and {"index": 0} | change) == expected, text
+
+
+def test_explained_tokens_are_the_text(tmp_path: Path) -> None:
+    write_site(save_bpe_checkpoint(tmp_path / "checkpoint"), "bpe", tmp_path / "site")
+    text = "To be 🎭 or 字 not—"
+    (found,) = run_engine({"do": "explain", "folder": str(tmp_path / "site"), "text": text, "layer": 0})
+    assert text.endswith("".join(found["tokens"]))
+    assert "" in found["tokens"]  # a token that ends within a character
+
+
+def test_chunk_reader(tmp_path: Path) -> None:
+    """The tokens of each chunk, joined, are its text, also where tokens end within a character or the text is cut."""
+    with folder_client(save_bpe_checkpoint(tmp_path)) as client:
+        for seed in range(5):
+            body = {"prompt": "O", "max_tokens": 200, "temperature": 2, "seed": seed, "logprobs": 5}
+            body |= {"max_words": 20} if seed == 1 else {"stop": ["a", "e"]} if seed == 2 else {}
+            choices = [choice for chunk in stream_chunks(client, **body) for choice in chunk["choices"]]
+            (chunks,) = run_engine({"do": "chunks", "choices": choices})
+            assert "".join(chunk["text"] for chunk in chunks) == "".join(choice["text"] for choice in choices)
+            tokens = [token for chunk in chunks for token in chunk["tokens"]]
+            assert "".join(token["text"] for token in tokens) == "".join(choice["text"] for choice in choices)
+            if seed == 0:
+                assert len(tokens) == 200
+                assert any(token["text"] == "" for token in tokens)
+                assert not any(text.startswith("bytes:") for token in tokens for text, _ in token["top"])
 
 
 def test_bpe_tokenizer_matches_python(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ class Explanation:
     """Activations over the last T tokens of a text. L = n_layer, nh = n_head, C = n_embd.
 
     Attributes:
-        tokens: the text of each token.
+        tokens: the text that each token completes; joined, they are the end of the text. A token that ends within a
+            character has an empty text.
         start: how many earlier tokens were left out.
         layer: the layer of `attention` and of `last_token["mlp"]`.
         attention: (nh, T, T), of the layer: row t holds the weights of token t over the tokens up to t; sums to 1.
@@ -104,6 +105,7 @@ def explain(model: NumpyModel, tokenizer: Tokenizer, token_ids: Sequence[int], l
     ids = np.array(token_ids[start:])
     trace: Trace = {}
     logits = model.forward(ids.tolist(), KVCache(config), trace, all_logits=True)  # (T, V)
+    pieces = tokenizer.decode_stream(token_ids[:start])
     vocabulary = [token.decode("utf-8", "replace") for token in tokenizer.token_bytes]
     vocabulary += [""] * (config.vocab_size - len(vocabulary))
     streams = [trace["embedding"], *(trace[f"h.{i}.resid"] for i in range(config.n_layer))]  # (T, C) each
@@ -119,7 +121,7 @@ def explain(model: NumpyModel, tokenizer: Tokenizer, token_ids: Sequence[int], l
         return np.array([_rms(trace[f"h.{i}.{part}.out"][-1]) for i in range(config.n_layer)])
 
     return Explanation(
-        tokens=tuple(vocabulary[token] for token in ids),
+        tokens=tuple(pieces(token) if token < tokenizer.vocab_size else "" for token in ids.tolist()),
         start=start,
         layer=layer,
         attention=trace[f"h.{layer}.attn.weights"],

@@ -42,6 +42,8 @@ class GenerationJob:
     include_usage: bool = False
     warnings: list[str] = field(default_factory=list)
     """for the client, such as unknown fields"""
+    prompt_changes: list[dict[str, Any]] = field(default_factory=list)
+    """the prompts that the model cannot read as they were given (`PromptChange`)"""
 
     def submit(self) -> list[RequestHandle]:
         """Submit all sequences to the engine: those of the first prompt, then those of the next."""
@@ -78,7 +80,8 @@ class ResponseFormat(ABC):
     def __init__(self, job: GenerationJob, id_prefix: str, kind: str) -> None:
         self.job = job
         self._started: set[int] = set()
-        self._warnings: dict[str, Any] = {"warnings": job.warnings} if job.warnings else {}
+        notices = {"warnings": job.warnings, "prompt_changes": job.prompt_changes}
+        self._notices: dict[str, Any] = {name: entries for name, entries in notices.items() if entries}
         self._envelope = {
             "id": f"{id_prefix}-{secrets.token_hex(12)}",
             "object": kind,
@@ -100,16 +103,16 @@ class ResponseFormat(ABC):
 
     def response(self, completions: Sequence[Completion]) -> dict[str, Any]:
         usage = self.job.usage(sum(completion.num_tokens for completion in completions))
-        return self._envelope | {"choices": self.choices(completions), "usage": usage} | self._warnings
+        return self._envelope | {"choices": self.choices(completions), "usage": usage} | self._notices
 
     def chunk(self, index: int, output: RequestOutput, handle: RequestHandle) -> str:
         """An event of a stream, in JSON."""
         choice = self.delta(index, output, handle, first=index not in self._started)
         self._started.add(index)
         end = self._event_end
-        if self._warnings:  # with the first chunk only
-            end += f",{encode_json(self._warnings)[1:-1]}"
-            self._warnings = {}
+        if self._notices:  # with the first chunk only
+            end += f",{encode_json(self._notices)[1:-1]}"
+            self._notices = {}
         return f"{self._event_start}{choice}{end}}}"
 
     def usage_chunk(self, generated: int) -> str:

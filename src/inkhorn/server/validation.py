@@ -54,6 +54,7 @@ async def completion_job(request: CompletionRequest, context: AppContext) -> Gen
         stream=bool(request.stream),
         include_usage=_include_usage(request),
         warnings=_warnings(request, prompts, model),
+        prompt_changes=await asyncio.to_thread(_prompt_changes, prompts, model),
     )
 
 
@@ -81,6 +82,7 @@ async def chat_job(request: ChatRequest, context: AppContext) -> GenerationJob:
         stream=bool(request.stream),
         include_usage=_include_usage(request),
         warnings=_warnings(request, prompts, model),
+        prompt_changes=await asyncio.to_thread(_prompt_changes, prompts, model),
     )
 
 
@@ -126,6 +128,18 @@ def _token_prompt(ids: Sequence[int], model: ServedModel, limits: Limits) -> Pro
     invalid = next((token for token in ids if token >= vocab_size), None)
     _require(invalid is None, "prompt", f"prompt: invalid token id {invalid}; the ids are 0 to {vocab_size - 1}")
     return Prompt(model.engine.tokenizer.decode(ids), tuple(ids), ())
+
+
+def _prompt_changes(prompts: Sequence[Prompt], model: ServedModel) -> list[dict[str, Any]]:
+    """A `PromptChange` for each prompt that the model does not read as it was given."""
+    changes = []
+    for index, prompt in enumerate(prompts):
+        # Some tokenizers, such as GPT-1's, change case and spacing.
+        text = model.engine.tokenizer.decode(prompt.token_ids) if prompt.text else ""
+        if prompt.unknown or text != prompt.text:
+            characters = [{"character": each.character, "replacement": each.replacement} for each in prompt.unknown]
+            changes.append({"index": index, "text": text, "characters": characters})
+    return changes
 
 
 def _check_lengths(prompts: Sequence[Prompt], limits: Limits) -> None:

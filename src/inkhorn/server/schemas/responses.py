@@ -28,12 +28,28 @@ class Usage(BaseModel):
     total_tokens: int
 
 
+class CharacterChange(BaseModel):
+    """A character outside the vocabulary, and its replacement; empty if it was left out."""
+
+    character: str
+    replacement: str
+
+
+class PromptChange(BaseModel):
+    """A prompt that the model does not read as it was given."""
+
+    index: int
+    text: str
+    characters: list[CharacterChange]
+
+
 class _GenerationResponse(BaseModel):
     id: str
     created: int
     model: str
     system_fingerprint: str
     warnings: list[str] | None = None
+    prompt_changes: list[PromptChange] | None = None
 
 
 class Logprobs(BaseModel):

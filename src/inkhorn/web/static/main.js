@@ -1,7 +1,7 @@
 // @ts-check
 // The page: connects its parts and handles its events.
 
-/** @import { Client, ModelInfo } from "./api/client.js" */
+/** @import { Client, ModelInfo, PromptChange } from "./api/client.js" */
 /** @import { Inspector } from "./views/inspector.js" */
 /** @import { Callbacks } from "./views/sample_panel.js" */
 /** @import { SharedText } from "./views/share_link.js" */
@@ -9,11 +9,13 @@
 
 import { makeClient } from "./api/client.js";
 import { resetAutoscroll } from "./views/autoscroll.js";
-import { button, find, formatCount, make } from "./views/dom.js";
+import { button, find, formatCount, make, visible } from "./views/dom.js";
 import { SamplePanel } from "./views/sample_panel.js";
 import { randomSeed, Settings } from "./views/settings.js";
 import { fromFragment } from "./views/share_link.js";
 import { initTheme } from "./views/theme.js";
+
+const MAX_CHARACTERS = 12; // in a note
 
 initTheme();
 /** @type {HTMLFormElement} */
@@ -46,6 +48,7 @@ const callbacks = {
     inspector.open({ model: findModel(sample.modelId), view: sample.view, end });
   },
   onChange: () => stopButton.setAttribute("aria-disabled", String(!samples.some((sample) => sample.running))),
+  onPrompt: (change) => showNote(describeChange(change)),
   onError: (error) => {
     if (error.needsKey) askForKey();
   },
@@ -102,6 +105,27 @@ function openLink(link) {
     setSamples(client, 1);
     samples[0].generate(link.prompt, model.id, link.segments);
   });
+}
+
+/**
+ * What the model does not read as it was given.
+ * @param {PromptChange} change
+ */
+function describeChange({ characters }) {
+  if (characters.length === 0) return "This model’s tokenizer changes case or spacing. The text below starts with the prompt as the model reads it.";
+  const shown = characters.slice(0, MAX_CHARACTERS).map(({ character, replacement }) =>
+    `${nameOf(character)} ${replacement === "" ? "(left out)" : `(replaced by ${visible(replacement)})`}`);
+  const more = characters.length > MAX_CHARACTERS ? ` and ${characters.length - MAX_CHARACTERS} more` : "";
+  return `Not in this model’s vocabulary: ${shown.join(", ")}${more}. The text below starts with the prompt as the model reads it.`;
+}
+
+/**
+ * A character, or its code point if it cannot be seen.
+ * @param {string} character
+ */
+function nameOf(character) {
+  const shown = visible(character);
+  return /^[\p{C}\p{M}\p{Z}]$/u.test(shown) ? `U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}` : shown;
 }
 
 /** @param {string} text */

@@ -37,12 +37,19 @@
  * @property {number} [logprobs] alternatives returned for each token
  *
  * @typedef {object} Token a generated token
- * @property {string} text
+ * @property {string} text the text that it completes; empty if it ends within a character
  * @property {number} logprob natural logarithm of its probability, before temperature
  * @property {[string, number][]} top the most likely tokens and their log-probabilities
  *
  * @typedef {{ text: string, tokens: Token[] }} Chunk
  * @typedef {(chunk: Chunk) => void} OnChunk
+ *
+ * @typedef {object} PromptChange a prompt that differs from the given one, because the model cannot read it as it is
+ * @property {string} text the prompt as the model reads it
+ * @property {{ character: string, replacement: string }[]} characters that are not in the vocabulary, and the replacement of
+ *   each; empty if it is left out
+ *
+ * @typedef {(change: PromptChange) => void} OnPrompt called before the first chunk, if the prompt was changed
  * @typedef {"stop" | "length" | "abort"} FinishReason
  * @typedef {{ finish_reason: FinishReason, fingerprint: string }} CompletionResult
  *
@@ -51,7 +58,7 @@
  *
  * @typedef {object} ExplainResponse see src/inkhorn/inference/explain.py
  * @property {string} model
- * @property {string[]} tokens
+ * @property {string[]} tokens the text that each completes; joined, they are the end of the text
  * @property {number} start
  * @property {number} n_layer
  * @property {number} n_head
@@ -67,7 +74,7 @@
  * @typedef {object} Client
  * @property {() => Promise<ModelInfo[]>} models
  * @property {() => Promise<PageSettings>} settings
- * @property {(request: CompletionRequest, options: { onChunk: OnChunk, signal?: AbortSignal }) => Promise<CompletionResult>} complete
+ * @property {(request: CompletionRequest, options: { onChunk: OnChunk, onPrompt?: OnPrompt, signal?: AbortSignal }) => Promise<CompletionResult>} complete
  * @property {(request: ExplainRequest) => Promise<ExplainResponse>} explain
  */
 

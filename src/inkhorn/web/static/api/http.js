@@ -1,7 +1,9 @@
 // @ts-check
 // The client of the server: OpenAI's completions API as a stream, and the explain API of the inspector.
 
-/** @import { Chunk, Client, CompletionRequest, CompletionResult, ExplainRequest, FinishReason, ModelInfo, OnChunk } from "./client.js" */
+/** @import { Client, CompletionRequest, CompletionResult, ExplainRequest, FinishReason, ModelInfo, OnChunk, OnPrompt } from "./client.js" */
+
+import { ChunkReader } from "./chunk_reader.js";
 
 const KEY = "inkhorn-key";
 
@@ -77,33 +79,12 @@ async function* events(response) {
 }
 
 /**
- * Text and tokens of a choice. With max_words the last token, which only shows that the word before it is complete, is
- * not part of the text; it is dropped.
- * @param {{ text: string, logprobs: { tokens: string[], token_logprobs: number[], top_logprobs: Record<string, number>[] } | null }} choice
- * @returns {Chunk}
- */
-function toChunk({ text, logprobs }) {
-  let length = 0;
-  const tokens = (logprobs?.tokens ?? []).map((token, i) => ({
-    text: token,
-    logprob: logprobs?.token_logprobs[i] ?? 0,
-    top: Object.entries(logprobs?.top_logprobs[i] ?? {}).sort((a, b) => b[1] - a[1]),
-  }));
-  return {
-    text,
-    tokens: tokens.filter((token) => {
-      length += token.text.length;
-      return length <= text.length;
-    }),
-  };
-}
-
-/**
  * @param {CompletionRequest} body
- * @param {{ onChunk: OnChunk, signal?: AbortSignal }} options
+ * @param {{ onChunk: OnChunk, onPrompt?: OnPrompt, signal?: AbortSignal }} options
  * @returns {Promise<CompletionResult>}
  */
-async function complete(body, { onChunk, signal }) {
+async function complete(body, { onChunk, onPrompt = () => {}, signal }) {
+  const reader = new ChunkReader();
   let fingerprint = "";
   /** @type {FinishReason | null} */
   let reason = null;
@@ -115,8 +96,9 @@ async function complete(body, { onChunk, signal }) {
       const chunk = JSON.parse(data);
       if (chunk.error) throw new ServerError(`The server stopped: ${chunk.error.message}`);
       fingerprint = chunk.system_fingerprint ?? fingerprint;
+      if (chunk.prompt_changes?.length) onPrompt(chunk.prompt_changes[0]);
       for (const choice of chunk.choices) {
-        if (choice.text || choice.logprobs) onChunk(toChunk(choice));
+        if (choice.text || choice.logprobs) onChunk(reader.read(choice));
         reason = choice.finish_reason ?? reason;
       }
     }

@@ -1,7 +1,7 @@
 // @ts-check
 // The client of the static page: the same interface as http.js, answered by engine/worker.js in this browser.
 
-/** @import { Client, OnChunk } from "./client.js" */
+/** @import { Client, OnChunk, OnPrompt } from "./client.js" */
 
 const CRASHED = "The model stopped working in this browser. Reload the page; a newer browser may help.";
 
@@ -13,14 +13,15 @@ const CRASHED = "The model stopped working in this browser. Reload the page; a n
  */
 export function makeClient({ onProgress = dispatchProgress } = {}) {
   const worker = new Worker(new URL("../engine/worker.js", import.meta.url), { type: "module" });
-  /** @type {Map<number, { resolve: (result: any) => void, reject: (error: Error) => void, onChunk: OnChunk }>} */
+  /** @type {Map<number, { resolve: (result: any) => void, reject: (error: Error) => void, onChunk: OnChunk, onPrompt: OnPrompt }>} */
   const pending = new Map();
   let count = 0;
   let crashed = false;
 
-  worker.onmessage = ({ data: { id, chunk, result, error, progress } }) => {
+  worker.onmessage = ({ data: { id, prompt, chunk, result, error, progress } }) => {
     if (progress) return onProgress(progress.loaded, progress.total);
     const call = pending.get(id);
+    if (prompt) return call?.onPrompt(prompt);
     if (chunk) return call?.onChunk(chunk);
     pending.delete(id);
     if (error === undefined) call?.resolve(result);
@@ -35,13 +36,13 @@ export function makeClient({ onProgress = dispatchProgress } = {}) {
   /**
    * @param {"models" | "settings" | "complete" | "explain"} method
    * @param {object} [request]
-   * @param {{ onChunk?: OnChunk, signal?: AbortSignal }} [options]
+   * @param {{ onChunk?: OnChunk, onPrompt?: OnPrompt, signal?: AbortSignal }} [options]
    * @returns {Promise<any>}
    */
-  const call = (method, request, { onChunk = () => {}, signal } = {}) => new Promise((resolve, reject) => {
+  const call = (method, request, { onChunk = () => {}, onPrompt = () => {}, signal } = {}) => new Promise((resolve, reject) => {
     if (crashed) throw new Error(CRASHED);
     const id = count++;
-    pending.set(id, { resolve, reject, onChunk });
+    pending.set(id, { resolve, reject, onChunk, onPrompt });
     worker.postMessage({ id, method, request });
     const abort = () => worker.postMessage({ id, method: "abort" });
     if (signal?.aborted) abort();

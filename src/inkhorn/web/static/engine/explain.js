@@ -93,7 +93,7 @@ export async function explain({ metadata, kernel, tokenizer }, { text, layer }, 
   const following = lens.map((rows) => rows.map(({ logprob }, t) => (t + 1 < ids.length ? probability(logprob) : 0)));
   return {
     model: metadata.id,
-    tokens: ids.map((id) => tokenizer.texts[id]),
+    tokens: tokenizer.pieces(all).slice(-ids.length),
     start: all.length - ids.length,
     n_layer,
     n_head,

@@ -1,6 +1,8 @@
 // @ts-check
 // Text to token ids and back, from tokenizer.json: a character vocabulary, or the byte-level BPE of GPT-2.
 
+/** @import { PromptChange } from "../api/client.js" */
+
 const WORDS = /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
 /**
@@ -67,6 +69,30 @@ export class Tokenizer {
     if (ids.length) return ids;
     if (this.bosId === null) throw new Error("This model has no start token: enter at least one character.");
     return [this.bosId];
+  }
+
+  /**
+   * The text that each token completes. A token that ends within a character has an empty text.
+   * @param {number[]} ids
+   */
+  pieces(ids) {
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    return ids.map((id) => decoder.decode(this.bytes[id], { stream: true }));
+  }
+
+  /**
+   * A prompt as the model reads it, and the characters that were replaced or left out; null if there are none.
+   * @param {string} prompt
+   * @returns {PromptChange | null}
+   */
+  promptChange(prompt) {
+    const { replacements } = this;
+    const parts = this.splitSpecial(prompt.toWellFormed?.() ?? prompt);
+    const characters = replacements ? [...new Set(parts.filter((part) => !this.special.has(part)).join(""))] : [];
+    const changed = characters.filter((character) => replacements?.get(character) !== character)
+      .map((character) => ({ character, replacement: replacements?.get(character) ?? "" }));
+    if (changed.length === 0) return null;
+    return { text: parts.map((part) => (this.special.has(part) ? part : this.normalize(part))).join(""), characters: changed };
   }
 
   /** @param {string} text */

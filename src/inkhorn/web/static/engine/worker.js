@@ -1,8 +1,9 @@
 // @ts-check
 // The worker of the static page. It holds the model; texts generated at the same time take turns.
 //
-// It receives {id, method: "models" | "settings" | "complete" | "explain" | "abort", request} and sends {id, chunk}, then
-// {id, result} or {id, error}; while the weights are loaded, {progress: {loaded, total}} in bytes.
+// It receives {id, method: "models" | "settings" | "complete" | "explain" | "abort", request} and sends {id, prompt} if
+// characters of the prompt were replaced, {id, chunk}, then {id, result} or {id, error}; while the weights are loaded,
+// {progress: {loaded, total}} in bytes.
 
 /** @import { Chunk, CompletionRequest, CompletionResult, ExplainRequest, ModelInfo } from "../api/client.js" */
 
@@ -65,6 +66,8 @@ const methods = {
    * @returns {Promise<CompletionResult>}
    */
   async complete(request, id) {
+    const prompt = (await model()).tokenizer.promptChange(request.prompt);
+    if (prompt) postMessage({ id, prompt });
     const onChunk = (/** @type {Chunk} */ chunk) => postMessage({ id, chunk });
     const finish_reason = await generate(await model(), request, { onChunk, yieldToEvents, isAborted: () => aborted.has(id) });
     return { finish_reason, fingerprint: (await metadata()).fingerprint };

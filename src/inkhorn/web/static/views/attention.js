@@ -37,7 +37,7 @@ export class AttentionArcs {
     this.head = head;
     this.last = explanation.size - 1;
     this.spans = explanation.tokens.map((token, t) => {
-      const span = make("span", { "data-t": t }, token === "\n" ? "↵" : token);
+      const span = make("span", { "data-t": t }, token === "\n" ? "↵" : token || "…");
       if (token === "\n") span.classList.add("break");
       return span;
     });

@@ -79,7 +79,7 @@ export const button = (label, onclick, properties = {}) => make("button", { type
 export function visible(token) {
   if (token === "") return "…"; // part of a character
   if (/^<\|.*\|>$/.test(token)) return "∎"; // the end of the text
-  return token.replaceAll("\n", "↵").replaceAll(" ", "␣").replaceAll("\t", "⇥");
+  return token.replaceAll("\ufffd", "…").replaceAll("\n", "↵").replaceAll(" ", "␣").replaceAll("\t", "⇥");
 }
 
 /** @type {Record<string, string>} */
@@ -104,6 +104,23 @@ export function percent(probability) {
   if (probability >= 0.001) return `${(probability * 100).toFixed(1)}\u00a0%`;
   return "<\u00a00.1\u00a0%";
 }
+
+/**
+ * The character of a text that starts at an offset: one code point; empty at the end.
+ * @param {string} text
+ * @param {number} offset
+ */
+export function characterFrom(text, offset) {
+  const code = text.codePointAt(offset);
+  return code === undefined ? "" : String.fromCodePoint(code);
+}
+
+/**
+ * The end of a text, at most `length` UTF-16 code units; no character is cut.
+ * @param {string} text
+ * @param {number} length
+ */
+export const endOf = (text, length) => text.slice(-length).replace(/^[\udc00-\udfff]/, "");
 
 /** @param {number} number */
 export const formatCount = (number) => Math.round(number).toLocaleString("en");

@@ -3,6 +3,8 @@
 
 /** @import { Client, ExplainRequest, ExplainResponse, QuantizedVector } from "../api/client.js" */
 
+import { endOf } from "./dom.js";
+
 /** @param {string} base64 */
 function decode(base64) {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -83,7 +85,7 @@ export class Explainer {
    * @param {ExplainRequest} request
    */
   explain({ model, text, layer }) {
-    const end = text.slice(-4096);
+    const end = endOf(text, 4096);
     const key = JSON.stringify([model, layer, end]);
     const cached = this.cache.get(key);
     if (cached) return cached;

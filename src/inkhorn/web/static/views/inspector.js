@@ -6,7 +6,7 @@
 /** @import { TextView } from "./text_view.js" */
 
 import { AttentionArcs, AttentionMap, paintMap } from "./attention.js";
-import { button, make, visible } from "./dom.js";
+import { button, characterFrom, make, visible } from "./dom.js";
 import { Explainer } from "./explanation.js";
 import { logitLensTable, probabilityBars } from "./logit_lens.js";
 import { panel } from "./panels.js";
@@ -74,21 +74,23 @@ export class Inspector {
 
   /** @param {number} end */
   inspect(end) {
-    this.end = Math.max(1, Math.min(this.text.length, end));
+    const first = characterFrom(this.text, 0).length;
+    this.end = Math.max(first, Math.min(this.text.length, end));
     return this.load();
   }
 
   /** @param {-1 | 1} direction */
   step(direction) {
-    const previous = this.explanation?.tokens[this.explanation.size - 1].length || 1;
-    return this.inspect(direction < 0 ? this.end - previous : this.end + this.following.length);
+    const tokens = this.explanation?.tokens ?? [];
+    const previous = tokens.findLast((token) => token !== "") ?? "";
+    return this.inspect(direction < 0 ? this.end - previous.length : this.end + this.following.length);
   }
 
   /** The token after this one; in the prompt, whose tokens the page does not know, a character. */
   get following() {
     if (!this.view || this.end >= this.text.length) return "";
     const token = this.view.tokenAt(this.end);
-    return token < 0 ? this.text[this.end] : this.view.tokens[token].text;
+    return token < 0 ? characterFrom(this.text, this.end) : this.view.tokens[token].text;
   }
 
   async load() {
@@ -124,9 +126,9 @@ export class Inspector {
     this.title.replaceChildren("Token ", make("b", visible(token)),
       make("small", ` after …${explanation.tokens.slice(-25, -1).join("").replaceAll("\n", " / ")}`));
     this.showSelectors(explanation);
-    const context = this.starts[0] > 0 ? `Only the last ${explanation.size} tokens are in the model's context. ` : "";
+    const left = this.starts[0] > 0 ? `Earlier tokens are left out: the inspector runs the model on the last ${explanation.size}. ` : "";
     this.body.replaceChildren(
-      panel("attention", "h3", this.arcs.root, make("p.small", `${context}Hover over a token to see its attention; click it to inspect it.`)),
+      panel("attention", "h3", this.arcs.root, make("p.small", `${left}Hover over a token to see its attention; click it to inspect it.`)),
       panel("map", "h3", this.map.root),
       panel("lens", "h3", last > 0 ? logitLensTable(explanation, last - 1) : make("p", "There is no prediction for the first token.")),
       panel("next", "h3", probabilityBars(explanation.next, this.following)),

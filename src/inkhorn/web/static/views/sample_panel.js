@@ -1,12 +1,12 @@
 // @ts-check
 // A sample: a text that is being generated or is finished, and its buttons.
 
-/** @import { Chunk, Client, CompletionRequest, FinishReason, ModelInfo } from "../api/client.js" */
+/** @import { Chunk, Client, CompletionRequest, FinishReason, ModelInfo, PromptChange } from "../api/client.js" */
 /** @import { Values } from "./settings.js" */
 /** @import { Segment } from "./share_link.js" */
 
 import { autoscroll } from "./autoscroll.js";
-import { announce, button, copyToClipboard, formatCount, make } from "./dom.js";
+import { announce, button, copyToClipboard, endOf, formatCount, make } from "./dom.js";
 import { randomSeed } from "./settings.js";
 import { toFragment } from "./share_link.js";
 import { TextView } from "./text_view.js";
@@ -20,6 +20,7 @@ const CHARACTERS_PER_TOKEN = 8; // of the text sent with Continue, per token of 
  * @property {(id: string) => ModelInfo} model
  * @property {(sample: SamplePanel, end: number) => void} onInspect
  * @property {() => void} onChange called when generation starts or ends
+ * @property {(change: PromptChange) => void} onPrompt called if the model cannot read the prompt as it is
  * @property {(error: Error & { needsKey?: boolean }) => void} onError
  */
 
@@ -124,7 +125,7 @@ export class SamplePanel {
     const { view } = this;
     const model = this.callbacks.model(this.modelId);
     const started = performance.now();
-    const length = view.text.length;
+    const tokensBefore = view.tokens.length;
     /** @type {Chunk[]} */
     const chunks = [];
     let received = 0;
@@ -133,6 +134,11 @@ export class SamplePanel {
       frame = 0;
       for (const { tokens } of chunks.splice(0)) view.append(tokens);
       autoscroll();
+    };
+    const onPrompt = (/** @type {PromptChange} */ change) => {
+      if (this.running !== controller || view.tokens.length > 0) return;
+      view.setPrompt(change.text);
+      this.callbacks.onPrompt(change);
     };
     const onChunk = (/** @type {Chunk} */ chunk) => {
       if (this.running !== controller) return; // stopped: drop what was still on its way
@@ -144,7 +150,7 @@ export class SamplePanel {
     this.setBusy(true);
     let result;
     try {
-      result = await this.client.complete(this.request(segment, model), { onChunk, signal: controller.signal });
+      result = await this.client.complete(this.request(segment, model), { onChunk, onPrompt, signal: controller.signal });
       this.fingerprint = result.fingerprint || this.fingerprint || model.fingerprint;
     } catch (error) {
       if (this.view === view) this.showError(error, received === 0);
@@ -156,7 +162,7 @@ export class SamplePanel {
     if (received) this.segments.push(complete ? segment : { ...segment, tokens: received });
     if (this.running === controller) this.running = null;
     this.setBusy(false);
-    this.showDetails(view.text.length - length, performance.now() - started, result?.finish_reason);
+    this.showDetails(view.text.length - (view.starts[tokensBefore] ?? view.text.length), performance.now() - started, result?.finish_reason);
     return complete;
   }
 
@@ -166,8 +172,8 @@ export class SamplePanel {
    * @returns {CompletionRequest}
    */
   request({ words, tokens, temperature, top_k, top_p, min_p, seed }, model) {
-    const { text } = this.view;
-    const prompt = text.length === this.prompt.length ? text : text.slice(-Math.max(CHARACTERS_PER_TOKEN * model.block_size, 1));
+    const { text, tokens: generated } = this.view;
+    const prompt = generated.length === 0 ? this.prompt : endOf(text, CHARACTERS_PER_TOKEN * model.block_size);
     const max_tokens = tokens ?? Infinity;
     return { model: model.id, prompt, max_tokens, max_words: words, temperature, top_k, top_p, min_p, seed, logprobs: 5 };
   }

@@ -85,7 +85,7 @@ export class Settings {
       top_k: Number(top_k.value),
       top_p: Number(top_p.value),
       min_p: Number(min_p.value),
-      prompt: prompt.value,
+      prompt: prompt.value.toWellFormed?.() ?? prompt.value,
       seed: seed.value.trim() === "" ? null : Number(seed.value),
       samples: Number(samples.value),
       model: model.value,

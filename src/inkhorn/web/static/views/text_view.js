@@ -5,7 +5,7 @@
 
 /** @import { Token } from "../api/client.js" */
 
-import { make } from "./dom.js";
+import { characterFrom, make } from "./dom.js";
 
 const LEVELS = [0.5, 0.25, 0.1, 0.03, 0.01]; // probabilities
 const MAX_LINES = 40; // in a <p>, which the browser lays out and paints as one
@@ -65,8 +65,18 @@ export class TextView {
     this.speech = this.startSpeech(true);
   }
 
-  /** @param {string} text */
+  /**
+   * Show a prompt and nothing else.
+   * @param {string} text
+   */
   setPrompt(text) {
+    this.root.replaceChildren();
+    this.text = "";
+    this.starts = [];
+    this.tokens = [];
+    this.lines = [];
+    this.lineOf = new Map();
+    this.speech = this.startSpeech(true);
     this.appendText(text, "prompt");
   }
 
@@ -174,7 +184,7 @@ export class TextView {
     const caret = caretAt(x, y);
     if (!caret || !element.contains(caret.node)) return -1;
     const offset = start + lengthBefore(element, caret.node) + caret.offset;
-    for (const one of [offset, offset - 1]) {
+    for (const one of [offset, this.characterStart(offset - 1)]) {
       const box = one >= start && one < end ? this.characterRect(one) : null;
       if (box && x >= box.left - 1 && x <= box.right + 1) return one;
     }
@@ -182,7 +192,15 @@ export class TextView {
   }
 
   /**
-   * The rectangle of a character in the window; a line break is as wide as a space.
+   * The offset of the character that contains an offset: one less in the middle of a surrogate pair.
+   * @param {number} offset
+   */
+  characterStart(offset) {
+    return offset > 0 && characterFrom(this.text, offset - 1).length === 2 ? offset - 1 : offset;
+  }
+
+  /**
+   * The rectangle of the character that starts at an offset, in the window; a line break is as wide as a space.
    * @param {number} offset
    */
   characterRect(offset) {
@@ -200,7 +218,7 @@ export class TextView {
       const node = /** @type {Text} */ (walker.currentNode);
       if (rest < node.length) {
         range.setStart(node, rest);
-        range.setEnd(node, rest + 1);
+        range.setEnd(node, Math.min(node.length, rest + (characterFrom(this.text, offset).length || 1)));
         return range.getBoundingClientRect();
       }
       rest -= node.length;

@@ -5,7 +5,7 @@
 /** @import { Token } from "../api/client.js" */
 /** @import { TextView } from "./text_view.js" */
 
-import { announce, make, percent, spoken, visible } from "./dom.js";
+import { announce, characterFrom, make, percent, spoken, visible } from "./dom.js";
 import { probabilityBars } from "./logit_lens.js";
 
 const tooltip = make("div.tooltip", { hidden: true, "aria-hidden": "true" });
@@ -48,7 +48,7 @@ export function attachTooltip(view, onInspect) {
     if (character < 0) return;
     const index = view.tokenAt(character);
     hideTooltip();
-    onInspect(index < 0 ? character + 1 : view.tokenEnd(index));
+    onInspect(index < 0 ? character + characterFrom(view.text, character).length : view.tokenEnd(index));
   });
   root.addEventListener("keydown", (event) => {
     if (view.tokens.length === 0) return;
@@ -89,7 +89,7 @@ function tokenAfterKey(view, token, key) {
 /** @param {Token} token */
 function contents({ text, logprob, top }) {
   const rows = top.slice(0, 5);
-  if (!rows.some(([one]) => one === text)) rows.push([text, logprob]);
+  if (!rows.some(([one, value]) => one === text || value === logprob)) rows.push([text, logprob]);
   /** @type {[string, number][]} */
   const probabilities = rows.map(([one, value]) => [one, Math.exp(value)]);
   return [make("p", make("b", visible(text)), ` probability ${percent(Math.exp(logprob))}`), probabilityBars(probabilities, text, 1)];
