@@ -210,7 +210,7 @@ def test_prompt_changes(client: TestClient) -> None:
     characters = [{"character": "—", "replacement": ""}, {"character": "É", "replacement": ""}]
     characters.append({"character": "…", "replacement": "..."})
     change = {"index": 1, "text": "ab...<|endoftext|>é", "characters": characters}
-    body = {"prompt": ["ab", "a—bÉ…<|endoftext|>é"], "max_tokens": 2}
+    body: dict[str, Any] = {"prompt": ["ab", "a—bÉ…<|endoftext|>é"], "max_tokens": 2}
     assert complete(client, **body)["prompt_changes"] == [change]
     first, *others = stream_chunks(client, **body)
     assert first["prompt_changes"] == [change]

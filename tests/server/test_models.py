@@ -1,5 +1,6 @@
 """Models, tokenizers, inspection, health, and the web UI."""
 
+import html
 import json
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def test_health_and_version(client: TestClient) -> None:
 
 def test_settings_equal_the_web_ui_s(client: TestClient) -> None:
     sampling = client.get("/api/settings").json()["sampling"]
-    assert sampling == page_settings()["sampling"]
+    assert sampling == page_settings({})["sampling"]
+    facts = client.get("/api/settings").json()["models"]["tiny"]
+    assert (facts["title"], facts["layout"], facts["openings"]) == ("tiny", "plain", [])
     assert {"type": "number", "minimum": 0, "maximum": 2, "default": 0.8}.items() <= sampling["temperature"].items()
 
 
@@ -70,3 +73,25 @@ def test_web_ui_and_security_headers(client: TestClient, model: ServedModel) -> 
     assert client.get("/../settings.py").status_code == 404
     with app_client(model, web_ui=False) as without:
         assert without.get("/").status_code == without.get("/docs").status_code == 404
+
+
+def test_mistyped_urls(client: TestClient) -> None:
+    """A browser gets a page with links that work from there; a program gets JSON."""
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for path, root in (("/dcos", "./"), ("/a/<b>", "../"), ("/index.html/", "../"), ("/not_found.html", "./")):
+        response = client.get(path, headers=browser)
+        assert response.status_code == 404, path
+        assert response.headers["content-type"].startswith("text/html")
+        assert f'<a href="{root}">Open the playground</a>' in response.text
+        assert f"<code>{html.escape(path)}</code>" in response.text
+        assert client.get(path).json()["error"]["type"] == "not_found_error"
+
+
+def test_page_has_the_model_s_facts(client: TestClient) -> None:
+    for path in ("/", "/index.html"):
+        page = client.get(path).text
+        assert "<title>tiny</title>" in page
+        assert '<meta name="inkhorn" content="server">' in page
+        assert '<a href="docs">API reference</a>' in page
+        assert "{{" not in page
+        assert client.head(path).status_code == 200

@@ -283,7 +283,7 @@ def test_chunk_reader(tmp_path: Path) -> None:
     """The tokens of each chunk, joined, are its text, also where tokens end within a character or the text is cut."""
     with folder_client(save_bpe_checkpoint(tmp_path)) as client:
         for seed in range(5):
-            body = {"prompt": "O", "max_tokens": 200, "temperature": 2, "seed": seed, "logprobs": 5}
+            body: dict[str, Any] = {"prompt": "O", "max_tokens": 200, "temperature": 2, "seed": seed, "logprobs": 5}
             body |= {"max_words": 20} if seed == 1 else {"stop": ["a", "e"]} if seed == 2 else {}
             choices = [choice for chunk in stream_chunks(client, **body) for choice in chunk["choices"]]
             (chunks,) = run_engine({"do": "chunks", "choices": choices})

@@ -1,6 +1,7 @@
 """The static export of the page."""
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from helpers.models import save_checkpoint, tiny_config, tiny_model
 from helpers.web import ALPHABET, SHIPPED, save_bpe_checkpoint
 
+from inkhorn.checkpoint.card import CardFacts, Opening, card_header
 from inkhorn.cli.main import main
 from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.inference.api import load
@@ -66,6 +68,42 @@ def test_export_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
     assert main(["export", "--web", "deep/site"]) == 0  # an earlier export is replaced
     assert files_of(out) == written
     assert [path.name for path in out.parent.iterdir()] == ["site"]
+
+
+def test_title_and_prompt(tmp_path: Path) -> None:
+    """The page says what the model card says; --title and --prompt replace it."""
+    tokenizer = CharTokenizer(ALPHABET)
+    checkpoint, site = tmp_path / "mine", tmp_path / "site"
+    save_checkpoint(checkpoint, tiny_model(tiny_config(vocab_size=tokenizer.vocab_size)), tokenizer)
+
+    def exported(*flags: str) -> tuple[str, dict[str, Any]]:
+        assert main(["export", str(checkpoint), "--web", str(site), *flags]) == 0
+        metadata = json.loads((site / "model" / "model.json").read_text(encoding="utf-8"))
+        return (site / "index.html").read_text(encoding="utf-8"), metadata["settings"]["models"]["mine"]
+
+    page, facts = exported()
+    assert "<title>mine</title>" in page
+    assert "Shakespeare" not in page
+    assert "{{" not in page
+    assert facts["openings"] == []
+    assert facts["layout"] == "plain"
+    assert re.fullmatch(r"A GPT-2 of [\d,]+ parameters", facts["tagline"])
+
+    opening = {"prompt": "Ab <a>\nb", "label": "Ab"}
+    ours = CardFacts("Letters & more", "Writes <letters>", "play", (Opening(**opening),))
+    (checkpoint / "README.md").write_text(card_header({}, ours), encoding="utf-8")
+    page, facts = exported()
+    assert facts == {"title": "Letters & more", "tagline": "Writes <letters>", "layout": "play", "openings": [opening]}
+    assert "<title>Letters &amp; more</title>" in page
+    assert '<meta property="og:title" content="Letters &amp; more">' in page
+    assert '<meta property="og:description" content="Writes &lt;letters&gt;">' in page
+    assert ">Ab &lt;a&gt;\nb</textarea>" in page
+
+    page, facts = exported("--title", "Mine", "--prompt", "gé")
+    assert (facts["title"], [one["prompt"] for one in facts["openings"]]) == ("Mine", ["gé", "Ab <a>\nb"])
+    assert "<title>Mine</title>" in page
+    assert ">gé</textarea>" in page
+    assert main(["export", str(checkpoint), str(tmp_path / "out"), "--title", "Mine"]) == 2
 
 
 def test_export_to_other_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

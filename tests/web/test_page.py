@@ -187,7 +187,7 @@ def test_tour(open_page: Open) -> None:
     for _ in range(6):
         page.locator(".step .panel h3").wait_for()
         headings.append(page.locator(".step .panel h3").inner_text())
-        assert page.locator(".step canvas, .step path, .step svg, .step .bars").count() > 0
+        page.locator(".step canvas, .step path, .step svg, .step .bars").first.wait_for(state="attached")
         if headings[-1] == "Attention":
             page.get_by_role("group", name="Layer").get_by_label("8", exact=True).check(force=True)
             page.locator(".step .caption", has_text="attends most to").wait_for()

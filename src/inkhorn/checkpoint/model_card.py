@@ -2,18 +2,23 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from inkhorn.checkpoint.card import CardFacts, card_header
 from inkhorn.config.model import ModelConfig
 
+NO_FACTS = CardFacts()
 
-def model_card(config: ModelConfig, title: str, facts: Mapping[str, str]) -> str:
+
+def model_card(config: ModelConfig, title: str, facts: Mapping[str, str], page: CardFacts = NO_FACTS) -> str:
     """The text of a card: the architecture and `facts` as a table, and how to use the folder.
 
     Args:
         config: the model's config.
         title: what follows "A GPT-2 of 9,967,360 parameters".
         facts: further rows of the table.
+        page: what the web page says of the model; its tagline is the card's heading.
     """
     kind, norm = ("GPT-2", "pre-norm") if config.pre_norm else ("GPT-1", "post-norm")
     rows = {
@@ -24,13 +29,10 @@ def model_card(config: ModelConfig, title: str, facts: Mapping[str, str]) -> str
         "made with": "Inkhorn",
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    return f"""---
-library_name: transformers
-pipeline_tag: text-generation
-tags: [inkhorn, {config.model_type}]
----
-
-# A {kind} of {config.num_parameters:,} parameters, {title}
+    heading = f"A {kind} of {config.num_parameters:,} parameters, {title}"
+    header = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["inkhorn", config.model_type]}
+    return f"""{card_header(header, replace(page, tagline=heading))}
+# {heading}
 
 | | |
 | --- | --- |

@@ -48,6 +48,10 @@ class ExportArgs:
     """data type of the GGUF's matrices"""
     web: Annotated[Path | None, default()] = None
     """write the web page with the model to this folder; an earlier export is replaced"""
+    title: Annotated[str | None, default("that of the model card")] = None
+    """title of the web page"""
+    prompt: Annotated[str | None, default("the first of the model card")] = None
+    """prompt that the web page starts with"""
 
 
 def run(argv: list[str]) -> int:
@@ -57,7 +61,8 @@ def run(argv: list[str]) -> int:
     if args.web is not None:
         from inkhorn.web.export import write_site
 
-        size = write_site(folder, Path(args.model).name or folder.name, args.web, args.quantize)
+        name = Path(args.model).name or folder.name
+        size = write_site(folder, name, args.web, args.quantize, title=args.title, prompt=args.prompt)
         print(f"{args.web}: {size / 1e6:.1f} MB. Upload the folder to any static host, or preview it:")
         print(f"  python3 -m http.server -d {args.web} 8080    then open http://127.0.0.1:8080")
         return 0
@@ -91,6 +96,8 @@ def _require_one_format(args: ExportArgs) -> None:
         ("--dtype", args.dtype, "OUT", args.out),
         ("--quantize", args.quantize, "OUT or --web", args.out or args.web),
         ("--gguf-type", args.gguf_type, "--gguf", args.gguf),
+        ("--title", args.title, "--web", args.web),
+        ("--prompt", args.prompt, "--web", args.web),
     ):
         if value is not None and output is None:
             raise UsageError(f"{flag} {value} needs {needs}; it does not apply to {given[0]}")

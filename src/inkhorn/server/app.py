@@ -6,10 +6,7 @@ from typing import Any
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 
 import inkhorn
 from inkhorn.server.context import AppContext
@@ -21,6 +18,7 @@ from inkhorn.server.rate_limit import RateLimiter
 from inkhorn.server.route_table import WEB_UI, RouteTable, static_pages
 from inkhorn.server.routes import chat, completions, explain, health, models
 from inkhorn.server.settings import Settings
+from inkhorn.server.web_ui import mount_web_ui
 from inkhorn.web import STATIC_DIR
 
 DESCRIPTION = "OpenAI-compatible API of Inkhorn's engine. Error responses have OpenAI's format."
@@ -81,12 +79,7 @@ def create_app(registry: ModelRegistry, settings: Settings | None = None) -> Fas
         app.include_router(router)
     pages = {"/openapi.json": "/openapi.json"}
     if settings.web_ui:
-
-        @app.get("/docs", include_in_schema=False)
-        async def docs() -> FileResponse:
-            return FileResponse(STATIC_DIR / "docs.html", media_type="text/html")
-
-        app.mount("/", GZipMiddleware(StaticFiles(directory=STATIC_DIR, html=True)), name=WEB_UI)
+        mount_web_ui(app, registry.lookup(None).page)
         pages |= static_pages(STATIC_DIR) | {"/docs": WEB_UI}
     routes = RouteTable(routers, pages)
     app.add_middleware(GuardMiddleware, settings=settings, routes=routes)  # the first is the innermost

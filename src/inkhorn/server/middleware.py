@@ -21,6 +21,7 @@ from inkhorn.server.errors import CLIENT_CLOSED_REQUEST, ApiError, to_api_error
 from inkhorn.server.metrics import Metrics
 from inkhorn.server.route_table import RouteTable
 from inkhorn.server.settings import Settings
+from inkhorn.server.web_ui import not_found_page
 from inkhorn.web import CONTENT_SECURITY_POLICY
 
 log = logging.getLogger("inkhorn.server")
@@ -123,7 +124,8 @@ class GuardMiddleware:
         except Exception as error:
             if started:  # the client sees a response that breaks off
                 raise
-            await to_api_error(error).response()(scope, receive, send)
+            page = not_found_page(error, scope) if self._settings.web_ui else None
+            await (page or to_api_error(error).response())(scope, receive, send)
 
 
 class _Body:

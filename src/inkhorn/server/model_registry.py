@@ -14,6 +14,7 @@ from inkhorn.inference.numpy_model import NumpyModel
 from inkhorn.server.errors import ApiError
 from inkhorn.server.schemas.requests import MAX_NAME
 from inkhorn.server.settings import ServerConfig
+from inkhorn.web.facts import PageFacts, page_facts
 
 
 @dataclass
@@ -33,6 +34,11 @@ class ServedModel:
     @property
     def config(self) -> ModelConfig:
         return self.engine.config
+
+    @cached_property
+    def page(self) -> PageFacts:
+        """What the web UI says of the model."""
+        return page_facts(self.folder, self.id, self.config)
 
     @cached_property
     def reference(self) -> NumpyModel:

@@ -67,5 +67,6 @@ class RouteTable:
 
 def static_pages(folder: Path) -> dict[str, str]:
     """The paths of the web UI's files, with their handler."""
-    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = (name for name in names if name != "not_found.html")  # a template
     return dict.fromkeys(["/", *(f"/{file}" for file in files)], WEB_UI)

@@ -137,7 +137,11 @@ def _prompt_changes(prompts: Sequence[Prompt], model: ServedModel) -> list[dict[
         # Some tokenizers, such as GPT-1's, change case and spacing.
         text = model.engine.tokenizer.decode(prompt.token_ids) if prompt.text else ""
         if prompt.unknown or text != prompt.text:
-            characters = [{"character": each.character, "replacement": each.replacement} for each in prompt.unknown]
+            unknown = ((each.character, each.replacement) for each in prompt.unknown)
+            # JSON in UTF-8 has no lone surrogates.
+            characters = [
+                {"character": "\ufffd" if "\ud800" <= a <= "\udfff" else a, "replacement": b} for a, b in unknown
+            ]
             changes.append({"index": index, "text": text, "characters": characters})
     return changes
 

@@ -3,12 +3,14 @@
 import math
 from pathlib import Path
 
+from inkhorn.checkpoint.card import CardFacts
 from inkhorn.checkpoint.model_card import model_card
 from inkhorn.checkpoint.resolve import display_name
 from inkhorn.checkpoint.weights import write_generation_config
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.train import TrainConfig
 from inkhorn.data.dataset import Dataset
+from inkhorn.data.openings import describe
 from inkhorn.utils.files import atomic_write
 
 
@@ -50,6 +52,8 @@ def write(
         )
     if init_from:
         rows["initial weights"] = display_name(init_from)
-    text = model_card(config, f"trained on {dataset.name}", rows)
+    layout, openings = describe(dataset)
+    page = CardFacts(title=dataset.name, layout=layout, openings=openings)
+    text = model_card(config, f"trained on {dataset.name}", rows, page)
     with atomic_write(folder / "README.md") as temporary:
         temporary.write_text(text, encoding="utf-8")

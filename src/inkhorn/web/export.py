@@ -22,15 +22,25 @@ from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import effective_spec, load_tokenizer
 from inkhorn.web import CONTENT_SECURITY_POLICY, STATIC_DIR
+from inkhorn.web.facts import PageFacts, page_facts
+from inkhorn.web.html import render_page
 from inkhorn.web.settings import page_settings
 
-SERVER_ONLY = ("docs.html", "docs.css", "docs.js")
-"""Files about the server's API, which are not exported."""
+SERVER_ONLY = ("docs.html", "docs.css", "docs.js", "not_found.html")
+"""Files that only the server uses, which are not exported."""
 # engine/kernel.js compiles a WebAssembly module. A static host sends no header, so the policy is a meta element.
 _POLICY = CONTENT_SECURITY_POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 
 
-def write_site(folder: Path, name: str, out: Path, precision: Precision | None = None) -> int:
+def write_site(
+    folder: Path,
+    name: str,
+    out: Path,
+    precision: Precision | None = None,
+    *,
+    title: str | None = None,
+    prompt: str | None = None,
+) -> int:
     """Write the page and a checkpoint into a folder, completely or not at all.
 
     Args:
@@ -38,6 +48,8 @@ def write_site(folder: Path, name: str, out: Path, precision: Precision | None =
         name: the model's name on the page.
         out: the folder to write; an earlier export in it is replaced.
         precision: of the weights; None: that of the folder's packed weights if it has any, else int8.
+        title: the page's title; None: that of the model card.
+        prompt: the prompt that the page starts with; None: the first of the model card.
 
     Returns:
         The folder's size in bytes.
@@ -54,8 +66,9 @@ def write_site(folder: Path, name: str, out: Path, precision: Precision | None =
     with TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         new, old = Path(temporary, "new"), Path(temporary, "old")
         (new / "model").mkdir(parents=True)
-        _write_page(new)
-        _write_model(folder, name, new / "model", precision)
+        facts = page_facts(folder, name, read_config(folder), title=title, prompt=prompt)
+        _write_page(new, facts)
+        _write_model(folder, name, new / "model", facts, precision)
         size = sum(path.stat().st_size for path in new.rglob("*") if path.is_file())
         if out.exists():
             out.rename(old)
@@ -77,22 +90,17 @@ def _check_replaceable(out: Path) -> None:
         raise UsageError(f"{out} exists and is not an exported page: give a new or an empty folder")
 
 
-def _write_page(out: Path) -> None:
+def _write_page(out: Path, facts: PageFacts) -> None:
     shutil.copytree(
         STATIC_DIR, out, ignore=shutil.ignore_patterns(*SERVER_ONLY), copy_function=shutil.copyfile, dirs_exist_ok=True
     )
-    page = (out / "index.html").read_text(encoding="utf-8")
+    page, charset = render_page(facts, "static"), '<meta charset="utf-8">'
+    assert page.count(charset) == 1, f"index.html must contain {charset} once"
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-    for before, after in (
-        ('<meta name="inkhorn" content="server">', '<meta name="inkhorn" content="static">'),
-        ('<meta charset="utf-8">', f'<meta charset="utf-8">\n{policy}'),
-    ):
-        assert page.count(before) == 1, f"index.html must contain {before} once"
-        page = page.replace(before, after)
-    (out / "index.html").write_text(page, encoding="utf-8")
+    (out / "index.html").write_text(page.replace(charset, f"{charset}\n{policy}"), encoding="utf-8")
 
 
-def _write_model(folder: Path, name: str, out: Path, precision: Precision | None) -> None:
+def _write_model(folder: Path, name: str, out: Path, facts: PageFacts, precision: Precision | None) -> None:
     config, tokenizer = read_config(folder), load_tokenizer(folder)
     check_vocab_size(tokenizer, config.vocab_size)
     spec = effective_spec(tokenizer, folder)
@@ -108,7 +116,7 @@ def _write_model(folder: Path, name: str, out: Path, precision: Precision | None
         "bytes": packed.data.nbytes,
         "config": asdict(config) | {"inner": config.inner, "pre_norm": config.pre_norm},
         "tokens": _token_options(config, tokenizer),
-        "settings": page_settings(),
+        "settings": page_settings({name: facts}),
     }
     for path, content in (("model.json", metadata), ("tokenizer.json", spec)):
         (out / path).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -30,9 +30,9 @@ async def retrieve_model(model_id: str, context: Context) -> responses.Model:
 
 
 @router.get("/api/settings", responses=error_responses(401, 429))
-async def settings() -> responses.PageSettings:
-    """List the sampling parameters with their bounds, defaults and descriptions, each as a JSON Schema."""
-    return responses.PageSettings(**page_settings())
+async def settings(context: Context) -> responses.PageSettings:
+    """List the sampling parameters, each as a JSON Schema, and what the web UI says of each model."""
+    return responses.PageSettings(**page_settings({model.id: model.page for model in context.models.values()}))
 
 
 @router.post("/tokenize", response_model_exclude_none=True, responses=error_responses(400, 401, 404, 413, 429))

@@ -165,10 +165,27 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
+class Opening(BaseModel):
+    """A prompt to begin with, and a short name for it."""
+
+    prompt: str
+    label: str
+
+
+class PageFacts(BaseModel):
+    """What the web UI says of a model, from its model card. The layout of its texts is a play's, or plain."""
+
+    title: str
+    tagline: str
+    layout: Literal["play", "plain"]
+    openings: list[Opening]
+
+
 class PageSettings(BaseModel):
-    """Settings of the web UI: a JSON Schema for each sampling parameter."""
+    """Settings of the web UI: a JSON Schema for each sampling parameter, and facts about each model."""
 
     sampling: dict[str, dict[str, Any]]
+    models: dict[str, PageFacts]
 
 
 class Tokens(BaseModel):

@@ -1,6 +1,8 @@
 // @ts-check
 // The API reference, from openapi.json: every path, its parameters, and a command to try it.
 
+import { initTheme } from "./views/theme.js";
+
 /**
  * @typedef {Record<string, any>} Schema
  * @typedef {Record<string, Schema>} Schemas
@@ -18,14 +20,25 @@ function element(name, text, ...children) {
   return made;
 }
 
-/** @type {Record<string, object>} */
-const EXAMPLES = {
-  "/v1/completions": { prompt: "ROMEO:", max_words: 40, temperature: 0.8, seed: 7 },
-  "/v1/chat/completions": { messages: [{ role: "user", content: "ROMEO:" }], max_tokens: 200, seed: 7 },
-  "/tokenize": { prompt: "ROMEO:" },
+/**
+ * A request body for each path, with a prompt that suits the first model.
+ * @param {string} prompt
+ * @returns {Record<string, object>}
+ */
+const exampleBodies = (prompt) => ({
+  "/v1/completions": { prompt, max_words: 40, temperature: 0.8, seed: 7 },
+  "/v1/chat/completions": { messages: [{ role: "user", content: prompt }], max_tokens: 200, seed: 7 },
+  "/tokenize": { prompt },
   "/detokenize": { tokens: [30, 27, 25] },
-  "/api/explain": { text: "ROMEO:", layer: 0 },
-};
+  "/api/explain": { text: prompt, layer: 0 },
+});
+
+/** A prompt of the first model; a plain one if it has none, or if the server requires a key. */
+async function firstPrompt() {
+  const response = await fetch("api/settings");
+  const models = response.ok ? (await response.json()).models : {};
+  return Object.values(models)[0]?.openings[0]?.prompt ?? "The";
+}
 
 /** @type {(field: Schema, schemas: Schemas) => Schema} */
 const resolve = (field, schemas) => (field.$ref ? schemas[field.$ref.split("/").pop()] : field);
@@ -70,15 +83,15 @@ function parametersOf(schema, schemas) {
   return list;
 }
 
-/** @type {(path: string, method: string, operation: Schema, schemas: Schemas) => HTMLElement} */
-function operationOf(path, method, operation, schemas) {
+/** @type {(path: string, method: string, operation: Schema, schemas: Schemas, examples: Record<string, object>) => HTMLElement} */
+function operationOf(path, method, operation, schemas, examples) {
   const title = element("summary", "", element("code", `${method.toUpperCase()} ${path} `), prose("span", operation.description ?? ""));
   const details = element("details", "", title);
   const body = operation.requestBody?.content["application/json"].schema;
   const url = new URL(path.slice(1), base);
   if (body) {
     details.append(parametersOf(resolve(body, schemas), schemas));
-    const data = JSON.stringify(EXAMPLES[path] ?? {}).replaceAll("'", "'\\''");
+    const data = JSON.stringify(examples[path] ?? {}).replaceAll("'", "'\\''");
     details.append(element("pre", `curl ${url} -H 'Content-Type: application/json' -d '${data}'`));
   } else details.append(element("pre", `curl ${url}`));
   return details;
@@ -90,16 +103,16 @@ function operationOf(path, method, operation, schemas) {
  */
 const add = (selector, content) => document.querySelector(selector)?.append(content);
 
-export {}; // a module, for the await below
-
+initTheme();
 const base = new URL("./", location.href);
 add("#base", new URL("v1", base).href);
 try {
   const response = await fetch("openapi.json");
   if (!response.ok) throw new Error(`status ${response.status}`);
   const api = await response.json();
+  const examples = exampleBodies(await firstPrompt());
   for (const [path, operations] of Object.entries(api.paths)) {
-    for (const [method, operation] of Object.entries(operations)) add("#paths", operationOf(path, method, operation, api.components.schemas));
+    for (const [method, operation] of Object.entries(operations)) add("#paths", operationOf(path, method, operation, api.components.schemas, examples));
   }
 } catch (error) {
   add("#paths", element("p", `openapi.json could not be loaded: ${error.message}`));

@@ -1,7 +1,7 @@
 // @ts-check
 // The page: connects its parts and handles its events.
 
-/** @import { Client, ModelInfo, PromptChange } from "./api/client.js" */
+/** @import { Client, ModelInfo, PageFacts, PromptChange } from "./api/client.js" */
 /** @import { Inspector } from "./views/inspector.js" */
 /** @import { Callbacks } from "./views/sample_panel.js" */
 /** @import { SharedText } from "./views/share_link.js" */
@@ -29,6 +29,9 @@ const dialog = find("#inspector");
 let client;
 /** @type {ModelInfo[]} */
 let models = [];
+/** @type {Record<string, PageFacts>} */
+let facts = {}; // of each model
+let shownModel = "";
 /** @type {SamplePanel[]} */
 let samples = [];
 /** @type {Inspector | undefined} */
@@ -42,6 +45,7 @@ const findModel = (/** @type {string} */ id) => models.find((model) => model.id 
 const callbacks = {
   settings: () => settings.read(),
   model: findModel,
+  layout: (id) => (facts[id] ?? facts[models[0]?.id])?.layout ?? "plain",
   onInspect: async (sample, end) => {
     if (!client) return;
     inspector ??= new (await import("./views/inspector.js")).Inspector(dialog, client);
@@ -140,34 +144,67 @@ function showNote(text) {
  */
 async function withModels(run) {
   sampleGrid.querySelector(":scope > .error")?.remove();
+  let ready;
   try {
-    client ??= await makeClient();
-    if (models.length === 0) await loadModels(client);
+    ready = await readyClient();
   } catch (error) {
-    if (error.needsKey) askForKey();
     sampleGrid.querySelector(":scope > .error")?.remove();
     sampleGrid.prepend(make("p.error", { role: "alert" }, `${error.message} `, button("Try again", () => withModels(run))));
     return;
   }
-  run(client);
+  run(ready);
+}
+
+/** The client, when its models are known. */
+async function readyClient() {
+  try {
+    client ??= await makeClient();
+    if (models.length === 0) await loadModels(client);
+    return client;
+  } catch (error) {
+    if (error.needsKey) askForKey();
+    throw error;
+  }
 }
 
 /** @param {Client} client */
 async function loadModels(client) {
   const [declared, available] = await Promise.all([client.settings(), client.models()]);
   models = available;
+  facts = declared.models;
+  settings.setModels(models); // first: declare() stores the settings, the selected model among them
   settings.declare(declared);
-  settings.setModels(models);
   showModel();
 }
 
+/** Show what the page says of the selected model. */
 function showModel() {
-  const model = findModel(settings.read().model);
+  const { model: selected, prompt } = settings.read();
+  const model = findModel(selected);
   if (!model) return;
   const { id, parameters, n_layer, n_head, n_embd, block_size, vocab_size, backend } = model;
   find("#about").textContent = `${id}: ${formatCount(parameters)} parameters, ${n_layer} layers, ${n_head} heads, embedding size ${n_embd}, `
     + `context of ${formatCount(block_size)} tokens, vocabulary of ${formatCount(vocab_size)}. `
-    + (backend === "browser" ? "Runs in this browser." : `Backend: ${backend}.`);
+    + (backend === "browser" ? "Runs in this browser." : `Runs on the server: ${backend}.`);
+  const before = facts[shownModel];
+  if (id === shownModel || !facts[id]) return;
+  shownModel = id;
+  const { title, tagline, layout, openings } = facts[id];
+  if (before?.openings.some((one) => one.prompt === prompt)) settings.fill({ prompt: openings[0]?.prompt ?? "" });
+  for (const element of document.querySelectorAll(".model-title")) element.textContent = title;
+  find("#tagline").textContent = tagline;
+  document.body.dataset.layout = layout;
+  find("#examples").replaceChildren(...openings.map((one) => button(one.label, () => {
+    settings.fill({ prompt: one.prompt });
+    generate();
+  }, { title: one.prompt })));
+  find("#examples").hidden = openings.length === 0;
+  showTitle();
+}
+
+function showTitle() {
+  const title = facts[shownModel]?.title ?? find("h1").textContent;
+  document.title = find("#tour").hidden ? title : `How it works: ${title}`;
 }
 
 function askForKey() {
@@ -192,13 +229,27 @@ async function route() {
     if (item.getAttribute("data-view") === view) item.setAttribute("aria-current", "page");
     else item.removeAttribute("aria-current");
   }
-  document.title = view === "tour" ? "How it works: Inkhorn" : "Inkhorn";
+  showTitle();
   if (link) openLink(link);
   if (view !== "tour") return;
   scrollTo(0, 0);
-  tour ??= new (await import("./views/tour.js")).Tour(find("#tour"), () => client);
-  const sample = samples.find(({ view }) => view.tokens.length > 0);
-  tour.open(sample && { model: findModel(sample.modelId), text: sample.view.text, temperature: sample.sharedSegments[0].temperature });
+  openTour();
+}
+
+/** Show the tour, with the first generated text or with an example of the selected model. */
+async function openTour() {
+  const { Tour, exampleText } = await import("./views/tour.js");
+  tour ??= new Tour(find("#tour"));
+  try {
+    const ready = await readyClient();
+    const sample = samples.find(({ view }) => view.tokens.length > 0);
+    const model = findModel(sample?.modelId ?? settings.read().model);
+    const text = sample ? { model, text: sample.view.text, temperature: sample.sharedSegments[0].temperature }
+      : await exampleText(ready, model, facts[model.id]?.openings[0]?.prompt ?? "The ");
+    await tour.open(ready, text, !sample);
+  } catch (error) {
+    tour.fail(error, openTour);
+  }
 }
 
 form.addEventListener("submit", (event) => {
@@ -212,12 +263,6 @@ form.addEventListener("change", () => {
 stopButton.addEventListener("click", stopAll);
 find("#key").addEventListener("change", async ({ target }) => {
   (await import("./api/http.js")).setKey(/** @type {HTMLInputElement} */ (target).value);
-});
-find("#examples").addEventListener("click", ({ target }) => {
-  const { prompt } = /** @type {HTMLElement} */ (target).dataset;
-  if (!prompt) return;
-  settings.fill({ prompt });
-  generate();
 });
 addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !find("#playground").hidden) generate();

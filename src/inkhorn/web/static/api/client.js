@@ -21,7 +21,13 @@
  * @property {number} [maximum]
  * @property {any} [default]
  *
- * @typedef {{ sampling: Record<string, Schema> }} PageSettings
+ * @typedef {object} PageFacts what the page says of a model
+ * @property {string} title
+ * @property {string} tagline
+ * @property {"play" | "plain"} layout of its texts
+ * @property {{ prompt: string, label: string }[]} openings prompts to begin with
+ *
+ * @typedef {{ sampling: Record<string, Schema>, models: Record<string, PageFacts> }} PageSettings
  *
  * @typedef {object} CompletionRequest
  * @property {string} model

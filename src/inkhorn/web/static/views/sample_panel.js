@@ -18,6 +18,7 @@ const CHARACTERS_PER_TOKEN = 8; // of the text sent with Continue, per token of 
  * @typedef {object} Callbacks
  * @property {() => Values} settings
  * @property {(id: string) => ModelInfo} model
+ * @property {(id: string) => "play" | "plain"} layout of a model's texts
  * @property {(sample: SamplePanel, end: number) => void} onInspect
  * @property {() => void} onChange called when generation starts or ends
  * @property {(change: PromptChange) => void} onPrompt called if the model cannot read the prompt as it is
@@ -56,15 +57,17 @@ export class SamplePanel {
     this.body = make("div.sample-body");
     this.root = make("article.sample", { "aria-label": `Sample ${number}` },
       make("header", make("h2", `Sample ${number}`), this.details), this.body, this.error, this.tools);
-    this.view = this.clear("");
+    this.view = this.clear("", "");
   }
 
   /**
    * Show only a prompt.
    * @param {string} prompt
+   * @param {string} model
    * @returns {TextView}
    */
-  clear(prompt) {
+  clear(prompt, model) {
+    this.modelId = model;
     this.prompt = prompt;
     this.segments = [];
     this.fingerprint = "";
@@ -75,7 +78,7 @@ export class SamplePanel {
     });
     hideTooltip();
     this.body.replaceChildren(root);
-    this.view = new TextView(root);
+    this.view = new TextView(root, this.callbacks.layout(model));
     this.view.setPrompt(prompt);
     attachTooltip(this.view, (end) => this.callbacks.onInspect(this, end));
     return this.view;
@@ -89,8 +92,7 @@ export class SamplePanel {
    */
   async generate(prompt, model, segments) {
     this.stop();
-    this.clear(prompt);
-    this.modelId = model;
+    this.clear(prompt, model);
     this.planned = segments;
     for (const segment of segments) {
       if (!(await this.generateSegment(segment))) return;

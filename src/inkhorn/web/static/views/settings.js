@@ -5,7 +5,7 @@
 
 import { find } from "./dom.js";
 
-const STORE = "inkhorn-settings";
+const STORE = `inkhorn-settings:${new URL("./", location.href).pathname}`; // several pages may share a host
 
 /** The numeric fields and the sampling parameter whose bounds, default and help each takes from the server. */
 const PARAMETERS = /** @type {const} */ ({
@@ -52,7 +52,7 @@ export class Settings {
     this.fill(this.remembered());
     form.addEventListener("input", ({ target }) => this.changed(/** @type {HTMLInputElement} */ (target)));
     form.addEventListener("click", ({ target }) => {
-      const { words } = /** @type {HTMLElement} */ (target).dataset;
+      const words = /** @type {HTMLElement} */ (target).closest("[data-words]")?.getAttribute("data-words");
       if (words) this.fill({ words: Number(words) });
     });
   }
@@ -137,11 +137,16 @@ export class Settings {
   }
 
   /**
-   * Fill the model selector, which is shown if there is a choice.
+   * Fill the model selector, which is shown if there is a choice. A prompt that is remembered from a model that is gone
+   * is replaced.
    * @param {ModelInfo[]} models
    */
   setModels(models) {
-    const selected = this.fields.model.value || this.remembered().model;
+    const before = this.remembered();
+    const selected = this.fields.model.value || before.model;
+    if (before.model && !models.some(({ id }) => id === before.model) && this.fields.prompt.value === before.prompt) {
+      this.fields.prompt.value = this.fields.prompt.defaultValue;
+    }
     this.fields.model.replaceChildren(...models.map(({ id }) => new Option(id, id)));
     if (models.some(({ id }) => id === selected)) this.fields.model.value = selected;
     find("#model-field").hidden = models.length < 2;

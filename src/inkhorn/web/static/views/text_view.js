@@ -1,5 +1,5 @@
 // @ts-check
-// The text, typeset as a play. It grows token by token: a speech is a <p>, a line of it a <span class="line">, and in a
+// The text, typeset as a play or plainly. It grows token by token: a speech or a paragraph is a <p>, a line of it a <span class="line">, and in a
 // line there are runs of characters of the same surprisal. A run is a text node or a <span class="s1".."s5">; one element
 // for each character would be several times as many. The browser finds the character under the pointer.
 
@@ -49,9 +49,14 @@ function lastIndexUpTo(items, key, value) {
 }
 
 export class TextView {
-  /** @param {HTMLElement} root */
-  constructor(root) {
+  /**
+   * @param {HTMLElement} root
+   * @param {"play" | "plain"} layout
+   */
+  constructor(root, layout) {
     this.root = root;
+    this.isPlay = layout === "play";
+    root.classList.toggle("plain", !this.isPlay);
     this.text = "";
     /** @type {number[]} */
     this.starts = []; // offset of each generated token in the text
@@ -116,7 +121,7 @@ export class TextView {
     else line.append(style ? make("span", { className: style }, text) : text);
     this.text += text;
     this.line.text += text;
-    const className = lineClass(this.line.text, line === this.speech.firstChild && this.startsSpeech);
+    const className = !this.isPlay ? "line" : lineClass(this.line.text, line === this.speech.firstChild && this.startsSpeech);
     if (line.className !== className) line.className = className;
   }
 

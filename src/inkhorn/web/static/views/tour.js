@@ -1,7 +1,7 @@
 // @ts-check
 // The tour: the forward pass step by step, with the activations of the generated text, or of an example.
 
-/** @import { Client, ExplainResponse, ModelInfo } from "../api/client.js" */
+/** @import { Client, ModelInfo } from "../api/client.js" */
 /** @import { Child } from "./dom.js" */
 
 import { AttentionArcs } from "./attention.js";
@@ -13,27 +13,21 @@ import { panel } from "./panels.js";
 import { radioGroup } from "./radio_group.js";
 import { heatMap, residualChart } from "./residual.js";
 
-/**
- * @typedef {{ model: ModelInfo, text: string, temperature: number }} GeneratedText
- * @typedef {{ text: string, request: { temperature: number }, explanations: ExplainResponse[] }} Example
- */
+/** @typedef {{ model: ModelInfo, text: string, temperature: number }} GeneratedText */
+
+const EXAMPLE = { max_tokens: 24, temperature: 0.5, seed: 4 };
 
 export class Tour {
-  /**
-   * @param {HTMLElement} root
-   * @param {() => Client | undefined} client
-   */
-  constructor(root, client) {
-    this.client = client;
+  /** @param {HTMLElement} root */
+  constructor(root) {
     this.index = 0;
+    this.name = ""; // of the step that is shown
     this.layer = 0;
     this.head = 0;
     /** @type {GeneratedText | undefined} */
-    this.generated = undefined;
+    this.shown = undefined;
     /** @type {Explainer | undefined} */
     this.explainer = undefined;
-    /** @type {Example | undefined} */
-    this.example = undefined;
     /** @type {AttentionArcs | null} */
     this.arcs = null;
     this.steps = /** @type {const} */ ([
@@ -45,7 +39,7 @@ export class Tour {
       { name: "sampling", title: "Sampling", content: this.sampling },
     ]);
     this.source = make("p.source");
-    this.body = make("div.step", { tabIndex: -1, "aria-live": "off" });
+    this.body = make("div.step", { tabIndex: -1, "aria-live": "off" }, make("p.small", "Loading …"));
     this.back = button("‹ Back", () => this.go(this.index - 1));
     this.forward = button("Next ›", () => this.next(), { className: "main" });
     this.links = this.steps.map(({ title }, i) => button(`${i + 1}. ${title}`, () => this.go(i)));
@@ -58,19 +52,22 @@ export class Tour {
       make("p.actions", this.back, this.forward));
   }
 
-  /** @param {GeneratedText} [generated] */
-  async open(generated) {
-    const client = this.client();
-    this.generated = generated;
-    this.explainer = generated && client && new Explainer(client);
-    if (!generated) this.example ??= await loadExample();
-    const layers = generated?.model.n_layer ?? this.example?.explanations.length ?? 0;
-    this.layer = layers >> 1; // a middle layer, where the heads are most varied
-    this.head = 0;
-    const text = (generated ?? this.example)?.text ?? "";
+  /**
+   * Show the activations of a generated text, or of an example.
+   * @param {Client} client
+   * @param {GeneratedText} text
+   * @param {boolean} isExample
+   */
+  async open(client, text, isExample) {
+    this.explainer ??= new Explainer(client);
+    if (this.shown?.model !== text.model) {
+      this.layer = text.model.n_layer >> 1; // a middle layer, where the heads are most varied
+      this.head = 0;
+    }
+    this.shown = text;
     this.source.replaceChildren(
-      generated ? "These are the activations for your text: " : "These are the activations for an example. Generate a text to see your own: ",
-      make("q", `…${text.slice(-48).replaceAll("\n", " / ")}`));
+      isExample ? "These are the activations for an example. Generate a text to see your own: " : "These are the activations for your text: ",
+      make("q", `…${text.text.slice(-48).replaceAll("\n", " / ")}`));
     await this.show();
   }
 
@@ -79,11 +76,8 @@ export class Tour {
    * @param {number} layer
    */
   async explain(layer) {
-    if (this.generated && this.explainer) return this.explainer.explain({ model: this.generated.model.id, text: this.generated.text, layer });
-    if (!this.example) throw new Error("The example could not be loaded. Generate a text first, then return here.");
-    const [first, ...others] = this.example.explanations;
-    const other = others[layer - 1] ?? {}; // contains only what differs from the first
-    return new Explanation({ ...first, ...other, last: { ...first.last, ...other.last } });
+    if (!this.shown || !this.explainer) throw new Error("There is no text yet.");
+    return this.explainer.explain({ model: this.shown.model.id, text: this.shown.text, layer });
   }
 
   next() {
@@ -104,17 +98,32 @@ export class Tour {
     this.back.setAttribute("aria-disabled", String(this.index === 0));
     this.forward.textContent = this.index < this.steps.length - 1 ? "Next ›" : "To the playground ›";
     const step = this.steps[this.index];
-    if (!this.body.hasChildNodes()) this.body.append(make("p.small", "Loading …"));
+    if (!this.shown) return; // the text is on its way
+    if (this.name !== step.name) this.body.replaceChildren(panel(step.name, "h3", make("p.small", "Loading …")));
+    this.name = step.name;
+    this.body.setAttribute("aria-busy", "true");
     try {
       const explanation = await this.explain(this.layer);
       if (this.steps[this.index] !== step) return;
+      this.body.removeAttribute("aria-busy");
       this.arcs = null;
       this.body.replaceChildren(panel(step.name, "h3", ...step.content.call(this, explanation)));
       // The arcs are measured, so they are drawn when they are in the page.
       /** @type {AttentionArcs | null} */ (this.arcs)?.set(explanation, this.head);
     } catch (error) {
-      this.body.replaceChildren(make("p.error", { role: "alert" }, `${error.message} `, button("Try again", () => this.show())));
+      this.fail(error, () => this.show());
     }
+  }
+
+  /**
+   * Show an error, and a button to try again.
+   * @param {Error} error
+   * @param {() => void} retry
+   */
+  fail(error, retry) {
+    this.name = "";
+    this.body.removeAttribute("aria-busy");
+    this.body.replaceChildren(make("p.error", { role: "alert" }, `${error.message} `, button("Try again", retry)));
   }
 
   /**
@@ -175,7 +184,7 @@ export class Tour {
 
   /** @type {(explanation: Explanation) => Child[]} */
   sampling(explanation) {
-    const start = this.generated?.temperature || this.example?.request.temperature || 1;
+    const start = this.shown?.temperature || 1;
     const temperature = make("input", { type: "range", id: "tour-temperature", min: 0.1, max: 2, step: 0.05, value: start });
     const top_k = make("input", { type: "range", id: "tour-top-k", min: 1, max: explanation.next.length, step: 1, value: explanation.next.length });
     const result = make("p.caption", { role: "status" });
@@ -201,11 +210,18 @@ export class Tour {
   }
 }
 
-/** @returns {Promise<Example | undefined>} */
-async function loadExample() {
-  try {
-    return await (await fetch("example.json")).json();
-  } catch {
-    return undefined; // reported where it is needed
-  }
+/**
+ * A short text that the model writes, the same each time.
+ * @param {Client} client
+ * @param {ModelInfo} model
+ * @param {string} prompt
+ * @returns {Promise<GeneratedText>}
+ */
+export async function exampleText(client, model, prompt) {
+  let text = prompt;
+  await client.complete({ model: model.id, prompt, ...EXAMPLE }, {
+    onPrompt: (change) => { text = change.text; },
+    onChunk: (chunk) => { text += chunk.text; },
+  });
+  return { model, text, temperature: EXAMPLE.temperature };
 }
