@@ -1,6 +1,7 @@
 """Validating a generation request against the model and the server's limits."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from heapq import nsmallest
 from typing import Any
@@ -137,10 +138,10 @@ def _prompt_changes(prompts: Sequence[Prompt], model: ServedModel) -> list[dict[
         # Some tokenizers, such as GPT-1's, change case and spacing.
         text = model.engine.tokenizer.decode(prompt.token_ids) if prompt.text else ""
         if prompt.unknown or text != prompt.text:
-            unknown = ((each.character, each.replacement) for each in prompt.unknown)
-            # JSON in UTF-8 has no lone surrogates.
             characters = [
-                {"character": "\ufffd" if "\ud800" <= a <= "\udfff" else a, "replacement": b} for a, b in unknown
+                # JSON in UTF-8 has no lone surrogates.
+                {"character": re.sub("[\ud800-\udfff]", "\ufffd", each.character), "replacement": each.replacement}
+                for each in prompt.unknown
             ]
             changes.append({"index": index, "text": text, "characters": characters})
     return changes
