@@ -55,8 +55,8 @@ export class TextView {
    */
   constructor(root, layout) {
     this.root = root;
-    this.isPlay = layout === "play";
-    root.classList.toggle("plain", !this.isPlay);
+    this.layout = layout;
+    root.classList.toggle("plain", layout === "plain");
     this.text = "";
     /** @type {number[]} */
     this.starts = []; // offset of each generated token in the text
@@ -121,7 +121,7 @@ export class TextView {
     else line.append(style ? make("span", { className: style }, text) : text);
     this.text += text;
     this.line.text += text;
-    const className = !this.isPlay ? "line" : lineClass(this.line.text, line === this.speech.firstChild && this.startsSpeech);
+    const className = this.layout === "plain" ? "line" : lineClass(this.line.text, line === this.speech.firstChild && this.startsSpeech);
     if (line.className !== className) line.className = className;
   }
 
