@@ -42,7 +42,7 @@ TORCH_LAYERS = {"model", "hardware", "evaluation", "training"}
 LIGHT_LAYERS = {"errors", "utils", "config", "tokenizer", "checkpoint", "inference"}
 """What `pip install inkhorn` uses: these import no third-party package but the required dependencies."""
 
-REQUIRED = {"numpy", "safetensors", "tokenizers", "tyro", "rich", "platformdirs"}
+REQUIRED = {"numpy", "yaml", "safetensors", "tokenizers", "tyro", "rich", "platformdirs"}
 ENTRY_POINTS = {"", "__main__"}
 """`inkhorn/__init__.py` (lazy public names) and `python -m inkhorn` are exempt."""
 
