@@ -17,6 +17,8 @@ COPY --from=build /opt/inkhorn /opt/inkhorn
 RUN useradd --no-create-home --shell /usr/sbin/nologin inkhorn
 USER inkhorn
 EXPOSE 8000
+# To listen elsewhere, set this variable; --port would not change the health check. A full queue is not ill health.
+ENV INKHORN_PORT=8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/opt/inkhorn/bin/python", "-c", \
-  "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
+  "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['INKHORN_PORT'] + '/health', timeout=2)"]
 ENTRYPOINT ["/opt/inkhorn/bin/inkhorn", "serve", "--host", "0.0.0.0"]

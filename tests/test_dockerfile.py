@@ -12,4 +12,6 @@ def test_dockerfile_copies_existing_files() -> None:
     assert copied == not_ignored
     assert all((ROOT / name).exists() for name in copied)
     assert "\nUSER inkhorn\n" in dockerfile
-    assert "HEALTHCHECK" in dockerfile
+    assert re.search(r"HEALTHCHECK .*\n.*INKHORN_PORT'\] \+ '/health'", dockerfile), (
+        "readiness fails while a queue is full"
+    )

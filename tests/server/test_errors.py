@@ -28,7 +28,7 @@ ALL_TOKENS = list(range(CharTokenizer(ALPHABET).vocab_size))
         ({"prompt": "a", "n": 0}, "n", "greater than or equal to 1"),
         ({"prompt": ["a"] * 100, "n": 100}, "n", "the limit is 128"),
         ({"prompt": "a", "logprobs": 21}, "logprobs", "20"),
-        ({"prompt": "a", "stop": ["a"] * 5}, "stop", "4"),
+        ({"prompt": "a", "stop": ["a"] * 65}, "stop", "64"),
         ({"prompt": "a", "stop": ""}, "stop", "must not contain an empty string"),
         ({"prompt": "a", "suffix": "end"}, "suffix", "left to right"),
         ({"prompt": "a", "n": 3, "best_of": 2}, "best_of", "at least n (3)"),
@@ -58,7 +58,7 @@ def test_invalid_fields_return_400(client: TestClient, body: dict[str, Any], par
     assert error["param"] == param
 
 
-@pytest.mark.parametrize(("path", "status"), [("/v1/completions", 200), ("/tokenize", 400)])
+@pytest.mark.parametrize(("path", "status"), [("/v1/completions", 200), ("/tokenize", 200)])
 def test_lone_surrogate(client: TestClient, path: str, status: int) -> None:
     """JSON can spell a lone surrogate. It is replaced like any unknown character, or rejected."""
     body = b'{"prompt": "a\\ud800", "echo": true}'

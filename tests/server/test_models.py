@@ -2,7 +2,9 @@
 
 import html
 import json
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,6 +13,7 @@ from helpers.server import app_client, bad_request, complete, load_served, save_
 from inkhorn.errors import UsageError
 from inkhorn.inference.explain import explain
 from inkhorn.server.model_registry import ModelRegistry, ServedModel
+from inkhorn.server.settings import ServerConfig
 from inkhorn.web.settings import page_settings
 
 
@@ -95,3 +98,31 @@ def test_page_has_the_model_s_facts(client: TestClient) -> None:
         assert '<a href="docs">API reference</a>' in page
         assert "{{" not in page
         assert client.head(path).status_code == 200
+
+
+def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model is named after its folder, however the path is written, or by --served-model-name."""
+    folders = [save_tiny(tmp_path / run / "step-1") for run in ("a", "b")]
+    monkeypatch.chdir(folders[0])
+
+    def names(*models: str | Path, **options: Any) -> list[str]:
+        config = ServerConfig(models=tuple(map(str, models)), **options)
+        with closing(ModelRegistry.load(config)) as registry:
+            return list(registry)
+
+    assert names(".") == names("../step-1") == names(folders[0]) == ["step-1"]
+    with pytest.raises(UsageError, match=r"same name .*--served-model-name"):
+        names(*folders)
+    assert names(*folders, served_model_names=("one", "two")) == ["one", "two"]
+    with pytest.raises(UsageError, match="1 names for 2 models"):
+        names(*folders, served_model_names=("one",))
+
+
+def test_tokenize_follows_on_unknown(model: ServedModel) -> None:
+    with app_client(model) as client:
+        found = client.post("/tokenize", json={"prompt": "a?b"}).json()
+        assert "not in the vocabulary: '?'" in found["warnings"][0]
+        prompt = client.post("/v1/completions", json={"prompt": "a?b", "max_tokens": 1, "echo": True, "logprobs": 0})
+        assert found["count"] == len(prompt.json()["choices"][0]["logprobs"]["tokens"]) - 1
+    with app_client(model, on_unknown="error") as client:
+        assert client.post("/tokenize", json={"prompt": "a?b"}).status_code == 400

@@ -24,6 +24,7 @@ PUBLIC = ["GET /health", "GET /health/ready", "GET /version"]
 WITH_BODY = [
     "POST /v1/completions",
     "POST /v1/chat/completions",
+    "POST /v1/responses",
     "POST /api/explain",
     "POST /tokenize",
     "POST /detokenize",
@@ -59,7 +60,7 @@ def test_operations(document: dict[str, Any]) -> None:
 
 def test_sampling_params_have_bounds_and_help(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
-    for request in ("CompletionRequest", "ChatRequest"):
+    for request in ("CompletionRequest", "ChatRequest", "ResponsesRequest"):
         properties = schemas[request]["properties"]
         for name, spec in field_specs(SamplingParams).items():
             if name != "max_tokens":

@@ -86,3 +86,16 @@ def test_documented_flags_exist(capsys: pytest.CaptureFixture[str]) -> None:
     table = re.findall(r"^\| `(--[a-z-]+)` \|", (ROOT / "docs/serving.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert len(table) == 10
     assert [flag for flag in table if flag not in help_text] == []
+
+
+def test_models_by_position_and_port(configs: list[ServerConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+    serve.run(["one", "two", "-m", "three", "-p", "9000"])
+    assert configs[-1] == ServerConfig(models=("one", "two", "three"), port=9000)
+    monkeypatch.setenv(serve.PORT_VARIABLE, "9001")
+    serve.run(["--served-model-name", "a"])
+    assert configs[-1] == ServerConfig(port=9001, served_model_names=("a",))
+    serve.run(["--port", "9002"])
+    assert configs[-1].port == 9002
+    monkeypatch.setenv(serve.PORT_VARIABLE, "http")
+    with pytest.raises(UsageError, match=r"INKHORN_PORT must be a port"):
+        serve.run([])

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes, Suppress, UseAppendAction
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, Suppress, UseAppendAction
 
 from inkhorn.cli.parsing import default, parse
 from inkhorn.config.quantization import Precision
@@ -14,6 +15,8 @@ from inkhorn.errors import UsageError, require
 from inkhorn.server.settings import LOOPBACK, Limits, ServerConfig
 
 API_KEY_VARIABLE = "INKHORN_API_KEY"
+PORT_VARIABLE = "INKHORN_PORT"
+EXAMPLE = "inkhorn serve shakespeare runs/mine --port 8000"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +28,17 @@ class LimitFlags(Limits):
 
 @dataclass(frozen=True, kw_only=True)
 class ServeArgs(ServerConfig):
-    """Serve an OpenAI-compatible API and a web UI.
+    """Serve an OpenAI-compatible API and a web UI."""
 
-    Example: inkhorn serve -m shakespeare -m runs/mine --port 8000
-    """
-
+    folders: Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[MODEL ...]", help_behavior_hint="")]] = ()
+    """models, as with --model"""
     models: Annotated[
         tuple[str, ...], default("shakespeare; repeatable", name="model", alias="-m"), UseAppendAction
     ] = ()
+    served_model_names: Annotated[
+        tuple[str, ...], default("the folder's name; repeatable", name="served-model-name"), UseAppendAction
+    ] = ()
+    port: Annotated[int, default(f"8000, or ${PORT_VARIABLE}", alias="-p")] = ServerConfig.port
     precision: Annotated[Precision | None, default("int8; fp32 without the native kernel", name="quantize")] = None
     threads: Annotated[int | None, default("one per core")] = None
     api_keys: Annotated[
@@ -52,13 +58,19 @@ class ServeArgs(ServerConfig):
 
 
 def run(argv: list[str]) -> int:
-    args = parse(ServeArgs, argv, "inkhorn serve")
+    args = parse(ServeArgs, argv, "inkhorn serve", ServeArgs(port=_default_port()), example=EXAMPLE)
     values = {f.name: getattr(args, f.name) for f in fields(ServerConfig)}
-    values |= {"models": args.models or ServerConfig.models, "api_keys": _api_keys(args)}
+    values |= {"models": (*args.folders, *args.models) or ServerConfig.models, "api_keys": _api_keys(args)}
     config = ServerConfig(**values | {"limits": Limits(**vars(args.limits))})
     from inkhorn.server.run import serve
 
     return serve(config)
+
+
+def _default_port() -> int:
+    value = os.environ.get(PORT_VARIABLE) or str(ServerConfig.port)
+    require(value.isdecimal() and int(value) <= 65_535, f"{PORT_VARIABLE} must be a port, 0 to 65535, not {value!r}")
+    return int(value)
 
 
 def _api_keys(args: ServeArgs) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ RECIPES = {
     # Period text twice, then the works ten times: about an hour with a small GPU. Dropout and weight decay start when
     # the works repeat. Not tuned at this size yet (docs/log.md).
     "shakespeare": Recipe(
-        description="9.5M parameters on text of the period, then the works of Shakespeare",
+        description="9.5M parameters: text of the period, then Shakespeare",
         corpus="period-shakespeare",
         tokenizer="bpe",
         vocab_size=2048,
@@ -66,7 +66,7 @@ RECIPES = {
     # The first run of the shipped model: just under 10M parameters, about an hour on one core. The model card has the
     # command of the two runs that continued it (`--init-from`).
     "shakespeare-char": Recipe(
-        description="10M parameters on the complete works of Shakespeare, by characters",
+        description="10M parameters on Shakespeare's works, by characters",
         train=replace(_TUNED, steps=2400, lr=0.005, muon_lr=0.02, weight_decay=0.05),
     ),
     # A smaller model overfits a quarter of the works less, and takes twice the steps in the same time (docs/log.md).

@@ -16,7 +16,7 @@ from inkhorn.server.middleware import GuardMiddleware, RequestMiddleware
 from inkhorn.server.model_registry import ModelRegistry
 from inkhorn.server.rate_limit import RateLimiter
 from inkhorn.server.route_table import WEB_UI, RouteTable, static_pages
-from inkhorn.server.routes import chat, completions, explain, health, models
+from inkhorn.server.routes import chat, completions, explain, health, models, responses
 from inkhorn.server.settings import Settings
 from inkhorn.server.web_ui import mount_web_ui
 from inkhorn.web import STATIC_DIR
@@ -74,7 +74,7 @@ def create_app(registry: ModelRegistry, settings: Settings | None = None) -> Fas
     )
     app.state.ready, app.state.context = False, context
     add_exception_handlers(app)
-    routers = [module.router for module in (completions, chat, models, explain, health)]
+    routers = [module.router for module in (completions, chat, responses, models, explain, health)]
     for router in routers:
         app.include_router(router)
     pages = {"/openapi.json": "/openapi.json"}

@@ -16,10 +16,10 @@ from inkhorn.config.sampling import SamplingParams
 from inkhorn.inference.outputs import Completion, Prompt, RequestOutput
 from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.context import AppContext
-from inkhorn.server.errors import CLIENT_CLOSED_REQUEST
+from inkhorn.server.errors import CLIENT_CLOSED_REQUEST, ApiError
 from inkhorn.server.metrics import SequenceMeter
 from inkhorn.server.model_registry import ServedModel
-from inkhorn.server.streaming import cancel_on_disconnect, collect, encode_json, event_stream
+from inkhorn.server.streaming import DONE, cancel_on_disconnect, collect, encode_json, event_stream, sse_event
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -75,10 +75,33 @@ class GenerationJob:
 
 
 class ResponseFormat(ABC):
-    """How an endpoint presents a job's output."""
+    """How an endpoint presents a job's output, whole or as the events of a stream (`EventFormat`)."""
+
+    def __init__(self, job: GenerationJob) -> None:
+        self.job = job
+
+    @abstractmethod
+    def response(self, completions: Sequence[Completion]) -> dict[str, Any]:
+        """The response that is not streamed."""
+
+    def opening(self) -> bytes:
+        return b""
+
+    @abstractmethod
+    def event(self, index: int, output: RequestOutput, handle: RequestHandle) -> bytes: ...
+
+    @abstractmethod
+    def closing(self, generated: int) -> bytes: ...
+
+    @abstractmethod
+    def failure(self, error: ApiError) -> bytes: ...
+
+
+class ChoicesFormat(ResponseFormat):
+    """The objects of completions and chat completions, which have choices. A stream ends with [DONE]."""
 
     def __init__(self, job: GenerationJob, id_prefix: str, kind: str) -> None:
-        self.job = job
+        super().__init__(job)
         self._started: set[int] = set()
         notices = {"warnings": job.warnings, "prompt_changes": job.prompt_changes}
         self._notices: dict[str, Any] = {name: entries for name, entries in notices.items() if entries}
@@ -105,19 +128,22 @@ class ResponseFormat(ABC):
         usage = self.job.usage(sum(completion.num_tokens for completion in completions))
         return self._envelope | {"choices": self.choices(completions), "usage": usage} | self._notices
 
-    def chunk(self, index: int, output: RequestOutput, handle: RequestHandle) -> str:
-        """An event of a stream, in JSON."""
+    def event(self, index: int, output: RequestOutput, handle: RequestHandle) -> bytes:
         choice = self.delta(index, output, handle, first=index not in self._started)
         self._started.add(index)
         end = self._event_end
         if self._notices:  # with the first chunk only
             end += f",{encode_json(self._notices)[1:-1]}"
             self._notices = {}
-        return f"{self._event_start}{choice}{end}}}"
+        return sse_event(f"{self._event_start}{choice}{end}}}")
 
-    def usage_chunk(self, generated: int) -> str:
-        """The event with the token usage at the end of a stream, in JSON."""
-        return encode_json(self._envelope | {"choices": [], "usage": self.job.usage(generated)})
+    def closing(self, generated: int) -> bytes:
+        if not self.job.include_usage:
+            return DONE
+        return sse_event(encode_json(self._envelope | {"choices": [], "usage": self.job.usage(generated)})) + DONE
+
+    def failure(self, error: ApiError) -> bytes:
+        return sse_event(encode_json(error.body())) + DONE
 
 
 async def generate(job: GenerationJob, form: ResponseFormat, request: Request, context: AppContext) -> Response:
@@ -135,13 +161,7 @@ async def generate(job: GenerationJob, form: ResponseFormat, request: Request, c
     prompt_sizes = (len(prompt.token_ids) for prompt in job.prompts)
     context.metrics.observe_request(job.model.id, prompt_sizes, job.n, job.params.max_tokens or 0)
     if job.stream:
-        events = event_stream(
-            handles,
-            meters,
-            context.settings,
-            lambda index, output: form.chunk(index, output, handles[index]),
-            (lambda: form.usage_chunk(generated())) if job.include_usage else None,
-        )
+        events = event_stream(handles, meters, context.settings, form)
 
         async def logged(events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
             try:

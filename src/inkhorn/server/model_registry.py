@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.checkpoint.resolve import SHIPPED, resolve_checkpoint
 from inkhorn.config.model import ModelConfig
 from inkhorn.errors import UsageError, nearest
 from inkhorn.inference.backends.packed_weights import weights_digest
@@ -58,20 +58,29 @@ def _token_text(token: bytes) -> str:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token)
 
 
+def _folder_name(model: str) -> str:
+    return model if model in SHIPPED else Path(model).resolve().name
+
+
 class ModelRegistry(dict[str, ServedModel]):
     """The served models by name, at least one. The first is the default."""
 
     def __init__(self, *models: ServedModel) -> None:
         super().__init__({model.id: model for model in models})
         if len(self) < len(models):
-            raise UsageError("two models have the same name: rename a folder, or serve one of them")
+            names = ", ".join(model.id for model in models)
+            raise UsageError(f"two models have the same name ({names}): give each one a --served-model-name")
 
     @classmethod
     def load(cls, config: ServerConfig) -> "ModelRegistry":
-        """Load shipped models by name and checkpoints by folder, each named after the last part of its path."""
+        """Load shipped models by name and checkpoints by folder, each named after its folder if it is given no name."""
+        names = config.served_model_names or tuple(map(_folder_name, config.models))
+        if len(names) != len(config.models):
+            message = f"{len(names)} names for {len(config.models)} models"
+            raise UsageError(f"{message}: give --served-model-name once for each model, in the same order")
 
-        def load(name: str) -> ServedModel:
-            folder = resolve_checkpoint(name)
+        def load(model: str, name: str) -> ServedModel:
+            folder = resolve_checkpoint(model)
             engine = Engine.from_pretrained(
                 folder,
                 precision=config.precision,
@@ -79,9 +88,9 @@ class ModelRegistry(dict[str, ServedModel]):
                 max_num_seqs=config.max_num_seqs,
                 max_queued=config.limits.max_queued,
             )
-            return ServedModel(Path(name).name or folder.name, folder, engine)
+            return ServedModel(name, folder, engine)
 
-        return cls(*map(load, config.models))
+        return cls(*map(load, config.models, names))
 
     def lookup(self, name: str | None) -> ServedModel:
         """The model that a request names, the first if it names none; ApiError 404 if it does not exist."""

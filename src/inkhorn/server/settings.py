@@ -72,6 +72,8 @@ class ServerConfig(Settings):
 
     models: tuple[str, ...] = ("shakespeare",)
     """a shipped model, a checkpoint folder or a run folder"""
+    served_model_names: tuple[str, ...] = ()
+    """name of a model in the API, given once for each model in the same order"""
     host: str = "127.0.0.1"
     """address to listen on; 0.0.0.0 for all interfaces"""
     port: Annotated[int, Range(ge=0, le=65_535)] = 8000

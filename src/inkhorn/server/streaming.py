@@ -6,9 +6,9 @@ holds the tokens that the call added to one sequence.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from fastapi import Request
 
@@ -37,14 +37,26 @@ def sse_event(data: str) -> bytes:
     return b"data: %b\n\n" % data.encode("utf-8", "replace")
 
 
+class EventFormat(Protocol):
+    """How an endpoint writes the events of a stream."""
+
+    def opening(self) -> bytes:
+        """The events before the text; may be empty."""
+
+    def event(self, index: int, output: RequestOutput, handle: RequestHandle) -> bytes:
+        """The events for the new output of the sequence with this index; may be empty."""
+
+    def closing(self, generated: int) -> bytes:
+        """The events at the end, after so many tokens."""
+
+    def failure(self, error: ApiError) -> bytes:
+        """The events at the end of a stream that failed."""
+
+
 async def event_stream(
-    handles: Sequence[RequestHandle],
-    meters: Sequence[SequenceMeter],
-    settings: Settings,
-    format_chunk: Callable[[int, RequestOutput], str],
-    format_usage: Callable[[], str] | None,
+    handles: Sequence[RequestHandle], meters: Sequence[SequenceMeter], settings: Settings, form: EventFormat
 ) -> AsyncGenerator[bytes, None]:
-    """The events of a streamed response: chunks, the usage, and [DONE]. A failure is sent as an event with `error`.
+    """The events of a streamed response.
 
     Events that are ready at the same time are sent together. Closing the generator aborts the sequences that are not
     finished.
@@ -53,8 +65,7 @@ async def event_stream(
         handles: the sequences.
         meters: one for each sequence.
         settings: the keepalive interval and the timeout.
-        format_chunk: makes the JSON of an event from the index of a sequence and its new output.
-        format_usage: makes the JSON of the usage event; None sends none.
+        form: writes the events.
     """
     timeout = settings.limits.max_seconds
     reader = _Reader(handles, meters)
@@ -62,12 +73,14 @@ async def event_stream(
     deadline = loop.time() + timeout
     timer = _KeepaliveTimer(settings.keepalive_interval, reader.arrived)
     try:
+        if opening := form.opening():
+            yield opening
         while True:
             reader.arrived.clear()
-            events = [sse_event(format_chunk(index, output)) for index, output in reader.read()]
+            events = b"".join([form.event(index, output, handles[index]) for index, output in reader.read()])
             if events:
                 timer.restart()
-                yield b"".join(events)
+                yield events
             elif timer.is_due:
                 timer.restart()
                 yield KEEPALIVE
@@ -78,14 +91,13 @@ async def event_stream(
             if loop.time() > deadline:
                 raise timeout_error(timeout)
     except Exception as error:
-        yield sse_event(encode_json(to_api_error(error).body()))
+        last = form.failure(to_api_error(error))
     else:
-        if format_usage is not None:
-            yield sse_event(format_usage())
+        last = form.closing(sum(meter.tokens for meter in meters))
     finally:
         timer.cancel()
         reader.close()
-    yield DONE
+    yield last
 
 
 async def collect(

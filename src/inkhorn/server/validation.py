@@ -23,6 +23,7 @@ from inkhorn.server.schemas.requests import (
     SamplingRequest,
 )
 from inkhorn.server.settings import Limits, Settings
+from inkhorn.server.unsupported import refuse_unsupported
 
 DEFAULT_MAX_TOKENS, DEFAULT_CHAT_MAX_TOKENS = 16, 512
 MAX_WARNINGS = 20
@@ -32,6 +33,7 @@ MAX_BYTES_PER_TOKEN = 16
 
 async def completion_job(request: CompletionRequest, context: AppContext) -> GenerationJob:
     """Validate a completion request. Raises ApiError."""
+    refuse_unsupported(request.model_extra or {})
     model, settings = context.models.lookup(request.model), context.settings
     n = 1 if request.n is None else request.n
     best_of = n if request.best_of is None else request.best_of
@@ -61,6 +63,9 @@ async def completion_job(request: CompletionRequest, context: AppContext) -> Gen
 
 async def chat_job(request: ChatRequest, context: AppContext) -> GenerationJob:
     """Validate a chat completion request. Raises ApiError."""
+    refuse_unsupported(request.model_extra or {})
+    for index, message in enumerate(request.messages):
+        refuse_unsupported(message.model_extra or {}, f"messages[{index}].")
     model, settings = context.models.lookup(request.model), context.settings
     n = 1 if request.n is None else request.n
     text = "\n\n".join(filter(None, (_content(i, each.content) for i, each in enumerate(request.messages))))

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from inkhorn.inference.outputs import Completion, RequestOutput
 from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.context import Context
-from inkhorn.server.generation import GenerationJob, ResponseFormat, generate
+from inkhorn.server.generation import ChoicesFormat, GenerationJob, generate
 from inkhorn.server.logprobs import chat_logprobs
 from inkhorn.server.routes import API_KEY_AND_RATE_LIMIT, GENERATION_RESPONSES
 from inkhorn.server.schemas import responses
@@ -27,7 +27,7 @@ async def create_chat_completion(body: ChatRequest, request: Request, context: C
     return await generate(job, ChatFormat(job), request, context)
 
 
-class ChatFormat(ResponseFormat):
+class ChatFormat(ChoicesFormat):
     """OpenAI's chat completion objects."""
 
     def __init__(self, job: GenerationJob) -> None:

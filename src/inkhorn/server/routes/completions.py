@@ -11,7 +11,7 @@ from inkhorn.inference.outputs import Completion, RequestOutput
 from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.inference.sampling import TokenLogprobs
 from inkhorn.server.context import Context
-from inkhorn.server.generation import GenerationJob, ResponseFormat, generate
+from inkhorn.server.generation import ChoicesFormat, GenerationJob, generate
 from inkhorn.server.logprobs import LogprobsFormatter
 from inkhorn.server.routes import API_KEY_AND_RATE_LIMIT, GENERATION_RESPONSES
 from inkhorn.server.schemas import responses
@@ -29,7 +29,7 @@ async def create_completion(body: CompletionRequest, request: Request, context: 
     return await generate(job, CompletionFormat(job), request, context)
 
 
-class CompletionFormat(ResponseFormat):
+class CompletionFormat(ChoicesFormat):
     """OpenAI's text completion objects."""
 
     def __init__(self, job: GenerationJob) -> None:

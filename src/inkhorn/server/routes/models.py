@@ -37,19 +37,17 @@ async def settings(context: Context) -> responses.PageSettings:
 
 @router.post("/tokenize", response_model_exclude_none=True, responses=error_responses(400, 401, 404, 413, 429))
 def tokenize(body: TokenizeRequest, context: Context) -> responses.Tokens:
-    """Tokenize a text."""
+    """Tokenize a text. Characters outside the vocabulary are treated as in prompts."""
     model = context.models.lookup(body.model)
-    try:
-        tokens = model.engine.tokenizer.encode(body.prompt).tolist()
-    except UnicodeEncodeError:
-        raise ApiError(400, "prompt: contains a lone surrogate, which is not valid Unicode", param="prompt") from None
+    text, unknown = model.engine.tokenizer.normalize(body.prompt, context.settings.on_unknown)
+    tokens = model.engine.tokenizer.encode(text).tolist()
     texts = [model.token_texts[token] for token in tokens] if body.return_token_strs else None
     return responses.Tokens(
         count=len(tokens),
         max_model_len=model.config.block_size,
         tokens=tokens,
         token_strs=texts,
-        warnings=shorten(unknown_fields(body)) or None,
+        warnings=shorten([*unknown_fields(body), *(f"not in the vocabulary: {each}" for each in unknown)]) or None,
     )
 
 

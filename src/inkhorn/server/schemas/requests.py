@@ -24,18 +24,20 @@ from inkhorn.config.sampling import OPENAI_RANGES, ContextOverflow, SamplingPara
 
 MAX_ENTRIES = 10_000
 """Most messages, parts of a message, and prompts of a request."""
+MAX_STOP_STRINGS = 64
+"""Most stop strings; OpenAI allows 4, lm-eval sends more."""
 MAX_NAME = 256
 """Longest name of a model, in characters."""
 
 
-def _integer(value: object) -> object:
+def integral(value: object) -> object:
     """2.0 is an integer, as in JSON Schema."""
     return int(value) if type(value) is float and value.is_integer() else value
 
 
 def _integers(values: object) -> object:
     if isinstance(values, list) and float in set(map(type, values)):
-        return [_integer(value) for value in values]
+        return [integral(value) for value in values]
     return values
 
 
@@ -58,7 +60,7 @@ _TOKEN_ID = "[0-9]{1,10}"
 TokenIdKey = Annotated[
     str, AfterValidator(_token_id_key), WithJsonSchema({"type": "string", "pattern": f"^{_TOKEN_ID}$"})
 ]
-Stop = StrictStr | Annotated[list[StrictStr], Field(max_length=4, fail_fast=True)]
+Stop = StrictStr | Annotated[list[StrictStr], Field(max_length=MAX_STOP_STRINGS, fail_fast=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 _RANGES = OPENAI_RANGES | {
@@ -99,7 +101,7 @@ def _request_type(spec: FieldSpec) -> Any:
     if kind in (int, float) and bounds is not None:
         limits: dict[str, Any] = {**bounds.constraints()}
         number = Annotated[number, Field(**limits)]
-    return (Annotated[number, BeforeValidator(_integer)] if kind is int else number) | None
+    return (Annotated[number, BeforeValidator(integral)] if kind is int else number) | None
 
 
 def _max_length(spec: FieldSpec) -> int:
@@ -126,7 +128,7 @@ class StreamOptions(Body):
 
 class _BaseRequest(Body):
     model: ModelName | None = Field(None, description="name of the model (default: the server's first model)")
-    n: Annotated[StrictInt, Field(ge=1, le=128), BeforeValidator(_integer)] | None = Field(
+    n: Annotated[StrictInt, Field(ge=1, le=128), BeforeValidator(integral)] | None = Field(
         1, description="number of choices for each prompt"
     )
     stream: StrictBool | None = Field(False, description="send the text as server-sent events while it is generated")
@@ -162,14 +164,14 @@ class CompletionRequest(SamplingRequest):
         | Annotated[list[TokenIds], Field(max_length=MAX_ENTRIES, fail_fast=True)]
         | None
     ) = Field(None, description="a prompt as text or token ids, or a list of prompts (default: empty)")
-    best_of: Annotated[StrictInt, Field(ge=1, le=128), BeforeValidator(_integer)] | None = Field(
+    best_of: Annotated[StrictInt, Field(ge=1, le=128), BeforeValidator(integral)] | None = Field(
         None, description="generate this many choices for each prompt and return the n most likely"
     )
     echo: StrictBool | None = Field(False, description="return the prompt in front of the text")
-    logprobs: Annotated[StrictInt, Field(ge=0, le=20), BeforeValidator(_integer)] | None = Field(
+    logprobs: Annotated[StrictInt, Field(ge=0, le=20), BeforeValidator(integral)] | None = Field(
         None, description="return the log probability of each token and of this many most likely tokens"
     )
-    max_tokens: Annotated[StrictInt, Field(ge=0, le=MAX_COUNT), BeforeValidator(_integer)] | None = Field(
+    max_tokens: Annotated[StrictInt, Field(ge=0, le=MAX_COUNT), BeforeValidator(integral)] | None = Field(
         None, description="maximum number of tokens to generate (default: 16, or the server's limit with max_words)"
     )
     suffix: Annotated[Literal[""] | None, BeforeValidator(_reject_suffix)] = Field(
@@ -187,13 +189,13 @@ class ChatRequest(SamplingRequest):
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_ENTRIES, fail_fast=True)]
     logprobs: StrictBool | None = Field(False, description="return the log probability of each token")
-    top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), BeforeValidator(_integer)] | None = Field(
+    top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), BeforeValidator(integral)] | None = Field(
         None, description="return this many most likely tokens at each position; requires logprobs"
     )
-    max_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT), BeforeValidator(_integer)] | None = Field(
+    max_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT), BeforeValidator(integral)] | None = Field(
         None, description="same as max_completion_tokens"
     )
-    max_completion_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT), BeforeValidator(_integer)] | None = Field(
+    max_completion_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT), BeforeValidator(integral)] | None = Field(
         None, description="maximum number of tokens to generate (default: 512, or the server's limit with max_words)"
     )
 
@@ -213,6 +215,6 @@ class DetokenizeRequest(Body):
 class ExplainRequest(Body):
     model: ModelName | None = None
     text: StrictStr = Field(description="the text; its last 256 tokens are used", max_length=100_000)
-    layer: Annotated[StrictInt, Field(ge=0, le=MAX_ENTRIES), BeforeValidator(_integer)] = Field(
+    layer: Annotated[StrictInt, Field(ge=0, le=MAX_ENTRIES), BeforeValidator(integral)] = Field(
         0, description="layer of the attention and MLP shown, from 0"
     )
