@@ -174,3 +174,12 @@ def test_text_that_changes_between_its_reads(separate: bool) -> None:
     assert source.summary.n_chars > 0
     with pytest.raises(CorpusError, match="mine changed while it was read"):
         list(source.chunks())
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_text_that_stays_the_same_beside_a_pretraining_text(separate: bool) -> None:
+    val_pieces = (lambda: ["val" * 9]) if separate else None
+    source = TextSource(
+        name="mine", pieces=lambda: ["one text" * 9], val_pieces=val_pieces, pretrain_pieces=lambda: ["books" * 9]
+    )
+    assert "".join(chunk for _, chunk in source.chunks()) == "one text" * 9 + ("val" * 9 if separate else "")

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ class Reader:
         if "--resume" in words and (self.folder / self._option(words, "--out")).is_dir():
             return [*words, "--steps", "2"]
         words = [*words, *SHORT_TRAINING]
-        if "--text" not in words:
+        if not {"--text", "my.txt"} & set(words):
             words += ["--text", "my.txt"]
         return words if "--init-from" in words else [*words, *SMALL_SHAPE]
 
@@ -125,6 +126,9 @@ class Reader:
             for at, word in enumerate(words[:-1]):
                 if word == name:
                     self._model(words[at + 1])
+        if words[0] == "serve":
+            for name in takewhile(lambda word: not word.startswith("-"), words[1:]):
+                self._model(name)
         if words[0] == "export":
             self._model(words[1])
         if words[0] == "import" and words[1] == "FOLDER":

@@ -38,6 +38,7 @@ class TextSummary:
     sha256: str  # hexadecimal checksum of the text and of where it is split
     n_chars: int  # number of characters, validation and pretraining text included
     n_train: int  # number of characters before the split; a marker across the split is added to the training text
+    splits_sha256: str  # checksum of the two splits alone, joined, by which a second read is compared
     alphabet: frozenset[str]  # all characters, except those that occur only in `<|endoftext|>`
 
 
@@ -57,7 +58,7 @@ class TextSource:
     @cached_property
     def summary(self) -> TextSummary:
         """Checksum, length and alphabet. The first access reads the text once."""
-        digest, alphabet, ascii_seen = hashlib.sha256(), set[str](), b""
+        digest, splits, alphabet, ascii_seen = hashlib.sha256(), hashlib.sha256(), set[str](), b""
         n_chars = n_train = 0
         n_pretrain = 0
         for pieces in filter(None, (self.pretrain_pieces, self.pieces, self.val_pieces)):
@@ -71,6 +72,8 @@ class TextSource:
                 n_chars += len(chunk)
                 data = chunk.encode()
                 digest.update(data)
+                if pieces is not self.pretrain_pieces:
+                    splits.update(data)
                 if END_OF_TEXT in chunk:
                     data = chunk.replace(END_OF_TEXT, "").encode()
                 unseen = data.translate(None, ascii_seen)  # several times as fast as set(chunk) for most texts
@@ -80,7 +83,7 @@ class TextSource:
         if self.val_pieces is None:
             n_train = int((n_chars - n_pretrain) * (1 - self.val_fraction))  # nanoGPT's rule
             digest.update(b"\0%d" % n_train)
-        return TextSummary(digest.hexdigest(), n_chars, n_train, frozenset(alphabet))
+        return TextSummary(digest.hexdigest(), n_chars, n_train, splits.hexdigest(), frozenset(alphabet))
 
     def chunks(self, chunk_chars: int = CHUNK_CHARS) -> Iterator[tuple[Split, str]]:
         """Read both splits, training first, in chunks of chunk_chars characters.
@@ -91,14 +94,10 @@ class TextSource:
         expected = self.summary
         digest = hashlib.sha256()
         for split, pieces in zip(SPLITS, self._splits(), strict=True):
-            if split == "val" and self.val_pieces is not None:
-                digest.update(b"\0")
             for chunk in rechunk(pieces, chunk_chars):
                 digest.update(chunk.encode())
                 yield split, chunk
-        if self.val_pieces is None:
-            digest.update(b"\0%d" % expected.n_train)
-        if digest.hexdigest() != expected.sha256:
+        if digest.hexdigest() != expected.splits_sha256:
             raise CorpusError(f"the text {self.name} changed while it was read: run the command again")
 
     def train_chunks(self, chunk_chars: int = CHUNK_CHARS) -> Iterator[str]:
