@@ -109,14 +109,17 @@ def longest_gap(port: int, beside: Callable[[], None]) -> float:
 
     reader = threading.Thread(target=read)
     reader.start()
-    time.sleep(0.5)
+    while reader.is_alive() and len(times) < 10:  # the stream is under way
+        time.sleep(0.01)
     start = time.perf_counter()
     beside()
     end = time.perf_counter()
     time.sleep(0.3)
+    if not reader.is_alive():
+        sys.exit("the stream ended before the other client had its answer: use fewer or shorter prompts")
     stop.set()
     reader.join()
-    inside = [each for each in times if start - 0.1 <= each <= end + 0.2]
+    inside = [start, *(each for each in times if start <= each <= end + 0.2)]
     return max(1000 * (b - a) for a, b in pairwise(inside))
 
 
