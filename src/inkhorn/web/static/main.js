@@ -4,6 +4,7 @@
 /** @import { Client, ModelInfo, PageFacts, PromptChange } from "./api/client.js" */
 /** @import { Inspector } from "./views/inspector.js" */
 /** @import { Callbacks } from "./views/sample_panel.js" */
+/** @import { SavedText } from "./views/saved_texts.js" */
 /** @import { SharedText } from "./views/share_link.js" */
 /** @import { Tour } from "./views/tour.js" */
 
@@ -11,6 +12,7 @@ import { makeClient } from "./api/client.js";
 import { resetAutoscroll } from "./views/autoscroll.js";
 import { button, find, formatCount, make, visible } from "./views/dom.js";
 import { SamplePanel } from "./views/sample_panel.js";
+import { loadTexts, newestSet, saveTexts } from "./views/saved_texts.js";
 import { randomSeed, Settings } from "./views/settings.js";
 import { fromFragment } from "./views/share_link.js";
 import { initTheme } from "./views/theme.js";
@@ -32,6 +34,7 @@ let models = [];
 /** @type {Record<string, PageFacts>} */
 let facts = {}; // of each model
 let shownModel = "";
+let textSet = 0; // the number of the shown set of texts; 0 before there is one
 /** @type {SamplePanel[]} */
 let samples = [];
 /** @type {Inspector | undefined} */
@@ -46,17 +49,81 @@ const callbacks = {
   settings: () => settings.read(),
   model: findModel,
   layout: (id) => (facts[id] ?? facts[models[0]?.id])?.layout ?? "plain",
-  onInspect: async (sample, end) => {
-    if (!client) return;
-    inspector ??= new (await import("./views/inspector.js")).Inspector(dialog, client);
-    inspector.open({ model: findModel(sample.modelId), view: sample.view, end });
+  onInspect: (sample, end) => {
+    if (!dialog.open) history.pushState({ texts: textSet, inspector: { sample: samples.indexOf(sample), end } }, "");
+    inspect(sample, end);
   },
-  onChange: () => stopButton.setAttribute("aria-disabled", String(!samples.some((sample) => sample.running))),
+  onChange: () => {
+    const running = samples.some((sample) => sample.running);
+    stopButton.setAttribute("aria-disabled", String(!running));
+    if (!running) storeTexts();
+    dropStaleLink();
+  },
   onPrompt: (change) => showNote(describeChange(change)),
   onError: (error) => {
     if (error.needsKey) askForKey();
   },
 };
+
+/**
+ * Open the inspector, or move it to another token.
+ * @param {SamplePanel} sample
+ * @param {number} end the offset after the token
+ */
+async function inspect(sample, end) {
+  if (!client) return;
+  inspector ??= new (await import("./views/inspector.js")).Inspector(dialog, client);
+  inspector.open({ model: findModel(sample.modelId), view: sample.view, end });
+}
+
+/** Store the shown texts, also those that are being generated. */
+function storeTexts() {
+  if (textSet && samples.length) saveTexts(textSet, samples.map((sample) => sample.save()));
+}
+
+/** Remove a link from the address if its text is no longer here: a reload should not bring it back. */
+function dropStaleLink() {
+  const link = fromFragment(location.hash);
+  if (link && !samples.some((sample) => sample.contains(link))) history.replaceState(history.state, "", "#playground");
+}
+
+/**
+ * Replace the samples by stored ones.
+ * @param {Client} client
+ * @param {SavedText[]} texts
+ */
+function restoreTexts(client, texts) {
+  setSamples(client, texts.length);
+  samples.forEach((sample, i) => { sample.restore(texts[i]); });
+}
+
+/**
+ * Show the set of texts that the history entry names. A new entry shows the text of its link, unless it is here, or keeps
+ * the current set.
+ * @param {Client} client
+ */
+function showEntry(client) {
+  const link = fromFragment(location.hash);
+  const isHere = (/** @type {{ prompt: string, segments: any[] }} */ shared) => samples.some((sample) => sample.contains(/** @type {any} */ (shared)));
+  const set = history.state?.texts ?? (link && textSet ? 0 : textSet || newestSet());
+  if (set && set !== textSet) {
+    storeTexts();
+    textSet = set;
+    const texts = loadTexts(set);
+    if (texts.length) restoreTexts(client, texts);
+  }
+  if (link && !isHere(link) && (history.state?.texts === undefined || samples.length === 0)) {
+    storeTexts();
+    textSet = newestSet() + 1;
+    openLink(client, link);
+  }
+  textSet ||= newestSet() + 1;
+  history.replaceState({ ...history.state, texts: textSet }, "");
+  dropStaleLink();
+  const inspected = history.state.inspector;
+  const sample = samples[inspected?.sample];
+  if (sample && !dialog.open) inspect(sample, inspected.end);
+}
 
 /**
  * Replace the samples by empty ones.
@@ -82,7 +149,7 @@ function generate() {
     const { prompt, samples: count, model, seed, words, temperature, top_k, top_p, min_p } = settings.read();
     const first = seed ?? randomSeed();
     showNote("");
-    if (fromFragment(location.hash)) history.replaceState(null, "", "#playground");
+    if (fromFragment(location.hash)) history.replaceState({ texts: textSet }, "", "#playground");
     setSamples(client, count);
     samples.forEach((sample, i) => {
       sample.generate(prompt, findModel(model).id, [{ words, temperature, top_k, top_p, min_p, seed: first + i, tokens: null }]);
@@ -97,18 +164,17 @@ function stopAll() {
 
 /**
  * Generate the text of a link again, and fill in its settings.
+ * @param {Client} client
  * @param {SharedText} link
  */
-function openLink(link) {
-  withModels((client) => {
-    const model = findModel(link.model);
-    const { words, temperature, top_k, top_p, min_p, seed } = link.segments[0];
-    settings.fill({ words, temperature, top_k, top_p, min_p, seed, prompt: link.prompt, samples: 1, model: model.id });
-    const details = `The link was made with ${link.model} (${link.fingerprint}); this is ${model.id} (${model.fingerprint}).`;
-    showNote(model.fingerprint === link.fingerprint ? "" : `Different weights or precision: the text may differ from the shared one. ${details}`);
-    setSamples(client, 1);
-    samples[0].generate(link.prompt, model.id, link.segments);
-  });
+function openLink(client, link) {
+  const model = findModel(link.model);
+  const { words, temperature, top_k, top_p, min_p, seed } = link.segments[0];
+  settings.fill({ words, temperature, top_k, top_p, min_p, seed, prompt: link.prompt, samples: 1, model: model.id });
+  const details = `The link was made with ${link.model} (${link.fingerprint}); this is ${model.id} (${model.fingerprint}).`;
+  showNote(model.fingerprint === link.fingerprint ? "" : `This server uses a different model or CPU: the text may differ from the shared one. ${details}`);
+  setSamples(client, 1);
+  samples[0].generate(link.prompt, model.id, link.segments);
 }
 
 /**
@@ -221,7 +287,7 @@ function updateShading() {
 /** Show the view that the fragment names, or the text that it links to. */
 async function route() {
   if (location.hash === "#content") return; // the skip link
-  const link = fromFragment(location.hash);
+  if (dialog.open && !history.state?.inspector) dialog.close();
   const view = location.hash === "#tour" ? "tour" : "playground";
   find("#playground").hidden = view !== "playground";
   find("#tour").hidden = view !== "tour";
@@ -230,7 +296,7 @@ async function route() {
     else item.removeAttribute("aria-current");
   }
   showTitle();
-  if (link) openLink(link);
+  await withModels(showEntry);
   if (view !== "tour") return;
   scrollTo(0, 0);
   openTour();
@@ -268,7 +334,12 @@ addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !find("#playground").hidden) generate();
   else if (event.key === "Escape" && !dialog.open) stopAll();
 });
-addEventListener("hashchange", route);
+addEventListener("popstate", route); // also when a link changes the fragment
+addEventListener("pagehide", storeTexts);
+addEventListener("visibilitychange", () => document.hidden && storeTexts());
+dialog.addEventListener("close", () => { // by a button or a key: leave the inspector's history entry
+  if (history.state?.inspector) history.back();
+});
 addEventListener("inkhorn-progress", (event) => { // the static page: the weights are being loaded
   const { loaded, total } = /** @type {CustomEvent<{ loaded: number, total: number }>} */ (event).detail;
   if (loaded < total) find("#about").textContent = `Loading the model: ${Math.round((100 * loaded) / total)} %`;
@@ -276,5 +347,4 @@ addEventListener("inkhorn-progress", (event) => { // the static page: the weight
 });
 
 updateShading();
-if (!fromFragment(location.hash)) withModels(() => {});
 route();

@@ -2,13 +2,14 @@
 // A sample: a text that is being generated or is finished, and its buttons.
 
 /** @import { Chunk, Client, CompletionRequest, FinishReason, ModelInfo, PromptChange } from "../api/client.js" */
+/** @import { SavedText } from "./saved_texts.js" */
 /** @import { Values } from "./settings.js" */
-/** @import { Segment } from "./share_link.js" */
+/** @import { Segment, SharedText } from "./share_link.js" */
 
 import { autoscroll } from "./autoscroll.js";
 import { announce, button, copyToClipboard, endOf, formatCount, make } from "./dom.js";
 import { randomSeed } from "./settings.js";
-import { toFragment } from "./share_link.js";
+import { isPrefix, toFragment } from "./share_link.js";
 import { TextView } from "./text_view.js";
 import { attachTooltip, hideTooltip } from "./token_tooltip.js";
 
@@ -41,6 +42,8 @@ export class SamplePanel {
     this.planned = [];
     /** @type {Segment[]} */
     this.segments = []; // that were generated
+    /** @type {{ segment: Segment, start: number } | null} */
+    this.active = null; // the segment that is being generated, and the number of tokens before it
     this.prompt = "";
     this.modelId = "";
     this.fingerprint = "";
@@ -113,6 +116,35 @@ export class SamplePanel {
     return this.generateSegment(segment);
   }
 
+  /**
+   * The text with all that is needed to show it again and continue it.
+   * @returns {SavedText}
+   */
+  save() {
+    const { prompt, view, modelId: model, fingerprint, planned, active } = this;
+    const partial = active && view.tokens.length > active.start ? [{ ...active.segment, tokens: view.tokens.length - active.start }] : [];
+    return { prompt, shownPrompt: view.prompt, model, fingerprint, segments: [...this.segments, ...partial], planned, tokens: view.tokens };
+  }
+
+  /** @param {SavedText} saved */
+  restore({ prompt, shownPrompt, model, fingerprint, segments, planned, tokens }) {
+    this.clear(prompt, model);
+    this.view.setPrompt(shownPrompt);
+    this.view.append(tokens);
+    this.fingerprint = fingerprint;
+    this.segments = segments;
+    this.planned = planned;
+    this.showDetails(0, 0);
+  }
+
+  /**
+   * Whether the text of a link is here, perhaps continued, or being generated.
+   * @param {SharedText} link
+   */
+  contains(link) {
+    return link.prompt === this.prompt && isPrefix(link.segments, [...this.segments, ...this.planned.slice(this.segments.length)]);
+  }
+
   /** What a link to this text contains. */
   get sharedSegments() {
     return this.segments.length ? this.segments : this.planned.slice(0, 1);
@@ -149,6 +181,7 @@ export class SamplePanel {
       frame ||= requestAnimationFrame(show);
     };
     this.running = controller;
+    this.active = { segment, start: tokensBefore };
     this.setBusy(true);
     let result;
     try {
@@ -162,7 +195,7 @@ export class SamplePanel {
     show();
     const complete = result !== undefined && result.finish_reason !== "abort";
     if (received) this.segments.push(complete ? segment : { ...segment, tokens: received });
-    if (this.running === controller) this.running = null;
+    if (this.running === controller) this.running = this.active = null;
     this.setBusy(false);
     this.showDetails(view.text.length - (view.starts[tokensBefore] ?? view.text.length), performance.now() - started, result?.finish_reason);
     return complete;

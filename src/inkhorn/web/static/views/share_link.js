@@ -21,6 +21,14 @@
 
 const FIELDS = /** @type {const} */ (["words", "temperature", "top_k", "top_p", "min_p", "seed", "tokens"]);
 
+/**
+ * Whether segments are the first ones of others.
+ * @param {Segment[]} first
+ * @param {Segment[]} all
+ */
+export const isPrefix = (first, all) => first.every((segment, i) =>
+  FIELDS.every((name) => (segment[name] ?? null) === (all[i]?.[name] ?? null)));
+
 /** @param {SharedText} text */
 export function toFragment({ prompt, model, fingerprint, segments }) {
   const fields = new URLSearchParams({ prompt, model, weights: fingerprint });

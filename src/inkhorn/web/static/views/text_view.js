@@ -56,6 +56,7 @@ export class TextView {
   constructor(root, layout) {
     this.root = root;
     this.layout = layout;
+    this.prompt = "";
     root.classList.toggle("plain", layout === "plain");
     this.text = "";
     /** @type {number[]} */
@@ -75,6 +76,7 @@ export class TextView {
    * @param {string} text
    */
   setPrompt(text) {
+    this.prompt = text;
     this.root.replaceChildren();
     this.text = "";
     this.starts = [];
