@@ -342,7 +342,9 @@ dialog.addEventListener("close", () => { // by a button or a key: leave the insp
 });
 addEventListener("inkhorn-progress", (event) => { // the static page: the weights are being loaded
   const { loaded, total } = /** @type {CustomEvent<{ loaded: number, total: number }>} */ (event).detail;
-  if (loaded < total) find("#about").textContent = `Loading the model: ${Math.round((100 * loaded) / total)} %`;
+  const progress = `Loading the model: ${Math.round((100 * loaded) / total)} % of ${(total / 1e6).toFixed(1)} MB`;
+  for (const sample of samples) sample.showWaiting(loaded < total ? progress : "generating …");
+  if (loaded < total) find("#about").textContent = progress;
   else showModel();
 });
 

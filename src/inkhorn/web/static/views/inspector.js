@@ -6,12 +6,14 @@
 /** @import { TextView } from "./text_view.js" */
 
 import { AttentionArcs, AttentionMap, paintMap } from "./attention.js";
-import { button, characterFrom, make, visible } from "./dom.js";
+import { button, characterFrom, endOf, make, visible } from "./dom.js";
 import { Explainer } from "./explanation.js";
 import { logitLensTable, probabilityBars } from "./logit_lens.js";
 import { panel } from "./panels.js";
 import { radioGroup } from "./radio_group.js";
 import { residualChart } from "./residual.js";
+
+const PANELS = /** @type {const} */ (["attention", "map", "lens", "next", "residual"]);
 
 export class Inspector {
   /**
@@ -97,7 +99,11 @@ export class Inspector {
     const request = { model: this.model?.id ?? "", text: this.text.slice(0, this.end), layer: this.layer };
     this.request = request;
     this.dialog.setAttribute("aria-busy", "true");
-    if (!this.explanation) this.title.textContent = "Loading …";
+    this.body.setAttribute("aria-busy", "true"); // what is shown belongs to another token or layer
+    this.showTitle();
+    if (!this.body.hasChildNodes()) {
+      this.body.replaceChildren(...PANELS.map((name) => panel(name, "h3", make("p.small", "Loading …"))));
+    }
     try {
       const explanation = await this.explainer.explain(request);
       if (this.request !== request) return;
@@ -108,8 +114,20 @@ export class Inspector {
       this.error.replaceChildren(`${error.message} `, button("Try again", () => this.load()));
       this.error.hidden = false;
     } finally {
-      if (this.request === request) this.dialog.removeAttribute("aria-busy");
+      if (this.request === request) {
+        this.dialog.removeAttribute("aria-busy");
+        this.body.removeAttribute("aria-busy");
+      }
     }
+  }
+
+  /** Name the token, which is known before its explanation arrives. */
+  showTitle() {
+    const index = this.view?.tokenAt(this.end - 1) ?? -1;
+    const start = index < 0 ? this.end - 1 : this.view?.starts[index] ?? 0;
+    const token = index < 0 ? characterFrom(this.text, this.view?.characterStart(start) ?? start) : this.text.slice(start, this.end);
+    this.title.replaceChildren("Token ", make("b", visible(token)),
+      make("small", ` after …${endOf(this.text.slice(0, this.end - token.length), 24).replaceAll("\n", " / ")}`));
   }
 
   /** @param {Explanation} explanation */
@@ -122,9 +140,6 @@ export class Inspector {
       return offset - token.length;
     });
     const last = explanation.size - 1;
-    const token = explanation.tokens[last];
-    this.title.replaceChildren("Token ", make("b", visible(token)),
-      make("small", ` after …${explanation.tokens.slice(-25, -1).join("").replaceAll("\n", " / ")}`));
     this.showSelectors(explanation);
     const left = this.starts[0] > 0 ? `Earlier tokens are left out: the inspector runs the model on the last ${explanation.size}. ` : "";
     this.body.replaceChildren(

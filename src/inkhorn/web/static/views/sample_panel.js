@@ -213,6 +213,14 @@ export class SamplePanel {
     return { model: model.id, prompt, max_tokens, max_words: words, temperature, top_k, top_p, min_p, seed, logprobs: 5 };
   }
 
+  /**
+   * Say what a text that has no token yet waits for.
+   * @param {string} text
+   */
+  showWaiting(text) {
+    if (this.running && this.view.tokens.length === 0) this.details.textContent = text;
+  }
+
   stop() {
     this.running?.abort();
   }
