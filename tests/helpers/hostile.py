@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-PATHS = ("/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/api/explain")
+PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/responses", "/tokenize", "/detokenize", "/api/explain")
 VALID: dict[str, dict[str, Any]] = {
     "/v1/completions": {
         "prompt": "ab",
@@ -46,6 +46,17 @@ VALID: dict[str, dict[str, Any]] = {
         "seed": 1,
         "n": 1,
         "stop": "x",
+        "stream": False,
+    },
+    "/v1/responses": {
+        "input": [{"role": "user", "content": "ab"}],
+        "instructions": "a",
+        "max_output_tokens": 3,
+        "include": ["message.output_text.logprobs"],
+        "top_logprobs": 1,
+        "truncation": "auto",
+        "metadata": {"a": "b"},
+        "temperature": 1.0,
         "stream": False,
     },
     "/tokenize": {"prompt": "ab", "add_special_tokens": False, "return_token_strs": True},
@@ -124,6 +135,8 @@ def hostile_request(source: random.Random) -> HostileRequest:
         body[name[:300]] = value(source)
     if "max_tokens" in known and source.random() < 0.9:
         body.setdefault("max_tokens", 3)
+    if path == "/v1/responses" and source.random() < 0.9:
+        body.setdefault("max_output_tokens", 3)
     if source.random() < 0.2:
         body["stream"] = True
     data = json.dumps(body).encode()

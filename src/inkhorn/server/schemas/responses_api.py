@@ -27,9 +27,9 @@ class TextConfig(Body):
 class ResponsesRequest(SamplingRequest):
     """A request of the Responses API. The models are not chat-tuned: the input is joined and continued as text."""
 
-    input: StrictStr | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_ENTRIES)] | None = Field(
-        None, description="a text, or messages (default: empty)"
-    )
+    input: (
+        StrictStr | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_ENTRIES, fail_fast=True)] | None
+    ) = Field(None, description="a text, or messages (default: empty)")
     instructions: StrictStr | None = Field(None, description="text in front of the input")
     max_output_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT), BeforeValidator(integral)] | None = Field(
         None, description="maximum number of tokens to generate (default: 512, or the server's limit with max_words)"
