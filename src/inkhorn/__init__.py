@@ -10,6 +10,7 @@ The public names are imported on first use, so that `import inkhorn` is fast and
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -23,8 +24,6 @@ _HOME = {
     "generate": "inkhorn.inference.api",
     "load": "inkhorn.inference.api",
 }
-__all__ = ["GPT", "InkhornError", "Model", "ModelConfig", "SamplingParams", "generate", "load"]
-
 if TYPE_CHECKING:
     from inkhorn.config.model import ModelConfig
     from inkhorn.config.sampling import SamplingParams
@@ -32,12 +31,22 @@ if TYPE_CHECKING:
     from inkhorn.inference.api import Model, generate, load
     from inkhorn.model import GPT
 
+    __all__ = ["GPT", "InkhornError", "Model", "ModelConfig", "SamplingParams", "generate", "load"]
+
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":  # for `from inkhorn import *` and help(inkhorn), which without torch must not ask for GPT
+        return __dir__()
     if name not in _HOME:
         raise AttributeError(f"module 'inkhorn' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    try:
+        return getattr(import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        # An AttributeError, so that hasattr, getattr with a default and inspect work.
+        raise AttributeError("inkhorn.GPT needs torch: install inkhorn[train]") from error
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(_HOME if find_spec("torch") else _HOME.keys() - {"GPT"})

@@ -1,5 +1,6 @@
 """The command line before a subcommand starts: misspelt commands, prompts without quotes, missing packages."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -93,3 +94,15 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert "(default: None)" not in " ".join(shown.replace("│", " ").split())
     assert "[STR]" not in shown
     assert "\033" not in shown
+
+
+def test_python_names_without_torch() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import inspect, inkhorn; from inkhorn import *\n"
+        "assert not hasattr(inkhorn, 'GPT') and 'GPT' not in dir(inkhorn)\n"
+        "assert {'Model', 'load'} <= {name for name, _ in inspect.getmembers(inkhorn)}; help(inkhorn)\n"
+        "try: inkhorn.GPT\n"
+        "except AttributeError as error: assert 'inkhorn[train]' in str(error)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL, check=True)
