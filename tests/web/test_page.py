@@ -305,11 +305,11 @@ def test_accessibility(open_page: Open, scheme: str) -> None:
     page.locator(".text-view").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    page.locator(".lens-table").wait_for()
+    page.locator("dialog .panels:not([aria-busy]) .lens-table").wait_for()
     assert violations() == []
     page.keyboard.press("Escape")
     page.get_by_role("link", name="How it works").click()
     for step in range(6):
         page.locator(".steps button").nth(step).click()
-        page.locator(".step .panel").wait_for()
+        page.locator(".step:not([aria-busy]) .panel").wait_for()
         assert violations() == []
