@@ -54,7 +54,7 @@ def test_train_then_generate_eval_and_export(capsys: pytest.CaptureFixture[str])
 
     assert run("eval", "--model", "run", "--text", "mine.txt", "--json") == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["tokens"] == len(TEXT) - 1
+    assert result["tokens"] == len(TEXT)
     assert 0 < result["loss"] < 5
     assert result["bits_per_token"] == pytest.approx(result["loss"] / 0.693147, rel=1e-4)
 

@@ -147,6 +147,7 @@ def test_bits_per_byte_of_multibyte_characters(here: Path, capsys: pytest.Captur
     assert result["bits_per_byte"] == pytest.approx(result["bits_per_character"] * 5 / 9)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # from lm-eval and datasets
 def test_tasks_from_a_folder(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(here / "datasets"))

@@ -306,7 +306,9 @@ def test_loss_of_a_text_equals_transformers(tmp_path: Path, capsys: pytest.Captu
     ids = AutoTokenizer.from_pretrained(tmp_path / "ours")(text, return_tensors="pt")["input_ids"]
     assert main(["eval", "--model", str(tmp_path / "ours"), "--text", str(tmp_path / "a.txt"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["tokens"] == ids.shape[1] - 1
+    start = model.config.eos_token_id if model.config.bos_token_id is None else model.config.bos_token_id
+    assert result["tokens"] == ids.shape[1]
+    ids = torch.cat((torch.tensor([[start]]), ids), 1)
     with torch.no_grad():
         expected = model(ids, labels=ids).loss.item()
     assert result["loss"] == pytest.approx(expected, abs=1e-4)

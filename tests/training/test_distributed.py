@@ -108,6 +108,7 @@ def test_resume_sharded_run_in_one_process(single_process: Path, data: Dataset) 
     assert_runs_close(out, single_process / "one-muon")
 
 
+@pytest.mark.slow
 @pytest.mark.distributed
 def test_torchrun_restarts_killed_worker(runs: Path) -> None:
     done = torchrun(runs, "kill", "--max-restarts", "2")

@@ -71,7 +71,7 @@ sampling_params = st.builds(
 uniforms = st.one_of(st.floats(0, 1, exclude_max=True), st.sampled_from([0.0, 1 - 2**-53]))
 
 
-@settings(max_examples=1500)
+@settings(max_examples=500)
 @given(logits_and_bans=logits_and_banned, params=sampling_params, u=uniforms)
 @example(logits_and_bans=([math.nan, 1.0], []), params=SamplingParams(), u=0.5)
 @example(logits_and_bans=([math.nan, 1.0], [0]), params=SamplingParams(), u=0.5)
