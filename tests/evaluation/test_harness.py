@@ -174,6 +174,7 @@ def test_generate_until_is_greedy_and_stops(case: Case) -> None:
     assert cut == whole[: whole.index(whole[2])]
 
 
+@pytest.mark.slow
 def test_unknown_tasks_and_reductions(case: Case, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="lm-eval has no task 'helaswag'"):
         evaluate_tasks(case.folder, CPU, ["helaswag"])
@@ -183,6 +184,7 @@ def test_unknown_tasks_and_reductions(case: Case, tmp_path: Path) -> None:
         evaluate_tasks(case.folder, CPU, ["own_bad"], include_path=tmp_path)
 
 
+@pytest.mark.slow
 def test_missing_data_is_reported(case: Case, tmp_path: Path) -> None:
     lines = (case.tasks / "lambada.yaml").read_text().replace("lambada.jsonl", "nowhere.jsonl")
     (tmp_path / "lost.yaml").write_text(lines.replace("own_lambada", "own_lost"))
