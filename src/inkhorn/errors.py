@@ -28,6 +28,14 @@ class CorpusError(InkhornError):
     """A corpus is missing, empty, not text or too short, or its checksum is wrong."""
 
 
+class MissingFileError(CorpusError):
+    """A corpus needs a file that is not here and that `command` downloads."""
+
+    def __init__(self, message: str, command: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.command = command
+
+
 class TokenizerError(InkhornError):
     """A text has characters outside the vocabulary, or a tokenizer file cannot be used."""
 

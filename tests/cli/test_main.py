@@ -1,5 +1,6 @@
 """The command line before a subcommand starts: misspelt commands, prompts without quotes, missing packages."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +107,41 @@ def test_python_names_without_torch() -> None:
         "except AttributeError as error: assert 'inkhorn[train]' in str(error)\n"
     )
     subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL, check=True)
+
+
+TRY_COMPLETION = {
+    "bash": 'source "$0"; words=($1); [[ $1 == *" " ]] && words+=(""); COMP_WORDS=("${words[@]}"); '
+    'COMP_CWORD=$((${#words[@]} - 1)); _tyro_inkhorn; printf "%s\\n" "${COMPREPLY[@]}"',
+    "zsh": '_describe() { print -l -- ${(P)2%%:*} }; words=(${(s: :)1}); [[ $1 == *" " ]] && words+=(""); '
+    'CURRENT=$#words; source "$0"',
+    "fish": 'source $argv[1]; complete -C $argv[2] | string split -f1 "\t"',
+}
+
+
+@pytest.mark.parametrize("shell", TRY_COMPLETION)
+def test_completion(shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    assert run("--print-completion", shell) == 0
+    script = tmp_path / "script"
+    script.write_text(capsys.readouterr().out)
+
+    def complete(line: str) -> set[str]:
+        program = ["fish", "-N", "-c"] if shell == "fish" else ["zsh", "-f", "-c"] if shell == "zsh" else ["bash", "-c"]
+        done = subprocess.run(
+            [*program, TRY_COMPLETION[shell], str(script), line], capture_output=True, text=True, timeout=60
+        )
+        return set(done.stdout.split("\n")) - {""}
+
+    assert complete("inkhorn ge") == {"generate"}
+    assert complete("inkhorn ") >= set(COMMANDS)
+    assert complete("inkhorn generate --temp") == {"--temperature"}
+    assert complete("inkhorn generate --quantize ") == {"fp32", "bf16", "int8", "int4"}
+    for command in ("import", "train"):
+        assert all(word.startswith("-") for word in complete(f"inkhorn {command} -"))
+
+
+@pytest.mark.parametrize("words", [[], ["csh"], ["bash", "zsh"]])
+def test_completion_needs_a_shell(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--print-completion", *words) == 2
+    assert "needs the name of the shell: bash, zsh, fish" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def test_signal_saves_checkpoint(number: signal.Signals) -> None:
     shown = process.communicate(timeout=STOP_TIMEOUT)[1].decode()
     assert process.returncode == 128 + number
     assert f"Stopped at step {last_step()}. Resume with: inkhorn train --out run --resume" in shown
-    assert f"Report: {Path('run', 'report.html')}" in shown
+    assert f"Open the report in a browser: {Path('run', 'report.html')}" in shown
     assert last_step() in Path("run", "report.html").read_text(), "the report includes the last step"
 
 

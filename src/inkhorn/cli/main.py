@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 
+from inkhorn.cli.missing_file import with_downloads
 from inkhorn.errors import InkhornError, UsageError
 
 COMMANDS = {
@@ -49,6 +50,8 @@ commands:
 options:
   -h, --help  show this help; inkhorn COMMAND --help shows that of a command
   --version   show the version
+  --print-completion SHELL
+              print a script that completes commands and flags in bash, zsh or fish
 
 example: inkhorn "ROMEO:" --max-words 80"""
 
@@ -59,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character prints ?
     try:
-        code = _dispatch(arguments)
+        code = with_downloads(lambda: _dispatch(arguments))
         if sys.stdout is not None:
             sys.stdout.flush()  # here, so that a failure is reported
         return code
@@ -118,6 +121,12 @@ def _dispatch(arguments: list[str]) -> int:
         from inkhorn import __version__
 
         print(f"inkhorn {__version__}")
+        return 0
+    if first == "--print-completion":
+        from inkhorn.cli.completion import completion_script
+
+        shell = arguments[1] if len(arguments) == 2 else ""
+        print(completion_script(shell, {name: _MODULES.get(name, name) for name in COMMANDS}), end="")
         return 0
     if first not in COMMANDS:
         _check_command(first)

@@ -111,7 +111,7 @@ def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int
         state = trainer.fit(state)
         folder = shlex.quote(str(args.out))
         if isinstance(callbacks, RunProgress) and callbacks.update_report():  # includes the steps since the evaluation
-            callbacks.log(f"Report: {args.out / 'report.html'}")
+            callbacks.log(f"Open the report in a browser: {args.out / 'report.html'}")
         if trainer.interrupted is not None and not trainer.is_done(state):
             callbacks.log(f"Stopped at step {state.step:,}. Resume with: inkhorn train --out {folder} --resume")
             return 128 + trainer.interrupted

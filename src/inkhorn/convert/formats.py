@@ -39,8 +39,7 @@ class ImportOptions:
     layer_norm_epsilon: Annotated[float | None, _NO_DEFAULT] = None
     """LayerNorm epsilon, if it is not 1e-5"""
     attn_scale: Annotated[AttnScale | None, _NO_DEFAULT] = None
-    """"Let's build GPT" only: attention scores are divided by the root of the model's width (as in the video, the
-    default) or of the head's"""
+    """"Let's build GPT" only: scores are divided by the root of the model's width (the default) or of the head's"""
 
 
 def open_checkpoint(path: Path, options: ImportOptions = ImportOptions()) -> ConvertedModel:

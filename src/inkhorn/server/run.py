@@ -42,6 +42,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.config.app.state.ready = False  # type: ignore[union-attr]
+        if count := len(self.server_state.tasks):
+            requests, again = "1 request" if count == 1 else f"{count} requests", "Ctrl-C again ends them now"
+            log.info("inkhorn: waiting for %s, at most %s s; %s", requests, self._shutdown_timeout, again)
         ending = asyncio.create_task(self._end_requests())
         try:
             await super().shutdown(sockets)

