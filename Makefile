@@ -7,7 +7,7 @@ NOT_IN_TEST := slow or ray or notebook or fuzz or qemu
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lint lint-js format test test-all sanitize cross wasm train clean
+.PHONY: help demo lint lint-js format test test-all sanitize cross wasm course train clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -76,6 +76,9 @@ wasm: $(BIN)/python  ## compile the kernel to WebAssembly for the static web pag
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group cross
 	$(BIN)/python native/web/build.py
+
+course: .venv/dev  ## run the chapters of docs/course and write their pages; commit the result
+	$(BIN)/python docs/course/build.py --run
 
 train: .venv/dev  ## train a small model in half a minute
 	$(BIN)/inkhorn train small

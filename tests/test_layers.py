@@ -30,13 +30,14 @@ LAYERS = (
     "convert",
     "evaluation",
     "training",
+    "course",
     "web",
     "server",
     "cli",
 )
 """Lowest first. Reserved for later: `inspection` between `inference` and `web`, `integrations` above `server`."""
 
-TORCH_LAYERS = {"model", "hardware", "evaluation", "training"}
+TORCH_LAYERS = {"model", "hardware", "evaluation", "training", "course"}
 """May import torch at module level. Elsewhere torch is imported inside the functions that need it."""
 
 LIGHT_LAYERS = {"errors", "utils", "config", "tokenizer", "checkpoint", "inference"}

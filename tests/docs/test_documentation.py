@@ -51,7 +51,13 @@ SMALL_SHAPE = [
     "--vocab-size",
     "300",
 ]
-RUNNABLE_PAGES = [page for page in PAGES if any(b.language not in OUTPUT_LANGUAGES for b in blocks(page))]
+CHAPTERS = re.compile(r"docs/course/\d\d_.*")
+"""Pages of the course, each one a program in parts: tests/course runs it."""
+RUNNABLE_PAGES = [
+    page
+    for page in PAGES
+    if any(b.language not in OUTPUT_LANGUAGES for b in blocks(page)) and not CHAPTERS.fullmatch(page)
+]
 EXAMPLES = "examples/README.md"
 """Its blocks are recorded output of the examples, which test_examples.py runs."""
 

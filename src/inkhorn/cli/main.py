@@ -22,6 +22,7 @@ COMMANDS = {
     "estimate": "estimate the parameters, FLOPs, memory and training time of a model",
     "eval": "evaluate a model: the loss on a text, or benchmark tasks of lm-eval",
     "data": "list and build corpora",
+    "learn": "build a GPT in ten chapters, with exercises that are checked",
     "bench": "measure generation speed on this machine",
     "info": "show versions, the inference backend and why it was selected",
     "import": "convert a checkpoint from the Hugging Face hub, nanoGPT, minGPT or a state dict",
