@@ -54,6 +54,19 @@ int validate_sampling(const ink_model_input &input, int32_t i, int32_t vocab_siz
   return INK_OK;
 }
 
+int validate_edit(const ink_config &c, const ink_edit &edit, int32_t i) {
+  if (edit.site < INK_HEAD_OUT || edit.site > INK_RESID)
+    return fail(INK_INVALID_ARGUMENT, "input %d: an edit has the unknown site %d", i, edit.site);
+  const int32_t last_layer = edit.site == INK_RESID ? c.n_layer : c.n_layer - 1;
+  if (edit.layer < 0 || edit.layer > last_layer)
+    return fail(INK_INVALID_ARGUMENT, "input %d: the layer of an edit must be from 0 to %d, not %d", i, last_layer,
+                edit.layer);
+  if (edit.site == INK_HEAD_OUT && (edit.head < 0 || edit.head >= c.n_head))
+    return fail(INK_INVALID_ARGUMENT, "input %d: the head of an edit must be from 0 to %d, not %d", i, c.n_head - 1,
+                edit.head);
+  return INK_OK;
+}
+
 int validate_input(const ink_session &s, const ink_model_input &input, int32_t i, int32_t steps) {
   const ink_config &c = s.model.config;
   if (input.slot < 0 || input.slot >= s.slots)
@@ -69,6 +82,12 @@ int validate_input(const ink_session &s, const ink_model_input &input, int32_t i
     if (input.ids[j] < 0 || input.ids[j] >= c.vocab_size)
       return fail(INK_INVALID_ARGUMENT, "input %d: token ids must be from 0 to %d, not %d", i, c.vocab_size - 1,
                   input.ids[j]);
+  if (input.n_edits < 0 || (input.n_edits > 0 && input.edits == nullptr))
+    return fail(INK_INVALID_ARGUMENT, "input %d: n_edits is negative, or edits is NULL", i);
+  for (int32_t j = 0; j < input.n_edits; j++) {
+    const int status = validate_edit(c, input.edits[j], i);
+    if (status != INK_OK) return status;
+  }
   return input.sampling == nullptr ? (int)INK_OK : validate_sampling(input, i, c.vocab_size, steps);
 }
 

@@ -119,6 +119,7 @@ class Call {
 }  // namespace
 
 void run_batches(ink_session &session, ink_model_input *inputs, int32_t n_inputs, int32_t steps) {
+  session.set_edits(inputs, n_inputs);
   Call(session, inputs, n_inputs, steps).run(forward_function());
 }
 

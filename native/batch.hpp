@@ -29,6 +29,8 @@ struct Batch {
   Tile tiles[MAX_ROWS];
   int32_t output_rows[MAX_ROWS];  // the rows that have an output
   int32_t n_rows = 0, n_tiles = 0, n_outputs = 0;
+  const ink_model_input *inputs = nullptr;  // whose edits apply to the rows; null if no input has edits
+  const uint8_t *edited = nullptr;          // [site][n_layer + 1]: whether some input edits this activation
 };
 
 // Run all forward passes of a call on the session's team. The inputs must be valid.

@@ -2,6 +2,7 @@
 // of each product; a barrier separates them from the phase that reads the outputs of the others.
 #pragma once
 #include "attention.hpp"
+#include "edits.hpp"
 #include "linear.hpp"
 #include "math.hpp"
 #include "normalize.hpp"
@@ -33,18 +34,21 @@ struct Worker {
 
   // Convert `count` rows of `source` to the input format of `matrix`, after layer norm if `norm` is given. `indices`
   // selects the rows; null selects the first ones.
+  // `edited_layer` is given if the normalized rows are the residual stream before that layer, which edits may change.
   Activations prepare(const float *source, const Matrix &matrix, const LayerNorm *norm, int32_t count,
-                      const int32_t *indices) {
+                      const int32_t *indices, int32_t edited_layer = -1) {
     Workspace &to = workspace(count);
     const int32_t n = matrix.inputs_padded, step = is_private(count) ? 1 : size;
     const bool convert = matrix.precision != INK_FP32;
     const size_t stride = (size_t)n * input_bytes(matrix.precision);
     const int32_t sums_stride = n / LANES;
     for (int32_t r = is_private(count) ? 0 : id; r < count; r += step) {
-      const float *row = source + (size_t)(indices == nullptr ? r : indices[r]) * n;
+      const int32_t index = indices == nullptr ? r : indices[r];
+      const float *row = source + (size_t)index * n;
       if (norm != nullptr) {
         float *normalized = to.normalized + (size_t)r * n;
         layer_norm(row, *norm, m.config.n_embd, n, m.config.layer_norm_epsilon, normalized);
+        if (edited_layer >= 0) edit_row(s, INK_RESID, edited_layer, index, normalized, nullptr);
         row = normalized;
       }
       if (!convert) continue;
@@ -75,6 +79,7 @@ struct Worker {
       for (; i + LANES <= n_embd; i += LANES)
         store(x + i, Kv::load_elements(token + i) + Kv::load_elements(position + i));
       for (; i < n_embd; i++) x[i] = to_float(token[i]) + to_float(position[i]);
+      if (is_edited(s, INK_RESID, 0)) edit_row(s, INK_RESID, 0, r, x, nullptr);
     }
     barrier_before(m.layers[0].c_attn);
   }
@@ -139,20 +144,43 @@ struct Worker {
     });
   }
 
+  // Keep the residual stream, from which the edits of a sublayer's output compute that output.
+  void save_residual(const float *residual) {
+    const size_t stride = (size_t)m.n_embd_padded;
+    for (int32_t r = id; r < rows; r += size) __builtin_memcpy(s.saved + r * stride, residual + r * stride, stride * 4);
+    s.team.barrier();
+  }
+
+  // Apply the edits of a sublayer's output, or of the residual stream, to s.x.
+  void edit_stream(ink_site site, int32_t layer) {
+    s.team.barrier();
+    const size_t stride = (size_t)m.n_embd_padded;
+    for (int32_t r = id; r < rows; r += size)
+      edit_row(s, site, layer, r, s.x + r * stride, site == INK_RESID ? nullptr : s.saved + r * stride);
+  }
+
   // GPT-1 normalizes the sum after each sublayer, and the result is the next residual. Here the next sublayer does so
   // when it prepares its input.
   void attention_sublayer(int32_t i) {
     const Layer &w = m.layers[i];
     const bool pre_norm = m.config.pre_norm;
     const LayerNorm *norm = pre_norm ? &w.ln_1 : i > 0 ? &m.layers[i - 1].ln_2 : nullptr;
-    const Activations input = prepare(s.x, w.c_attn, norm, rows, nullptr);
+    const bool edits_normalized = !pre_norm && i > 0 && is_edited(s, INK_RESID, i);
+    const Activations input = prepare(s.x, w.c_attn, norm, rows, nullptr, edits_normalized ? i : -1);
     const float *residual = pre_norm || norm == nullptr ? s.x : workspace(rows).normalized;
     linear(w.c_attn, input, rows, id, size, unpacked(),
            [&](int32_t r, int32_t block, f32x16 out) { store_qkv(i, r, block, out); });
     barrier_before(w.attn_c_proj);
     attention<Kv>(s, i, id);
     s.team.barrier();
+    if (is_edited(s, INK_HEAD_OUT, i)) {
+      for (int32_t r = id; r < rows; r += size)
+        edit_row(s, INK_HEAD_OUT, i, r, s.y + (size_t)r * m.n_embd_padded, nullptr);
+      s.team.barrier();
+    }
+    if (is_edited(s, INK_ATTN_OUT, i)) save_residual(residual);
     linear_residual(w.attn_c_proj, prepare(s.y, w.attn_c_proj, nullptr, rows, nullptr), s.x, m.n_embd_padded, residual);
+    if (is_edited(s, INK_ATTN_OUT, i)) edit_stream(INK_ATTN_OUT, i);
     barrier_before(w.c_fc);
   }
 
@@ -167,8 +195,11 @@ struct Worker {
     }
     barrier_before(w.mlp_c_proj);
     const float *residual = pre_norm ? s.x : workspace(rows).normalized;
+    if (is_edited(s, INK_MLP_OUT, i)) save_residual(residual);
     linear_residual(w.mlp_c_proj, prepare(s.hidden, w.mlp_c_proj, nullptr, rows, nullptr), s.x, m.n_embd_padded,
                     residual);
+    if (is_edited(s, INK_MLP_OUT, i)) edit_stream(INK_MLP_OUT, i);
+    if (pre_norm && is_edited(s, INK_RESID, i + 1)) edit_stream(INK_RESID, i + 1);
     barrier_before(i + 1 < m.config.n_layer ? m.layers[i + 1].c_attn : m.lm_head);
   }
 
@@ -176,7 +207,9 @@ struct Worker {
     const int32_t count = s.batch.n_outputs;
     if (count == 0) return;
     const LayerNorm *norm = m.config.pre_norm ? &m.ln_f : &m.layers[m.config.n_layer - 1].ln_2;
-    const Activations a = prepare(s.x, m.lm_head, norm, count, s.batch.output_rows);
+    const bool edits_normalized = !m.config.pre_norm && is_edited(s, INK_RESID, m.config.n_layer);
+    const Activations a =
+        prepare(s.x, m.lm_head, norm, count, s.batch.output_rows, edits_normalized ? m.config.n_layer : -1);
     linear(m.lm_head, a, count, id, size, unpacked(), [&](int32_t r, int32_t block, f32x16 out) {
       store(s.logits + (size_t)r * s.logits_stride + (size_t)block * LANES, out);
     });

@@ -25,11 +25,18 @@
 extern "C" {
 #endif
 
-#define INK_ABI 2 /* raise it with every change to this file or to the layout of a packed model */
+#define INK_ABI 3 /* raise it with every change to this file or to the layout of a packed model */
 
 enum ink_status { INK_OK = 0, INK_INVALID_ARGUMENT = 1, INK_OUT_OF_MEMORY = 2, INK_NOT_FINITE = 3 };
 enum ink_activation { INK_GELU_NEW = 0, INK_GELU = 1, INK_RELU = 2 };
 enum ink_precision { INK_FP32 = 0, INK_BF16 = 1, INK_INT8 = 2, INK_INT4 = 3 };
+/* The activations that an edit can change. */
+enum ink_site {
+  INK_HEAD_OUT = 0, /* (head_size): the output of one head, before c_proj */
+  INK_ATTN_OUT = 1, /* (n_embd): what attention adds to the residual stream */
+  INK_MLP_OUT = 2,  /* (n_embd): what the MLP adds to the residual stream */
+  INK_RESID = 3     /* (n_embd): the residual stream before block `layer`; `n_layer` is after the last block */
+};
 
 /* The shape of a model and the format of its weights. */
 typedef struct ink_config {
@@ -54,6 +61,16 @@ typedef struct ink_sampling_params {
   const int32_t *banned_ids; /* token ids that are never sampled, in ascending order */
 } ink_sampling_params;
 
+/* A change to an activation: x becomes scale * x + vector, at some positions. */
+typedef struct ink_edit {
+  int32_t site;       /* enum ink_site */
+  int32_t layer;      /* from 0 to n_layer - 1; INK_RESID: to n_layer */
+  int32_t head;       /* INK_HEAD_OUT only */
+  int32_t first, end; /* the positions in the slot: first <= position < end */
+  float scale;
+  const float *vector; /* may be NULL: nothing is added */
+} ink_edit;
+
 /* The input of one sequence to a call, and the buffers for its results. */
 typedef struct ink_model_input {
   int32_t slot;
@@ -65,8 +82,10 @@ typedef struct ink_model_input {
   float *logits;                       /* out: (n_outputs, vocab_size) of the first step; may be NULL */
   int32_t *tokens;                     /* out, if sampling: n_outputs tokens, then one per further step */
   int32_t *n_tokens;                   /* out, if sampling: the number of sampled tokens */
-  float *logprobs;  /* out, if top_logprobs >= 0: per token, its log-probability and those of the top_ids */
-  int32_t *top_ids; /* out: per token, the top_logprobs likeliest ids in descending order; ties by ascending id */
+  float *logprobs;       /* out, if top_logprobs >= 0: per token, its log-probability and those of the top_ids */
+  int32_t *top_ids;      /* out: per token, the top_logprobs likeliest ids in descending order; ties by ascending id */
+  const ink_edit *edits; /* applied in this order; may be NULL if n_edits is 0 */
+  int32_t n_edits;
 } ink_model_input;
 
 typedef struct ink_model ink_model;

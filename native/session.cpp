@@ -86,6 +86,24 @@ void ink_session::copy_slot(int32_t source, int32_t target, int32_t length) {
     }
 }
 
+void ink_session::set_edits(const ink_model_input *inputs, int32_t n_inputs) {
+  batch.inputs = nullptr;
+  batch.edited = nullptr;
+  const auto layers = (size_t)model.config.n_layer + 1;
+  for (int32_t i = 0; i < n_inputs; i++)
+    for (int32_t j = 0; j < inputs[i].n_edits; j++) {
+      const ink_edit &edit = inputs[i].edits[j];
+      if (batch.edited == nullptr) edited.assign(4 * layers, 0);
+      batch.inputs = inputs;
+      batch.edited = edited.data();
+      edited[(size_t)edit.site * layers + (size_t)edit.layer] = 1;
+      if ((edit.site == INK_ATTN_OUT || edit.site == INK_MLP_OUT) && saved == nullptr) {
+        saved_memory = ink::AlignedBuffer((size_t)ink::MAX_ROWS * model.n_embd_padded * 4);
+        saved = saved_memory.as<float>();
+      }
+    }
+}
+
 void ink_session::reserve_logits(size_t outputs) {
   if (outputs <= logits_rows) return;
   logits_memory = ink::AlignedBuffer(outputs * logits_stride * 4);

@@ -49,6 +49,8 @@ struct ink_session {
   ink_session(const ink_model &model, int32_t slots, int threads);
 
   void copy_slot(int32_t source, int32_t target, int32_t length);
+  // Let the next forward passes apply the edits of these inputs.
+  void set_edits(const ink_model_input *inputs, int32_t n_inputs);
   // Make room for the logits of one forward pass with this many outputs.
   void reserve_logits(size_t outputs);
 
@@ -85,6 +87,9 @@ struct ink_session {
   std::vector<ink::QkvSlot> qkv_slot_memory;
   const ink::QkvSlot *qkv_slots;  // per output of c_attn
   std::vector<ink::SamplingBuffers> sampling_buffers;
+  ink::AlignedBuffer saved_memory;  // allocated with the first edit of a sublayer's output
+  float *saved = nullptr;           // [row][n_embd_padded]: the residual stream before a sublayer
+  std::vector<uint8_t> edited;      // see Batch
 
   ink::Batch batch;  // written by worker 0 while the others wait at a barrier
 };

@@ -29,12 +29,25 @@ struct ink_text {
   ink_session session;
   std::vector<int32_t> ids;      // in: the ids of a call, at most block_size
   std::vector<int32_t> banned;   // in: ids that are never sampled, in ascending order
+  std::vector<ink_edit> edits;   // in: changes to activations
+  std::vector<float> vectors;    // in: the vectors of the edits
   std::vector<float> logits;     // out: of the last position
   std::vector<float> logprobs;   // out: see ink_text_logprobs and ink_text_lens
   std::vector<int32_t> top_ids;  // out
   ink::Trace trace;
   ink::SamplingBuffers buffers;
   const void *addresses[5] = {};
+
+  // The next ids, from a position on, with the edits.
+  ink_model_input input(int32_t position, int32_t n_ids) const {
+    ink_model_input found{};
+    found.position = position;
+    found.n_ids = n_ids;
+    found.ids = ids.data();
+    found.edits = edits.data();
+    found.n_edits = (int32_t)edits.size();
+    return found;
+  }
 
   // Log-probabilities of `token` and of the `top` likeliest tokens: entry `i` of the results.
   void log_probabilities(const float *of, int32_t i, int32_t token, int32_t top) {
@@ -86,13 +99,19 @@ INK_EXPORT(ink_text_ban) int32_t *ink_text_ban(ink_text *text, int32_t count) {
   return text->banned.data();
 }
 
+// Room for n edits and for the numbers of their vectors, to which the edits point: the addresses of both.
+INK_EXPORT(ink_text_edits) const void *const *ink_text_edits(ink_text *text, int32_t n_edits, int32_t n_numbers) {
+  text->edits.assign((size_t)n_edits, {});
+  text->vectors.assign((size_t)n_numbers, 0.0f);
+  text->addresses[0] = text->edits.data();
+  text->addresses[1] = text->vectors.data();
+  return text->addresses;
+}
+
 // Process n ids from a position on; with n_outputs = 1, write the logits after the last one.
 INK_EXPORT(ink_text_run) void ink_text_run(ink_text *text, int32_t position, int32_t n_ids, int32_t n_outputs) {
-  ink_model_input input{};
-  input.position = position;
-  input.n_ids = n_ids;
+  ink_model_input input = text->input(position, n_ids);
   input.n_outputs = n_outputs;
-  input.ids = text->ids.data();
   input.logits = text->logits.data();
   text->session.reserve_logits(1);
   ink::run_batches(text->session, &input, 1, 1);
@@ -131,8 +150,11 @@ const void *const *ink_text_trace(ink_text *text, int32_t position, int32_t n_id
     batch.rows[i] = {0, position + i, text->ids[(size_t)i], 0, -1};
     batch.tiles[i] = {i, 1};
   }
+  const ink_model_input input = text->input(position, n_ids);
+  text->session.set_edits(&input, 1);
   ink::Trace &trace = text->trace;
   ink::portable::trace(text->session, layer, trace);
+  text->session.set_edits(nullptr, 0);
   text->addresses[0] = trace.residual.data();
   text->addresses[1] = trace.attention.data();
   text->addresses[2] = trace.updates.data();

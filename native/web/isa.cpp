@@ -76,7 +76,12 @@ struct TracingWorker : Worker<Kv> {
       if (i == layer) to.hidden.assign(hidden, hidden + m.n_inner_padded);
       residual += n * width;
       update += 2 * width;
-      for (int32_t r = 0; r < rows; r++) copy_stream(r, m.layers[i].ln_2, residual + (size_t)r * width);
+      for (int32_t r = 0; r < rows; r++) {
+        float *stream = residual + (size_t)r * width;
+        copy_stream(r, m.layers[i].ln_2, stream);
+        // In GPT-1 the next sublayer applies these edits, when it normalizes the stream.
+        if (!m.config.pre_norm && is_edited(s, INK_RESID, i + 1)) edit_row(s, INK_RESID, i + 1, r, stream, nullptr);
+      }
     }
   }
 };

@@ -20,18 +20,20 @@ _HOME = {
     "ModelConfig": "inkhorn.config.model",
     "SamplingParams": "inkhorn.config.sampling",
     "InkhornError": "inkhorn.errors",
+    "Intervention": "inkhorn.config.interventions",
     "Model": "inkhorn.inference.api",
     "generate": "inkhorn.inference.api",
     "load": "inkhorn.inference.api",
 }
 if TYPE_CHECKING:
+    from inkhorn.config.interventions import Intervention
     from inkhorn.config.model import ModelConfig
     from inkhorn.config.sampling import SamplingParams
     from inkhorn.errors import InkhornError
     from inkhorn.inference.api import Model, generate, load
     from inkhorn.model import GPT
 
-    __all__ = ["GPT", "InkhornError", "Model", "ModelConfig", "SamplingParams", "generate", "load"]
+    __all__ = ["GPT", "InkhornError", "Intervention", "Model", "ModelConfig", "SamplingParams", "generate", "load"]
 
 
 def __getattr__(name: str) -> Any:

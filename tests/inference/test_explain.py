@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.errors import UsageError
 from inkhorn.inference.explain import MAX_POSITIONS, Explanation, explain
-from inkhorn.inference.numpy_model import KVCache, NumpyModel, Trace, softmax
+from inkhorn.inference.numpy_model import Array, HookPoint, KVCache, NumpyModel, softmax
 from inkhorn.tokenizer.bpe import train_bpe
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
@@ -37,9 +37,13 @@ def explain_text(model: NumpyModel, text: str, layer: int = 0) -> Explanation:
     return explain(model, TOKENIZER, TOKENIZER.encode(text).tolist(), layer)
 
 
-def forward_traced(model: NumpyModel, text: str) -> tuple[Any, Trace]:
-    trace: Trace = {}
-    return model.forward(TOKENIZER.encode(text).tolist(), KVCache(model.config), trace, all_logits=True), trace
+def forward_traced(model: NumpyModel, text: str) -> tuple[Any, dict[str, Array]]:
+    trace: dict[str, Array] = {}
+
+    def record(x: Array, point: HookPoint) -> None:
+        trace[point.name] = x
+
+    return model.forward(TOKENIZER.encode(text).tolist(), KVCache(model.config), record, all_logits=True), trace
 
 
 def unpack(encoded: dict[str, Any], head: int, t: int) -> Any:
@@ -55,7 +59,7 @@ def unpack(encoded: dict[str, Any], head: int, t: int) -> Any:
 def test_attention(kind: str, text: str, layer: int) -> None:
     model = tiny(kind)
     encoded = explain_text(model, text, layer).to_json()
-    expected = forward_traced(model, text)[1][f"h.{layer}.attn.weights"]
+    expected = forward_traced(model, text)[1][f"blocks.{layer}.attn.hook_pattern"]
     for head in range(model.config.n_head):
         for t in range(len(text)):
             row = unpack(encoded, head, t)
@@ -81,7 +85,7 @@ def test_last_lens_equals_the_model(kind: str) -> None:
 def test_early_lens() -> None:
     model, text = tiny(), "abc def."
     _, trace = forward_traced(model, text)
-    for depth, stream in enumerate([trace["embedding"], trace["h.0.resid"]]):
+    for depth, stream in enumerate([trace["blocks.0.hook_resid_pre"], trace["blocks.0.hook_resid_post"]]):
         x = stream - stream.mean(-1, keepdims=True)
         x = x / np.sqrt((x * x).mean(-1, keepdims=True) + model.config.layer_norm_epsilon)
         logits = (x * model.weights["ln_f.weight"] + model.weights["ln_f.bias"]) @ model.head.T
@@ -93,17 +97,17 @@ def test_updates_sum_to_the_residual_stream() -> None:
     model, text = tiny(), "abc def."
     _, trace = forward_traced(model, text)
     found = explain_text(model, text, 1)
-    stream = trace["embedding"].copy()
+    stream = trace["blocks.0.hook_resid_pre"].copy()
     for i in range(model.config.n_layer):
         for part in ("attn", "mlp"):
-            out = trace[f"h.{i}.{part}.out"]
+            out = trace[f"blocks.{i}.hook_{part}_out"]
             stream += out
             assert found.update_rms[part][i] == pytest.approx(math.sqrt((out[-1] ** 2).mean()), rel=1e-5)
-        np.testing.assert_allclose(stream, trace[f"h.{i}.resid"], atol=1e-5)
+        np.testing.assert_allclose(stream, trace[f"blocks.{i}.hook_resid_post"], atol=1e-5)
         np.testing.assert_allclose(found.residual_rms[i + 1], np.sqrt((stream**2).mean(-1)), rtol=1e-4)
     last = found.last_token["wte"] + found.last_token["wpe"]
-    np.testing.assert_allclose(last, trace["embedding"][-1], atol=1e-6)
-    np.testing.assert_array_equal(found.last_token["mlp"], trace["h.1.mlp.hidden"][-1])
+    np.testing.assert_allclose(last, trace["blocks.0.hook_resid_pre"][-1], atol=1e-6)
+    np.testing.assert_array_equal(found.last_token["mlp"], trace["blocks.1.mlp.hook_post"][-1])
 
 
 def test_vector_encoding() -> None:

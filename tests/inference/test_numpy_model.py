@@ -1,4 +1,4 @@
-"""The NumPy forward pass equals model.py in one call and in chunks; its trace names every activation."""
+"""The NumPy forward pass equals model.py in one call and in chunks; hooks read and replace every activation."""
 
 import math
 from typing import Any, get_args
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkhorn.config.model import Activation, ModelConfig, ModelType
-from inkhorn.inference.numpy_model import KVCache, NumpyModel, Trace, erf, gelu, gelu_new, relu
+from inkhorn.inference.numpy_model import Array, HookPoint, KVCache, NumpyModel, erf, gelu, gelu_new, relu
 from inkhorn.model import GPT
 
 KINDS = get_args(ModelType)
@@ -132,60 +132,105 @@ def test_full_cache() -> None:
     np.testing.assert_allclose(reference.forward(ids[-1:], cache)[0], torch_logits(model, ids)[-1], rtol=0, atol=1e-5)
 
 
+def record(into: dict[str, Array]) -> Any:
+    """A hook that keeps every activation."""
+
+    def hook(x: Array, point: HookPoint) -> None:
+        assert point.name not in into, "an activation is passed to the hook twice"
+        into[point.name] = x
+
+    return hook
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("before", "new"), [(0, 7), (5, 3), (6, 1)])
-def test_trace_names(kind: str, before: int, new: int) -> None:
+def test_hook_names_and_shapes(kind: str, before: int, new: int) -> None:
     model, reference = pair(model_type=kind)
     config = model.config
     ids, cache = some_ids(config, before + new), KVCache(config)
     if before:
         reference.forward(ids[:before], cache)
-    trace: Trace = {}
-    logits = reference.forward(ids[before:], cache, trace, all_logits=True)
-    heads, size, total = config.n_head, config.head_dim, before + new
-    expected: dict[str, tuple[int, ...]] = {"embedding": (new, config.n_embd), "logits": (new, config.vocab_size)}
+    found: dict[str, Array] = {}
+    reference.forward(ids[before:], cache, record(found), all_logits=True)
+    heads, size, total, width = config.n_head, config.head_dim, before + new, config.n_embd
+    expected: dict[str, tuple[int, ...]] = {"hook_embed": (new, width), "hook_pos_embed": (new, width)}
     for i in range(config.n_layer):
-        expected |= {f"h.{i}.attn.{part}": (heads, new, size) for part in "qkv"}
-        expected |= {f"h.{i}.attn.weights": (heads, new, total), f"h.{i}.attn.out": (new, config.n_embd)}
-        expected |= {f"h.{i}.mlp.hidden": (new, config.inner), f"h.{i}.mlp.out": (new, config.n_embd)}
-        expected |= {f"h.{i}.resid": (new, config.n_embd)}
-    assert {name: array.shape for name, array in trace.items()} == expected
-    np.testing.assert_array_equal(trace["logits"], logits)
+        block = f"blocks.{i}."
+        names = ("hook_resid_pre", "ln1.hook_normalized", "hook_attn_out", "hook_resid_mid", "ln2.hook_normalized")
+        expected |= {block + name: (new, width) for name in (*names, "hook_mlp_out", "hook_resid_post")}
+        expected |= {f"{block}attn.hook_{part}": (new, heads, size) for part in "qkvz"}
+        expected |= {f"{block}attn.hook_{part}": (heads, new, total) for part in ("attn_scores", "pattern")}
+        expected |= {f"{block}mlp.hook_{part}": (new, config.inner) for part in ("pre", "post")}
+    if kind == "gpt2":
+        expected["ln_final.hook_normalized"] = (new, width)
+    assert {name: array.shape for name, array in found.items()} == expected
     for i in range(config.n_layer):
-        attention = trace[f"h.{i}.attn.weights"]
-        np.testing.assert_allclose(attention.sum(-1), 1.0, rtol=0, atol=1e-6)
+        pattern = found[f"blocks.{i}.attn.hook_pattern"]
+        np.testing.assert_allclose(pattern.sum(-1), 1.0, rtol=0, atol=1e-6)
         for row in range(new):
-            assert (attention[:, row, before + row + 1 :] == 0).all(), "a token attends to later ones"
-            assert (attention[:, row, : before + row + 1] > 0).all()
+            assert (pattern[:, row, before + row + 1 :] == 0).all(), "a token attends to later ones"
+            assert (pattern[:, row, : before + row + 1] > 0).all()
 
 
-def test_trace_values() -> None:
+def test_hook_values() -> None:
+    """What the hooks see fits together as the definitions of the transformer say."""
     model, reference = pair()
-    ids, trace = some_ids(model.config, 7), Trace()
-    reference.forward(ids, KVCache(model.config), trace, all_logits=True)
-    resid = trace["embedding"]
+    ids, found = some_ids(model.config, 7), dict[str, Array]()
+    logits = reference.forward(ids, KVCache(model.config), record(found), all_logits=True)
+    resid = found["hook_embed"] + found["hook_pos_embed"]
     np.testing.assert_allclose(resid, model.wte.weight.detach()[ids] + model.wpe.weight.detach()[:7], atol=1e-6)
     for i in range(model.config.n_layer):
-        q, k = trace[f"h.{i}.attn.q"], trace[f"h.{i}.attn.k"]
-        scores = torch.from_numpy(q @ k.transpose(0, 2, 1)) / math.sqrt(model.config.head_dim)
+        q, k, v, z = (found[f"blocks.{i}.attn.hook_{part}"] for part in "qkvz")
+        scores = torch.from_numpy(np.einsum("qhd,khd->hqk", q, k)) / math.sqrt(model.config.head_dim)
         scores = scores.masked_fill(~torch.ones(7, 7).tril().bool(), -math.inf)
-        np.testing.assert_allclose(trace[f"h.{i}.attn.weights"], scores.softmax(-1), rtol=0, atol=1e-6)
-        resid = resid + trace[f"h.{i}.attn.out"] + trace[f"h.{i}.mlp.out"]
-        np.testing.assert_allclose(trace[f"h.{i}.resid"], resid, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found[f"blocks.{i}.attn.hook_attn_scores"], scores, rtol=0, atol=1e-5)
+        pattern = found[f"blocks.{i}.attn.hook_pattern"]
+        np.testing.assert_allclose(pattern, scores.softmax(-1), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(z, np.einsum("hqk,khd->qhd", pattern, v), rtol=0, atol=1e-5)
+        block = model.get_submodule(f"h.{i}")
+        np.testing.assert_array_equal(found[f"blocks.{i}.hook_resid_pre"], resid)
+        resid = resid + found[f"blocks.{i}.hook_attn_out"]
+        np.testing.assert_allclose(found[f"blocks.{i}.hook_resid_mid"], resid, rtol=0, atol=1e-5)
         with torch.no_grad():
-            projection = model.get_submodule(f"h.{i}.mlp.c_proj")
-            out = projection(torch.from_numpy(trace[f"h.{i}.mlp.hidden"]))
-        np.testing.assert_allclose(trace[f"h.{i}.mlp.out"], out, rtol=0, atol=1e-5)
+            normalized = block.get_submodule("ln_2")(torch.from_numpy(resid))
+            pre = block.get_submodule("mlp.c_fc")(normalized)
+            out = block.get_submodule("mlp.c_proj")(torch.from_numpy(found[f"blocks.{i}.mlp.hook_post"]))
+        np.testing.assert_allclose(found[f"blocks.{i}.ln2.hook_normalized"], normalized, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found[f"blocks.{i}.mlp.hook_pre"], pre, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found[f"blocks.{i}.hook_mlp_out"], out, rtol=0, atol=1e-5)
+        resid = resid + found[f"blocks.{i}.hook_mlp_out"]
+        np.testing.assert_allclose(found[f"blocks.{i}.hook_resid_post"], resid, rtol=0, atol=1e-5)
+        resid = found[f"blocks.{i}.hook_resid_post"]
     with torch.no_grad():
-        logits = model.lm_head(model.ln_f(torch.from_numpy(resid)))
-    np.testing.assert_allclose(trace["logits"], logits, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(logits, model.lm_head(model.ln_f(torch.from_numpy(resid))), rtol=0, atol=1e-5)
 
 
-def test_trace_is_bit_identical() -> None:
+def test_a_hook_that_changes_nothing_is_bit_identical() -> None:
     model, reference = pair()
     ids = some_ids(model.config, 9)
     plain = reference.forward(ids, KVCache(model.config))
-    np.testing.assert_array_equal(reference.forward(ids, KVCache(model.config), {}), plain)
+    np.testing.assert_array_equal(reference.forward(ids, KVCache(model.config), lambda _x, _point: None), plain)
+    np.testing.assert_array_equal(reference.forward(ids, KVCache(model.config), lambda x, _point: x), plain)
+
+
+def test_every_hook_can_replace_its_activation() -> None:
+    model, reference = pair()
+    ids = some_ids(model.config, 6)
+    plain, names = reference.forward(ids, KVCache(model.config)), dict[str, Array]()
+    reference.forward(ids, KVCache(model.config), record(names))
+    for name in names:
+
+        def reverse(x: Array, point: HookPoint, name: str = name) -> Array | None:
+            return x[..., ::-1] * 1.5 if point.name == name else None
+
+        changed = reference.forward(ids, KVCache(model.config), reverse)
+        assert np.abs(changed - plain).max() > 1e-4, name
+
+
+def test_a_hook_with_another_shape_is_an_error() -> None:
+    model, reference = pair()
+    with pytest.raises(ValueError, match=r"hook_embed returned the shape \(1, 16\), not \(3, 16\)"):
+        reference.forward([1, 2, 3], KVCache(model.config), lambda x, _point: x[:1])
 
 
 def test_activations() -> None:

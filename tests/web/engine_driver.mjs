@@ -39,12 +39,12 @@ async function withLogits({ folder, cases }, run) {
   });
 }
 
-async function generateText({ folder, request, abortAfter = Infinity }) {
+async function generateText({ folder, request, abortAfter = Infinity, model = undefined }) {
   const tokens = [];
   let text = "";
   let yields = 0;
   let milliseconds = 0;
-  const reason = await generate(await loadModel(folder), request, {
+  const reason = await generate(model ?? (await loadModel(folder)), request, {
     onChunk: (chunk) => {
       tokens.push(...chunk.tokens);
       text += chunk.text;
@@ -64,9 +64,15 @@ async function generateText({ folder, request, abortAfter = Infinity }) {
 const jobs = {
   logits,
   generate: generateText,
+  generateAll: async ({ folder, requests }) => {
+    const model = await loadModel(folder);
+    const texts = [];
+    for (const request of requests) texts.push((await generateText({ request, model })).text);
+    return texts;
+  },
   sample: (job) => withLogits(job, (session, params, seed, position) => session.sample(params, BigInt(seed), position)),
   logprobs: (job) => withLogits(job, (session, token, count) => session.logprobs(token, count)),
-  explain: async ({ folder, text, layer }) => explain(await loadModel(folder), { text, layer }),
+  explain: async ({ folder, text, layer, interventions }) => explain(await loadModel(folder), { text, layer, interventions }),
   encode: async ({ folder, texts }) => {
     const { tokenizer } = await loadModel(folder);
     return texts.map((text) => [tokenizer.encode(text), tokenizer.normalize(text)]);

@@ -11,6 +11,8 @@ import pytest
 from helpers.server import complete, folder_client, stream_chunks
 from helpers.web import SHIPPED, VERSE, export_tiny, run_engine, save_bpe_checkpoint
 
+import inkhorn
+from inkhorn.config.interventions import Intervention
 from inkhorn.config.quantization import PRECISIONS, Precision
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.inference import sampling
@@ -171,6 +173,66 @@ def check_generation(site: Path, checkpoint: Path, precision: Precision, prompt:
 def test_generate_matches_engine(tiny_site: Path, portable: None, params: dict[str, Any]) -> None:
     """Also past the context."""
     check_generation(tiny_site, tiny_site.parent / "checkpoint", "int8", "ab gé", params)
+
+
+INTERVENTIONS: list[dict[str, Any]] = [
+    {"component": "head", "layer": 0, "head": 1},
+    {"component": "layer", "layer": 1, "action": "scale", "factor": 0.5},
+    {"component": "mlp", "layer": 0, "action": "scale", "factor": -1.5},
+    {"component": "resid", "layer": 2, "action": "add", "vector": [0.5, -1.0] * 8, "factor": 2},
+    {"component": "resid", "layer": 1, "action": "patch", "prompt": "gé ba", "source_position": -2, "position": 1},
+]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+def test_interventions_match_the_engine(tmp_path: Path, portable: None, kind: str) -> None:
+    """Texts and explanations, also past the context, where positions in the cache change."""
+    site, checkpoint = export_tiny(tmp_path, precision="fp32", model_type=kind), tmp_path / "checkpoint"
+    params = {"max_tokens": 60, "temperature": 1.0, "seed": 8}
+    cases = [[], *([each] for each in INTERVENTIONS), INTERVENTIONS]
+    base = {"folder": str(site)}
+    requests = [{"prompt": "ab gé", "logprobs": 0, "interventions": case, **params} for case in cases]
+    explains = [{"do": "explain", "text": "ab gé", "layer": 1, "interventions": case, **base} for case in cases]
+    found = run_engine(*({"do": "generate", "request": request, **base} for request in requests), *explains)
+    with inkhorn.load(checkpoint, backend="native", precision="fp32", threads=1) as model:
+        for case, text, explained in zip(cases, found, found[len(cases) :], strict=False):
+            wanted = [Intervention(**fields) for fields in as_tuples(case)]
+            assert text["text"] == model.generate("ab gé", interventions=wanted, **params).text, case
+            expected = model.explain("ab gé", 1, interventions=wanted).to_json()
+            np.testing.assert_allclose(explained["residual_rms"], expected["residual_rms"], atol=2e-3)
+            np.testing.assert_allclose(explained["surprisal"][1:], expected["surprisal"][1:], atol=5e-3)
+    assert len({text["text"] for text in found[: len(cases)]}) >= 5
+
+
+def as_tuples(case: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: tuple(x) if isinstance(x, list) else x for name, x in fields.items()} for fields in case]
+
+
+def test_a_session_forgets_the_interventions_of_the_last_text(tmp_path: Path) -> None:
+    site = export_tiny(tmp_path, precision="fp32")
+    request = {"prompt": "ab", "max_tokens": 9, "temperature": 0}
+    plain, changed = (request | {"interventions": case} for case in ([], [{"component": "mlp", "layer": 0}]))
+    ((first, other, again),) = run_engine(
+        {"do": "generateAll", "folder": str(site), "requests": [plain, changed, plain]}
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"component": "mlp", "layer": 2}, "Layer 2 does not exist: mlp has layers 0 to 1."),
+        ({"component": "head", "layer": 0, "head": 2}, "Head 2 does not exist: a layer has heads 0 to 1."),
+        ({"component": "resid", "layer": 0, "action": "add", "vector": "x"}, "This model has no steering vector x."),
+        (
+            {"component": "mlp", "layer": 0, "action": "mean"},
+            "The page in the browser cannot do mean for mlp: use inkhorn serve.",
+        ),
+    ],
+)
+def test_interventions_that_the_page_cannot_do(tmp_path: Path, wanted: dict[str, Any], message: str) -> None:
+    request = {"prompt": "a", "max_tokens": 3, "interventions": [wanted]}
+    assert run_engine({"do": "generate", "folder": str(export_tiny(tmp_path)), "request": request}) == [message]
 
 
 def test_fp32_text_is_the_servers(fp32_site: Path) -> None:

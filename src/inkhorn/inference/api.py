@@ -1,12 +1,13 @@
 """The public Python API: load a model, then generate, stream, score or explain."""
 
 import dataclasses
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.config.interventions import Intervention
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.quantization import Precision
 from inkhorn.config.sampling import SamplingParams
@@ -14,9 +15,11 @@ from inkhorn.inference.backends.numpy_backend import NumpyBackend
 from inkhorn.inference.backends.select import DEFAULT_MAX_NUM_SEQS, BackendName
 from inkhorn.inference.engine import Engine
 from inkhorn.inference.explain import Explanation, explain
-from inkhorn.inference.numpy_model import NumpyModel
+from inkhorn.inference.interventions import InterventionResolver
+from inkhorn.inference.numpy_model import Hook, NumpyModel
 from inkhorn.inference.outputs import Completion, TokenChunk
 from inkhorn.inference.request_handle import RequestHandle
+from inkhorn.inference.run import HookName, RunResult, run
 from inkhorn.inference.scoring import Score, score
 from inkhorn.tokenizer.base import Tokenizer
 
@@ -50,12 +53,24 @@ class Model:
 
     @overload
     def generate(
-        self, prompt: str, params: SamplingParams | None = ..., *, logprobs: int | None = ..., **sampling: Any
+        self,
+        prompt: str,
+        params: SamplingParams | None = ...,
+        *,
+        logprobs: int | None = ...,
+        interventions: Sequence[Intervention] = ...,
+        **sampling: Any,
     ) -> Completion: ...
 
     @overload
     def generate(
-        self, prompt: Sequence[str], params: SamplingParams | None = ..., *, logprobs: int | None = ..., **sampling: Any
+        self,
+        prompt: Sequence[str],
+        params: SamplingParams | None = ...,
+        *,
+        logprobs: int | None = ...,
+        interventions: Sequence[Intervention] = ...,
+        **sampling: Any,
     ) -> list[Completion]: ...
 
     def generate(
@@ -64,6 +79,7 @@ class Model:
         params: SamplingParams | None = None,
         *,
         logprobs: int | None = None,
+        interventions: Sequence[Intervention] = (),
         **sampling: Any,
     ) -> Completion | list[Completion]:
         """Generate a completion of a prompt, or one of each prompt of a list; those of a list are batched.
@@ -72,6 +88,8 @@ class Model:
             prompt: the text to continue, or a list of texts. Characters outside the vocabulary are replaced.
             params: the sampling parameters.
             logprobs: return the log-probability of each sampled token, and so many of the most likely tokens.
+            interventions: changes to activations, such as `Intervention(component="head", layer=0, head=2)`, which
+                switches a head off.
             sampling: fields of SamplingParams.
 
         Returns:
@@ -81,18 +99,30 @@ class Model:
         Raises:
             UsageError: a parameter is out of range, or the model does not support it.
         """
-        handles = self.engine.submit_many(prompt, sampling_params(params, sampling), logprobs=logprobs)
+        handles = self._submit_many(prompt, sampling_params(params, sampling), logprobs, interventions)
         completions = [handle.result() for handle in handles]
         return completions[0] if isinstance(prompt, str) else completions
 
     @overload
     async def agenerate(
-        self, prompt: str, params: SamplingParams | None = ..., *, logprobs: int | None = ..., **sampling: Any
+        self,
+        prompt: str,
+        params: SamplingParams | None = ...,
+        *,
+        logprobs: int | None = ...,
+        interventions: Sequence[Intervention] = ...,
+        **sampling: Any,
     ) -> Completion: ...
 
     @overload
     async def agenerate(
-        self, prompt: Sequence[str], params: SamplingParams | None = ..., *, logprobs: int | None = ..., **sampling: Any
+        self,
+        prompt: Sequence[str],
+        params: SamplingParams | None = ...,
+        *,
+        logprobs: int | None = ...,
+        interventions: Sequence[Intervention] = ...,
+        **sampling: Any,
     ) -> list[Completion]: ...
 
     async def agenerate(
@@ -101,10 +131,11 @@ class Model:
         params: SamplingParams | None = None,
         *,
         logprobs: int | None = None,
+        interventions: Sequence[Intervention] = (),
         **sampling: Any,
     ) -> Completion | list[Completion]:
         """As `generate`, without blocking the event loop. Cancelling the task aborts the requests."""
-        handles = self.engine.submit_many(prompt, sampling_params(params, sampling), logprobs=logprobs)
+        handles = self._submit_many(prompt, sampling_params(params, sampling), logprobs, interventions)
         try:
             completions = [await handle.aresult() for handle in handles]
         finally:
@@ -112,23 +143,35 @@ class Model:
         return completions[0] if isinstance(prompt, str) else completions
 
     def stream(
-        self, prompt: str, params: SamplingParams | None = None, *, logprobs: int | None = None, **sampling: Any
+        self,
+        prompt: str,
+        params: SamplingParams | None = None,
+        *,
+        logprobs: int | None = None,
+        interventions: Sequence[Intervention] = (),
+        **sampling: Any,
     ) -> Iterator[TokenChunk]:
         """Generate a completion and yield it token by token.
 
         The request starts at once. Closing or dropping the iterator aborts it. Arguments and errors are those of
         `generate`.
         """
-        handle = self.engine.submit(prompt, sampling_params(params, sampling), logprobs=logprobs)
+        [handle] = self._submit_many(prompt, sampling_params(params, sampling), logprobs, interventions)
         chunks = _read(handle)
         next(chunks)  # up to the `try`: a generator that has not started does not run its `finally` when it is dropped
         return chunks
 
     async def astream(
-        self, prompt: str, params: SamplingParams | None = None, *, logprobs: int | None = None, **sampling: Any
+        self,
+        prompt: str,
+        params: SamplingParams | None = None,
+        *,
+        logprobs: int | None = None,
+        interventions: Sequence[Intervention] = (),
+        **sampling: Any,
     ) -> AsyncIterator[TokenChunk]:
         """As `stream`, for `async for`. Cancelling the task or closing the generator aborts the request."""
-        handle = self.engine.submit(prompt, sampling_params(params, sampling), logprobs=logprobs)
+        [handle] = self._submit_many(prompt, sampling_params(params, sampling), logprobs, interventions)
         try:
             async for chunk in handle:
                 yield chunk
@@ -146,7 +189,7 @@ class Model:
         """
         return score(self.engine, text)
 
-    def explain(self, text: str, layer: int = 0) -> Explanation:
+    def explain(self, text: str, layer: int = 0, *, interventions: Sequence[Intervention] = ()) -> Explanation:
         """Attention, logit lens, surprisal and residual norms over the end of a text.
 
         Computed in float32 with NumPy, whatever the precision of the engine.
@@ -154,11 +197,66 @@ class Model:
         Args:
             text: the text; its last 256 tokens are used, or fewer if the context is shorter.
             layer: the layer whose attention and MLP activations are returned, from 0.
+            interventions: as for `generate`.
 
         Raises:
-            UsageError: there is no such layer.
+            UsageError: there is no such layer, or an intervention is not possible.
         """
-        return explain(self._numpy_model, self.tokenizer, self.engine.encode_prompt(text).token_ids, layer)
+        token_ids = self.engine.encode_prompt(text).token_ids
+        edits = self.resolver.resolve(interventions, len(token_ids))
+        return explain(self._numpy_model, self.tokenizer, token_ids, layer, edits)
+
+    def run(
+        self,
+        prompt: str,
+        hooks: Iterable[tuple[HookName, Hook]] = (),
+        *,
+        interventions: Sequence[Intervention] = (),
+        names: Iterable[str] | Callable[[str], bool] | None = None,
+    ) -> RunResult:
+        """Run the model over a text once, with hooks on its activations; returns logits and activations.
+
+            def halve(z, point):  # z: (T, n_head, head_size)
+                z[:, 3] *= 0.5
+                return z
+
+            result = model.run("ROMEO:", hooks=[("blocks.0.attn.hook_z", halve)])
+            result["blocks.0.attn.hook_pattern"]  # (n_head, T, T)
+
+        Computed in float32 with NumPy, whatever the precision of the engine.
+
+        Args:
+            prompt: the text.
+            hooks: pairs of an activation's name, or a function of names, and a function `hook(activation, point)` that
+                returns the replacement, or None to leave it. `HookPoint` has the names, which are TransformerLens's,
+                and the shapes.
+            interventions: as for `generate`; applied after the hooks.
+            names: the activations to return; None: all.
+
+        Raises:
+            UsageError: the text is longer than the context, or an intervention is not possible.
+        """
+        token_ids = self.engine.encode_prompt(prompt).token_ids
+        edits = self.resolver.resolve(interventions, len(token_ids))
+        return run(self._numpy_model, token_ids, hooks, edits, names)
+
+    def _submit_many(
+        self,
+        prompts: str | Sequence[str],
+        params: SamplingParams,
+        logprobs: int | None,
+        interventions: Sequence[Intervention],
+    ) -> Generator[RequestHandle, None, None]:
+        if not interventions:
+            return self.engine.submit_many(prompts, params, logprobs=logprobs)
+        encoded = [self.engine.encode_prompt(each) for each in ([prompts] if isinstance(prompts, str) else prompts)]
+        edits = [self.resolver.resolve(interventions, len(prompt.token_ids)) for prompt in encoded]
+        return self.engine.submit_many(encoded, params, logprobs=logprobs, edits=edits)
+
+    @cached_property
+    def resolver(self) -> InterventionResolver:
+        """Checks interventions and turns them into the engine's edits."""
+        return InterventionResolver(self.folder, self.config, self.engine.encode_prompt, lambda: self._numpy_model)
 
     @cached_property
     def _numpy_model(self) -> NumpyModel:

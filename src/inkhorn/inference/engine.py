@@ -7,7 +7,7 @@ interface on top.
 import weakref
 from collections import deque
 from collections.abc import Collection, Generator, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Unpack
 
@@ -18,6 +18,7 @@ from inkhorn.errors import InkhornError, UsageError, require
 from inkhorn.inference import sequence
 from inkhorn.inference.backends.base import Backend
 from inkhorn.inference.backends.select import BackendOptions, load_backend
+from inkhorn.inference.edits import Edits
 from inkhorn.inference.engine_loop import EngineLoop
 from inkhorn.inference.outputs import Prompt
 from inkhorn.inference.request_handle import RequestHandle
@@ -101,6 +102,8 @@ class Engine:
         *,
         logprobs: int | None = None,
         prompt_logprobs: bool = False,
+        scored_from: int = 1,
+        edits: Edits | None = None,
     ) -> RequestHandle:
         """Start a request; returns at once.
 
@@ -110,6 +113,8 @@ class Engine:
             sample_index: index among several samples of one prompt; each has its own random numbers.
             logprobs: return the log-probability of each sampled token, and so many of the most likely tokens.
             prompt_logprobs: return the same for the prompt's tokens.
+            scored_from: the first token of the prompt whose log-probability is wanted; those before it get None.
+            edits: changes to activations (`inference/interventions.py`).
 
         Returns:
             The handle to read the result from. Reading raises CheckpointError if the weights are damaged, so that no
@@ -146,6 +151,8 @@ class Engine:
             ),
             logprobs=logprobs,
             prompt_logprobs=prompt_logprobs,
+            scored_from=scored_from,
+            edits=edits,
         )
         handle = RequestHandle(lambda: self._loop.abort(request))  # keeps the engine alive until it is read
         self._loop.submit(request, handle)
@@ -158,18 +165,20 @@ class Engine:
         num_samples: int = 1,
         *,
         logprobs: int | None = None,
+        edits: Sequence[Edits | None] = (),
     ) -> Generator[RequestHandle, None, None]:
         """Start `num_samples` requests for each prompt; yields their handles in order.
 
         They run together, as many as there are slots, and no more are queued than the queue holds. Read each before you
-        ask for the next. Closing or dropping the iterator aborts those that were not read.
+        ask for the next. Closing or dropping the iterator aborts those that were not read. `edits` has those of each
+        prompt; none if it is empty.
         """
         if isinstance(prompts, str | Prompt):
             prompts = [prompts]
         encoded = (self.encode_prompt(each) if isinstance(each, str) else each for each in prompts)
         requests = (
-            self.submit(prompt, params, sample_index, logprobs=logprobs)
-            for prompt in encoded
+            self.submit(prompt, params, sample_index, logprobs=logprobs, edits=each)
+            for prompt, each in zip(encoded, edits or repeat(None), strict=False)
             for sample_index in range(num_samples)
         )
         max_num_seqs, ahead = self.backend.max_num_seqs, deque[RequestHandle]()

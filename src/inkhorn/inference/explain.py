@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from inkhorn.errors import require
-from inkhorn.inference.numpy_model import Array, KVCache, NumpyModel, Trace, softmax
+from inkhorn.inference.edits import Edits
+from inkhorn.inference.numpy_model import Array, HookPoint, KVCache, NumpyModel, softmax
 from inkhorn.tokenizer.base import Tokenizer
 
 MAX_POSITIONS = 256
 """The last tokens of a text that are explained: the size of a layer's attention grows with their square."""
 NUM_NEXT_TOKENS = 10
+_LARGE = ("hook_attn_scores", "hook_pattern", "hook_pre", "hook_post")  # kept for one layer only
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +89,15 @@ class Explanation:
         }
 
 
-def explain(model: NumpyModel, tokenizer: Tokenizer, token_ids: Sequence[int], layer: int) -> Explanation:
+def explain(
+    model: NumpyModel, tokenizer: Tokenizer, token_ids: Sequence[int], layer: int, edits: Edits | None = None
+) -> Explanation:
     """Explain the end of a text.
 
     Args:
         token_ids: the text's tokens; the last MAX_POSITIONS are used, or fewer if the block size is smaller.
         layer: the layer of the attention and MLP activations, from 0.
+        edits: changes to activations; the explanation shows the changed ones.
 
     Raises:
         UsageError: there is no such layer, or there are no tokens.
@@ -103,12 +108,21 @@ def explain(model: NumpyModel, tokenizer: Tokenizer, token_ids: Sequence[int], l
     size = min(len(token_ids), MAX_POSITIONS, config.block_size)
     start = len(token_ids) - size
     ids = np.array(token_ids[start:])
-    trace: Trace = {}
-    logits = model.forward(ids.tolist(), KVCache(config), trace, all_logits=True)  # (T, V)
+    trace: dict[str, Array] = {}
+    hook = None if edits is None else edits.hook(start)
+
+    def record(x: Array, point: HookPoint) -> Array | None:
+        replaced = None if hook is None else hook(x, point)
+        if point.layer() in (layer, None) or not point.name.endswith(_LARGE):
+            trace[point.name] = x if replaced is None else replaced
+        return replaced
+
+    logits = model.forward(ids.tolist(), KVCache(config), record, all_logits=True)  # (T, V)
     pieces = tokenizer.decode_stream(token_ids[:start])
     vocabulary = [token.decode("utf-8", "replace") for token in tokenizer.token_bytes]
     vocabulary += [""] * (config.vocab_size - len(vocabulary))
-    streams = [trace["embedding"], *(trace[f"h.{i}.resid"] for i in range(config.n_layer))]  # (T, C) each
+    after = [trace[f"blocks.{i}.hook_resid_post"] for i in range(config.n_layer)]
+    streams = [trace["blocks.0.hook_resid_pre"], *after]  # (T, C) each
     # After the last block the lens is the model itself.
     probs = [softmax(model.compute_logits(stream)) for stream in streams[:-1]] + [softmax(logits)]  # (T, V) each
     target_probs = [np.append(row[np.arange(size - 1), ids[1:]], 0.0) for row in probs]  # (T,) each
@@ -118,13 +132,13 @@ def explain(model: NumpyModel, tokenizer: Tokenizer, token_ids: Sequence[int], l
     next_ids = np.argsort(-probs[-1][-1], kind="stable")[:NUM_NEXT_TOKENS]
 
     def update_rms(part: str) -> Array:
-        return np.array([_rms(trace[f"h.{i}.{part}.out"][-1]) for i in range(config.n_layer)])
+        return np.array([_rms(trace[f"blocks.{i}.hook_{part}_out"][-1]) for i in range(config.n_layer)])
 
     return Explanation(
         tokens=tuple(pieces(token) if token < tokenizer.vocab_size else "" for token in ids.tolist()),
         start=start,
         layer=layer,
-        attention=trace[f"h.{layer}.attn.weights"],
+        attention=trace[f"blocks.{layer}.attn.hook_pattern"],
         surprisal=surprisal,
         next_tokens=tuple((vocabulary[token], float(probs[-1][-1, token])) for token in next_ids),
         vocabulary=vocabulary,
@@ -136,7 +150,7 @@ def explain(model: NumpyModel, tokenizer: Tokenizer, token_ids: Sequence[int], l
         last_token={
             "wte": weights["wte.weight"][ids[-1]],
             "wpe": weights["wpe.weight"][size - 1],
-            "mlp": trace[f"h.{layer}.mlp.hidden"][-1],
+            "mlp": trace[f"blocks.{layer}.mlp.hook_post"][-1],
         },
     )
 

@@ -1,11 +1,12 @@
-"""The forward pass in NumPy, with a key-value cache and, on request, every activation by name.
+"""The forward pass in NumPy, with a key-value cache and hooks that read or replace activations by name.
 
 It is the reference for faster backends, the backend where there is no compiler, and the source of explanations. In the
 comments T is the number of new tokens, S of all tokens so far, C = n_embd, nh = n_head, hs = C / nh, V = vocab_size.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,51 @@ from inkhorn.checkpoint.weights import read_config, read_weights
 from inkhorn.config.model import ModelConfig
 
 Array = np.ndarray[Any, Any]  # always float32; NumPy's stubs lose that in a product with a Python number
-Trace = dict[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class HookPoint:
+    """Where a hook is called.
+
+    The names are those of TransformerLens (Nanda and Bloom 2022), the shapes theirs without the batch. For T new tokens
+    of S so far, i a layer:
+
+    | name | shape | activation |
+    | --- | --- | --- |
+    | hook_embed, hook_pos_embed | (T, C) | token and position embeddings |
+    | blocks.i.hook_resid_pre | (T, C) | residual stream before the block |
+    | blocks.i.ln1.hook_normalized | (T, C) | after the first LayerNorm |
+    | blocks.i.attn.hook_q, hook_k, hook_v | (T, nh, hs) | queries, keys, values |
+    | blocks.i.attn.hook_attn_scores | (nh, T, S) | before the softmax; -inf for later tokens |
+    | blocks.i.attn.hook_pattern | (nh, T, S) | attention weights |
+    | blocks.i.attn.hook_z | (T, nh, hs) | output of each head |
+    | blocks.i.hook_attn_out | (T, C) | what attention adds to the stream |
+    | blocks.i.hook_resid_mid | (T, C) | residual stream between attention and MLP |
+    | blocks.i.ln2.hook_normalized | (T, C) | after the second LayerNorm |
+    | blocks.i.mlp.hook_pre, hook_post | (T, 4C) | hidden layer before and after the activation function |
+    | blocks.i.hook_mlp_out | (T, C) | what the MLP adds to the stream |
+    | blocks.i.hook_resid_post | (T, C) | residual stream after the block |
+    | ln_final.hook_normalized | (T, C) | after the last LayerNorm (GPT-2) |
+
+    GPT-1 normalises the stream itself after each sum: there hook_resid_mid is the output of ln1, and hook_resid_post
+    that of ln2.
+
+    Attributes:
+        name: the activation's name.
+        position: the position of the first of the T tokens in the context.
+    """
+
+    name: str
+    position: int
+
+    def layer(self) -> int | None:
+        """The block; None outside the blocks."""
+        parts = self.name.split(".")
+        return int(parts[1]) if parts[0] == "blocks" else None
+
+
+Hook = Callable[[Array, HookPoint], Array | None]
+"""Called with an activation and its name; returns its replacement, or None to leave it."""
 
 
 class KVCache:
@@ -99,75 +144,95 @@ class NumpyModel:
     # Damaged weights give logits that are not finite, which sampling reports.
     @np.errstate(over="ignore", invalid="ignore")
     def forward(
-        self, ids: Sequence[int], cache: KVCache, trace: Trace | None = None, *, all_logits: bool = False
+        self, ids: Sequence[int], cache: KVCache, hook: Hook | None = None, *, all_logits: bool = False
     ) -> Array:
         """Compute tokens that follow those in the cache.
 
         Args:
             ids: T token ids, at least one.
             cache: the sequence's cache; grows by T.
-            trace: if given, filled with every activation by name: `h.0.attn.weights` (nh, T, S), `h.0.resid` (T, C) ...
+            hook: called for each activation in turn (`HookPoint`); may replace it. Keys and values are cached as
+                replaced.
             all_logits: return logits for each token instead of only the last.
 
         Returns:
             Logits (T, V), or (1, V) for the last token only.
 
         Raises:
-            ValueError: the cache cannot hold T more tokens.
+            ValueError: the cache cannot hold T more tokens, or a hook returned another shape.
         """
         start, end = cache.length, cache.length + len(ids)
         if end > self.config.block_size:
             raise ValueError(f"{end} tokens exceed the block size of {self.config.block_size}")
-        keep, trace = trace is not None, {} if trace is None else trace
-        x: Array = self.weights["wte.weight"][list(ids)] + self.weights["wpe.weight"][start:end]  # (T, C)
-        trace["embedding"] = x
+        at = _hook_caller(hook, start)
+        token = at("hook_embed", self.weights["wte.weight"][list(ids)])  # (T, C)
+        x: Array = token + at("hook_pos_embed", self.weights["wpe.weight"][start:end])  # (T, C)
         for i, w in enumerate(self.blocks):
-            name = f"h.{i}"
+            block = f"blocks.{i}."
+            x = at(block + "hook_resid_pre", x)
             if self.config.pre_norm:
-                x = x + self._attention(self._norm(x, w, "ln_1"), i, cache, trace)  # (T, C)
-                x = x + self._mlp(self._norm(x, w, "ln_2"), w, name, trace)
+                x = x + self._attention(at(block + "ln1.hook_normalized", self._norm(x, w, "ln_1")), i, cache, at)
+                x = at(block + "hook_resid_mid", x)  # (T, C)
+                x = x + self._mlp(at(block + "ln2.hook_normalized", self._norm(x, w, "ln_2")), w, block, at)
             else:
-                x = self._norm(x + self._attention(x, i, cache, trace), w, "ln_1")
-                x = self._norm(x + self._mlp(x, w, name, trace), w, "ln_2")
-            trace[f"{name}.resid"] = x
-            if not keep:
-                trace.clear()  # otherwise a large model would hold the attention weights of all layers
+                x = self._norm(x + self._attention(x, i, cache, at), w, "ln_1")
+                x = at(block + "hook_resid_mid", at(block + "ln1.hook_normalized", x))
+                x = self._norm(x + self._mlp(x, w, block, at), w, "ln_2")
+                x = at(block + "ln2.hook_normalized", x)
+            x = at(block + "hook_resid_post", x)
         cache.length = end
-        logits = self.compute_logits(x if all_logits else x[-1:])  # (T or 1, V)
-        trace["logits"] = logits
-        return logits
+        return self.compute_logits(x if all_logits else x[-1:], hook, start if all_logits else end - 1)
 
-    def compute_logits(self, x: Array) -> Array:
+    def compute_logits(self, x: Array, hook: Hook | None = None, position: int = 0) -> Array:
         """Final LayerNorm (GPT-2) and output head: (T, C) -> (T, V)."""
         if self.config.pre_norm:
-            x = self._norm(x, self.weights, "ln_f")
+            normalized = self._norm(x, self.weights, "ln_f")
+            x = _hook_caller(hook, position)("ln_final.hook_normalized", normalized)
         logits: Array = x @ self.head.T  # (T, V)
         return logits
 
     def _norm(self, x: Array, weights: Mapping[str, Array], name: str) -> Array:
         return layer_norm(x, weights[name + ".weight"], weights[name + ".bias"], self.config.layer_norm_epsilon)
 
-    def _attention(self, x: Array, layer: int, cache: KVCache, trace: Trace) -> Array:
+    def _attention(self, x: Array, layer: int, cache: KVCache, at: "_At") -> Array:
         w, (T, C) = self.blocks[layer], x.shape
         heads, size = self.config.n_head, self.config.head_dim
         start, end = cache.length, cache.length + T
+        name = f"blocks.{layer}.attn."
         qkv = x @ w["attn.c_attn.weight"] + w["attn.c_attn.bias"]  # (T, 3C)
-        q, k, v = qkv.reshape(T, 3, heads, size).transpose(1, 2, 0, 3)  # three of (nh, T, hs)
-        cache.keys[layer, :, :, start:end] = k.transpose(0, 2, 1)  # (nh, hs, T)
-        cache.values[layer, :, start:end] = v  # (nh, T, hs)
-        scores = q @ cache.keys[layer, :, :, :end] * np.float32(1.0 / math.sqrt(size))  # (nh, T, S)
+        q, k, v = qkv.reshape(T, 3, heads, size).transpose(1, 0, 2, 3)  # three of (T, nh, hs)
+        q, k, v = at(name + "hook_q", q), at(name + "hook_k", k), at(name + "hook_v", v)
+        cache.keys[layer, :, :, start:end] = k.transpose(1, 2, 0)  # (nh, hs, T)
+        cache.values[layer, :, start:end] = v.transpose(1, 0, 2)  # (nh, T, hs)
+        scores = q.transpose(1, 0, 2) @ cache.keys[layer, :, :, :end] * np.float32(1.0 / math.sqrt(size))  # (nh, T, S)
         if T > 1:  # causal mask; a single new token attends to everything
             future = np.arange(end) > np.arange(start, end)[:, None]  # (T, S)
             scores = np.where(future, np.float32(-np.inf), scores)
-        attention = softmax(scores)  # (nh, T, S)
-        y = (attention @ cache.values[layer, :, :end]).transpose(1, 0, 2).reshape(T, C)  # (nh, T, hs) -> (T, C)
-        out: Array = y @ w["attn.c_proj.weight"] + w["attn.c_proj.bias"]  # (T, C)
-        trace[f"h.{layer}.attn.q"], trace[f"h.{layer}.attn.k"], trace[f"h.{layer}.attn.v"] = q, k, v
-        trace[f"h.{layer}.attn.weights"], trace[f"h.{layer}.attn.out"] = attention, out
-        return out
+        pattern = at(name + "hook_pattern", softmax(at(name + "hook_attn_scores", scores)))  # (nh, T, S)
+        z = (pattern @ cache.values[layer, :, :end]).transpose(1, 0, 2)  # (nh, T, hs) -> (T, nh, hs)
+        y = at(name + "hook_z", z).reshape(T, C)
+        return at(f"blocks.{layer}.hook_attn_out", y @ w["attn.c_proj.weight"] + w["attn.c_proj.bias"])  # (T, C)
 
-    def _mlp(self, x: Array, w: Mapping[str, Array], name: str, trace: Trace) -> Array:
-        hidden = self.act(x @ w["mlp.c_fc.weight"] + w["mlp.c_fc.bias"])  # (T, 4C)
-        out: Array = hidden @ w["mlp.c_proj.weight"] + w["mlp.c_proj.bias"]  # (T, C)
-        trace[f"{name}.mlp.hidden"], trace[f"{name}.mlp.out"] = hidden, out
-        return out
+    def _mlp(self, x: Array, w: Mapping[str, Array], block: str, at: "_At") -> Array:
+        hidden = at(block + "mlp.hook_pre", x @ w["mlp.c_fc.weight"] + w["mlp.c_fc.bias"])  # (T, 4C)
+        hidden = at(block + "mlp.hook_post", self.act(hidden))
+        return at(block + "hook_mlp_out", hidden @ w["mlp.c_proj.weight"] + w["mlp.c_proj.bias"])  # (T, C)
+
+
+_At = Callable[[str, Array], Array]
+
+
+def _hook_caller(hook: Hook | None, position: int) -> _At:
+    """A function that passes an activation through the hook."""
+    if hook is None:
+        return lambda _name, x: x
+
+    def at(name: str, x: Array) -> Array:
+        replaced = hook(x, HookPoint(name, position))
+        if replaced is None:
+            return x
+        if np.shape(replaced) != x.shape:
+            raise ValueError(f"the hook of {name} returned the shape {np.shape(replaced)}, not {x.shape}")
+        return np.asarray(replaced, np.float32)
+
+    return at

@@ -76,6 +76,7 @@ class Scheduler:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []  # in order of admission
         self._cached_ids: list[list[int]] = [[] for _ in range(max_num_seqs)]  # what each free slot still holds
+        self._cache_keys: list[tuple[str, int] | None] = [None] * max_num_seqs
         self._free_slots = list(range(max_num_seqs))  # least recently used first
         self._num_calls = self._num_admitted = 0
         self._step_seconds = float("inf")
@@ -94,7 +95,7 @@ class Scheduler:
             self.waiting.remove(sequence)
             return
         self.running.remove(sequence)
-        self._cached_ids[sequence.slot] = sequence.cached_ids
+        self._cached_ids[sequence.slot], self._cache_keys[sequence.slot] = sequence.cached_ids, sequence.cache_key
         self._free_slots.append(sequence.slot)
         sequence.slot = None
 
@@ -120,7 +121,7 @@ class Scheduler:
         budget = config.max_prefill_tokens_beside_decode if decoding else config.max_prefill_tokens
         scored_budget = config.max_scored_tokens
         for sequence in sorted(prefilling, key=lambda each: (each.last_prefill, each.admission_order)):
-            is_scored = sequence.scores_prompt
+            is_scored = sequence.scores_prompt and not sequence.num_before_scored
             limit = min(budget, scored_budget) if is_scored else budget
             if not limit:
                 continue
@@ -173,8 +174,10 @@ class Scheduler:
     def _find_prefix(self, sequence: Sequence) -> tuple[int, int]:
         """The slot that holds the longest prefix of a sequence, and its length; (-1, 0) if too short to copy."""
         ids = self._reusable_ids(sequence)
-        cached = {other.slot: other.cached_ids for other in self.running if other.slot is not None}
-        cached |= {slot: self._cached_ids[slot] for slot in self._free_slots}
+        key = sequence.cache_key
+        running = (other for other in self.running if other.cache_key == key)
+        cached = {other.slot: other.cached_ids for other in running if other.slot is not None}
+        cached |= {slot: self._cached_ids[slot] for slot in self._free_slots if self._cache_keys[slot] == key}
         best = (-1, 0)
         for slot, cached_ids in cached.items():
             length = common_prefix_length(ids, cached_ids)
@@ -189,7 +192,8 @@ class Scheduler:
         for other in self.running:
             if best == len(ids):
                 break
-            if other.admission_order < sequence.admission_order and other.is_prefill:
+            is_earlier = other.admission_order < sequence.admission_order
+            if is_earlier and other.is_prefill and other.cache_key == sequence.cache_key:
                 shared = common_prefix_length(ids, other.token_ids[other.window_start :])
                 if shared > best and shared >= self.config.min_shared_prefix:
                     source, best = other, shared

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from inkhorn.config.model import ModelConfig
+from inkhorn.inference.edits import Edits
 from inkhorn.inference.sampling import Sampler, TokenLogprobs, token_logprobs
 
 Array = np.ndarray[Any, Any]
@@ -31,6 +32,8 @@ class ModelInput:
     # sampled tokens
     logprobs: int | None = None
     targets: Sequence[int] = ()  # without a sampler: the token to score at each output; none: the outputs are logits
+    edits: Edits | None = None  # changes to activations; all tokens of the slot were computed with the same ones
+    window_start: int = 0  # the token of the text at position 0 of the slot, from which edits count positions
 
 
 @dataclass(slots=True)

@@ -7,8 +7,9 @@ import numpy as np
 
 from inkhorn.errors import UsageError
 from inkhorn.inference.backends.base import Array, ModelInput, ModelOutput
-from inkhorn.inference.backends.native_bindings import InkModelInput, InkSamplingParams, check, isa, library
+from inkhorn.inference.backends.native_bindings import InkEdit, InkModelInput, InkSamplingParams, check, isa, library
 from inkhorn.inference.backends.packed_weights import Packed
+from inkhorn.inference.edits import Edits
 from inkhorn.inference.sampling import NoTokenError, Sampler, TokenLogprobs
 from inkhorn.utils.cpu import affinity_cpus, available_cores
 
@@ -66,6 +67,20 @@ class NativeBackend:
             self.close()
 
 
+class _PackedEdits:
+    """Edits as an array of C structures, with positions in the slot."""
+
+    def __init__(self, edits: Edits, window_start: int) -> None:
+        self.edits, self.window_start = edits, window_start
+        self.array = (InkEdit * len(edits.edits))()
+        for native, edit in zip(self.array, edits, strict=True):
+            native.site, native.layer, native.head, native.scale = edit.site, edit.layer, edit.head, edit.scale
+            native.first, native.end = max(edit.first - window_start, 0), max(edit.end - window_start, 0)
+            if edit.vector is not None:
+                # The bytes live as long as the edits, which this object references.
+                native.vector = ctypes.cast(ctypes.c_char_p(edit.vector), ctypes.c_void_p).value
+
+
 class _CallBuffers:
     """The C structures and arrays of a call, reused by later calls: creating them would take longer than a step.
 
@@ -84,6 +99,7 @@ class _CallBuffers:
         self.tokens = np.zeros((max_num_seqs, 0), np.int32)
         for i in range(max_num_seqs):
             self.inputs[i].n_tokens = self.counts.ctypes.data + 4 * i
+        self.edits: list[_PackedEdits | None] = [None] * max_num_seqs
         self.logprobs: dict[int, tuple[Array, Array]] = {}
         self.scored: dict[int, tuple[InkSamplingParams, Array]] = {}
         self.arrays: list[Array] = []  # memory that the C structures point to during the call
@@ -107,6 +123,9 @@ class _CallBuffers:
             native.ids = ids.ctypes.data
         native.slot, native.position, native.n_ids = model_input.slot, model_input.position, len(model_input.ids)
         native.n_outputs, native.sampling, native.logits = model_input.num_outputs, None, None
+        native.n_edits, native.edits = 0, None
+        if model_input.edits is not None:
+            self._fill_edits(i, model_input, model_input.edits)
         if sampler is not None and sampler.is_stateless and model_input.num_outputs:
             self._fill_sampling(i, model_input, sampler, num_steps)
         elif model_input.targets:
@@ -115,6 +134,12 @@ class _CallBuffers:
             output.logits = np.empty((model_input.num_outputs, vocab_size), np.float32)
             native.logits = output.logits.ctypes.data
         return output
+
+    def _fill_edits(self, i: int, model_input: ModelInput, edits: Edits) -> None:
+        packed = self.edits[i]
+        if packed is None or packed.edits is not edits or packed.window_start != model_input.window_start:
+            packed = self.edits[i] = _PackedEdits(edits, model_input.window_start)
+        self.inputs[i].n_edits, self.inputs[i].edits = len(edits.edits), ctypes.addressof(packed.array)
 
     def _fill_sampling(self, i: int, model_input: ModelInput, sampler: Sampler, num_steps: int) -> None:
         native, slot = self.inputs[i], model_input.slot

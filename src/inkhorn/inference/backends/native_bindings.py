@@ -14,7 +14,7 @@ from typing import Any
 
 from inkhorn.errors import CheckpointError, UsageError
 
-ABI = 2
+ABI = 3
 
 UNTIMED_ISAS = ("neon", "neon_dotprod", "neon_i8mm")
 """Instruction sets whose code is tested under emulation only: its speed on hardware is unknown."""
@@ -45,6 +45,16 @@ class InkSamplingParams(ctypes.Structure):
     ]
 
 
+class InkEdit(ctypes.Structure):
+    """`ink_edit`."""
+
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("site", "layer", "head", "first", "end")),
+        ("scale", ctypes.c_float),
+        ("vector", ctypes.c_void_p),
+    ]
+
+
 class InkModelInput(ctypes.Structure):
     """`ink_model_input`."""
 
@@ -52,8 +62,9 @@ class InkModelInput(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("slot", "position", "n_ids", "n_outputs")),
         *(
             (name, ctypes.c_void_p)
-            for name in ("ids", "sampling", "logits", "tokens", "n_tokens", "logprobs", "top_ids")
+            for name in ("ids", "sampling", "logits", "tokens", "n_tokens", "logprobs", "top_ids", "edits")
         ),
+        ("n_edits", ctypes.c_int32),
     ]
 
 

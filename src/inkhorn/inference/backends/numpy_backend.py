@@ -13,7 +13,7 @@ import numpy as np
 
 from inkhorn.errors import require
 from inkhorn.inference.backends.base import ModelInput, ModelOutput
-from inkhorn.inference.numpy_model import Array, KVCache, NumpyModel
+from inkhorn.inference.numpy_model import Array, Hook, KVCache, NumpyModel
 from inkhorn.inference.sampling import score_tokens
 
 CHUNK = 32
@@ -103,27 +103,28 @@ class NumpyBackend:
 
     def _compute(self, model_input: ModelInput, slot: _Slot, num_steps: int, output: ModelOutput) -> None:
         end, num_outputs = len(slot.ids), model_input.num_outputs
+        hook = None if model_input.edits is None else model_input.edits.hook(model_input.window_start)
         if not num_outputs:
-            self._prefill(slot, end - end % CHUNK)
+            self._prefill(slot, end - end % CHUNK, hook)
         elif model_input.sampler is None:
-            output.logits = self._prefill(slot, end, num_outputs)
+            output.logits = self._prefill(slot, end, hook, num_outputs)
             if model_input.targets and output.logits is not None:
                 output.logprobs = score_tokens(output.logits, model_input.targets, model_input.logprobs or 0)
                 output.logits = None
         else:
-            self._prefill(slot, end - num_outputs)
+            self._prefill(slot, end - num_outputs, hook)
             for i in range(end - num_outputs, end):
-                if not output.sample(model_input, self.model.forward([slot.ids[i]], slot.cache)[0]):
+                if not output.sample(model_input, self.model.forward([slot.ids[i]], slot.cache, hook)[0]):
                     return
             for _ in range(num_steps - 1):
                 token_id = output.token_ids[-1]
                 if token_id == model_input.sampler.eos_id or len(slot.ids) == self.config.block_size:
                     break
                 slot.ids.append(token_id)
-                if not output.sample(model_input, self.model.forward([token_id], slot.cache)[0]):
+                if not output.sample(model_input, self.model.forward([token_id], slot.cache, hook)[0]):
                     break
 
-    def _prefill(self, slot: _Slot, end: int, num_outputs: int = 0) -> Array | None:
+    def _prefill(self, slot: _Slot, end: int, hook: Hook | None, num_outputs: int = 0) -> Array | None:
         """Compute the tokens before `end` that are not cached, in chunks; returns the last `num_outputs` logits."""
         first, logits = slot.cache.length, []
         if first >= end:
@@ -133,7 +134,7 @@ class NumpyBackend:
             size = min(CHUNK, self.config.block_size - start)
             slot.cache.length = start
             padded = ids + ids[-1:] * (size - len(ids))
-            logits.append(self.model.forward(padded, slot.cache, all_logits=num_outputs > 0)[: len(ids)])
+            logits.append(self.model.forward(padded, slot.cache, hook, all_logits=num_outputs > 0)[: len(ids)])
             slot.cache.length = slot.num_chunked = start + len(ids)
         if not num_outputs:
             return None

@@ -41,6 +41,18 @@
  * @property {number | null} [seed]
  * @property {string | string[]} [stop]
  * @property {number} [logprobs] alternatives returned for each token
+ * @property {Intervention[]} [interventions] changes to activations
+ *
+ * @typedef {object} Intervention see src/inkhorn/config/interventions.py
+ * @property {"head" | "attn" | "mlp" | "layer" | "resid"} component
+ * @property {number} layer
+ * @property {number} [head]
+ * @property {"zero" | "scale" | "mean" | "patch" | "add"} [action]
+ * @property {number} [factor]
+ * @property {string | number[]} [vector]
+ * @property {string} [prompt]
+ * @property {number} [source_position]
+ * @property {number} [position]
  *
  * @typedef {object} Token a generated token
  * @property {string} text the text that it completes; empty if it ends within a character
@@ -59,7 +71,7 @@
  * @typedef {"stop" | "length" | "abort"} FinishReason
  * @typedef {{ finish_reason: FinishReason, fingerprint: string }} CompletionResult
  *
- * @typedef {{ model: string, text: string, layer: number }} ExplainRequest
+ * @typedef {{ model: string, text: string, layer: number, interventions?: Intervention[] }} ExplainRequest
  * @typedef {{ scale: number, data: string }} QuantizedVector base64 of int8 values, to be multiplied by the scale
  *
  * @typedef {object} ExplainResponse see src/inkhorn/inference/explain.py

@@ -5,6 +5,8 @@
 /** @import { Logprobs, Session } from "./kernel.js" */
 /** @import { Model } from "./model.js" */
 
+import { resolveEdits } from "./interventions.js";
+
 const MAX_TOKENS = 256; // of a text, its last ones
 const TOP = 10;
 const CALL_TOKENS = 32; // per call of the kernel: other texts are generated between calls
@@ -77,16 +79,21 @@ async function traceTokens(session, ids, layer, yieldToEvents) {
 /**
  * The same answer as the server's api/explain.
  * @param {Model} model
- * @param {Pick<ExplainRequest, "text" | "layer">} request
+ * @param {Pick<ExplainRequest, "text" | "layer" | "interventions">} request
  * @param {() => Promise<void> | void} yieldToEvents
  * @returns {Promise<ExplainResponse>}
  */
-export async function explain({ metadata, kernel, tokenizer }, { text, layer }, yieldToEvents = () => {}) {
+export async function explain(model, { text, layer, interventions = [] }, yieldToEvents = () => {}) {
+  const { metadata, kernel, tokenizer } = model;
   const { n_layer, n_head, block_size } = metadata.config;
   if (!(layer >= 0 && layer < n_layer)) throw new Error(`Layer ${layer} does not exist: the model has layers 0 to ${n_layer - 1}.`);
   const all = tokenizer.encode(text.slice(-MAX_TOKENS * 32));
   const ids = all.slice(-Math.min(MAX_TOKENS, block_size));
-  const { attention, lens, residual_rms, update_rms, last } = await kernel.withSession((session) => traceTokens(session, ids, layer, yieldToEvents));
+  const edits = await resolveEdits(model, interventions, all.length);
+  const { attention, lens, residual_rms, update_rms, last } = await kernel.withSession((session) => {
+    session.setEdits(edits, all.length - ids.length);
+    return traceTokens(session, ids, layer, yieldToEvents);
+  });
   const probability = (/** @type {number} */ logprob) => Math.exp(Math.min(logprob, 0));
   const bytes = (/** @type {number[]} */ probabilities) => base64(Uint8Array.from(probabilities, (p) => Math.round(p * 255)));
   const likeliest = lens.map((rows) => rows.map(({ top }) => top[0]));

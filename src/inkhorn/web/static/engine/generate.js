@@ -5,6 +5,7 @@
 /** @import { Session } from "./kernel.js" */
 /** @import { Model } from "./model.js" */
 
+import { resolveEdits } from "./interventions.js";
 import { TextStream, windowStart } from "./stopping.js";
 
 const CHUNK_MS = 15; // milliseconds of work whose tokens make one chunk
@@ -20,7 +21,7 @@ const PREFILL_TOKENS = 32; // tokens of the prompt per call: messages are read b
 
 /**
  * Continue a prompt.
- * @param {Pick<Model, "kernel" | "tokenizer">} model
+ * @param {Model} model
  * @param {CompletionRequest} request
  * @param {Callbacks} callbacks
  * @returns {Promise<FinishReason>}
@@ -31,17 +32,19 @@ export function generate(model, request, callbacks) {
 
 /**
  * @param {Session} session
- * @param {Pick<Model, "kernel" | "tokenizer">} model
+ * @param {Model} model
  * @param {CompletionRequest} request
  * @param {Callbacks} callbacks
  * @returns {Promise<FinishReason>}
  */
-async function generateWith(session, { tokenizer }, request, callbacks) {
+async function generateWith(session, model, request, callbacks) {
   const { onChunk, yieldToEvents, isAborted, now = () => performance.now() } = callbacks;
   const { prompt, seed = null, logprobs = 5 } = request;
+  const { tokenizer } = model;
   const { eosId, bytes, texts } = tokenizer;
   const { block_size } = session.config;
   const ids = tokenizer.encode(prompt);
+  const edits = await resolveEdits(model, request.interventions ?? [], ids.length);
   const stream = new TextStream(request, bytes, tokenizer.normalize(tokenizer.splitSpecial(prompt).at(-1) ?? ""));
   const key = seed ?? crypto.getRandomValues(new BigUint64Array(1))[0];
   const chunk = { text: "", tokens: /** @type {Token[]} */ ([]) };
@@ -50,6 +53,7 @@ async function generateWith(session, { tokenizer }, request, callbacks) {
   let releasable = 0; // characters of the held tokens that may be shown
   let start = 0;
   let since = now();
+  session.setEdits(edits);
 
   const send = () => {
     if (chunk.tokens.length) onChunk({ text: chunk.text, tokens: chunk.tokens.splice(0) });
@@ -77,6 +81,7 @@ async function generateWith(session, { tokenizer }, request, callbacks) {
     if (shifted !== start) { // learned positions cannot slide: re-encode the window
       start = shifted;
       session.length = 0;
+      session.setEdits(edits, start);
     }
     const position = start + session.length;
     const end = Math.min(position + PREFILL_TOKENS, ids.length);

@@ -17,6 +17,15 @@
  * @property {number} [top_p]
  * @property {number} [min_p]
  *
+ * @typedef {object} Edit a change to an activation: x becomes scale * x + vector; the fields are those of `ink_edit`
+ * @property {number} site 0: the output of a head, 1: of attention, 2: of the MLP, 3: the residual stream before the layer
+ * @property {number} layer
+ * @property {number} [head]
+ * @property {number} [scale] default 1
+ * @property {ArrayLike<number>} [vector]
+ * @property {number} [first] first token of the text that is changed
+ * @property {number} [end] first token after those
+ *
  * @typedef {object} Trace views of the module's memory, valid until its next call; the rows are padded
  * @property {(depth: number, row: number) => Float32Array} residual (C) after so many blocks
  * @property {(head: number, row: number) => Float32Array} attention (block_size), of the layer
@@ -30,6 +39,8 @@
 
 const UNSUPPORTED = "The model cannot run in this browser: it needs WebAssembly with SIMD, which browsers have since 2023.";
 const INVALID = "The model's weights do not fit this version of the page. Reload the page.";
+const EDIT_BYTES = 28; // of an ink_edit
+const MAX_POSITION = 2 ** 31 - 1;
 const ALIGNMENT = 16; // rows are padded to a multiple of so many floats
 
 /** @type {(n: number) => number} */
@@ -86,6 +97,7 @@ export class Kernel {
   async withSession(run) {
     const session = this.spareSessions.pop() ?? new Session(this);
     session.length = 0;
+    session.setEdits([]);
     try {
       return await run(session);
     } finally {
@@ -103,6 +115,7 @@ export class Session {
     this.config = config;
     this.text = exports.ink_text_open(model);
     this.length = 0; // tokens in the cache
+    this.hasEdits = false;
     new Int32Array(this.buffer, exports.ink_text_ban(this.text, bannedIds.length), bannedIds.length).set(bannedIds);
   }
 
@@ -124,6 +137,29 @@ export class Session {
   /** @param {number[]} ids */
   setIds(ids) {
     new Int32Array(this.buffer, this.exports.ink_text_ids(this.text), ids.length).set(ids);
+  }
+
+  /**
+   * The changes to activations in the next calls. What is cached already stays as it was computed.
+   * @param {Edit[]} edits
+   * @param {number} [start] the token of the text at which the cache begins
+   */
+  setEdits(edits, start = 0) {
+    if (edits.length === 0 && !this.hasEdits) return;
+    this.hasEdits = edits.length > 0;
+    const count = edits.reduce((sum, { vector }) => sum + (vector?.length ?? 0), 0);
+    const addresses = this.exports.ink_text_edits(this.text, edits.length, count);
+    const [structures, numbers] = new Uint32Array(this.buffer, addresses, 2);
+    let used = numbers;
+    edits.forEach(({ site, layer, head = 0, scale = 1, vector, first = 0, end = MAX_POSITION }, i) => {
+      const fields = new DataView(this.buffer, structures + i * EDIT_BYTES, EDIT_BYTES);
+      [site, layer, head, Math.max(first - start, 0), Math.max(end - start, 0)].forEach((value, k) => { fields.setInt32(4 * k, value, true); });
+      fields.setFloat32(20, scale, true);
+      if (!vector) return;
+      this.floats(used, vector.length).set(vector);
+      fields.setUint32(24, used, true);
+      used += 4 * vector.length;
+    });
   }
 
   /**

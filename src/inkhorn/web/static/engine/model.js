@@ -17,6 +17,7 @@ import { Tokenizer } from "./tokenizer.js";
  * @property {Config} config
  * @property {TokenizerOptions} tokens
  * @property {PageSettings} settings
+ * @property {Record<string, { layer: number, vector: number[] }>} [steering] vectors by name
  *
  * @typedef {{ metadata: Metadata, kernel: Kernel, tokenizer: Tokenizer }} Model
  */
