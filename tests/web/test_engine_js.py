@@ -188,7 +188,7 @@ INTERVENTIONS: list[dict[str, Any]] = [
 def test_interventions_match_the_engine(tmp_path: Path, portable: None, kind: str) -> None:
     """Texts and explanations, also past the context, where positions in the cache change."""
     site, checkpoint = export_tiny(tmp_path, precision="fp32", model_type=kind), tmp_path / "checkpoint"
-    params = {"max_tokens": 60, "temperature": 1.0, "seed": 8}
+    params: dict[str, Any] = {"max_tokens": 60, "temperature": 1.0, "seed": 8}
     cases = [[], *([each] for each in INTERVENTIONS), INTERVENTIONS]
     base = {"folder": str(site)}
     requests = [{"prompt": "ab gé", "logprobs": 0, "interventions": case, **params} for case in cases]
