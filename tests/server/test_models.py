@@ -54,6 +54,18 @@ def test_explain_equals_inference_explain(client: TestClient, model: ServedModel
     assert "layer" in bad_request(client, "/api/explain", text="ab", layer=2)["message"]
 
 
+def test_explain_with_the_start_token(client: TestClient) -> None:
+    """The positions and probabilities are those of a text that was generated from an empty prompt."""
+    body = {"prompt": "", "max_tokens": 6, "seed": 2, "ignore_eos": True, "logprobs": 0}
+    choice = complete(client, **body)["choices"][0]
+    response = client.post("/api/explain", json={"text": choice["text"], "add_special_tokens": True}).json()
+    assert response["tokens"] == ["<|endoftext|>", *choice["logprobs"]["tokens"]]
+    logprobs = [-surprisal for surprisal in response["surprisal"][1:]]
+    assert logprobs == pytest.approx(choice["logprobs"]["token_logprobs"], abs=2e-3)
+    empty = client.post("/api/explain", json={"text": "", "add_special_tokens": True}).json()
+    assert empty["tokens"] == ["<|endoftext|>"]
+
+
 def test_health_and_version(client: TestClient) -> None:
     assert client.get("/health").json() == client.get("/health/ready").json() == {"status": "ok"}
     assert client.get("/version").json()["version"]

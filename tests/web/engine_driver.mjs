@@ -72,7 +72,7 @@ const jobs = {
   },
   sample: (job) => withLogits(job, (session, params, seed, position) => session.sample(params, BigInt(seed), position)),
   logprobs: (job) => withLogits(job, (session, token, count) => session.logprobs(token, count)),
-  explain: async ({ folder, text, layer, interventions }) => explain(await loadModel(folder), { text, layer, interventions }),
+  explain: async ({ folder, ...request }) => explain(await loadModel(folder), request),
   encode: async ({ folder, texts }) => {
     const { tokenizer } = await loadModel(folder);
     return texts.map((text) => [tokenizer.encode(text), tokenizer.normalize(text)]);

@@ -303,6 +303,15 @@ def test_explain_gpt1_and_empty_text(tmp_path: Path) -> None:
     for part in ("attn", "mlp"):
         np.testing.assert_allclose(found["update_rms"][part], expected["update_rms"][part], atol=2e-3)
     assert empty["tokens"] == [END_OF_TEXT]
+    texts = [
+        {"do": "explain", "folder": str(folder), "text": text, "layer": 0, "add_special_tokens": True}
+        for text in ("ab", "")
+    ]
+    started, nothing = run_engine(*texts)
+    expected = explain(reference, tokenizer, tokenizer.encode(f"{END_OF_TEXT}ab").tolist(), 0).to_json()
+    assert started["tokens"] == expected["tokens"] == [END_OF_TEXT, "a", "b"]
+    np.testing.assert_allclose(started["residual_rms"], expected["residual_rms"], atol=2e-3)
+    assert nothing["tokens"] == [END_OF_TEXT]
     assert wrong == "Layer 2 does not exist: the model has layers 0 to 1."
 
 

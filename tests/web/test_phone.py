@@ -42,6 +42,64 @@ def test_controls_fit_a_finger(open_page: Open, scheme: str) -> None:
     assert page.get_by_role("dialog").evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
 
 
+def test_tap_shows_alternatives_and_a_second_tap_inspects(open_page: Open) -> None:
+    page = open_page(viewport={"width": 375, "height": 812}, has_touch=True, is_mobile=True)
+    assert page.get_by_text("Tap a token to see the alternatives. Tap it again").is_visible()
+    generate(page, words=5)
+    text, tooltip = page.locator(".text-view"), page.locator(".tooltip")
+
+    def tap_character(index: int) -> str:
+        """Tap a character of the generated text, which is returned."""
+        point = page.evaluate(
+            """index => {
+                const walker = document.createTreeWalker(document.querySelector(".text-view"), NodeFilter.SHOW_TEXT);
+                for (let node; (node = walker.nextNode()); index -= node.length) {
+                    if (index >= node.length) continue;
+                    const range = document.createRange();
+                    range.setStart(node, index);
+                    range.setEnd(node, index + 1);
+                    const { x, y, width, height } = range.getBoundingClientRect();
+                    return { x: x + width / 2, y: y + height / 2, character: range.toString() };
+                }
+            }""",
+            index,
+        )
+        page.touchscreen.tap(point["x"], point["y"])
+        return str(point["character"])
+
+    text.scroll_into_view_if_needed()
+    first = tap_character(8)
+    tooltip.wait_for()
+    assert tooltip.locator("b").first.inner_text() == first
+    assert tooltip.locator("li").count() >= 5
+    assert tooltip.get_by_text("Tap again to inspect.").is_visible()
+    second = tap_character(9)  # another token: its alternatives, not the inspector
+    assert tooltip.locator("b").first.inner_text() == second
+    assert page.locator("dialog[open]").count() == 0
+    tap_character(9)
+    page.locator("dialog .lens-table").wait_for()
+    assert tooltip.is_hidden()
+    assert page.locator("dialog h2 b").inner_text() == second
+    assert page.get_by_text("Tap a token to inspect it").is_visible()
+
+
+def test_inspector_shows_the_start_token_of_an_empty_prompt(open_page: Open) -> None:
+    """The first token has a prediction, made from the start token, which is not part of the text."""
+    page = open_page()
+    generate(page, prompt="", words=3)
+    page.locator(".text-view").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    dialog.locator(".lens-table").wait_for()
+    assert dialog.locator(".tokens span").first.inner_text() == "↵"  # this model's start token
+    assert dialog.locator(".tokens span").count() == 2
+    first = dialog.locator("h2 b").inner_text()
+    dialog.get_by_role("button", name="Next").click()
+    dialog.locator(".tokens span").nth(2).wait_for()
+    assert dialog.locator("h2 small").inner_text().strip().endswith(first)
+
+
 def test_inspector_names_the_token_and_dims_while_it_waits(open_page: Open) -> None:
     page = open_page()
     generate(page, prompt="ROMEO:", words=5)

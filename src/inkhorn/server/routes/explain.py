@@ -32,8 +32,12 @@ async def explain(body: ExplainRequest, context: Context) -> dict[str, Any]:
 
     def run() -> dict[str, Any]:
         text = body.text[-MAX_POSITIONS * MAX_BYTES_PER_TOKEN :]
-        prompt = model.engine.encode_prompt(text, settings.on_unknown)
-        return explain_tokens(model.reference, model.engine.tokenizer, prompt.token_ids, body.layer).to_json()
+        engine = model.engine
+        prompt = engine.encode_prompt(text, settings.on_unknown)
+        token_ids = prompt.token_ids
+        if body.add_special_tokens and prompt.text:  # an empty prompt is the start token already
+            token_ids = engine.encode_prompt("").token_ids + token_ids
+        return explain_tokens(model.reference, engine.tokenizer, token_ids, body.layer).to_json()
 
     thread = run_sync(run, limiter=context.explain_limiter, abandon_on_cancel=True)
     try:

@@ -218,3 +218,6 @@ class ExplainRequest(Body):
     layer: Annotated[StrictInt, Field(ge=0, le=MAX_ENTRIES), BeforeValidator(integral)] = Field(
         0, description="layer of the attention and MLP shown, from 0"
     )
+    add_special_tokens: StrictBool = Field(
+        False, description="put the start token before the text, as in a text generated from an empty prompt"
+    )

@@ -1,23 +1,20 @@
 // @ts-check
 // The page: connects its parts and handles its events.
 
-/** @import { Client, ModelInfo, PageFacts, PromptChange } from "./api/client.js" */
+/** @import { Client, ModelInfo, PageFacts } from "./api/client.js" */
 /** @import { Inspector } from "./views/inspector.js" */
 /** @import { Callbacks } from "./views/sample_panel.js" */
-/** @import { SavedText } from "./views/saved_texts.js" */
 /** @import { SharedText } from "./views/share_link.js" */
 /** @import { Tour } from "./views/tour.js" */
 
 import { makeClient } from "./api/client.js";
 import { resetAutoscroll } from "./views/autoscroll.js";
-import { button, find, formatCount, make, visible } from "./views/dom.js";
+import { button, find, formatCount, make } from "./views/dom.js";
+import { describeChange } from "./views/prompt_change.js";
 import { SamplePanel } from "./views/sample_panel.js";
-import { loadTexts, newestSet, saveTexts } from "./views/saved_texts.js";
 import { randomSeed, Settings } from "./views/settings.js";
-import { fromFragment } from "./views/share_link.js";
+import { TextHistory } from "./views/text_history.js";
 import { initTheme } from "./views/theme.js";
-
-const MAX_CHARACTERS = 12; // in a note
 
 initTheme();
 /** @type {HTMLFormElement} */
@@ -34,7 +31,6 @@ let models = [];
 /** @type {Record<string, PageFacts>} */
 let facts = {}; // of each model
 let shownModel = "";
-let textSet = 0; // the number of the shown set of texts; 0 before there is one
 /** @type {SamplePanel[]} */
 let samples = [];
 /** @type {Inspector | undefined} */
@@ -49,21 +45,20 @@ const callbacks = {
   settings: () => settings.read(),
   model: findModel,
   layout: (id) => (facts[id] ?? facts[models[0]?.id])?.layout ?? "plain",
-  onInspect: (sample, end) => {
-    if (!dialog.open) history.pushState({ texts: textSet, inspector: { sample: samples.indexOf(sample), end } }, "");
-    inspect(sample, end);
-  },
+  onInspect: (sample, end) => texts.inspect(sample, end),
   onChange: () => {
     const running = samples.some((sample) => sample.running);
     stopButton.setAttribute("aria-disabled", String(!running));
-    if (!running) storeTexts();
-    dropStaleLink();
+    if (!running) texts.store();
+    texts.dropStaleLink();
   },
   onPrompt: (change) => showNote(describeChange(change)),
   onError: (error) => {
     if (error.needsKey) askForKey();
   },
 };
+
+const texts = new TextHistory({ samples: () => samples, setSamples, openLink, inspecting: () => dialog.open, inspect });
 
 /**
  * Open the inspector, or move it to another token.
@@ -74,55 +69,6 @@ async function inspect(sample, end) {
   if (!client) return;
   inspector ??= new (await import("./views/inspector.js")).Inspector(dialog, client);
   inspector.open({ model: findModel(sample.modelId), view: sample.view, end });
-}
-
-/** Store the shown texts, also those that are being generated. */
-function storeTexts() {
-  if (textSet && samples.length) saveTexts(textSet, samples.map((sample) => sample.save()));
-}
-
-/** Remove a link from the address if its text is no longer here: a reload should not bring it back. */
-function dropStaleLink() {
-  const link = fromFragment(location.hash);
-  if (link && !samples.some((sample) => sample.contains(link))) history.replaceState(history.state, "", "#playground");
-}
-
-/**
- * Replace the samples by stored ones.
- * @param {Client} client
- * @param {SavedText[]} texts
- */
-function restoreTexts(client, texts) {
-  setSamples(client, texts.length);
-  samples.forEach((sample, i) => { sample.restore(texts[i]); });
-}
-
-/**
- * Show the set of texts that the history entry names. A new entry shows the text of its link, unless it is here, or keeps
- * the current set.
- * @param {Client} client
- */
-function showEntry(client) {
-  const link = fromFragment(location.hash);
-  const isHere = (/** @type {{ prompt: string, segments: any[] }} */ shared) => samples.some((sample) => sample.contains(/** @type {any} */ (shared)));
-  const set = history.state?.texts ?? (link && textSet ? 0 : textSet || newestSet());
-  if (set && set !== textSet) {
-    storeTexts();
-    textSet = set;
-    const texts = loadTexts(set);
-    if (texts.length) restoreTexts(client, texts);
-  }
-  if (link && !isHere(link) && (history.state?.texts === undefined || samples.length === 0)) {
-    storeTexts();
-    textSet = newestSet() + 1;
-    openLink(client, link);
-  }
-  textSet ||= newestSet() + 1;
-  history.replaceState({ ...history.state, texts: textSet }, "");
-  dropStaleLink();
-  const inspected = history.state.inspector;
-  const sample = samples[inspected?.sample];
-  if (sample && !dialog.open) inspect(sample, inspected.end);
 }
 
 /**
@@ -149,7 +95,7 @@ function generate() {
     const { prompt, samples: count, model, seed, words, temperature, top_k, top_p, min_p } = settings.read();
     const first = seed ?? randomSeed();
     showNote("");
-    if (fromFragment(location.hash)) history.replaceState({ texts: textSet }, "", "#playground");
+    texts.dropLink();
     setSamples(client, count);
     samples.forEach((sample, i) => {
       sample.generate(prompt, findModel(model).id, [{ words, temperature, top_k, top_p, min_p, seed: first + i, tokens: null }]);
@@ -175,27 +121,6 @@ function openLink(client, link) {
   showNote(model.fingerprint === link.fingerprint ? "" : `This server uses a different model or CPU: the text may differ from the shared one. ${details}`);
   setSamples(client, 1);
   samples[0].generate(link.prompt, model.id, link.segments);
-}
-
-/**
- * What the model does not read as it was given.
- * @param {PromptChange} change
- */
-function describeChange({ characters }) {
-  if (characters.length === 0) return "This model’s tokenizer changes case or spacing. The text below starts with the prompt as the model reads it.";
-  const shown = characters.slice(0, MAX_CHARACTERS).map(({ character, replacement }) =>
-    `${nameOf(character)} ${replacement === "" ? "(left out)" : `(replaced by ${visible(replacement)})`}`);
-  const more = characters.length > MAX_CHARACTERS ? ` and ${characters.length - MAX_CHARACTERS} more` : "";
-  return `Not in this model’s vocabulary: ${shown.join(", ")}${more}. The text below starts with the prompt as the model reads it.`;
-}
-
-/**
- * A character, or its code point if it cannot be seen.
- * @param {string} character
- */
-function nameOf(character) {
-  const shown = visible(character);
-  return /^[\p{C}\p{M}\p{Z}]$/u.test(shown) ? `U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}` : shown;
 }
 
 /** @param {string} text */
@@ -296,7 +221,7 @@ async function route() {
     else item.removeAttribute("aria-current");
   }
   showTitle();
-  await withModels(showEntry);
+  await withModels((client) => texts.showEntry(client));
   if (view !== "tour") return;
   scrollTo(0, 0);
   openTour();
@@ -310,7 +235,7 @@ async function openTour() {
     const ready = await readyClient();
     const sample = samples.find(({ view }) => view.tokens.length > 0);
     const model = findModel(sample?.modelId ?? settings.read().model);
-    const text = sample ? { model, text: sample.view.text, temperature: sample.sharedSegments[0].temperature }
+    const text = sample ? { model, text: sample.view.text, temperature: sample.sharedSegments[0].temperature, isWhole: sample.view.prompt === "" }
       : await exampleText(ready, model, facts[model.id]?.openings[0]?.prompt ?? "The ");
     await tour.open(ready, text, !sample);
   } catch (error) {
@@ -335,8 +260,8 @@ addEventListener("keydown", (event) => {
   else if (event.key === "Escape" && !dialog.open) stopAll();
 });
 addEventListener("popstate", route); // also when a link changes the fragment
-addEventListener("pagehide", storeTexts);
-addEventListener("visibilitychange", () => document.hidden && storeTexts());
+addEventListener("pagehide", () => texts.store());
+addEventListener("visibilitychange", () => document.hidden && texts.store());
 dialog.addEventListener("close", () => { // by a button or a key: leave the inspector's history entry
   if (history.state?.inspector) history.back();
 });

@@ -71,12 +71,18 @@
  * @typedef {"stop" | "length" | "abort"} FinishReason
  * @typedef {{ finish_reason: FinishReason, fingerprint: string }} CompletionResult
  *
- * @typedef {{ model: string, text: string, layer: number, interventions?: Intervention[] }} ExplainRequest
+ * @typedef {object} ExplainRequest
+ * @property {string} model
+ * @property {string} text
+ * @property {number} layer
+ * @property {Intervention[]} [interventions]
+ * @property {boolean} [add_special_tokens] put the start token before the text, as in a text generated from an empty prompt
+ *
  * @typedef {{ scale: number, data: string }} QuantizedVector base64 of int8 values, to be multiplied by the scale
  *
  * @typedef {object} ExplainResponse see src/inkhorn/inference/explain.py
  * @property {string} model
- * @property {string[]} tokens the text that each completes; joined, they are the end of the text
+ * @property {string[]} tokens the text that each completes; joined, they are the end of the text, after a start token
  * @property {number} start
  * @property {number} n_layer
  * @property {number} n_head

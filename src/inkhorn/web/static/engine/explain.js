@@ -79,15 +79,16 @@ async function traceTokens(session, ids, layer, yieldToEvents) {
 /**
  * The same answer as the server's api/explain.
  * @param {Model} model
- * @param {Pick<ExplainRequest, "text" | "layer" | "interventions">} request
+ * @param {Pick<ExplainRequest, "text" | "layer" | "interventions" | "add_special_tokens">} request
  * @param {() => Promise<void> | void} yieldToEvents
  * @returns {Promise<ExplainResponse>}
  */
-export async function explain(model, { text, layer, interventions = [] }, yieldToEvents = () => {}) {
+export async function explain(model, { text, layer, interventions = [], add_special_tokens }, yieldToEvents = () => {}) {
   const { metadata, kernel, tokenizer } = model;
   const { n_layer, n_head, block_size } = metadata.config;
   if (!(layer >= 0 && layer < n_layer)) throw new Error(`Layer ${layer} does not exist: the model has layers 0 to ${n_layer - 1}.`);
   const all = tokenizer.encode(text.slice(-MAX_TOKENS * 32));
+  if (add_special_tokens && text !== "") all.unshift(...tokenizer.encode(""));
   const ids = all.slice(-Math.min(MAX_TOKENS, block_size));
   const edits = await resolveEdits(model, interventions, all.length);
   const { attention, lens, residual_rms, update_rms, last } = await kernel.withSession((session) => {

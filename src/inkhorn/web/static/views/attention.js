@@ -3,7 +3,7 @@
 
 /** @import { Explanation } from "./explanation.js" */
 
-import { make, percent, spoken, svg, visible } from "./dom.js";
+import { byPointer, make, percent, spoken, svg, visible } from "./dom.js";
 
 const MAX_ARCS = 14;
 
@@ -37,7 +37,7 @@ export class AttentionArcs {
     this.head = head;
     this.last = explanation.size - 1;
     this.spans = explanation.tokens.map((token, t) => {
-      const span = make("span", { "data-t": t }, token === "\n" ? "↵" : token || "…");
+      const span = make("span", { "data-t": t }, /^<\|.*\|>$/.test(token) || token === "\n" ? visible(token) : token || "…");
       if (token === "\n") span.classList.add("break");
       return span;
     });
@@ -120,8 +120,10 @@ export class AttentionMap {
     this.canvas = make("canvas", { role: "img" });
     this.caption = make("p.caption");
     this.root = make("div.map-view", this.canvas, this.caption);
-    this.canvas.addEventListener("pointermove", (event) => this.read(event));
-    this.canvas.addEventListener("pointerleave", () => this.resetCaption());
+    for (const type of /** @type {const} */ (["pointerdown", "pointermove"])) {
+      this.canvas.addEventListener(type, (event) => this.read(event));
+    }
+    this.canvas.addEventListener("pointerleave", ({ pointerType }) => pointerType === "touch" || this.resetCaption());
   }
 
   /**
@@ -142,7 +144,7 @@ export class AttentionMap {
 
   resetCaption() {
     const size = this.explanation?.size;
-    this.caption.textContent = `${size} × ${size} weights. Hover over the map to read them.`;
+    this.caption.replaceChildren(`${size} × ${size} weights. `, ...byPointer("Hover over", "Tap"), " the map to read them.");
   }
 
   /** @param {PointerEvent} event */

@@ -148,3 +148,10 @@ export async function copyToClipboard(text) {
     area.remove();
   }
 }
+
+/**
+ * A text that depends on whether the visitor has a pointer that hovers, or a touch screen.
+ * @param {string} hovering
+ * @param {string} touching
+ */
+export const byPointer = (hovering, touching) => [make("span.hover-only", hovering), make("span.touch-only", touching)];

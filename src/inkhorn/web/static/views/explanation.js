@@ -16,10 +16,15 @@ function dequantize({ scale, data }) {
 }
 
 export class Explanation {
-  /** @param {ExplainResponse} response */
-  constructor(response) {
+  /**
+   * @param {ExplainResponse} response
+   * @param {boolean} fromStart whether the start token was put before the text
+   */
+  constructor(response, fromStart = false) {
     this.response = response;
     this.tokens = response.tokens;
+    const hasStart = fromStart && response.start === 0;
+    this.texts = hasStart ? ["", ...response.tokens.slice(1)] : response.tokens; // what each token adds to the text
     this.size = response.tokens.length;
     this.layer = response.layer;
     this.layers = response.n_layer;
@@ -84,13 +89,14 @@ export class Explainer {
    * Explain the end of a text. Only the end is sent, because the model sees no more than its context.
    * @param {ExplainRequest} request
    */
-  explain({ model, text, layer }) {
+  explain({ model, text, layer, add_special_tokens = false }) {
     const end = endOf(text, 4096);
-    const key = JSON.stringify([model, layer, end]);
+    const key = JSON.stringify([model, layer, end, add_special_tokens]);
     const cached = this.cache.get(key);
     if (cached) return cached;
     if (this.cache.size > 40) this.cache.clear();
-    const answer = this.client.explain({ model, text: end, layer }).then((response) => new Explanation(response));
+    const answer = this.client.explain({ model, text: end, layer, add_special_tokens })
+      .then((response) => new Explanation(response, add_special_tokens));
     answer.catch(() => this.cache.delete(key)); // so that it can be tried again
     this.cache.set(key, answer);
     return answer;

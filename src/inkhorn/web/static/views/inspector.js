@@ -6,7 +6,7 @@
 /** @import { TextView } from "./text_view.js" */
 
 import { AttentionArcs, AttentionMap, paintMap } from "./attention.js";
-import { button, characterFrom, endOf, make, visible } from "./dom.js";
+import { button, byPointer, characterFrom, endOf, make, visible } from "./dom.js";
 import { Explainer } from "./explanation.js";
 import { logitLensTable, probabilityBars } from "./logit_lens.js";
 import { panel } from "./panels.js";
@@ -26,7 +26,7 @@ export class Inspector {
     this.title = make("h2", { id: "inspector-title", tabIndex: -1 });
     this.error = make("p.error", { role: "alert", hidden: true });
     this.selectors = make("div.selectors");
-    this.arcs = new AttentionArcs((t) => this.inspect(this.starts[t] + (this.explanation?.tokens[t].length ?? 1)));
+    this.arcs = new AttentionArcs((t) => this.inspect(this.starts[t] + (this.explanation?.texts[t].length ?? 1)));
     this.map = new AttentionMap();
     this.body = make("div.panels");
     this.layer = 0;
@@ -83,8 +83,8 @@ export class Inspector {
 
   /** @param {-1 | 1} direction */
   step(direction) {
-    const tokens = this.explanation?.tokens ?? [];
-    const previous = tokens.findLast((token) => token !== "") ?? "";
+    const texts = this.explanation?.texts ?? [];
+    const previous = texts.findLast((token) => token !== "") ?? "";
     return this.inspect(direction < 0 ? this.end - previous.length : this.end + this.following.length);
   }
 
@@ -96,7 +96,7 @@ export class Inspector {
   }
 
   async load() {
-    const request = { model: this.model?.id ?? "", text: this.text.slice(0, this.end), layer: this.layer };
+    const request = { model: this.model?.id ?? "", text: this.text.slice(0, this.end), layer: this.layer, add_special_tokens: this.view?.prompt === "" };
     this.request = request;
     this.dialog.setAttribute("aria-busy", "true");
     this.body.setAttribute("aria-busy", "true"); // what is shown belongs to another token or layer
@@ -134,8 +134,8 @@ export class Inspector {
   show(explanation) {
     this.explanation = explanation;
     this.head = Math.min(this.head, explanation.heads - 1);
-    let offset = this.end - explanation.tokens.join("").length;
-    this.starts = explanation.tokens.map((token) => {
+    let offset = this.end - explanation.texts.join("").length;
+    this.starts = explanation.texts.map((token) => {
       offset += token.length;
       return offset - token.length;
     });
@@ -143,7 +143,7 @@ export class Inspector {
     this.showSelectors(explanation);
     const left = this.starts[0] > 0 ? `Earlier tokens are left out: the inspector runs the model on the last ${explanation.size}. ` : "";
     this.body.replaceChildren(
-      panel("attention", "h3", this.arcs.root, make("p.small", `${left}Hover over a token to see its attention; click it to inspect it.`)),
+      panel("attention", "h3", this.arcs.root, make("p.small", left, ...byPointer("Hover over a token to see its attention; click it", "Tap a token"), " to inspect it.")),
       panel("map", "h3", this.map.root),
       panel("lens", "h3", last > 0 ? logitLensTable(explanation, last - 1) : make("p", "There is no prediction for the first token.")),
       panel("next", "h3", probabilityBars(explanation.next, this.following)),

@@ -26,17 +26,17 @@ export const PANELS = {
   },
   mlp: {
     title: "MLP",
-    about: "The position-wise feed-forward network: expand to four times the width, apply the activation function, project back. Only part of the hidden units are active for any one token.",
+    about: "The position-wise feed-forward network: expand to a wider hidden layer, apply the activation function, project back. Only part of the hidden units are active for any one token.",
     code: ["x = self.act(self.c_fc(x))", "return self.dropout(self.c_proj(x))"],
   },
   residual: {
     title: "Residual stream",
-    about: "Attention and MLP add their output to the residual stream, block after block. The line is the root mean square of the last token's stream; the bars are that of what each block adds.",
+    about: "Attention and MLP add their output to the residual stream, block after block (GPT-1 normalizes after each addition instead of before each sublayer). The line is the root mean square of the last token's stream; the bars are that of what each block adds.",
     code: ["x = x + self.attn(self.ln_1(x))", "x = x + self.mlp(self.ln_2(x))"],
   },
   lens: {
     title: "Logit lens",
-    about: "The final LayerNorm and output head applied early, to the residual stream after each block. Each row is the prediction at that depth for this token, and the probability it gives to the actual one.",
+    about: "The output head, after the final LayerNorm of GPT-2, applied early, to the residual stream after each block. Each row is the prediction at that depth for this token, and the probability it gives to the actual one.",
     code: ["logits = self.lm_head(self.ln_f(x))"],
   },
   next: {
@@ -46,7 +46,7 @@ export const PANELS = {
   },
   head: {
     title: "Output head",
-    about: "The head compares the last token's residual stream with the embedding of every token, which gives one logit each; softmax turns logits into probabilities. The logit lens applies the same head after fewer blocks.",
+    about: "The head compares the last token's residual stream with one vector per vocabulary entry (the token embeddings if they are tied, otherwise a table of its own), which gives one logit each; softmax turns logits into probabilities. The logit lens applies the same head after fewer blocks.",
     code: ["logits = self.lm_head(self.ln_f(x))"],
   },
   sampling: {

@@ -1,6 +1,6 @@
 // @ts-check
-// The tooltip of a token: its probability and the alternatives. The pointer opens it, or the arrow keys when the text has
-// the focus.
+// The tooltip of a token: its probability and the alternatives. The pointer opens it, a tap, or the arrow keys when the
+// text has the focus. A click inspects the token; on a touch screen, which has no hovering, a second tap.
 
 /** @import { Token } from "../api/client.js" */
 /** @import { TextView } from "./text_view.js" */
@@ -40,13 +40,15 @@ export function attachTooltip(view, onInspect) {
     const index = character < 0 ? -1 : view.tokenAt(character);
     if (index !== token || tooltip.hidden) show(index);
   });
-  root.addEventListener("pointerleave", hideTooltip);
+  root.addEventListener("pointerleave", ({ pointerType }) => pointerType === "touch" || hideTooltip()); // a finger leaves after each tap
   root.addEventListener("blur", hideTooltip);
   root.addEventListener("click", (event) => {
     if (!getSelection()?.isCollapsed) return; // the user is selecting text
     const character = view.characterAt(event.clientX, event.clientY);
     if (character < 0) return;
     const index = view.tokenAt(character);
+    const isShown = index === token && marker.parentNode === root && !tooltip.hidden;
+    if (/** @type {PointerEvent} */ (event).pointerType === "touch" && index >= 0 && !isShown) return show(index);
     hideTooltip();
     onInspect(index < 0 ? character + characterFrom(view.text, character).length : view.tokenEnd(index));
   });
@@ -92,7 +94,8 @@ function contents({ text, logprob, top }) {
   if (!rows.some(([one, value]) => one === text || value === logprob)) rows.push([text, logprob]);
   /** @type {[string, number][]} */
   const probabilities = rows.map(([one, value]) => [one, Math.exp(value)]);
-  return [make("p", make("b", visible(text)), ` probability ${percent(Math.exp(logprob))}`), probabilityBars(probabilities, text, 1)];
+  return [make("p", make("b", visible(text)), ` probability ${percent(Math.exp(logprob))}`), probabilityBars(probabilities, text, 1),
+    make("p.touch-only", "Tap again to inspect.")];
 }
 
 /**

@@ -13,7 +13,7 @@ import { panel } from "./panels.js";
 import { radioGroup } from "./radio_group.js";
 import { heatMap, residualChart } from "./residual.js";
 
-/** @typedef {{ model: ModelInfo, text: string, temperature: number }} GeneratedText */
+/** @typedef {{ model: ModelInfo, text: string, temperature: number, isWhole?: boolean }} GeneratedText isWhole: its prompt was empty */
 
 const EXAMPLE = { max_tokens: 24, temperature: 0.5, seed: 4 };
 
@@ -77,7 +77,7 @@ export class Tour {
    */
   async explain(layer) {
     if (!this.shown || !this.explainer) throw new Error("There is no text yet.");
-    return this.explainer.explain({ model: this.shown.model.id, text: this.shown.text, layer });
+    return this.explainer.explain({ model: this.shown.model.id, text: this.shown.text, layer, add_special_tokens: this.shown.isWhole });
   }
 
   next() {
