@@ -16,6 +16,8 @@ constexpr int SPIN_ITERATIONS = 1500;  // before sleeping: about ten microsecond
 // member that merely falls asleep once wakes up sooner.
 constexpr double STALL_FRACTION = 0.25;
 constexpr auto STALL_TIME = 1ms;
+// The team shrinks if a job that starts within this time after a stall, or after the team has grown, stalls too.
+constexpr auto SETTLING_TIME = 50ms;
 constexpr auto MIN_PROBE_DELAY = 5ms, MAX_PROBE_DELAY = 500ms;
 // A core is free if a thread ran for this long, longer than the scheduler lets one of several threads run at a time,
 // without a gap of more than this.
@@ -133,6 +135,7 @@ void ThreadTeam::grow_if_core_is_free(Clock::time_point now) {
     next.probe.store(NO_PROBE, std::memory_order_relaxed);
     size_++;
     full_since_ = now;
+    unsettled_until_ = now + SETTLING_TIME;
   } else if (probe == CORE_IS_BUSY) {
     next.probe.store(NO_PROBE, std::memory_order_relaxed);
     delay_growth(now);
@@ -144,8 +147,11 @@ void ThreadTeam::adapt_size(Clock::time_point begin) {
   const auto slept = std::chrono::nanoseconds(slept_.load(std::memory_order_relaxed));
   const auto now = Clock::now();
   if (slept > STALL_TIME && (double)(slept / 1ns) > STALL_FRACTION * (double)((now - begin) / 1ns)) {
-    size_--;
-    delay_growth(now);
+    if (begin < unsettled_until_) {
+      size_--;
+      delay_growth(now);
+    }
+    unsettled_until_ = now + SETTLING_TIME;
   } else if (size_ == max_size() && now - full_since_ > probe_delay_) {  // no stall for as long as the last delay
     full_since_ = now;
     probe_delay_ = std::max<Clock::duration>(probe_delay_ / 2, MIN_PROBE_DELAY);
