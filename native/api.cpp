@@ -185,7 +185,7 @@ int ink_session_run(ink_session *session, ink_model_input *inputs, int32_t n_inp
 }
 
 double ink_memory_bandwidth(size_t bytes, int32_t threads, int32_t rounds) {
-  if (bytes < 4096 || threads < 1 || rounds < 1) return 0.0;
+  if (bytes < 1 || threads < 1 || rounds < 1) return 0.0;
   double bandwidth = 0.0;
   catch_exceptions([&] {
     bandwidth = ink::memory_bandwidth(bytes, std::min((int)threads, ink::available_cores()), rounds);

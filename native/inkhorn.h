@@ -122,7 +122,8 @@ INK_API int ink_session_copy_slot(ink_session *session, int32_t source, int32_t 
  * threads at once on one session. */
 INK_API int ink_session_run(ink_session *session, ink_model_input *inputs, int32_t n_inputs, int32_t steps);
 
-/* Memory read bandwidth in bytes per second for a block of this size, the best of `rounds` runs; 0 on failure. */
+/* Memory read bandwidth in bytes per second for a block of this size, at least 8 bytes, the best of `rounds` runs; 0 on
+ * failure. */
 INK_API double ink_memory_bandwidth(size_t bytes, int32_t threads, int32_t rounds);
 
 /* The sampler and its random number generator, exported for tests. ink_sample returns -1 if no token can be sampled. */

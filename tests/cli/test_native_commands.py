@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.models import save_checkpoint, tiny_config, tiny_model
 
 from inkhorn.cli.main import main
 from inkhorn.config.model import ModelConfig
@@ -13,6 +14,7 @@ from inkhorn.inference.backends import native_bindings
 from inkhorn.inference.backends.base import ModelInput
 from inkhorn.inference.backends.native_backend import NativeBackend
 from inkhorn.inference.backends.packed_weights import pack
+from inkhorn.tokenizer.char import CharTokenizer
 
 REASON = native_bindings.unavailable_reason()
 native = pytest.mark.skipif(REASON is not None, reason=str(REASON))
@@ -107,6 +109,25 @@ def test_bench_rows(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0]["bytes"] < 0.6 * rows[2]["bytes"]
     assert run("bench", *flags) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+@native
+def test_bench_of_a_tiny_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights of less than a page, which no thread reads in whole pages, have a share of the bandwidth, too."""
+    config = tiny_config(vocab_size=9, n_layer=1, n_head=1, n_embd=8, tie_word_embeddings=False)
+    save_checkpoint(tmp_path, tiny_model(config), CharTokenizer("abcdefgh"))
+    flags = ("--model", str(tmp_path), "--tokens", "4", "--rounds", "1", "--batch-sizes", "1", "--quantize", "int8")
+    assert run("bench", *flags, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["bytes"] < 4096
+    assert row["bandwidth"] > 0
+
+
+@native
+def test_memory_bandwidth_of_any_size() -> None:
+    bandwidth = native_bindings.library().ink_memory_bandwidth
+    assert all(bandwidth(size, threads, 1) > 0 for size in (8, 100, 4096, 5001) for threads in (1, 2))
+    assert bandwidth(0, 1, 1) == bandwidth(8, 0, 1) == bandwidth(8, 1, 0) == 0
 
 
 @native
