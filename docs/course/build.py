@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ def main() -> None:
     outputs = {number: output_in(page_of(chapter)) for number, chapter in chapters().items()}
     if options.run:
         for number, chapter in chapters().items():
-            print(chapter.path.name, flush=True)
+            began = time.perf_counter()
             outputs[number] = run(chapter, options.text)
+            print(f"{chapter.path.name}: {time.perf_counter() - began:.1f} s", flush=True)
             if loss := validation_loss(outputs[number]):
                 write_loss(number, loss)
         chapters.cache_clear()  # the files have changed

@@ -92,6 +92,84 @@ WRONG = {
         "Row t has 1 / (t + 1) for tokens 0 to t and 0 for later ones: each row must sum to 1",
     ),
     "no mask": (3, "return torch.ones(T, T) / T", "first wrong value at [0, 0]: expected 1.0000, found 0.2500"),
+    "mask after softmax": (
+        4,
+        "T, hs = q.shape[-2:]\nreturn (q @ k.mT / math.sqrt(hs)).softmax(dim=-1).tril()",
+        "the sums of the rows of attention_weights(q, k): first wrong value at [0, 0]: expected 1.0000, found",
+    ),
+    "keys not transposed": (
+        4,
+        "return (q @ k.transpose(0, 1)).softmax(dim=-1)",
+        "RuntimeError",
+    ),
+    "weights of the wrong shape": (
+        4,
+        "return q.softmax(dim=-1)",
+        "attention_weights(q, k): expected shape (2, 4, 4), found (2, 4, 8)",
+    ),
+    "no scaling": (
+        4,
+        "T = q.shape[-2]\nfuture = torch.ones(T, T, dtype=torch.bool).triu(1)\n"
+        "return (q @ k.mT).masked_fill(future, -math.inf).softmax(dim=-1)",
+        "Divide the scores by sqrt(hs)",
+    ),
+    "view without transpose": (
+        5,
+        "return x.view(B, n_head, T, C // n_head)",
+        "split_heads(x, 2): first wrong value at [0, 0, 1, 0]: expected 8.0000, found 4.0000 (16 of 24 values differ)\n"
+        "Head 0 has the first C / nh numbers of every token. A view as (B, nh, T, hs) mixes up tokens",
+    ),
+    "heads last": (5, "return x.view(B, T, n_head, C // n_head)", "expected shape (1, 2, 3, 4), found (1, 3, 2, 4)"),
+    "no residual": (
+        6,
+        "x = self.attn(x)\nx = self.mlp(x)",
+        "x must reach the head as it was: x = x + ..., not x = ...",
+    ),
+    "side by side": (6, "x = x + self.attn(x) + self.mlp(x)", "the MLP must see what attention has added"),
+    "unbiased variance": (
+        7,
+        "mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True)\n"
+        "return (x - mean) / (variance + 1e-5).sqrt() * self.weight + self.bias",
+        "The variance is a mean: divide by C, not by C - 1",
+    ),
+    "no epsilon": (
+        7,
+        "mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, unbiased=False)\n"
+        "return (x - mean) / variance.sqrt() * self.weight + self.bias",
+        "LayerNorm()(equal numbers): first wrong value at [0, 0, 0]: expected 0.0000, found nan",
+    ),
+    "no positions": (
+        8,
+        "x = self.wte(idx)\nfor block in self.h:\n    x = block(x)\nreturn self.lm_head(self.ln_f(x))",
+        "GPT(5)(idx): first wrong value at [0, 0, 0]",
+    ),
+    "no final norm": (
+        8,
+        "x = self.wte(idx) + self.wpe(torch.arange(T))\nfor block in self.h:\n    x = block(x)\nreturn self.lm_head(x)",
+        "then every block in order, then ln_f, then lm_head",
+    ),
+    "no warmup": (
+        9,
+        "return 0.5 * (1 + math.cos(math.pi * step / steps))",
+        "rate(step) during warmup: value 0: wrong value: expected 0.0333, found 1.0000",
+    ),
+    "constant": (
+        9,
+        "return 1.0",
+        "rate(steps): wrong value: expected 0.0000, found 1.0000\nThe last step has the rate 0",
+    ),
+    "new tokens first": (
+        10,
+        'if cache:\n    k = torch.cat([k, cache["k"]], dim=2)\n    v = torch.cat([v, cache["v"]], dim=2)\n'
+        'cache["k"], cache["v"] = k, v',
+        "Cached keys and values come first",
+    ),
+    "only the new ones kept": (
+        10,
+        'new = {"k": k, "v": v}\nif cache:\n    k = torch.cat([cache["k"], k], dim=2)\n'
+        '    v = torch.cat([cache["v"], v], dim=2)\ncache.update(new)',
+        "the logits after tokens one by one: first wrong value at",
+    ),
 }
 
 
@@ -135,8 +213,9 @@ def test_differences_in_words(expected: object, found: object, words: str | None
     assert difference(expected, found) == words
 
 
-def test_learn_one_exercise(capfd: pytest.CaptureFixture[str]) -> None:
+def test_learn_one_exercise(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """The way of a learner: list, write, check too early, answer wrongly, look, answer, list again."""
+    monkeypatch.setattr("inkhorn.course.learner.TIME_LIMIT", 600)  # importing torch takes long on a busy machine
     assert run("learn") == 0
     assert "3  Attention by averaging (not started)" in capfd.readouterr().out
     assert run("learn", "3") == 0
@@ -179,6 +258,7 @@ def test_usage_errors(capfd: pytest.CaptureFixture[str]) -> None:
 def test_code_that_ends_or_blocks_python(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("learn", "3") == 0
     path = Exercise(chapters()[3]).path
+    monkeypatch.setattr("inkhorn.course.learner.TIME_LIMIT", 600)
     fill(3, "import os; os._exit(0)").replace(path)
     assert run("learn", "3", "--check") == 1
     assert "ended Python before its checks were done (exit code 0)" in capfd.readouterr().err

@@ -107,8 +107,8 @@ def train(model, ids):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-        if step % (steps // 5) == 0:
-            print(f"step {step:4}: training loss {sum(losses[-100:]) / 100:.2f} (mean of 100 steps)")
+        if step % 100 == 0:
+            print(f"step {step:4}: training loss {sum(losses[-100:]) / 100:.2f} (mean of the last 100)")
 
 
 # %% [markdown]
@@ -125,10 +125,7 @@ def evaluate(model, ids):
     n = (len(ids) - 1) // block_size
     idx = ids[: n * block_size].view(n, block_size)  # (n, T)
     targets = ids[1 : n * block_size + 1].view(n, block_size)  # (n, T)
-    total = 0.0
-    for some, following in zip(idx.split(64), targets.split(64), strict=True):  # 64 pieces at a time, to save memory
-        total += cross_entropy(model(some), following).item() * len(some)
-    return total / n
+    return cross_entropy(model(idx), targets).item()
 
 
 @torch.no_grad()
@@ -136,8 +133,7 @@ def generate(model, idx, n):
     """Continue each row of idx, (B, T), by n tokens: (B, T + n)."""
     for _ in range(n):
         logits = model(idx[:, -block_size:])[:, -1]  # (B, T, V), then (B, V): after the last token
-        probabilities = logits.softmax(dim=-1)  # (B, V)
-        following = torch.multinomial(probabilities, num_samples=1)  # (B, 1)
+        following = torch.multinomial(logits.softmax(dim=-1), num_samples=1)  # (B, 1)
         idx = torch.cat([idx, following], dim=1)  # (B, T + 1)
     return idx
 
@@ -159,8 +155,7 @@ if __name__ == "__main__":
     print(f"validation loss before training {evaluate(model, val_ids):.2f}")
     train(model, train_ids)
     print(f"validation loss {evaluate(model, val_ids):.2f}")
-    start = torch.tensor([[characters.index("\n")]])  # (1, 1)
-    print("".join(characters[i] for i in generate(model, start, 200)[0]))
+    print("".join(characters[i] for i in generate(model, torch.tensor([[characters.index("\n")]]), 200)[0]))
 
 # %% [markdown]
 # ## Losses so far

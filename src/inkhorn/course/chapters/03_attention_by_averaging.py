@@ -22,16 +22,8 @@ from inkhorn.course.text import read_text
 block_size = 32  # T: tokens of a piece
 batch_size = 32  # B: pieces of a batch
 n_embd = 64  # C: numbers per token
-learning_rate = 0.003  # how far one step changes each number
-steps = 500
-
-
-# %%
-def encode(text, characters):
-    """The token id of each character of a text."""
-    id_of = {character: i for i, character in enumerate(characters)}
-    return torch.tensor([id_of[character] for character in text])  # (number of characters,)
-
+learning_rate = 0.006  # how far one step changes each number
+steps = 300
 
 # %% [markdown]
 # ## The average as a matrix product
@@ -87,16 +79,9 @@ class LanguageModel(nn.Module):
 
 # %% [markdown]
 # ## Training, measuring and writing, as in chapter 2
-#
-# `F.cross_entropy` is torch's version of the function that we wrote there.
 
 
 # %%
-def cross_entropy(logits, targets):
-    """Mean of -ln p(target): logits (B, T, V) and targets (B, T) to a single number ()."""
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())  # of (B * T, V) and (B * T,)
-
-
 def random_batch(ids):
     """Token ids (B, T), and the token that follows each of them (B, T)."""
     starts = torch.randint(len(ids) - block_size, (batch_size, 1))  # (B, 1): where each piece starts
@@ -110,13 +95,13 @@ def train(model, ids):
     losses = []
     for step in range(1, steps + 1):
         idx, targets = random_batch(ids)
-        loss = cross_entropy(model(idx), targets)
+        loss = F.cross_entropy(model(idx).flatten(0, 1), targets.flatten())  # of (B * T, V) and (B * T,): ()
         optimizer.zero_grad()  # forget the gradient of the last step
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-        if step % (steps // 5) == 0:
-            print(f"step {step:4}: training loss {sum(losses[-100:]) / 100:.2f} (mean of 100 steps)")
+        if step % 100 == 0:
+            print(f"step {step:4}: training loss {sum(losses[-100:]) / 100:.2f} (mean of the last 100)")
 
 
 @torch.no_grad()  # no gradients are needed here
@@ -125,10 +110,7 @@ def evaluate(model, ids):
     n = (len(ids) - 1) // block_size
     idx = ids[: n * block_size].view(n, block_size)  # (n, T)
     targets = ids[1 : n * block_size + 1].view(n, block_size)  # (n, T)
-    total = 0.0
-    for some, following in zip(idx.split(64), targets.split(64), strict=True):  # 64 pieces at a time, to save memory
-        total += cross_entropy(model(some), following).item() * len(some)
-    return total / n
+    return F.cross_entropy(model(idx).flatten(0, 1), targets.flatten()).item()
 
 
 @torch.no_grad()
@@ -136,31 +118,25 @@ def generate(model, idx, n):
     """Continue each row of idx, (B, T), by n tokens: (B, T + n)."""
     for _ in range(n):
         logits = model(idx[:, -block_size:])[:, -1]  # (B, T, V), then (B, V): after the last token
-        probabilities = logits.softmax(dim=-1)  # (B, V)
-        following = torch.multinomial(probabilities, num_samples=1)  # (B, 1)
+        following = torch.multinomial(logits.softmax(dim=-1), num_samples=1)  # (B, 1)
         idx = torch.cat([idx, following], dim=1)  # (B, T + 1)
     return idx
 
-
-# %% [markdown]
-# ## Try it
 
 # %%
 if __name__ == "__main__":
     torch.manual_seed(1337)  # the same random numbers in every run
     text = read_text()
     characters = sorted(set(text))
-    ids = encode(text, characters)
+    ids = torch.tensor([characters.index(character) for character in text])  # (number of characters,)
     split = int(0.9 * len(ids))
     train_ids, val_ids = ids[:split], ids[split:]
 
     model = LanguageModel(len(characters))
     print(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters")
-    print(f"validation loss before training {evaluate(model, val_ids):.2f}")
     train(model, train_ids)
     print(f"validation loss {evaluate(model, val_ids):.2f}")
-    start = torch.tensor([[characters.index("\n")]])  # (1, 1)
-    print("".join(characters[i] for i in generate(model, start, 200)[0]))
+    print("".join(characters[i] for i in generate(model, torch.tensor([[characters.index("\n")]]), 200)[0]))
 
 # %% [markdown]
 # ## Losses so far
