@@ -26,6 +26,7 @@ LAYERS = (
     "data",
     "model",
     "inference",
+    "inspection",
     "hardware",
     "convert",
     "evaluation",
@@ -35,7 +36,7 @@ LAYERS = (
     "server",
     "cli",
 )
-"""Lowest first. Reserved for later: `inspection` between `inference` and `web`, `integrations` above `server`."""
+"""Lowest first. Reserved for later: `integrations` above `server`."""
 
 TORCH_LAYERS = {"model", "hardware", "evaluation", "training", "course"}
 """May import torch at module level. Elsewhere torch is imported inside the functions that need it."""

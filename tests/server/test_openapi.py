@@ -26,6 +26,7 @@ WITH_BODY = [
     "POST /v1/chat/completions",
     "POST /v1/responses",
     "POST /api/explain",
+    "POST /api/importance",
     "POST /tokenize",
     "POST /detokenize",
 ]

@@ -15,6 +15,10 @@ Action = Literal["zero", "scale", "mean", "patch", "add"]
 
 MAX_INTERVENTIONS = 256
 """Most interventions of a request."""
+MAX_VECTOR = 1e6
+"""Largest number in a vector: far beyond any activation, and its square is still a float32."""
+MAX_VECTOR_LENGTH = 65536
+"""Longest vector."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,7 @@ class Intervention:
     patch: replace by its value at a position of another prompt; add: add factor times a vector"""
     factor: Annotated[float, Range(ge=-1000, le=1000)] = 1.0
     """for scale and add"""
-    vector: Annotated[str | tuple[float, ...] | None, Range(le=65536)] = None
+    vector: str | tuple[float, ...] | None = None
     """for add: the name of a steering vector (inkhorn steer), or its numbers"""
     prompt: Annotated[str | None, Range(le=100_000)] = None
     """for patch: the prompt whose activation is used"""
@@ -59,8 +63,19 @@ class Intervention:
         if self.component == "layer":
             allowed = self.action in ("zero", "scale", "mean")
             require(allowed, f"action: a layer cannot be changed by {self.action}: use attn, mlp or resid")
-        if isinstance(self.vector, tuple):
-            require(len(self.vector) > 0, "vector: it has no numbers")
+        if self.vector is not None and not isinstance(self.vector, str):
+            self._check_vector(self.vector)
+
+    @staticmethod
+    def _check_vector(vector: tuple[float, ...]) -> None:
+        require(isinstance(vector, tuple), "vector must be a name or a tuple of numbers")
+        count = len(vector)
+        require(
+            0 < count <= MAX_VECTOR_LENGTH, f"vector: it has {count:,} numbers; it needs 1 to {MAX_VECTOR_LENGTH:,}"
+        )
+        for number in vector:
+            valid = isinstance(number, int | float) and -MAX_VECTOR <= number <= MAX_VECTOR
+            require(valid, f"vector: its numbers must be between {-MAX_VECTOR:g} and {MAX_VECTOR:g}, not {number!r}")
 
     def check(self, config: Architecture) -> None:
         """Raise UsageError if the model has no such layer, head or width."""

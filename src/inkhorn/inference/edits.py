@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -63,6 +63,11 @@ class Edits:
     def are_local(self) -> bool:
         """Whether some edit concerns some positions only."""
         return any(edit.first > 0 or edit.end < MAX_COUNT for edit in self.edits)
+
+    def shifted(self, start: int) -> tuple[Edit, ...]:
+        """The edits for the text without its first `start` tokens."""
+        moved = (replace(edit, first=max(edit.first - start, 0), end=edit.end - start) for edit in self.edits)
+        return tuple(edit for edit in moved if edit.end > 0) if self.are_local else self.edits
 
     def hook(self, window_start: int = 0) -> Hook:
         """The edits as a hook of the NumPy model, whose context begins at this token of the text."""

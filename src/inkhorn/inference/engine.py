@@ -102,7 +102,6 @@ class Engine:
         *,
         logprobs: int | None = None,
         prompt_logprobs: bool = False,
-        scored_from: int = 1,
         edits: Edits | None = None,
     ) -> RequestHandle:
         """Start a request; returns at once.
@@ -113,7 +112,6 @@ class Engine:
             sample_index: index among several samples of one prompt; each has its own random numbers.
             logprobs: return the log-probability of each sampled token, and so many of the most likely tokens.
             prompt_logprobs: return the same for the prompt's tokens.
-            scored_from: the first token of the prompt whose log-probability is wanted; those before it get None.
             edits: changes to activations (`inference/interventions.py`).
 
         Returns:
@@ -151,7 +149,6 @@ class Engine:
             ),
             logprobs=logprobs,
             prompt_logprobs=prompt_logprobs,
-            scored_from=scored_from,
             edits=edits,
         )
         handle = RequestHandle(lambda: self._loop.abort(request))  # keeps the engine alive until it is read

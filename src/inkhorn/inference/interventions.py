@@ -11,8 +11,12 @@ from inkhorn.config.model import ModelConfig
 from inkhorn.errors import UsageError, require
 from inkhorn.inference.activation_files import read_means, read_steering
 from inkhorn.inference.edits import Edit, Edits, Site
-from inkhorn.inference.numpy_model import Array, HookPoint, KVCache, NumpyModel
+from inkhorn.inference.numpy_model import Array, NumpyModel
 from inkhorn.inference.outputs import Prompt
+from inkhorn.inference.run import RunResult, run
+
+MAX_PATCH_PROMPTS = 8
+"""Most different prompts whose activations a request patches in: each is a forward pass."""
 
 _SITES = {"head": Site.HEAD_OUT, "attn": Site.ATTN_OUT, "mlp": Site.MLP_OUT, "resid": Site.RESID}
 
@@ -44,12 +48,16 @@ class InterventionResolver:
         """
         count = len(interventions)
         require(count <= MAX_INTERVENTIONS, f"interventions: {count:,} are given; the limit is {MAX_INTERVENTIONS}")
+        prompts = {each.prompt for each in interventions if each.prompt is not None}
+        message = f"interventions: patches from {len(prompts)} prompts are given; the limit is {MAX_PATCH_PROMPTS}"
+        require(len(prompts) <= MAX_PATCH_PROMPTS, message)
         edits: list[Edit] = []
+        sources: dict[str, RunResult] = {}
         for index, intervention in enumerate(interventions):
             try:
                 intervention.check(self._config)
                 for site in self._sites(intervention):
-                    edit = self._edit(intervention, site, num_prompt_tokens)
+                    edit = self._edit(intervention, site, num_prompt_tokens, sources)
                     if edit.scale != 1.0 or edit.vector is not None:
                         edits.append(edit)
             except UsageError as error:
@@ -62,7 +70,7 @@ class InterventionResolver:
             return Site.ATTN_OUT, Site.MLP_OUT
         return (_SITES[intervention.component],)
 
-    def _edit(self, wanted: Intervention, site: Site, num_prompt_tokens: int) -> Edit:
+    def _edit(self, wanted: Intervention, site: Site, num_prompt_tokens: int, sources: dict[str, RunResult]) -> Edit:
         layer, head = wanted.layer, wanted.head or 0
         edit = Edit(site, layer, head, scale=0.0)
         match wanted.action:
@@ -77,7 +85,7 @@ class InterventionResolver:
                 return Edit(site, layer, head, 1.0, _pack(self._vector(wanted) * np.float32(wanted.factor)))
             case "patch":
                 position = _position(wanted.position, num_prompt_tokens, "position")
-                value = self._activation(wanted, edit.hook_name)
+                value = self._activation(wanted, edit.hook_name, sources)
                 vector = _pack(value[head] if site == Site.HEAD_OUT else value)
                 return Edit(site, layer, head, 0.0, vector, position, position + 1)
 
@@ -91,24 +99,18 @@ class InterventionResolver:
         require(layer == wanted.layer, f"layer: {wanted.vector} belongs to layer {layer}, not {wanted.layer}")
         return vector
 
-    def _activation(self, wanted: Intervention, name: str) -> Array:
-        """The value of an activation at a token of another prompt."""
+    def _activation(self, wanted: Intervention, name: str, sources: dict[str, RunResult]) -> Array:
+        """The value of an activation at a token of another prompt, whose run is kept in `sources`."""
         assert wanted.prompt is not None
-        token_ids = self._encode(wanted.prompt).token_ids
+        token_ids, block_size = self._encode(wanted.prompt).token_ids, self._config.block_size
         source = _position(wanted.source_position, len(token_ids), "source_position")
-        start = max(0, len(token_ids) - self._config.block_size)  # what the model reads of a longer prompt
-        message = (
-            f"source_position: token {source} is not among the last {self._config.block_size}, which the model reads"
-        )
+        start = max(0, len(token_ids) - block_size)  # what the model reads of a longer prompt
+        message = f"source_position: token {source} is not among the last {block_size}, which the model reads"
         require(source >= start, message)
-        found: list[Array] = []
-
-        def record(x: Array, point: HookPoint) -> None:
-            if point.name == name:
-                found.append(x[source - start])
-
-        self._reference().forward(token_ids[start:], KVCache(self._config), record)
-        return found[0]
+        if wanted.prompt not in sources:
+            sources[wanted.prompt] = run(self._reference(), token_ids[start:], names=_is_editable)
+        value: Array = sources[wanted.prompt][name][source - start]
+        return value
 
     @cached_property
     def _means(self) -> Mapping[str, Array]:
@@ -123,3 +125,7 @@ def _position(position: int, length: int, name: str) -> int:
 
 def _pack(values: Array) -> bytes:
     return np.asarray(values, np.float32).tobytes()
+
+
+def _is_editable(name: str) -> bool:
+    return name.endswith(("hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_pre", "hook_resid_post"))

@@ -167,31 +167,45 @@ class NumpyModel:
         at = _hook_caller(hook, start)
         token = at("hook_embed", self.weights["wte.weight"][list(ids)])  # (T, C)
         x: Array = token + at("hook_pos_embed", self.weights["wpe.weight"][start:end])  # (T, C)
-        for i, w in enumerate(self.blocks):
-            block = f"blocks.{i}."
-            x = at(block + "hook_resid_pre", x)
-            if self.config.pre_norm:
-                x = x + self._attention(at(block + "ln1.hook_normalized", self._norm(x, w, "ln_1")), i, cache, at)
-                x = at(block + "hook_resid_mid", x)  # (T, C)
-                x = x + self._mlp(at(block + "ln2.hook_normalized", self._norm(x, w, "ln_2")), w, block, at)
-            else:
-                x = self._norm(x + self._attention(x, i, cache, at), w, "ln_1")
-                x = at(block + "hook_resid_mid", at(block + "ln1.hook_normalized", x))
-                x = self._norm(x + self._mlp(x, w, block, at), w, "ln_2")
-                x = at(block + "ln2.hook_normalized", x)
-            x = at(block + "hook_resid_post", x)
+        x = self.run_blocks(x, 0, cache, hook)
         cache.length = end
         return self.compute_logits(x if all_logits else x[-1:], hook, start if all_logits else end - 1)
+
+    def run_blocks(self, x: Array, first: int, cache: KVCache, hook: Hook | None = None) -> Array:
+        """The blocks from `first` on: (T, C) -> (T, C), for T tokens after those in the cache, which does not grow."""
+        at = _hook_caller(hook, cache.length)
+        for i in range(first, self.config.n_layer):
+            w, block = self.blocks[i], f"blocks.{i}."
+            x = at(block + "hook_resid_pre", x)
+            if self.config.pre_norm:
+                attended = self._attention(at(block + "ln1.hook_normalized", self.norm(x, w, "ln_1")), i, cache, at)
+            else:
+                attended = self._attention(x, i, cache, at)
+            x = self.finish_block(x, attended, i, cache.length, hook)
+        return x
+
+    def finish_block(self, x: Array, attended: Array, layer: int, position: int, hook: Hook | None = None) -> Array:
+        """The rest of a block, from the stream before it and what its attention adds: (T, C) -> (T, C)."""
+        at, w, block = _hook_caller(hook, position), self.blocks[layer], f"blocks.{layer}."
+        if self.config.pre_norm:
+            x = at(block + "hook_resid_mid", x + attended)  # (T, C)
+            x = x + self._mlp(at(block + "ln2.hook_normalized", self.norm(x, w, "ln_2")), w, block, at)
+        else:
+            x = at(block + "ln1.hook_normalized", self.norm(x + attended, w, "ln_1"))
+            x = at(block + "hook_resid_mid", x)
+            x = at(block + "ln2.hook_normalized", self.norm(x + self._mlp(x, w, block, at), w, "ln_2"))
+        return at(block + "hook_resid_post", x)
 
     def compute_logits(self, x: Array, hook: Hook | None = None, position: int = 0) -> Array:
         """Final LayerNorm (GPT-2) and output head: (T, C) -> (T, V)."""
         if self.config.pre_norm:
-            normalized = self._norm(x, self.weights, "ln_f")
+            normalized = self.norm(x, self.weights, "ln_f")
             x = _hook_caller(hook, position)("ln_final.hook_normalized", normalized)
         logits: Array = x @ self.head.T  # (T, V)
         return logits
 
-    def _norm(self, x: Array, weights: Mapping[str, Array], name: str) -> Array:
+    def norm(self, x: Array, weights: Mapping[str, Array], name: str) -> Array:
+        """A LayerNorm of this model: (T, C) -> (T, C)."""
         return layer_norm(x, weights[name + ".weight"], weights[name + ".bias"], self.config.layer_norm_epsilon)
 
     def _attention(self, x: Array, layer: int, cache: KVCache, at: "_At") -> Array:

@@ -121,7 +121,7 @@ class Scheduler:
         budget = config.max_prefill_tokens_beside_decode if decoding else config.max_prefill_tokens
         scored_budget = config.max_scored_tokens
         for sequence in sorted(prefilling, key=lambda each: (each.last_prefill, each.admission_order)):
-            is_scored = sequence.scores_prompt and not sequence.num_before_scored
+            is_scored = sequence.scores_prompt
             limit = min(budget, scored_budget) if is_scored else budget
             if not limit:
                 continue

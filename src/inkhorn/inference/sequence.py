@@ -3,7 +3,7 @@
 import collections.abc
 
 from inkhorn.config.sampling import ContextOverflow
-from inkhorn.errors import CheckpointError
+from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.inference.backends.base import ModelInput, ModelOutput
 from inkhorn.inference.edits import Edits
 from inkhorn.inference.outputs import RequestOutput
@@ -39,7 +39,6 @@ class Sequence:
         detokenizer: turns them into text and checks the stopping conditions.
         logprobs: how many of the most likely tokens to return with each sampled token; None: no log-probabilities.
         prompt_logprobs: whether to return the log-probabilities of the prompt's tokens.
-        scored_from: the first of them to score; those before it are left out.
         edits: changes to activations.
 
     Attributes:
@@ -64,7 +63,6 @@ class Sequence:
         *,
         logprobs: int | None = None,
         prompt_logprobs: bool = False,
-        scored_from: int = 1,
         edits: Edits | None = None,
     ) -> None:
         self.token_ids = list(token_ids)
@@ -75,16 +73,14 @@ class Sequence:
         self.context_overflow = sampler.params.context_overflow
         self.max_tokens = sampler.params.max_tokens
         self.logprobs, self.prompt_logprobs = logprobs, prompt_logprobs
-        self.scored_from, self.edits = scored_from, edits
+        self.edits = edits
         self.window_start = window_start(len(self.token_ids), block_size, self.context_overflow)
         self.num_cached = self.last_prefill = self.admission_order = self.shared_prefix = 0
         self.slot: int | None = None
         self.prefix_source: Sequence | None = None
         self.is_finished = False
         self.error: Exception | None = None
-        self.prompt_scores: list[TokenLogprobs | None] = []
-        if prompt_logprobs:
-            self.prompt_scores += [None] * max(self.window_start + 1, scored_from)
+        self.prompt_scores: list[TokenLogprobs | None] = [None] * (self.window_start + 1) if prompt_logprobs else []
 
     @property
     def num_uncomputed(self) -> int:
@@ -98,13 +94,8 @@ class Sequence:
 
     @property
     def scores_prompt(self) -> bool:
-        """Whether prompt tokens are still to be scored."""
+        """Whether the next call scores prompt tokens."""
         return self.prompt_logprobs and self.is_prefill and self.num_uncomputed > 1
-
-    @property
-    def num_before_scored(self) -> int:
-        """Tokens to compute before the first that is scored."""
-        return max(0, self.scored_from - 1 - self.window_start - self.num_cached) if self.scores_prompt else 0
 
     @property
     def num_remaining(self) -> int | None:
@@ -142,17 +133,16 @@ class Sequence:
         assert self.slot is not None
         scores_prompt = self.scores_prompt
         num_uncomputed = self.num_uncomputed - scores_prompt
-        count = min(max_tokens, self.num_before_scored or num_uncomputed)
+        count = min(max_tokens, num_uncomputed)
         first = self.window_start + self.num_cached
         samples = count == num_uncomputed and not scores_prompt
-        is_scored = scores_prompt and not self.num_before_scored
         return ModelInput(
             slot=self.slot,
             position=self.num_cached,
             ids=self.token_ids[first : first + count],
-            num_outputs=count if is_scored else int(samples),
+            num_outputs=count if scores_prompt else int(samples),
             sampler=self.sampler if samples else None,
-            targets=self.token_ids[first + 1 : first + 1 + count] if is_scored else (),
+            targets=self.token_ids[first + 1 : first + 1 + count] if scores_prompt else (),
             sample_position=len(self.token_ids),
             logprobs=self.logprobs,
             edits=self.edits,
@@ -178,7 +168,11 @@ class Sequence:
         if detokenizer.finish_reason is None:
             if output.error is not None:
                 self.error = output.error
-                if isinstance(output.error, NoTokenError):
+                if isinstance(output.error, NoTokenError) and self.edits is not None:
+                    self.error = UsageError(
+                        "the interventions are too large: the logits are not finite; use smaller ones"
+                    )
+                elif isinstance(output.error, NoTokenError):
                     self.error = CheckpointError(f"the model's weights are damaged, at token {length}: {output.error}")
             elif texts and self.context_overflow == "stop" and length > self.block_size:
                 texts.append(detokenizer.finish("length"))

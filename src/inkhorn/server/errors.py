@@ -1,7 +1,7 @@
 """Errors in OpenAI's format: {"error": {"message", "type", "param", "code"}}."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,20 @@ def _from_validation(error: RequestValidationError) -> ApiError:
     of_field = [e for e in errors if str(e["loc"][1]) == field]
     about_value = [e for e in of_field if not e["type"].endswith("_type")] or of_field
     message = " or ".join(dict.fromkeys(_lower_first(e["msg"]) for e in about_value))
-    return ApiError(400, f"{field}: {message}", param=field)
+    return ApiError(400, f"{_path(about_value[0]['loc'][1:])}: {message}", param=field)
+
+
+def _path(location: Sequence[Any]) -> str:
+    """Where a value is, such as interventions[0].layer, without pydantic's names of union members."""
+    path = str(location[0])
+    for part in location[1:]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part.isidentifier() and part not in ("str", "int", "float", "bool"):
+            path += f".{part}"
+        else:
+            break
+    return path
 
 
 def _lower_first(message: str) -> str:

@@ -7,12 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from inkhorn.config.sampling import SamplingParams
+from inkhorn.inference.edits import Edits
 from inkhorn.inference.outputs import Completion, Prompt, RequestOutput
 from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.context import AppContext
@@ -38,6 +40,8 @@ class GenerationJob:
     echo: bool = False
     score_only: bool = False
     """score the prompt and return no generated text (max_tokens 0)"""
+    edits: list[Edits | None] = field(default_factory=list)
+    """changes to activations, for each prompt; empty if there are none"""
     stream: bool = False
     include_usage: bool = False
     warnings: list[str] = field(default_factory=list)
@@ -49,13 +53,13 @@ class GenerationJob:
         """Submit all sequences to the engine: those of the first prompt, then those of the next."""
         handles: list[RequestHandle] = []
         try:
-            for prompt in self.prompts:
+            for prompt, edits in zip(self.prompts, self.edits or repeat(None), strict=False):
                 for choice in range(self.best_of):
                     score_prompt = self.echo and self.logprobs is not None
                     logprobs = 0 if self.logprobs is None and self.best_of > self.n else self.logprobs
                     handles.append(
                         self.model.engine.submit(
-                            prompt, self.params, choice, logprobs=logprobs, prompt_logprobs=score_prompt
+                            prompt, self.params, choice, logprobs=logprobs, prompt_logprobs=score_prompt, edits=edits
                         )
                     )
         except BaseException:

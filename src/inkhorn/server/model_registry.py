@@ -10,9 +10,10 @@ from inkhorn.config.model import ModelConfig
 from inkhorn.errors import UsageError, nearest
 from inkhorn.inference.backends.packed_weights import weights_digest
 from inkhorn.inference.engine import Engine
+from inkhorn.inference.interventions import InterventionResolver
 from inkhorn.inference.numpy_model import NumpyModel
 from inkhorn.server.errors import ApiError
-from inkhorn.server.schemas.requests import MAX_NAME
+from inkhorn.server.schemas.fields import MAX_NAME
 from inkhorn.server.settings import ServerConfig
 from inkhorn.web.facts import PageFacts, page_facts
 
@@ -44,6 +45,11 @@ class ServedModel:
     def reference(self) -> NumpyModel:
         """The NumPy model, whose intermediate values `explain` reads; loaded on first use."""
         return NumpyModel.from_pretrained(self.folder)
+
+    @cached_property
+    def resolver(self) -> InterventionResolver:
+        """Turns the interventions of requests into the engine's edits."""
+        return InterventionResolver(self.folder, self.config, self.engine.encode_prompt, lambda: self.reference)
 
     @cached_property
     def token_texts(self) -> list[str]:

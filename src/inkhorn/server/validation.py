@@ -13,11 +13,11 @@ from inkhorn.inference.sequence import window_start
 from inkhorn.server.context import AppContext
 from inkhorn.server.errors import ApiError
 from inkhorn.server.generation import GenerationJob
+from inkhorn.server.interventions import resolve_edits
 from inkhorn.server.model_registry import ServedModel
+from inkhorn.server.schemas.fields import MAX_NAME, Body
 from inkhorn.server.schemas.requests import (
-    MAX_NAME,
     SAMPLING_FIELDS,
-    Body,
     ChatRequest,
     CompletionRequest,
     SamplingRequest,
@@ -54,6 +54,7 @@ async def completion_job(request: CompletionRequest, context: AppContext) -> Gen
         logprobs=request.logprobs,
         echo=bool(request.echo),
         score_only=max_tokens == 0,
+        edits=await resolve_edits(request.interventions, prompts, model, context),
         stream=bool(request.stream),
         include_usage=_include_usage(request),
         warnings=_warnings(request, prompts, model),
@@ -85,6 +86,7 @@ async def chat_job(request: ChatRequest, context: AppContext) -> GenerationJob:
         n=n,
         best_of=n,
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        edits=await resolve_edits(request.interventions, prompts, model, context),
         stream=bool(request.stream),
         include_usage=_include_usage(request),
         warnings=_warnings(request, prompts, model),

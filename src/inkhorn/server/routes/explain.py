@@ -1,16 +1,24 @@
-"""`POST /api/explain`: the model's intermediate values, for the web UI's inspector."""
+"""Inspection: what the model computes over a text, and which of its parts matter for the last token."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter
 
+from inkhorn.errors import UsageError
 from inkhorn.inference.explain import MAX_POSITIONS
 from inkhorn.inference.explain import explain as explain_tokens
-from inkhorn.server.context import Context
+from inkhorn.inference.outputs import Prompt
+from inkhorn.inspection.attribution import attribution
+from inkhorn.inspection.importance import importance
+from inkhorn.server.context import AppContext, Context
 from inkhorn.server.errors import ApiError, error_responses
+from inkhorn.server.interventions import resolve_edits
+from inkhorn.server.model_registry import ServedModel
 from inkhorn.server.routes import API_KEY_AND_RATE_LIMIT
-from inkhorn.server.schemas.requests import ExplainRequest
+from inkhorn.server.schemas.requests import ExplainRequest, ImportanceRequest
 from inkhorn.server.streaming import with_timeout
 from inkhorn.server.validation import shorten, unknown_fields
 
@@ -24,25 +32,71 @@ router = APIRouter(tags=["inspection"], dependencies=API_KEY_AND_RATE_LIMIT)
 @router.post("/api/explain", responses=error_responses(400, 401, 404, 408, 413, 429), response_model=None)
 async def explain(body: ExplainRequest, context: Context) -> dict[str, Any]:
     """Inspect the model on a text: attention weights, logit lens, residual stream and next-token probabilities."""
-    model, settings = context.models.lookup(body.model), context.settings
-    load = context.explain_limiter.statistics()  # texts are explained one at a time, beside generation
+    model = context.models.lookup(body.model)
+    prompt = await _encode(body, MAX_POSITIONS, model, context)
+    [edits] = await resolve_edits(body.interventions, [prompt], model, context) or [None]
+    tokenizer = model.engine.tokenizer
+
+    def run() -> dict[str, Any]:
+        return explain_tokens(model.reference, tokenizer, prompt.token_ids, body.layer, edits).to_json()
+
+    return _answer(body, model, await _run(run, context))
+
+
+@router.post("/api/importance", responses=error_responses(400, 401, 404, 408, 413, 429), response_model=None)
+async def parts(body: ImportanceRequest, context: Context) -> dict[str, Any]:
+    """Say which heads and MLPs matter for the last token of a text.
+
+    `effects`: how the log-probability of the token changes if a head, a layer's attention or an MLP is switched off at
+    the last 64 tokens. `direct`: the share of each part in the token's logit (direct logit attribution), null for
+    a GPT-1.
+    """
+    model = context.models.lookup(body.model)
+    prompt = await _encode(body, model.config.block_size + 1, model, context)
+    if len(prompt.token_ids) < 2:
+        raise ApiError(400, "text: give at least two tokens: the last one is examined", param="text")
+    [edits] = await resolve_edits(body.interventions, [prompt], model, context) or [None]
+
+    def run() -> dict[str, Any]:
+        effects = importance(model.reference, prompt.token_ids, edits).to_json()
+        is_linear = model.config.pre_norm
+        direct = attribution(model.reference, prompt.token_ids, edits).to_json() if is_linear else None
+        return {"effects": effects, "direct": direct}
+
+    return _answer(body, model, await _run(run, context))
+
+
+async def _encode(
+    body: ExplainRequest | ImportanceRequest, max_tokens: int, model: ServedModel, context: AppContext
+) -> Prompt:
+    """Encode the end of a text, after the start token if the request wants it."""
+    engine, end = model.engine, body.text[-max_tokens * MAX_BYTES_PER_TOKEN :]
+
+    def encode() -> Prompt:
+        prompt = engine.encode_prompt(end, context.settings.on_unknown)
+        if not body.add_special_tokens or not prompt.text:  # an empty prompt is the start token already
+            return prompt
+        return replace(prompt, token_ids=engine.encode_prompt("").token_ids + prompt.token_ids)
+
+    try:
+        return await run_sync(encode)
+    except UnicodeEncodeError:
+        raise ApiError(400, "text: contains a lone surrogate, which is not valid Unicode", param="text") from None
+
+
+async def _run(run: Callable[[], dict[str, Any]], context: AppContext) -> dict[str, Any]:
+    """Run in a thread, one at a time, beside generation."""
+    load = context.explain_limiter.statistics()
     if (waiting := load.borrowed_tokens + load.tasks_waiting) >= MAX_WAITING:
         message = f"{waiting} explain requests are waiting: retry later"
         raise ApiError(429, message, code="queue_full", headers={"Retry-After": "1"})
-
-    def run() -> dict[str, Any]:
-        text = body.text[-MAX_POSITIONS * MAX_BYTES_PER_TOKEN :]
-        engine = model.engine
-        prompt = engine.encode_prompt(text, settings.on_unknown)
-        token_ids = prompt.token_ids
-        if body.add_special_tokens and prompt.text:  # an empty prompt is the start token already
-            token_ids = engine.encode_prompt("").token_ids + token_ids
-        return explain_tokens(model.reference, engine.tokenizer, token_ids, body.layer).to_json()
-
     thread = run_sync(run, limiter=context.explain_limiter, abandon_on_cancel=True)
     try:
-        explanation = await with_timeout(settings.limits.max_seconds, thread)
-    except UnicodeEncodeError:
-        raise ApiError(400, "text: contains a lone surrogate, which is not valid Unicode", param="text") from None
+        return await with_timeout(context.settings.limits.max_seconds, thread)
+    except UsageError as error:
+        raise ApiError(400, str(error)) from None
+
+
+def _answer(body: ExplainRequest | ImportanceRequest, model: ServedModel, answer: dict[str, Any]) -> dict[str, Any]:
     warnings = shorten(unknown_fields(body))
-    return {"model": model.id} | explanation | ({"warnings": warnings} if warnings else {})
+    return {"model": model.id} | answer | ({"warnings": warnings} if warnings else {})

@@ -58,6 +58,7 @@ async def responses_job(request: ResponsesRequest, context: AppContext) -> Gener
         max_completion_tokens=request.max_output_tokens,
         logprobs=wants_logprobs,
         top_logprobs=request.top_logprobs if wants_logprobs else None,
+        interventions=request.interventions,
         **sampling,
     )
     try:

@@ -1,77 +1,22 @@
 """Request bodies: OpenAI's fields with OpenAI's defaults, and the sampling parameters that vLLM and llama.cpp add."""
 
-import re
-from collections.abc import Mapping
-from dataclasses import MISSING
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-    WithJsonSchema,
-    create_model,
-)
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr, create_model
 from pydantic_core import PydanticCustomError
 
-from inkhorn.config.bounds import MAX_COUNT, FieldSpec, Range, field_specs
-from inkhorn.config.sampling import OPENAI_RANGES, ContextOverflow, SamplingParams
+from inkhorn.config.bounds import MAX_COUNT, field_specs
+from inkhorn.config.interventions import MAX_INTERVENTIONS, Action, Component, Intervention
+from inkhorn.config.sampling import ContextOverflow, SamplingParams
+from inkhorn.server.schemas.fields import (
+    MAX_ENTRIES,
+    Body,
+    ModelName,
+    TokenIds,
+    integral,
+    request_field,
+)
 
-MAX_ENTRIES = 10_000
-"""Most messages, parts of a message, and prompts of a request."""
-MAX_STOP_STRINGS = 64
-"""Most stop strings; OpenAI allows 4, lm-eval sends more."""
-MAX_NAME = 256
-"""Longest name of a model, in characters."""
-
-
-def integral(value: object) -> object:
-    """2.0 is an integer, as in JSON Schema."""
-    return int(value) if type(value) is float and value.is_integer() else value
-
-
-def _integers(values: object) -> object:
-    if isinstance(values, list) and float in set(map(type, values)):
-        return [integral(value) for value in values]
-    return values
-
-
-TokenId = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
-ModelName = Annotated[StrictStr, Field(max_length=MAX_NAME)]
-TokenIds = Annotated[
-    list[TokenId],
-    Field(max_length=2**21, fail_fast=True),  # more do not fit the default limit of a body
-    BeforeValidator(_integers),  # last, so that a list that is too long is refused before its items are checked
-]
-
-
-def _token_id_key(value: str) -> str:
-    if not re.fullmatch(_TOKEN_ID, value):
-        raise PydanticCustomError("token_id", "invalid token id {value}", {"value": repr(value[:MAX_NAME])})
-    return value
-
-
-_TOKEN_ID = "[0-9]{1,10}"
-TokenIdKey = Annotated[
-    str, AfterValidator(_token_id_key), WithJsonSchema({"type": "string", "pattern": f"^{_TOKEN_ID}$"})
-]
-Stop = StrictStr | Annotated[list[StrictStr], Field(max_length=MAX_STOP_STRINGS, fail_fast=True)]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-
-_RANGES = OPENAI_RANGES | {
-    "top_k": Range(ge=-1, le=MAX_COUNT),  # vLLM's -1 for no limit
-    "top_p": Range(ge=0, le=1),  # 0 is greedy, as in other servers
-    "seed": Range(ge=-(2**63), le=2**64 - 1),  # -1 for a random seed, and signed seeds
-}
-"""Bounds of the API that differ from those of SamplingParams."""
-_DEFAULTS = {"temperature": 1.0}
-"""Defaults of the API that differ from those of SamplingParams."""
-_TYPES: dict[Any, Any] = {int: StrictInt, float: Number, bool: StrictBool, str: StrictStr}
 SAMPLING_FIELDS = tuple(name for name in field_specs(SamplingParams) if name != "max_tokens")
 """The sampling parameters that all requests share; the endpoints differ in max_tokens."""
 
@@ -82,43 +27,28 @@ def _reject_suffix(value: object) -> object:
     return value
 
 
-def _request_type(spec: FieldSpec) -> Any:
-    """The type of a sampling parameter in JSON; null means the default."""
-    if spec.name == "stop":
-        return Stop | None
-    kind = spec.type
-    if get_origin(kind) is tuple:
-        return (
-            Annotated[list[TokenId], Field(max_length=_max_length(spec), fail_fast=True), BeforeValidator(_integers)]
-            | None
-        )
-    if isinstance(origin := get_origin(kind), type) and issubclass(origin, Mapping):
-        bias: Range = get_args(get_args(kind)[1])[1]
-        biases = dict[TokenIdKey, Annotated[Number, Field(**bias.constraints())]]
-        return Annotated[biases, Field(max_length=_max_length(spec))] | None
-    number = _TYPES.get(kind, kind)
-    bounds = _RANGES.get(spec.name, spec.range)
-    if kind in (int, float) and bounds is not None:
-        limits: dict[str, Any] = {**bounds.constraints()}
-        number = Annotated[number, Field(**limits)]
-    return (Annotated[number, BeforeValidator(integral)] if kind is int else number) | None
+if TYPE_CHECKING:
 
+    class InterventionRequest(Body):
+        component: Component
+        layer: int
+        head: int | None
+        action: Action | None
+        factor: float | None
+        vector: str | list[float] | None
+        prompt: str | None
+        source_position: int | None
+        position: int | None
 
-def _max_length(spec: FieldSpec) -> int:
-    assert spec.range is not None
-    return int(spec.range.constraints()["le"])
+else:
+    InterventionRequest = create_model(
+        "InterventionRequest",
+        __base__=Body,
+        __doc__="A change to an activation while a text is generated.",
+        **{name: request_field(spec) for name, spec in field_specs(Intervention).items()},
+    )
 
-
-def _request_field(spec: FieldSpec) -> tuple[Any, Any]:
-    default = _DEFAULTS.get(spec.name, spec.default)
-    simple = default is not MISSING and not isinstance(default, tuple | Mapping)
-    return _request_type(spec), Field(default if simple else None, description=spec.help)
-
-
-class Body(BaseModel):
-    """A request body, or an object in one. Unknown fields are ignored, and reported as warnings."""
-
-    model_config = ConfigDict(extra="allow")
+Interventions = Annotated[list[InterventionRequest], Field(max_length=MAX_INTERVENTIONS, fail_fast=True)]
 
 
 class StreamOptions(Body):
@@ -134,6 +64,9 @@ class _BaseRequest(Body):
     stream: StrictBool | None = Field(False, description="send the text as server-sent events while it is generated")
     stream_options: StreamOptions | None = None
     user: StrictStr | None = Field(None, description="accepted and ignored")
+    interventions: Interventions | None = Field(
+        None, description="changes to activations: switch off, scale, replace or steer parts of the model"
+    )
 
 
 if TYPE_CHECKING:
@@ -150,7 +83,7 @@ else:
     SamplingRequest = create_model(
         "SamplingRequest",
         __base__=_BaseRequest,
-        **{name: _request_field(field_specs(SamplingParams)[name]) for name in SAMPLING_FIELDS},
+        **{name: request_field(field_specs(SamplingParams)[name]) for name in SAMPLING_FIELDS},
     )
 
 
@@ -215,9 +148,22 @@ class DetokenizeRequest(Body):
 class ExplainRequest(Body):
     model: ModelName | None = None
     text: StrictStr = Field(description="the text; its last 256 tokens are used", max_length=100_000)
+    interventions: Interventions | None = Field(None, description="as in completions")
     layer: Annotated[StrictInt, Field(ge=0, le=MAX_ENTRIES), BeforeValidator(integral)] = Field(
         0, description="layer of the attention and MLP shown, from 0"
     )
+    add_special_tokens: StrictBool = Field(
+        False, description="put the start token before the text, as in a text generated from an empty prompt"
+    )
+
+
+class ImportanceRequest(Body):
+    model: ModelName | None = None
+    text: StrictStr = Field(
+        description="the text, whose last token is examined; as much of it as fits into the context is used",
+        max_length=100_000,
+    )
+    interventions: Interventions | None = Field(None, description="as in completions; they apply to all runs")
     add_special_tokens: StrictBool = Field(
         False, description="put the start token before the text, as in a text generated from an empty prompt"
     )

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from inkhorn.config.bounds import MAX_COUNT
-from inkhorn.server.schemas.requests import MAX_ENTRIES, Body, SamplingRequest, integral
+from inkhorn.server.schemas.fields import MAX_ENTRIES, Body, integral
+from inkhorn.server.schemas.requests import SamplingRequest
 from inkhorn.server.schemas.responses import ChatTokenLogprob
 
 LOGPROBS = "message.output_text.logprobs"
