@@ -73,3 +73,12 @@ def test_warnings(client: TestClient, stream: bool) -> None:
     assert "unknown field 'foo' ignored" in warnings
     assert "unknown field 'messages[0].nickname' ignored" in warnings
     assert any("SNOWMAN" in warning for warning in warnings)
+
+
+def test_prompt_changes(client: TestClient) -> None:
+    body: dict[str, Any] = {"messages": [{"content": "ab…"}], "max_tokens": 3}
+    changes = client.post(PATH, json=body).json()["prompt_changes"]
+    assert [one["characters"] for one in changes] == [[{"character": "…", "replacement": "..."}]]
+    first, *others = stream_chunks(client, PATH, **body)
+    assert first["prompt_changes"] == changes
+    assert not any("prompt_changes" in chunk for chunk in others)

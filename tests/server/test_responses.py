@@ -131,6 +131,17 @@ def test_warnings(client: TestClient) -> None:
     assert response["max_output_tokens"] == 512
 
 
+def test_warnings_and_prompt_changes_of_a_stream(client: TestClient) -> None:
+    change = {"index": 0, "text": "ab...", "characters": [{"character": "…", "replacement": "..."}]}
+    body = {"input": "ab…", "max_output_tokens": 3, "unheard_of": 1}
+    assert respond(client, **body)["prompt_changes"] == [change]
+    for event in stream(client, **body):
+        if "response" in event:  # the first events and the last
+            assert event["response"]["prompt_changes"] == [change]
+            assert "unknown field 'unheard_of' ignored" in event["response"]["warnings"]
+    assert "prompt_changes" not in respond(client, input="ab", max_output_tokens=3)
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [

@@ -74,6 +74,12 @@ class GenerationJob:
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
     @property
+    def notices(self) -> dict[str, Any]:
+        """What the client should know of its request, by the name of the field in a response."""
+        notices = {"warnings": self.warnings, "prompt_changes": self.prompt_changes}
+        return {name: entries for name, entries in notices.items() if entries}
+
+    @property
     def prompt_tokens(self) -> int:
         return sum(len(prompt.token_ids) for prompt in self.prompts)
 
@@ -107,8 +113,7 @@ class ChoicesFormat(ResponseFormat):
     def __init__(self, job: GenerationJob, id_prefix: str, kind: str) -> None:
         super().__init__(job)
         self._started: set[int] = set()
-        notices = {"warnings": job.warnings, "prompt_changes": job.prompt_changes}
-        self._notices: dict[str, Any] = {name: entries for name, entries in notices.items() if entries}
+        self._notices = job.notices
         self._envelope = {
             "id": f"{id_prefix}-{secrets.token_hex(12)}",
             "object": kind,

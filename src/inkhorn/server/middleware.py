@@ -13,11 +13,14 @@ import time
 from collections.abc import Collection
 from typing import Any
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inkhorn.server.errors import CLIENT_CLOSED_REQUEST, ApiError, to_api_error
+from inkhorn.server.json_size import CHECKED_BYTES, check_json_size
 from inkhorn.server.metrics import Metrics
 from inkhorn.server.route_table import RouteTable
 from inkhorn.server.settings import Settings
@@ -102,6 +105,7 @@ class GuardMiddleware:
 
     def __init__(self, app: ASGIApp, settings: Settings, routes: RouteTable) -> None:
         self._app, self._settings, self._routes = app, settings, routes
+        self._checking = CapacityLimiter(1)  # large bodies are counted one at a time: it takes memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -118,7 +122,7 @@ class GuardMiddleware:
             headers, limits = Headers(scope=scope), self._settings.limits
             check_host(headers.get("host", ""), self._settings.allowed_hosts)
             self._routes.check(scope["method"], scope["path"])
-            body = _Body(receive, limits.max_body_bytes, limits.max_seconds)
+            body = _Body(receive, limits.max_body_bytes, limits.max_seconds, self._checking)
             body.check_length(headers.get("content-length", "0"))
             await self._app(scope, body.receive, tracked_send)
         except Exception as error:
@@ -129,10 +133,11 @@ class GuardMiddleware:
 
 
 class _Body:
-    """Receives the body of a request, within limits of size and time."""
+    """Receives the body of a request, within limits of size, time and number of values."""
 
-    def __init__(self, receive: Receive, max_bytes: int, max_seconds: float) -> None:
-        self._receive, self._max_bytes, self._max_seconds = receive, max_bytes, max_seconds
+    def __init__(self, receive: Receive, max_bytes: int, max_seconds: float, checking: CapacityLimiter) -> None:
+        self._receive, self._max_bytes, self._max_seconds, self._checking = receive, max_bytes, max_seconds, checking
+        self._parts: list[bytes] = []
         self._deadline = asyncio.get_running_loop().time() + max_seconds
         self._size, self._complete = 0, False
 
@@ -153,6 +158,9 @@ class _Body:
         self._complete = not message.get("more_body", False)
         if self._size > self._max_bytes:
             self._refuse()
+        self._parts.append(message.get("body", b""))
+        if self._complete and self._size > CHECKED_BYTES:
+            await run_sync(check_json_size, b"".join(self._parts), limiter=self._checking)
         return message
 
     def _refuse(self) -> None:

@@ -129,7 +129,7 @@ class ResponsesFormat(ResponseFormat):
             "top_p": job.params.top_p,
             "truncation": request.truncation or "auto",
             "usage": None,
-        } | ({"warnings": job.warnings} if job.warnings else {})
+        } | job.notices
 
     def response(self, completions: Sequence[Completion]) -> dict[str, Any]:
         [completion] = completions

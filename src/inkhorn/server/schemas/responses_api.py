@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StrictBool, StrictInt, S
 from inkhorn.config.bounds import MAX_COUNT
 from inkhorn.server.schemas.fields import MAX_ENTRIES, Body, integral
 from inkhorn.server.schemas.requests import SamplingRequest
-from inkhorn.server.schemas.responses import ChatTokenLogprob
+from inkhorn.server.schemas.responses import ChatTokenLogprob, PromptChange
 
 LOGPROBS = "message.output_text.logprobs"
 """the member of `include` that asks for log probabilities"""
@@ -121,3 +121,4 @@ class Response(BaseModel):
     truncation: Literal["auto", "disabled"]
     usage: ResponseUsage | None
     warnings: list[str] | None = None
+    prompt_changes: list[PromptChange] | None = None
