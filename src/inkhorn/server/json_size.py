@@ -1,8 +1,8 @@
 """A bound on what a JSON body makes the parser build.
 
-json.loads holds the event loop, and with it every stream: a body of 4 MiB that consists of empty lists takes it seconds.
-Its time follows the number of values, not the size, so they are counted first, in NumPy: the largest valid requests, such
-as 100,000 token ids or 10,000 messages with parts, stay far below the bounds.
+json.loads holds the event loop, and with it every stream: for a body of 4 MiB of empty lists, for seconds.
+Its time follows the number of values, not the size, so they are counted first, in NumPy. The largest valid requests,
+such as 100,000 token ids or 10,000 messages with parts, stay below the bounds.
 """
 
 import numpy as np
