@@ -5,7 +5,7 @@
 #
 # A *language model* does one thing: for a piece of text it gives every possible next piece a probability.
 # Here the pieces, called *tokens*, are single characters. After `q` a good model says that `u` is almost certain;
-# after a space it spreads its bets over many letters.
+# after a space it gives some probability to many letters.
 #
 # The simplest such model looks at one character and predicts the next from how often each pair of characters,
 # a *bigram*, occurs in a text. There is nothing to train: we only count. All later chapters replace parts of this
@@ -73,8 +73,8 @@ def probabilities_of(counts):
 # ## The loss: how surprised is the model?
 #
 # Take a text that the model has not seen, and look up the probability p that it gave to each character that really came
-# next. The *surprisal* of that character is -ln p: 0 if the model was certain (p = 1), 0.69 for p = 1/2, 2.3 for
-# p = 1/10. The loss is the mean surprisal. Lower is better.
+# next. The *surprisal* of that character is -ln p, with the natural logarithm: 0 if the model was certain (p = 1), 0.69
+# for p = 1/2, 2.3 for p = 1/10. The loss is the mean surprisal. Lower is better.
 #
 # If all 65 characters were equally probable, the loss would be ln 65 = 4.17. That is the worst reasonable value.
 

@@ -35,6 +35,9 @@ def encode(text, characters):
 # It has one row of V numbers for each token, as in chapter 1. The numbers are the *parameters*: what training may
 # change. We cannot let training change probabilities directly, because they would no longer sum to 1. So the rows hold
 # any numbers at all, called *logits*, and a function turns a row of logits into probabilities.
+#
+# `nn.Module` is torch's class for anything with parameters: it finds them by itself, and `model(idx)` calls
+# `forward(idx)`. `nn.Embedding` is a table of parameters whose rows are looked up by number.
 
 
 # %%
@@ -67,7 +70,7 @@ def cross_entropy(logits, targets):
     # EXERCISE: compute ln p of all tokens from the logits, then return the mean of -ln p of the targets
     shifted = logits - logits.max(dim=-1, keepdim=True).values  # (B, T, V)
     log_p = shifted - shifted.exp().sum(dim=-1, keepdim=True).log()  # (B, T, V)
-    return -log_p.gather(-1, targets.unsqueeze(-1)).mean()  # (B, T, 1): ln p of each target; then ()
+    return -log_p.gather(-1, targets.unsqueeze(-1)).mean()  # gather picks ln p of each target, (B, T, 1); then ()
     # END
 
 

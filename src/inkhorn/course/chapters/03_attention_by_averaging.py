@@ -57,7 +57,8 @@ def average_weights(T):
 #
 # An average of token *ids* means nothing: 7 is not between 5 and 9 in any useful sense. So each token first gets a
 # vector of C numbers, its *embedding*, from a table of parameters. Training will give similar vectors to letters that
-# behave alike. At the end a linear layer, the *language-model head*, turns the C numbers of each token into V logits.
+# behave alike. At the end the *language-model head* turns the C numbers of each token into V logits. It is a linear
+# layer, `nn.Linear`: a multiplication by a matrix of parameters.
 
 
 # %%
@@ -78,7 +79,7 @@ class LanguageModel(nn.Module):
 
 
 # %% [markdown]
-# ## Training, measuring and writing, as in chapter 2
+# ## Training, measuring and writing, as in chapter 2 (`F.cross_entropy` is torch's own)
 
 
 # %%

@@ -89,7 +89,7 @@ class LanguageModel(nn.Module):
 
 
 # %% [markdown]
-# ## Training, measuring and writing, as in chapter 2
+# ## Training, measuring and writing, as in chapter 2 (`F.cross_entropy` is torch's own)
 
 
 # %%

@@ -113,7 +113,7 @@ class LanguageModel(nn.Module):
 
 
 # %% [markdown]
-# ## Training, measuring and writing, as in chapter 2
+# ## Training, measuring and writing, as in chapter 2 (`F.cross_entropy` is torch's own)
 
 
 # %%
@@ -187,7 +187,7 @@ if __name__ == "__main__":
 # | 6. MLP and residuals | 2.17 |
 # | 7. layer norm | 2.18 |
 #
-# With a single pair of layers the norm helps little or not at all. It pays when many layers are stacked.
+# With a single pair of layers the norm does not help yet: the loss is about the same. It pays with many layers.
 #
 # **What is missing.** Depth. One attention can look up things near or far, but not look something up and then use
 # the answer to look up something else. For that we need one layer after another.

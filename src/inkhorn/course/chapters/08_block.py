@@ -112,7 +112,7 @@ class GPT(nn.Module):
 
 
 # %% [markdown]
-# ## Training, measuring and writing, as in chapter 2
+# ## Training, measuring and writing, as in chapter 2 (`F.cross_entropy` is torch's own)
 
 
 # %%

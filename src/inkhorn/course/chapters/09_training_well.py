@@ -4,8 +4,8 @@
 # **How much better does the same model become if only its training is better?**
 #
 # The model of chapter 8 is that of [model.py](../../src/inkhorn/model.py), so from here on we import it. The number of
-# steps and the size of the batches stay the same. What changes is how the steps are taken. None of this
-# is deep theory; it is what people found to work, and all of it together matters more than most changes to the model.
+# steps and the size of the batches stay the same. What changes is how the steps are taken. There is little theory
+# behind it; these are the measures that people found to work.
 
 # %%
 import math
@@ -33,7 +33,7 @@ steps = 300
 # write into the residual stream start smaller still, so that it does not grow with the number of layers.
 #
 # *Weight tying*: the head uses the embedding table as its matrix. Letters that have similar embeddings are then
-# also predicted in similar places, and a big model saves many parameters. GPT-1 and GPT-2 do both.
+# also predicted in similar places, and the model has V * C parameters less. GPT-1 and GPT-2 do both.
 #
 # ## 2. A learning rate that rises, then falls
 #
@@ -56,10 +56,10 @@ def rate(step):
 # %% [markdown]
 # ## 3. Muon for the matrices
 #
-# AdamW treats a matrix as a heap of single numbers. Its gradient usually pushes a few directions of the matrix hard and
-# the others hardly at all. *Muon* replaces the update of a matrix by the nearest one that changes all directions
-# equally (its singular values are all 1). It serves the matrices of the blocks; embeddings, biases and layer norms stay
-# with AdamW.
+# AdamW treats a matrix as a list of single numbers. But a matrix acts on whole vectors, and its gradient is usually
+# large in a few directions and small in all others. *Muon* replaces the update of a matrix by the nearest one that
+# changes all directions equally (its singular values are all 1). It serves the matrices of the blocks; embeddings,
+# biases and layer norms stay with AdamW.
 #
 # *Weight decay* also makes each number of a matrix a little smaller in every step, so that only what the gradient keeps
 # asking for stays large. *Clipping* shortens the gradient if it is longer than 1, so that one strange batch cannot do
