@@ -73,6 +73,11 @@ const jobs = {
   sample: (job) => withLogits(job, (session, params, seed, position) => session.sample(params, BigInt(seed), position)),
   logprobs: (job) => withLogits(job, (session, token, count) => session.logprobs(token, count)),
   explain: async ({ folder, ...request }) => explain(await loadModel(folder), request),
+  importance: async ({ folder, request }) => {
+    const steps = [];
+    const { importance } = await load("importance");
+    return { ...(await importance(await loadModel(folder), request, () => {}, (done, total) => steps.push([done, total]))), steps };
+  },
   encode: async ({ folder, texts }) => {
     const { tokenizer } = await loadModel(folder);
     return texts.map((text) => [tokenizer.encode(text), tokenizer.normalize(text)]);

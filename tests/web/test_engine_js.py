@@ -25,6 +25,7 @@ from inkhorn.inference.engine import Engine
 from inkhorn.inference.explain import explain
 from inkhorn.inference.numpy_model import KVCache, NumpyModel
 from inkhorn.inference.sequence import window_start
+from inkhorn.inspection.importance import importance
 from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.web.export import write_site
@@ -216,6 +217,21 @@ def test_a_session_forgets_the_interventions_of_the_last_text(tmp_path: Path) ->
         {"do": "generateAll", "folder": str(site), "requests": [plain, changed, plain]}
     )
     assert first == again != other
+
+
+@pytest.mark.parametrize("case", [[], INTERVENTIONS[1:2]], ids=["plain", "changed"])
+def test_importance_matches_python(tmp_path: Path, case: list[dict[str, Any]]) -> None:
+    site = export_tiny(tmp_path, precision="fp32", block_size=90, n_layer=3)
+    text = "ab gé. fedc bA:" * 5
+    (found,) = run_engine({"do": "importance", "folder": str(site), "request": {"text": text, "interventions": case}})
+    with inkhorn.load(tmp_path / "checkpoint", backend="numpy") as model:
+        ids = model.engine.encode_prompt(text).token_ids
+        edits = model.resolver.resolve([Intervention(**fields) for fields in as_tuples(case)], len(ids))
+        expected = importance(NumpyModel.from_pretrained(tmp_path / "checkpoint"), ids, edits).to_json()
+    assert len(ids) == 75  # more than the tokens at which parts are switched off
+    for name, values in expected.items():
+        np.testing.assert_allclose(found["effects"][name], values, atol=2e-3)
+    assert found["steps"][-1] == [12, 12]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@
 import { makeClient } from "./api/client.js";
 import { resetAutoscroll } from "./views/autoscroll.js";
 import { button, find, formatCount, make } from "./views/dom.js";
+import { InterventionGrid } from "./views/intervention_grid.js";
 import { describeChange } from "./views/prompt_change.js";
 import { SamplePanel } from "./views/sample_panel.js";
 import { randomSeed, Settings } from "./views/settings.js";
@@ -37,6 +38,8 @@ let samples = [];
 let inspector; // made when first needed
 /** @type {Tour | undefined} */
 let tour;
+
+const grid = new InterventionGrid(find("#parts"), compare);
 
 const findModel = (/** @type {string} */ id) => models.find((model) => model.id === id) ?? models[0];
 
@@ -67,18 +70,19 @@ const texts = new TextHistory({ samples: () => samples, setSamples, openLink, in
  */
 async function inspect(sample, end) {
   if (!client) return;
-  inspector ??= new (await import("./views/inspector.js")).Inspector(dialog, client);
-  inspector.open({ model: findModel(sample.modelId), view: sample.view, end });
+  inspector ??= new (await import("./views/inspector.js")).Inspector(dialog, client, grid);
+  inspector.open({ model: findModel(sample.modelId), view: sample.view, end, interventions: sample.interventions });
 }
 
 /**
- * Replace the samples by empty ones.
+ * Replace the samples by empty ones, except for the first ones that are kept.
  * @param {Client} client
  * @param {number} count
+ * @param {SamplePanel[]} kept
  */
-function setSamples(client, count) {
-  stopAll();
-  samples = Array.from({ length: count }, (_, i) => new SamplePanel(i + 1, client, callbacks));
+function setSamples(client, count, kept = []) {
+  for (const sample of samples) if (!kept.includes(sample)) sample.stop();
+  samples = Array.from({ length: count }, (_, i) => kept[i] ?? new SamplePanel(i + 1, client, callbacks));
   sampleGrid.dataset.count = String(count);
   sampleGrid.replaceChildren(...samples.map((sample) => sample.root));
   resetAutoscroll();
@@ -96,12 +100,30 @@ function generate() {
     const first = seed ?? randomSeed();
     showNote("");
     texts.dropLink();
-    setSamples(client, count);
+    const comparing = grid.interventions.length > 0;
+    setSamples(client, comparing ? 1 : count);
     samples.forEach((sample, i) => {
       sample.generate(prompt, findModel(model).id, [{ words, temperature, top_k, top_p, min_p, seed: first + i, tokens: null }]);
     });
+    if (comparing) compare();
     if (sampleGrid.getBoundingClientRect().top > innerHeight * 0.6) find("#output").scrollIntoView({ block: "start" });
   });
+}
+
+/** Generate the first text again with parts switched off, beside the original: same prompt, settings and seed. */
+function compare() {
+  find("#changes").textContent = grid.summary;
+  const [original] = samples;
+  if (!client || !original || original.interventions.length) return;
+  const existing = samples.find((sample) => sample.interventions.length);
+  if (grid.interventions.length === 0) {
+    if (existing) setSamples(client, 1, [original]);
+    return;
+  }
+  if (!existing) setSamples(client, 2, [original]);
+  const changed = samples[1];
+  changed.showChanged(`without ${grid.summary}`);
+  changed.generate(original.prompt, original.modelId, original.sharedSegments, grid.interventions);
 }
 
 function stopAll() {
@@ -173,6 +195,7 @@ function showModel() {
   const { model: selected, prompt } = settings.read();
   const model = findModel(selected);
   if (!model) return;
+  grid.show(model);
   const { id, parameters, n_layer, n_head, n_embd, block_size, vocab_size, backend } = model;
   find("#about").textContent = `${id}: ${formatCount(parameters)} parameters, ${n_layer} layers, ${n_head} heads, embedding size ${n_embd}, `
     + `context of ${formatCount(block_size)} tokens, vocabulary of ${formatCount(vocab_size)}. `

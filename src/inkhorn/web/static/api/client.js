@@ -95,11 +95,20 @@
  * @property {{ attn: number[], mlp: number[] }} update_rms root mean square of what each layer adds to the last token's residual stream
  * @property {Record<"wte" | "wpe" | "mlp", QuantizedVector>} last
  *
+ * @typedef {Pick<ExplainRequest, "model" | "text" | "add_special_tokens" | "interventions">} ImportanceRequest
+ *
+ * @typedef {object} ImportanceResponse see src/inkhorn/inspection/importance.py and attribution.py
+ * @property {string} model
+ * @property {{ logprob: number, heads: number[][], attn: number[], mlp: number[] }} effects changes of the log-probability of
+ *   the last token if a part is switched off
+ * @property {{ heads: number[][], mlp: number[] } | null} direct shares of the logit; null if they are not known
+ *
  * @typedef {object} Client
  * @property {() => Promise<ModelInfo[]>} models
  * @property {() => Promise<PageSettings>} settings
  * @property {(request: CompletionRequest, options: { onChunk: OnChunk, onPrompt?: OnPrompt, signal?: AbortSignal }) => Promise<CompletionResult>} complete
  * @property {(request: ExplainRequest) => Promise<ExplainResponse>} explain
+ * @property {(request: ImportanceRequest, options: { onProgress: (done: number, total: number) => void }) => Promise<ImportanceResponse>} importance
  */
 
 /**

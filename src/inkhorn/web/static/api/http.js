@@ -1,7 +1,7 @@
 // @ts-check
 // The client of the server: OpenAI's completions API as a stream, and the explain API of the inspector.
 
-/** @import { Client, CompletionRequest, CompletionResult, ExplainRequest, FinishReason, ModelInfo, OnChunk, OnPrompt } from "./client.js" */
+/** @import { Client, CompletionRequest, CompletionResult, ExplainRequest, FinishReason, ImportanceRequest, ModelInfo, OnChunk, OnPrompt } from "./client.js" */
 
 import { ChunkReader } from "./chunk_reader.js";
 
@@ -130,6 +130,8 @@ const settings = async () => (await request("api/settings")).json();
 
 const explain = async (/** @type {ExplainRequest} */ body) => (await request("api/explain", body)).json();
 
+const importance = async (/** @type {ImportanceRequest} */ body) => (await request("api/importance", body)).json();
+
 /**
  * Keep the API key until the tab is closed, in this browser only.
  * @param {string} key
@@ -137,4 +139,4 @@ const explain = async (/** @type {ExplainRequest} */ body) => (await request("ap
 export const setKey = (key) => sessionStorage.setItem(KEY, key);
 
 /** @returns {Client} */
-export const makeClient = () => ({ models, settings, complete, explain });
+export const makeClient = () => ({ models, settings, complete, explain, importance });

@@ -3,6 +3,8 @@
 
 /** @import { Client, OnChunk, OnPrompt } from "./client.js" */
 
+/** @typedef {(done: number, total: number) => void} OnProgress */
+
 const CRASHED = "The model stopped working in this browser. Reload the page; a newer browser may help.";
 
 /**
@@ -13,14 +15,15 @@ const CRASHED = "The model stopped working in this browser. Reload the page; a n
  */
 export function makeClient({ onProgress = dispatchProgress } = {}) {
   const worker = new Worker(new URL("../engine/worker.js", import.meta.url), { type: "module" });
-  /** @type {Map<number, { resolve: (result: any) => void, reject: (error: Error) => void, onChunk: OnChunk, onPrompt: OnPrompt }>} */
+  /** @type {Map<number, { resolve: (result: any) => void, reject: (error: Error) => void, onChunk: OnChunk, onPrompt: OnPrompt, onSteps: OnProgress }>} */
   const pending = new Map();
   let count = 0;
   let crashed = false;
 
-  worker.onmessage = ({ data: { id, prompt, chunk, result, error, progress } }) => {
+  worker.onmessage = ({ data: { id, prompt, chunk, steps, result, error, progress } }) => {
     if (progress) return onProgress(progress.loaded, progress.total);
     const call = pending.get(id);
+    if (steps) return call?.onSteps(steps.done, steps.total);
     if (prompt) return call?.onPrompt(prompt);
     if (chunk) return call?.onChunk(chunk);
     pending.delete(id);
@@ -34,15 +37,15 @@ export function makeClient({ onProgress = dispatchProgress } = {}) {
   };
 
   /**
-   * @param {"models" | "settings" | "complete" | "explain"} method
+   * @param {"models" | "settings" | "complete" | "explain" | "importance"} method
    * @param {object} [request]
-   * @param {{ onChunk?: OnChunk, onPrompt?: OnPrompt, signal?: AbortSignal }} [options]
+   * @param {{ onChunk?: OnChunk, onPrompt?: OnPrompt, onProgress?: OnProgress, signal?: AbortSignal }} [options]
    * @returns {Promise<any>}
    */
-  const call = (method, request, { onChunk = () => {}, onPrompt = () => {}, signal } = {}) => new Promise((resolve, reject) => {
+  const call = (method, request, { onChunk = () => {}, onPrompt = () => {}, onProgress: onSteps = () => {}, signal } = {}) => new Promise((resolve, reject) => {
     if (crashed) throw new Error(CRASHED);
     const id = count++;
-    pending.set(id, { resolve, reject, onChunk, onPrompt });
+    pending.set(id, { resolve, reject, onChunk, onPrompt, onSteps });
     worker.postMessage({ id, method, request });
     const abort = () => worker.postMessage({ id, method: "abort" });
     if (signal?.aborted) abort();
@@ -54,6 +57,7 @@ export function makeClient({ onProgress = dispatchProgress } = {}) {
     settings: () => call("settings"),
     complete: (request, options) => call("complete", request, options),
     explain: (request) => call("explain", request),
+    importance: (request, options) => call("importance", request, options),
   };
 }
 

@@ -1,14 +1,16 @@
 // @ts-check
 // The worker of the static page. It holds the model; texts generated at the same time take turns.
 //
-// It receives {id, method: "models" | "settings" | "complete" | "explain" | "abort", request} and sends {id, prompt} if
-// characters of the prompt were replaced, {id, chunk}, then {id, result} or {id, error}; while the weights are loaded,
+// It receives {id, method: "models" | "settings" | "complete" | "explain" | "importance" |
+// "abort", request} and sends {id, prompt} if
+// characters of the prompt were replaced, {id, chunk} or {id, steps: {done, total}}, then {id, result} or {id, error}; while the weights are loaded,
 // {progress: {loaded, total}} in bytes.
 
-/** @import { Chunk, CompletionRequest, CompletionResult, ExplainRequest, ModelInfo } from "../api/client.js" */
+/** @import { Chunk, CompletionRequest, CompletionResult, ExplainRequest, ImportanceRequest, ModelInfo } from "../api/client.js" */
 
 import { explain } from "./explain.js";
 import { generate } from "./generate.js";
+import { importance } from "./importance.js";
 import { loadMetadata, loadModel } from "./model.js";
 
 /** @type {(() => void)[]} */
@@ -75,6 +77,13 @@ const methods = {
   /** @param {ExplainRequest} request */
   async explain(request) {
     return explain(await model(), request, yieldToEvents);
+  },
+  /**
+   * @param {ImportanceRequest} request
+   * @param {number} id
+   */
+  async importance(request, id) {
+    return importance(await model(), request, yieldToEvents, (done, total) => postMessage({ id, steps: { done, total } }));
   },
 };
 

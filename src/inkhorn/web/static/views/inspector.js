@@ -1,26 +1,30 @@
 // @ts-check
 // The inspector: what the model computed at one token, and its prediction for the next.
 
-/** @import { Client, ModelInfo } from "../api/client.js" */
+/** @import { Client, Intervention, ModelInfo } from "../api/client.js" */
 /** @import { Explanation } from "./explanation.js" */
+/** @import { InterventionGrid } from "./intervention_grid.js" */
 /** @import { TextView } from "./text_view.js" */
 
 import { AttentionArcs, AttentionMap, paintMap } from "./attention.js";
 import { button, byPointer, characterFrom, endOf, make, visible } from "./dom.js";
 import { Explainer } from "./explanation.js";
+import { ImportancePanel } from "./importance_panel.js";
 import { logitLensTable, probabilityBars } from "./logit_lens.js";
 import { panel } from "./panels.js";
 import { radioGroup } from "./radio_group.js";
 import { residualChart } from "./residual.js";
 
-const PANELS = /** @type {const} */ (["attention", "map", "lens", "next", "residual"]);
+const PANELS = /** @type {const} */ (["attention", "importance", "map", "lens", "next", "residual"]);
 
 export class Inspector {
   /**
    * @param {HTMLDialogElement} dialog
    * @param {Client} client
+   * @param {InterventionGrid} grid
    */
-  constructor(dialog, client) {
+  constructor(dialog, client, grid) {
+    this.importance = new ImportancePanel(client, grid);
     this.dialog = dialog;
     this.explainer = new Explainer(client);
     this.title = make("h2", { id: "inspector-title", tabIndex: -1 });
@@ -33,6 +37,8 @@ export class Inspector {
     this.head = 0;
     this.shape = "";
     this.end = 0;
+    /** @type {Intervention[]} */
+    this.interventions = [];
     this.text = "";
     /** @type {number[]} */
     this.starts = [];
@@ -58,9 +64,9 @@ export class Inspector {
 
   /**
    * Inspect the token of a text that ends at `end`; at first in a middle layer, where the heads are most varied.
-   * @param {{ model: ModelInfo, view: TextView, end: number }} target
+   * @param {{ model: ModelInfo, view: TextView, end: number, interventions: Intervention[] }} target
    */
-  open({ model, view, end }) {
+  open({ model, view, end, interventions }) {
     if (model !== this.model) {
       this.layer = model.n_layer >> 1;
       this.head = 0;
@@ -68,6 +74,7 @@ export class Inspector {
     }
     this.model = model;
     this.view = view;
+    this.interventions = interventions;
     this.text = view.text;
     if (!this.dialog.open) this.dialog.showModal();
     this.title.focus();
@@ -96,7 +103,7 @@ export class Inspector {
   }
 
   async load() {
-    const request = { model: this.model?.id ?? "", text: this.text.slice(0, this.end), layer: this.layer, add_special_tokens: this.view?.prompt === "" };
+    const request = { model: this.model?.id ?? "", text: this.text.slice(0, this.end), layer: this.layer, add_special_tokens: this.view?.prompt === "", interventions: this.interventions };
     this.request = request;
     this.dialog.setAttribute("aria-busy", "true");
     this.body.setAttribute("aria-busy", "true"); // what is shown belongs to another token or layer
@@ -144,6 +151,7 @@ export class Inspector {
     const left = this.starts[0] > 0 ? `Earlier tokens are left out: the inspector runs the model on the last ${explanation.size}. ` : "";
     this.body.replaceChildren(
       panel("attention", "h3", this.arcs.root, make("p.small", left, ...byPointer("Hover over a token to see its attention; click it", "Tap a token"), " to inspect it.")),
+      this.importance.show(/** @type {ModelInfo} */ (this.model), { model: this.model?.id ?? "", text: this.text.slice(0, this.end), add_special_tokens: this.view?.prompt === "", interventions: this.interventions }),
       panel("map", "h3", this.map.root),
       panel("lens", "h3", last > 0 ? logitLensTable(explanation, last - 1) : make("p", "There is no prediction for the first token.")),
       panel("next", "h3", probabilityBars(explanation.next, this.following)),

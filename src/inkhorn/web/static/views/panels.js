@@ -5,7 +5,7 @@
 import { make } from "./dom.js";
 
 /**
- * @typedef {"embedding" | "attention" | "map" | "mlp" | "residual" | "lens" | "next" | "head" | "sampling"} PanelName
+ * @typedef {"embedding" | "attention" | "importance" | "map" | "mlp" | "residual" | "lens" | "next" | "head" | "sampling"} PanelName
  * @type {Record<PanelName, { title: string, about: string, code: string[] }>}
  */
 export const PANELS = {
@@ -23,6 +23,11 @@ export const PANELS = {
     title: "Attention map",
     about: "All weights of this head: row t holds the weights of token t over the tokens up to t, stronger colours for larger weights. Above the diagonal the causal mask hides the later tokens.",
     code: ["future = torch.full((T, T), -math.inf, dtype=q.dtype).triu(1)"],
+  },
+  importance: {
+    title: "What matters here",
+    about: "Each part is switched off in turn, and the model predicts this token again. Strong colours mark the parts whose absence changes its probability most.",
+    code: ["x = x + self.attn(self.ln_1(x))", "x = x + self.mlp(self.ln_2(x))"],
   },
   mlp: {
     title: "MLP",

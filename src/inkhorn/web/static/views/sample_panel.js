@@ -1,7 +1,7 @@
 // @ts-check
 // A sample: a text that is being generated or is finished, and its buttons.
 
-/** @import { Chunk, Client, CompletionRequest, FinishReason, ModelInfo, PromptChange } from "../api/client.js" */
+/** @import { Chunk, Client, CompletionRequest, FinishReason, Intervention, ModelInfo, PromptChange } from "../api/client.js" */
 /** @import { SavedText } from "./saved_texts.js" */
 /** @import { Values } from "./settings.js" */
 /** @import { Segment, SharedText } from "./share_link.js" */
@@ -46,6 +46,8 @@ export class SamplePanel {
     this.active = null; // the segment that is being generated, and the number of tokens before it
     this.prompt = "";
     this.modelId = "";
+    /** @type {Intervention[]} */
+    this.interventions = [];
     this.fingerprint = "";
     this.details = make("span.details");
     this.error = make("p.error", { role: "alert", hidden: true });
@@ -57,10 +59,20 @@ export class SamplePanel {
       tool("Copy", () => this.copyText(), "Copy the text"),
       tool("Save", () => this.download(), "Download the text as a file"),
       tool("Share", () => this.share(), "Copy a link that generates this text again"));
+    this.heading = make("h2", `Sample ${number}`);
     this.body = make("div.sample-body");
     this.root = make("article.sample", { "aria-label": `Sample ${number}` },
-      make("header", make("h2", `Sample ${number}`), this.details), this.body, this.error, this.tools);
+      make("header", this.heading, this.details), this.body, this.error, this.tools);
     this.view = this.clear("", "");
+  }
+
+  /**
+   * Say that this is the text of the changed model. A link to it would not say what was changed, so there is none.
+   * @param {string} changes
+   */
+  showChanged(changes) {
+    this.heading.replaceChildren("Changed ", make("small", changes));
+    this.tools.querySelector(":scope > :last-child")?.toggleAttribute("hidden", true);
   }
 
   /**
@@ -92,10 +104,12 @@ export class SamplePanel {
    * @param {string} prompt
    * @param {string} model
    * @param {Segment[]} segments
+   * @param {Intervention[]} interventions
    */
-  async generate(prompt, model, segments) {
+  async generate(prompt, model, segments, interventions = []) {
     this.stop();
     this.clear(prompt, model);
+    this.interventions = interventions;
     this.planned = segments;
     for (const segment of segments) {
       if (!(await this.generateSegment(segment))) return;
@@ -104,7 +118,7 @@ export class SamplePanel {
 
   regenerate() {
     const seed = randomSeed();
-    this.generate(this.prompt, this.modelId, this.sharedSegments.map((segment, i) => ({ ...segment, seed: seed + i, tokens: null })));
+    this.generate(this.prompt, this.modelId, this.sharedSegments.map((segment, i) => ({ ...segment, seed: seed + i, tokens: null })), this.interventions);
   }
 
   /** Continue after the text, with the current settings. */
@@ -123,12 +137,15 @@ export class SamplePanel {
   save() {
     const { prompt, view, modelId: model, fingerprint, planned, active } = this;
     const partial = active && view.tokens.length > active.start ? [{ ...active.segment, tokens: view.tokens.length - active.start }] : [];
-    return { prompt, shownPrompt: view.prompt, model, fingerprint, segments: [...this.segments, ...partial], planned, tokens: view.tokens };
+    const { interventions } = this;
+    return { prompt, shownPrompt: view.prompt, model, fingerprint, segments: [...this.segments, ...partial], planned, tokens: view.tokens, interventions };
   }
 
   /** @param {SavedText} saved */
-  restore({ prompt, shownPrompt, model, fingerprint, segments, planned, tokens }) {
+  restore({ prompt, shownPrompt, model, fingerprint, segments, planned, tokens, interventions = [] }) {
     this.clear(prompt, model);
+    this.interventions = interventions;
+    if (interventions.length) this.showChanged(`${interventions.length} interventions`);
     this.view.setPrompt(shownPrompt);
     this.view.append(tokens);
     this.fingerprint = fingerprint;
@@ -142,7 +159,7 @@ export class SamplePanel {
    * @param {SharedText} link
    */
   contains(link) {
-    return link.prompt === this.prompt && isPrefix(link.segments, [...this.segments, ...this.planned.slice(this.segments.length)]);
+    return this.interventions.length === 0 && link.prompt === this.prompt && isPrefix(link.segments, [...this.segments, ...this.planned.slice(this.segments.length)]);
   }
 
   /** What a link to this text contains. */
@@ -210,7 +227,8 @@ export class SamplePanel {
     const { text, tokens: generated } = this.view;
     const prompt = generated.length === 0 ? this.prompt : endOf(text, CHARACTERS_PER_TOKEN * model.block_size);
     const max_tokens = tokens ?? Infinity;
-    return { model: model.id, prompt, max_tokens, max_words: words, temperature, top_k, top_p, min_p, seed, logprobs: 5 };
+    const request = { model: model.id, prompt, max_tokens, max_words: words, temperature, top_k, top_p, min_p, seed, logprobs: 5 };
+    return this.interventions.length ? { ...request, interventions: this.interventions } : request;
   }
 
   /**
@@ -254,7 +272,7 @@ export class SamplePanel {
    */
   showError(error, nothing) {
     const restart = nothing && this.segments.length === 0;
-    const retry = () => { restart ? this.generate(this.prompt, this.modelId, this.planned) : this.resume(); };
+    const retry = () => { restart ? this.generate(this.prompt, this.modelId, this.planned, this.interventions) : this.resume(); };
     this.error.replaceChildren(`${error.message} `, button(nothing ? "Try again" : "Continue", retry));
     this.error.hidden = false;
     this.callbacks.onError(error);

@@ -2,7 +2,7 @@
 // The texts of the page in session storage, so that neither a reload nor a step through the history loses them. Each
 // entry of the history names its set of texts in history.state.texts.
 
-/** @import { Token } from "../api/client.js" */
+/** @import { Intervention, Token } from "../api/client.js" */
 /** @import { Segment } from "./share_link.js" */
 
 /**
@@ -14,6 +14,7 @@
  * @property {Segment[]} segments
  * @property {Segment[]} planned
  * @property {Token[]} tokens
+ * @property {Intervention[]} [interventions]
  */
 
 const PREFIX = `inkhorn-texts:${new URL("./", location.href).pathname}:`; // several pages may share a host
