@@ -399,3 +399,20 @@ def test_bpe_tokenizer_matches_python(tmp_path: Path) -> None:
     banned = np.where(np.arange(tokenizer.vocab_size + 3) < tokenizer.vocab_size, 0, 50).tolist()
     (drawn,) = run_engine({"do": "sample", "cases": [(banned, {}, str(seed), 0) for seed in range(20)], **job})
     assert max(drawn) < tokenizer.vocab_size
+
+
+def test_each_end_token_of_generation_config_ends_a_text(tmp_path: Path, portable: None) -> None:
+    """As on the server. The config's token is one of them only if it is named."""
+    export_tiny(tmp_path, precision="fp32")
+    checkpoint = tmp_path / "checkpoint"
+    request = {"max_tokens": 60, "temperature": 1.0, "seed": 3, "prompt": "ab"}
+    for ends in ([0, 1, 2, 3], [15, 4, 5, 6], [7, 8, 9, 10]):
+        (checkpoint / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+        site = tmp_path / f"site-{ends[0]}"
+        write_site(checkpoint, "tiny", site, "fp32")
+        (found,) = run_engine({"do": "generate", "folder": str(site), "request": request})
+        with Engine.from_pretrained(checkpoint, precision="fp32") as engine:
+            params = SamplingParams(max_tokens=60, temperature=1.0, seed=3)
+            expected = engine.submit("ab", params).result()
+        assert found["text"] == expected.text
+        assert found["reason"] == expected.finish_reason == "stop"

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from inkhorn.checkpoint.weights import read_config
+from inkhorn.checkpoint.weights import read_config, read_eos_token_ids
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.quantization import Precision
 from inkhorn.errors import UsageError
@@ -115,19 +115,21 @@ def _write_model(folder: Path, name: str, out: Path, facts: PageFacts, precision
         "parameters": config.num_parameters,
         "bytes": packed.data.nbytes,
         "config": asdict(config) | {"inner": config.inner, "pre_norm": config.pre_norm},
-        "tokens": _token_options(config, tokenizer),
+        "tokens": _token_options(config, tokenizer, read_eos_token_ids(folder, config)),
         "settings": page_settings({name: facts}),
     }
     for path, content in (("model.json", metadata), ("tokenizer.json", spec)):
         (out / path).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _token_options(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Settings of the page that tokenizer.json does not contain."""
+def _token_options(config: ModelConfig, tokenizer: Tokenizer, ends: tuple[int, ...]) -> dict[str, Any]:
+    """Settings of the page that tokenizer.json does not contain. `ends`: the ids that end a text, as the engine's."""
     eos = tokenizer.eos_id if config.eos_token_id is None else config.eos_token_id
+    if ends and eos not in ends:
+        eos = ends[0]
     return {
         "bos_id": eos if config.bos_token_id is None else config.bos_token_id,
-        "eos_id": eos,
+        "eos_ids": sorted({*ends, *(() if eos is None else (eos,))}),
         "banned_ids": [*sorted(tokenizer.partial_ids), *range(tokenizer.vocab_size, config.vocab_size)],
         "replacements": _replacements(tokenizer) if isinstance(tokenizer, CharTokenizer) else None,
     }

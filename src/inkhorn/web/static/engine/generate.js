@@ -41,7 +41,7 @@ async function generateWith(session, model, request, callbacks) {
   const { onChunk, yieldToEvents, isAborted, now = () => performance.now() } = callbacks;
   const { prompt, seed = null, logprobs = 5 } = request;
   const { tokenizer } = model;
-  const { eosId, bytes, texts } = tokenizer;
+  const { eosIds, bytes, texts } = tokenizer;
   const { block_size } = session.config;
   const ids = tokenizer.encode(prompt);
   const edits = await resolveEdits(model, request.interventions ?? [], ids.length);
@@ -88,7 +88,7 @@ async function generateWith(session, model, request, callbacks) {
     session.run(ids.slice(position, end), end === ids.length);
     if (end < ids.length) continue;
     const id = session.sample(request, key, ids.length);
-    if (id === eosId) {
+    if (eosIds.includes(id)) {
       stream.finish("stop");
       release(stream.held);
       break;

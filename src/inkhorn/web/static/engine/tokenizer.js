@@ -13,7 +13,7 @@ const WORDS = /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p
  *
  * @typedef {object} TokenizerOptions the "tokens" of model.json
  * @property {number | null} bos_id starts an empty prompt
- * @property {number | null} eos_id ends a text
+ * @property {number[]} eos_ids end a text
  * @property {number[]} banned_ids never sampled
  * @property {Record<string, string> | null} replacements of a character vocabulary: the replacement of each character
  */
@@ -31,9 +31,9 @@ export class Tokenizer {
    * @param {TokenizerOptions} options
    * @param {number} vocabSize
    */
-  constructor(spec, { bos_id, eos_id, banned_ids, replacements }, vocabSize) {
+  constructor(spec, { bos_id, eos_ids, banned_ids, replacements }, vocabSize) {
     this.bosId = bos_id;
-    this.eosId = eos_id;
+    this.eosIds = eos_ids;
     this.bannedIds = banned_ids;
     this.replacements = replacements && new Map(Object.entries(replacements));
     this.symbols = byteSymbols();
