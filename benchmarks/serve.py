@@ -139,8 +139,9 @@ async def stream(peer: Peer, seed: int, tokens: int, stats: ClientStats) -> None
             "ignore_eos": True,
         }
     )
-    head = "POST /v1/completions HTTP/1.1\r\nHost: l\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    request = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{peer.port}\r\nConnection: close\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    request = f"{head}{body}".encode()
     loop = asyncio.get_running_loop()
     reader = StreamReader(request, stats, loop.create_future())
     try:
@@ -225,6 +226,8 @@ def server(command: list[str], port: int | None = None) -> Iterator[Peer]:
             if process.poll() is not None:
                 sys.exit(f"this server failed to start: {' '.join(command)}")
             time.sleep(0.1)
+        else:
+            sys.exit(f"this server answers no request: {' '.join(command)}")
         yield peer
     finally:
         process.terminate()

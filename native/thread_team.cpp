@@ -14,7 +14,7 @@ using namespace std::chrono_literals;
 constexpr int SPIN_ITERATIONS = 1500;  // before sleeping: about ten microseconds
 // A job counts as stalled if its members slept for more than this fraction of its duration and more than this time. A
 // member that merely falls asleep once wakes up sooner.
-constexpr double STALL_FRACTION = 0.25;
+constexpr double STALL_FRACTION = 0.4;
 constexpr auto STALL_TIME = 1ms;
 // The team shrinks if a job that starts within this time after a stall, or after the team has grown, stalls too.
 constexpr auto SETTLING_TIME = 50ms;
