@@ -12,16 +12,14 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr int SPIN_ITERATIONS = 1500;  // before sleeping: about ten microseconds
-// A job counts as stalled if its members slept for more than this fraction of its duration and more than this time. A
-// member that merely falls asleep once wakes up sooner.
-constexpr double STALL_FRACTION = 0.4;
-constexpr auto STALL_TIME = 1ms;
-// The team shrinks if a job that starts within this time after a stall, or after the team has grown, stalls too.
-constexpr auto SETTLING_TIME = 50ms;
+// The team shrinks when its members have slept for MAX_WAITED more than this fraction of the time. A busy process on a
+// core costs half of the time; the other threads of this process, and threads that wake up late, cost less.
+constexpr double TOLERATED_FRACTION = 0.3;
+constexpr double MAX_WAITED = 0.012;  // seconds: more than one late wake-up takes
 constexpr auto MIN_PROBE_DELAY = 5ms, MAX_PROBE_DELAY = 500ms;
-// A core is free if a thread ran for this long, longer than the scheduler lets one of several threads run at a time,
-// without a gap of more than this.
-constexpr std::chrono::microseconds PROBE_TIME = 8ms, MAX_GAP = 300us;
+// A core is free if a thread that ran for PROBE_TIME, several slices of the scheduler, lost less than MAX_LOST of it. A
+// gap of more than MIN_GAP counts as lost.
+constexpr std::chrono::microseconds PROBE_TIME = 16ms, MAX_LOST = 5ms, MIN_GAP = 300us;
 
 void cpu_relax() {
 #if defined(__x86_64__)
@@ -52,9 +50,11 @@ void increment_and_notify(std::atomic<uint32_t> &value) {
 // Whether this thread has a core for itself.
 bool core_is_free() {
   const auto begin = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::duration lost{};
   for (auto last = begin; last - begin < PROBE_TIME;) {
     const auto now = std::chrono::steady_clock::now();
-    if (now - last > MAX_GAP) return false;
+    if (now - last > MIN_GAP) lost += now - last;
+    if (lost > MAX_LOST) return false;
     last = now;
   }
   return true;
@@ -135,7 +135,7 @@ void ThreadTeam::grow_if_core_is_free(Clock::time_point now) {
     next.probe.store(NO_PROBE, std::memory_order_relaxed);
     size_++;
     full_since_ = now;
-    unsettled_until_ = now + SETTLING_TIME;
+    waited_ = MAX_WAITED / 2;
   } else if (probe == CORE_IS_BUSY) {
     next.probe.store(NO_PROBE, std::memory_order_relaxed);
     delay_growth(now);
@@ -144,15 +144,14 @@ void ThreadTeam::grow_if_core_is_free(Clock::time_point now) {
 
 void ThreadTeam::adapt_size(Clock::time_point begin) {
   if (size_ == 1) return;
-  const auto slept = std::chrono::nanoseconds(slept_.load(std::memory_order_relaxed));
   const auto now = Clock::now();
-  if (slept > STALL_TIME && (double)(slept / 1ns) > STALL_FRACTION * (double)((now - begin) / 1ns)) {
-    if (begin < unsettled_until_) {
-      size_--;
-      delay_growth(now);
-    }
-    unsettled_until_ = now + SETTLING_TIME;
-  } else if (size_ == max_size() && now - full_since_ > probe_delay_) {  // no stall for as long as the last delay
+  const double slept = 1e-9 * (double)slept_.load(std::memory_order_relaxed);
+  waited_ = std::max(0.0, waited_ + slept - TOLERATED_FRACTION * std::chrono::duration<double>(now - begin).count());
+  if (waited_ > MAX_WAITED) {
+    size_--;
+    waited_ = 0.0;
+    delay_growth(now);
+  } else if (size_ == max_size() && now - full_since_ > probe_delay_) {  // not shrunk for as long as the last delay
     full_since_ = now;
     probe_delay_ = std::max<Clock::duration>(probe_delay_ / 2, MIN_PROBE_DELAY);
   }

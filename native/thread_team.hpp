@@ -32,11 +32,11 @@ class ThreadTeam {
 // usually starts within that time, and then sleeps, so an idle team uses no CPU time.
 //
 // When another process occupies a core, the member on that core stalls for milliseconds and all others wait for it at
-// every barrier. Therefore a team that spent much of two jobs in a short time waiting runs the next jobs with one
-// member fewer. One such job is not enough: on an idle virtual machine, too, a thread wakes up late now and then. From
-// time to time the member left out probes, beside the jobs, whether it gets a core for itself for some milliseconds;
-// then it takes part again, until the first stall soon after. The time between probes doubles as long as there is no
-// free core. Results do not depend on the size of the team.
+// every barrier. Therefore a team whose members wait for much of the time runs the next jobs with one member fewer. One
+// long wait is not enough: on an idle virtual machine, too, a thread wakes up late now and then. From time to time the
+// member left out probes, beside the jobs, whether it gets most of a core for some milliseconds; then it takes part
+// again. The time between probes doubles as long as there is no free core. Results do not depend on the size of the
+// team.
 class ThreadTeam {
  public:
   explicit ThreadTeam(int max_size);
@@ -78,12 +78,12 @@ class ThreadTeam {
   bool stopping_ = false;
   int size_;
   Clock::time_point probe_at_{};
-  Clock::time_point unsettled_until_{};  // a job that stalls before this time shrinks the team
-  Clock::time_point full_since_{};       // when the team became complete, or the delay was last halved
+  Clock::time_point full_since_{};  // when the team became complete, or the delay was last halved
   Clock::duration probe_delay_;
   Counter generation_;             // completed barriers
   Counter arrived_;                // members that have reached the current barrier
   std::atomic<int64_t> slept_{0};  // nanoseconds that members slept at the barriers of this job, in total
+  double waited_ = 0.0;            // seconds that members slept lately beyond what is tolerated
 };
 
 #endif
