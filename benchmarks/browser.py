@@ -5,7 +5,8 @@
 The page is exported to a temporary folder, served on loopback and opened with Playwright (pip install playwright). The
 time runs from the page's request to the end of the text; it includes sampling, log-probabilities and the messages
 between page and worker. 240 characters fit the shipped model's context; in a longer text half a context is encoded
-again every 128 characters. All pages are measured in turn, with one thread each:
+again every 128 characters. Two figures state how fast a page starts: from opening it, and from its load event, to the
+first character. All pages are measured in turn, with one thread each:
 
 - the page with weights in int8, its default, and in int4 and fp32
 - --baseline: a page that another version exported: git worktree add /tmp/old REVISION, and with PYTHONPATH=/tmp/old/src
@@ -85,6 +86,19 @@ LOAD_SCRIPT = """async () => {
     await client.complete({ model: model.id, prompt: "ROMEO:", max_tokens: 1, temperature: 0 }, { onChunk() {} });
     return performance.now() - start;
 }"""
+
+FIRST_TEXT_SCRIPT = """window.firstText = new Promise((resolve) => addEventListener("load", () => {
+    const start = performance.now();
+    const [form, prompt, samples] = ["#form", "#prompt", "#samples"].map((name) => document.querySelector(name));
+    const observer = new MutationObserver(() => {
+        const shown = samples.querySelector(".text-view")?.textContent ?? "";
+        if (shown.length <= prompt.value.length) return;
+        observer.disconnect();
+        resolve(performance.now() - start);
+    });
+    observer.observe(samples, { childList: true, characterData: true, subtree: true });
+    form.requestSubmit();
+}))"""
 
 
 @dataclass
@@ -168,6 +182,19 @@ class Bench:
 
         return once
 
+    def first_text(self, name: str) -> Callable[[], float]:
+        """From the load event, at which the script submits the form, to the first generated character in the page."""
+
+        def once() -> float:
+            page = self.browser.new_page()
+            page.add_init_script(FIRST_TEXT_SCRIPT)
+            page.goto(f"{self.address}{name}/index.html")
+            milliseconds = float(page.evaluate("() => window.firstText"))
+            page.close()
+            return milliseconds
+
+        return once
+
 
 def main() -> None:
     args = tyro.cli(Args, description=__doc__)
@@ -194,6 +221,7 @@ def main() -> None:
                 }
             series = interleave(args.rounds, cases, "chars/s")
             loads = {f"{name}, from opening the page to the first character": bench.load(name) for name in pages}
+            loads |= {f"{name}, from the load event to the first character": bench.first_text(name) for name in pages}
             series += interleave(args.rounds, loads, "ms")
             facts = {"chromium": browser.version} | {f"{p}, MB": round(size / 1e6, 2) for p, size in sizes.items()}
             browser.close()
