@@ -79,14 +79,6 @@ WLLAMA_SCRIPT = """async ({ characters, seed, file }) => {
     const text = await generate(characters);
     return [text, (1000 * text.length) / (performance.now() - start)];
 }"""
-LOAD_SCRIPT = """async () => {
-    const start = performance.now();
-    const client = (await import("./api/worker_client.js")).makeClient();
-    const [model] = await client.models();
-    await client.complete({ model: model.id, prompt: "ROMEO:", max_tokens: 1, temperature: 0 }, { onChunk() {} });
-    return performance.now() - start;
-}"""
-
 FIRST_TEXT_SCRIPT = """window.firstText = new Promise((resolve) => addEventListener("load", () => {
     const start = performance.now();
     const [form, prompt, samples] = ["#form", "#prompt", "#samples"].map((name) => document.querySelector(name));
@@ -94,7 +86,7 @@ FIRST_TEXT_SCRIPT = """window.firstText = new Promise((resolve) => addEventListe
         const shown = samples.querySelector(".text-view")?.textContent ?? "";
         if (shown.length <= prompt.value.length) return;
         observer.disconnect();
-        resolve(performance.now() - start);
+        resolve([performance.now(), performance.now() - start]);
     });
     observer.observe(samples, { childList: true, characterData: true, subtree: true });
     form.requestSubmit();
@@ -173,25 +165,16 @@ class Bench:
 
         return once
 
-    def load(self, name: str) -> Callable[[], float]:
-        def once() -> float:
-            page = self.open(name)
-            milliseconds = float(page.evaluate(LOAD_SCRIPT))
-            page.close()
-            return milliseconds
-
-        return once
-
-    def first_text(self, name: str) -> Callable[[], float]:
-        """From the load event, at which the script submits the form, to the first generated character in the page."""
+    def first_text(self, name: str, start: Literal["opening", "load"]) -> Callable[[], float]:
+        """To the first generated character in the page, which submits its form at its load event."""
 
         def once() -> float:
             page = self.browser.new_page()
             page.add_init_script(FIRST_TEXT_SCRIPT)
             page.goto(f"{self.address}{name}/index.html")
-            milliseconds = float(page.evaluate("() => window.firstText"))
+            since_opening, since_load = page.evaluate("() => window.firstText")
             page.close()
-            return milliseconds
+            return float(since_opening if start == "opening" else since_load)
 
         return once
 
@@ -220,8 +203,12 @@ def main() -> None:
                     for kind in GGUF_TYPES
                 }
             series = interleave(args.rounds, cases, "chars/s")
-            loads = {f"{name}, from opening the page to the first character": bench.load(name) for name in pages}
-            loads |= {f"{name}, from the load event to the first character": bench.first_text(name) for name in pages}
+            starts: dict[str, Literal["opening", "load"]] = {"opening the page": "opening", "its load event": "load"}
+            loads = {
+                f"{name}, first character after {what}": bench.first_text(name, start)
+                for name in pages
+                for what, start in starts.items()
+            }
             series += interleave(args.rounds, loads, "ms")
             facts = {"chromium": browser.version} | {f"{p}, MB": round(size / 1e6, 2) for p, size in sizes.items()}
             browser.close()

@@ -77,3 +77,14 @@ def test_generate_and_inspect(browser: "Browser", shipped_site: Path) -> None:
         page.keyboard.press("Enter")
         page.get_by_role("dialog").locator(".lens-table tbody tr").first.wait_for()
         page.close()
+
+
+def test_a_text_requested_while_the_page_loads_starts_no_second_worker(browser: "Browser", shipped_site: Path) -> None:
+    with static_server(shipped_site) as url:
+        page = browser.new_page()
+        submit = 'addEventListener("load", () => document.querySelector("#form").requestSubmit())'
+        page.add_init_script(submit)
+        page.goto(url)
+        page.locator(".text-view .line").nth(1).wait_for(timeout=60_000)
+        assert len(page.workers) == 1
+        page.close()

@@ -111,12 +111,29 @@
  * @property {(request: ImportanceRequest, options: { onProgress: (done: number, total: number) => void }) => Promise<ImportanceResponse>} importance
  */
 
+/** @type {Promise<Client> | undefined} */
+let made;
+
 /**
- * The client that index.html asks for: "server" or "static".
+ * The page's only client, of the kind that index.html asks for: "server" or "static". After a failure the next call tries
+ * again.
  * @returns {Promise<Client>}
  */
-export async function makeClient() {
+export function makeClient() {
+  made ??= start().catch((error) => {
+    made = undefined;
+    throw error;
+  });
+  return made;
+}
+
+/** @returns {Promise<Client>} */
+async function start() {
   const mode = document.querySelector('meta[name="inkhorn"]')?.getAttribute("content");
   const module = await (mode === "static" ? import("./worker_client.js") : import("./http.js"));
   return module.makeClient();
 }
+
+// index.html loads this file before main.js and its modules, so that the static page's worker starts to load the model
+// while the browser loads those. Whoever needs the client gets the error.
+makeClient().catch(() => {});

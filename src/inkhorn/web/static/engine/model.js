@@ -8,6 +8,8 @@
 import { Kernel } from "./kernel.js";
 import { Tokenizer } from "./tokenizer.js";
 
+const PROGRESS_MS = 100; // between reports: a fast connection delivers a thousand pieces per second
+
 /**
  * @typedef {object} Metadata the content of model.json
  * @property {string} id
@@ -29,12 +31,13 @@ import { Tokenizer } from "./tokenizer.js";
 export const loadMetadata = async () => (await fetchFile("../model/model.json")).json();
 
 /**
- * @param {Metadata} metadata
+ * @param {Promise<Metadata>} loadingMetadata
  * @param {(loaded: number, total: number) => void} onProgress called with bytes as the weights arrive
  * @returns {Promise<Model>}
  */
-export async function loadModel(metadata, onProgress) {
-  const [kernel, spec, weights] = await Promise.all([
+export async function loadModel(loadingMetadata, onProgress) {
+  const [metadata, kernel, spec, weights] = await Promise.all([
+    loadingMetadata,
     fetchFile("kernel.wasm").then((file) => file.arrayBuffer()).then(Kernel.compile),
     fetchFile("../model/tokenizer.json").then((file) => file.json()),
     fetchFile("../model/weights.bin"),
@@ -63,12 +66,15 @@ export function makeModel(metadata, spec, kernel) {
  */
 async function fill(memory, stream, onProgress) {
   let loaded = 0;
+  let reported = performance.now();
   const reader = stream.getReader();
   for (;;) {
     const { value, done } = await reader.read();
     if (done) break;
     if (loaded + value.length <= memory.length) memory.set(value, loaded);
     loaded += value.length;
+    if (performance.now() - reported < PROGRESS_MS && loaded < memory.length) continue;
+    reported = performance.now();
     onProgress(loaded, memory.length);
   }
   if (loaded !== memory.length) throw new Error("The model's weights are incomplete. Reload the page.");

@@ -46,7 +46,7 @@ function once(make) {
 }
 
 const metadata = once(loadMetadata);
-const model = once(async () => loadModel(await metadata(), (loaded, total) => postMessage({ progress: { loaded, total } })));
+const model = once(() => loadModel(metadata(), (loaded, total) => postMessage({ progress: { loaded, total } })));
 model().catch(() => {}); // start loading now; whoever needs the model gets the error
 
 const aborted = new Set();
