@@ -11,7 +11,7 @@ if(INK_TARGET MATCHES "macos")
   set(CMAKE_INSTALL_NAME_TOOL "${INK_ZIG}")  # CMake requires one; only `cmake --install` would run it
 elseif(INK_TARGET MATCHES "windows")
   set(CMAKE_SYSTEM_NAME Windows)
-  set(CMAKE_RC_COMPILER "${INK_ZIG}" rc)
+  set(CMAKE_RC_COMPILER "${INK_ZIG}")  # CMake requires one, without arguments; only resource files would run it
 else()
   set(CMAKE_SYSTEM_NAME Linux)
 endif()
