@@ -21,6 +21,8 @@ COMMANDS = {
     "train": "train or fine-tune a model on a corpus or your own text",
     "estimate": "estimate the parameters, FLOPs, memory and training time of a model",
     "eval": "evaluate a model: the loss on a text, or benchmark tasks of lm-eval",
+    "inspect": "score what each attention head of a model looks at",
+    "steer": "make a steering vector from two texts",
     "data": "list and build corpora",
     "learn": "build a GPT in ten chapters, with exercises that are checked",
     "bench": "measure generation speed on this machine",

@@ -1,0 +1,30 @@
+"""Reading the texts of `inkhorn inspect` and `inkhorn steer`."""
+
+from pathlib import Path
+
+from inkhorn.data.text_file import read_text
+from inkhorn.errors import require
+from inkhorn.inspection.windows import MAX_TOKENS
+from inkhorn.tokenizer.load import load_tokenizer
+
+MAX_CHARACTERS = 32 * MAX_TOKENS
+"""Of a text, more than its tokens can have."""
+
+
+class InspectionText:
+    """Reads texts as the tokens of a checkpoint, at most MAX_TOKENS."""
+
+    def __init__(self, folder: Path, encoding: str | None) -> None:
+        self.tokenizer, self._encoding = load_tokenizer(folder), encoding
+
+    def read(self, path: Path) -> list[int]:
+        """The first tokens of a file. Raises UsageError if it has fewer than two."""
+        start = ""
+        for piece in read_text(path, self._encoding):
+            start += piece
+            if len(start) >= MAX_CHARACTERS:
+                break
+        text, _ = self.tokenizer.normalize(start[:MAX_CHARACTERS], "replace")
+        ids: list[int] = self.tokenizer.encode(text).tolist()[:MAX_TOKENS]
+        require(len(ids) > 1, f"{path} is too short: it needs at least two tokens")
+        return ids
