@@ -57,6 +57,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_train_on_fineweb_edu(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = ["train", "test", "--out", str(repository / "run"), "--device", "cpu", "--sample-tokens", "0"]
     more = ["--corpus", "fineweb-edu-1m", "--tokenizer", str(repository), "--steps", "10", "--batch-size", "2"]

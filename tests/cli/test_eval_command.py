@@ -167,7 +167,7 @@ def test_tasks_from_a_folder(here: Path, capsys: pytest.CaptureFixture[str], mon
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--tasks", "lambda_openai"], 2, "lm-eval has no task 'lambda_openai'"),
+        pytest.param(["--tasks", "lambda_openai"], 2, "lm-eval has no task 'lambda_openai'", marks=pytest.mark.slow),
         (["--tasks", "lambada_openai", "--text", "mine.txt"], 2, "leave out --text"),
         (["--tasks", "lambada_openai", "--include-path", "nowhere"], 2, "nowhere is not a folder"),
         (["--limit", "3"], 2, "--limit needs --tasks"),

@@ -128,6 +128,7 @@ def test_load_errors(tmp_path: Path, tiny_checkpoint: Path) -> None:
 
 
 def test_public_names() -> None:
-    assert inkhorn.__all__ == ["GPT", "InkhornError", "Model", "ModelConfig", "SamplingParams", "generate", "load"]
+    names = ["GPT", "InkhornError", "Intervention", "Model", "ModelConfig", "SamplingParams", "generate", "load"]
+    assert inkhorn.__all__ == names
     for name in inkhorn.__all__:
         assert getattr(inkhorn, name).__doc__

@@ -10,7 +10,7 @@ from inkhorn.errors import require
 from inkhorn.inference.edits import Edits
 from inkhorn.inference.numpy_model import Array, Hook, HookPoint, KVCache, NumpyModel
 
-NUM_ABLATED = 64
+NUM_ABLATED = 40
 """Parts are switched off at so many of the last tokens; what was computed before them stays."""
 
 

@@ -439,5 +439,10 @@ def test_structure_sizes() -> None:
     """Sizes of the structures of inkhorn.h on a 64-bit machine."""
     assert [
         ctypes.sizeof(kind)
-        for kind in (native_bindings.InkConfig, native_bindings.InkSamplingParams, native_bindings.InkModelInput)
-    ] == [48, 72, 72]
+        for kind in (
+            native_bindings.InkConfig,
+            native_bindings.InkSamplingParams,
+            native_bindings.InkEdit,
+            native_bindings.InkModelInput,
+        )
+    ] == [48, 72, 32, 88]

@@ -48,7 +48,7 @@ async def parts(body: ImportanceRequest, context: Context) -> dict[str, Any]:
     """Say which heads and MLPs matter for the last token of a text.
 
     `effects`: how the log-probability of the token changes if a head, a layer's attention or an MLP is switched off at
-    the last 64 tokens. `direct`: the share of each part in the token's logit (direct logit attribution), null for
+    the last 40 tokens. `direct`: the share of each part in the token's logit (direct logit attribution), null for
     a GPT-1.
     """
     model = context.models.lookup(body.model)

@@ -7,7 +7,7 @@
 
 import { resolveEdits } from "./interventions.js";
 
-const NUM_ABLATED = 64; // parts are switched off at so many of the last tokens
+const NUM_ABLATED = 40; // parts are switched off at so many of the last tokens
 const CALL_TOKENS = 32;
 const SITES = { head: 0, attn: 1, mlp: 2 };
 
