@@ -22,6 +22,11 @@ _HOME = {
     "InkhornError": "inkhorn.errors",
     "Intervention": "inkhorn.config.interventions",
     "Model": "inkhorn.inference.api",
+    "Completion": "inkhorn.inference.outputs",
+    "Explanation": "inkhorn.inference.explain",
+    "RunResult": "inkhorn.inference.run",
+    "Score": "inkhorn.inference.scoring",
+    "TokenChunk": "inkhorn.inference.outputs",
     "generate": "inkhorn.inference.api",
     "load": "inkhorn.inference.api",
 }
@@ -31,9 +36,27 @@ if TYPE_CHECKING:
     from inkhorn.config.sampling import SamplingParams
     from inkhorn.errors import InkhornError
     from inkhorn.inference.api import Model, generate, load
+    from inkhorn.inference.explain import Explanation
+    from inkhorn.inference.outputs import Completion, TokenChunk
+    from inkhorn.inference.run import RunResult
+    from inkhorn.inference.scoring import Score
     from inkhorn.model import GPT
 
-    __all__ = ["GPT", "InkhornError", "Intervention", "Model", "ModelConfig", "SamplingParams", "generate", "load"]
+    __all__ = [
+        "GPT",
+        "Completion",
+        "Explanation",
+        "InkhornError",
+        "Intervention",
+        "Model",
+        "ModelConfig",
+        "RunResult",
+        "SamplingParams",
+        "Score",
+        "TokenChunk",
+        "generate",
+        "load",
+    ]
 
 
 def __getattr__(name: str) -> Any:

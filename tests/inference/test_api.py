@@ -128,7 +128,16 @@ def test_load_errors(tmp_path: Path, tiny_checkpoint: Path) -> None:
 
 
 def test_public_names() -> None:
-    names = ["GPT", "InkhornError", "Intervention", "Model", "ModelConfig", "SamplingParams", "generate", "load"]
-    assert inkhorn.__all__ == names
+    types = [
+        "Completion",
+        "Explanation",
+        "Intervention",
+        "ModelConfig",
+        "RunResult",
+        "SamplingParams",
+        "Score",
+        "TokenChunk",
+    ]
+    assert inkhorn.__all__ == sorted(["GPT", "InkhornError", "Model", "generate", "load", *types])
     for name in inkhorn.__all__:
         assert getattr(inkhorn, name).__doc__

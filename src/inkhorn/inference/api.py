@@ -41,6 +41,13 @@ class Model:
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine, self.folder = engine, folder
 
+    def __repr__(self) -> str:
+        config, backend = self.config, self.engine.backend
+        return (
+            f"Model({str(self.folder)!r}, {config.model_type!r}, n_layer={config.n_layer}, n_head={config.n_head}, "
+            f"n_embd={config.n_embd}, block_size={config.block_size}, backend={backend.name!r})"
+        )
+
     @property
     def config(self) -> ModelConfig:
         """The model's configuration."""

@@ -7,14 +7,18 @@ positions stays below half a megabyte.
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from inkhorn.errors import require
+from inkhorn.inference import display
 from inkhorn.inference.edits import Edits
 from inkhorn.inference.numpy_model import Array, HookPoint, KVCache, NumpyModel, softmax
 from inkhorn.tokenizer.base import Tokenizer
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 MAX_POSITIONS = 256
 """The last tokens of a text that are explained: the size of a layer's attention grows with their square."""
@@ -25,6 +29,9 @@ _LARGE = ("hook_attn_scores", "hook_pattern", "hook_pre", "hook_post")  # kept f
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """Activations over the last T tokens of a text. L = n_layer, nh = n_head, C = n_embd.
+
+    A notebook shows the text shaded by surprisal, the most likely next tokens, the attention of each head and the logit
+    lens; `rich.print` shows the first two.
 
     Attributes:
         tokens: the text that each token completes; joined, they are the end of the text. A token that ends within a
@@ -59,6 +66,31 @@ class Explanation:
     residual_rms: Array
     update_rms: dict[str, Array]
     last_token: dict[str, Array]
+
+    def __repr__(self) -> str:
+        heads, size, _ = self.attention.shape
+        text = display.shorten("".join(self.tokens))
+        return f"Explanation({text}, num_tokens={size}, layer={self.layer}, n_head={heads})"
+
+    def __rich__(self) -> "Group":
+        from rich.console import Group
+        from rich.table import Table
+
+        table = Table("next token", "probability", box=None)
+        for token, probability in self.next_tokens:
+            table.add_row(display.visible(token), display.percent(probability))
+        return Group(display.shaded_text(self.tokens, (-self.surprisal).tolist()), "", table)
+
+    def _repr_html_(self) -> str:
+        rows = [(display.visible(token), display.percent(probability)) for token, probability in self.next_tokens]
+        return "".join(
+            [
+                display.shaded_html(self.tokens, (-self.surprisal).tolist()),
+                display.table_html(["next token", "probability"], rows),
+                display.attention_html(self.attention, self.layer),
+                display.lens_html(self.tokens, self.lens_tokens, self.lens_probs, self.vocabulary),
+            ]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The response of the server's explain endpoint, which the web page reads.

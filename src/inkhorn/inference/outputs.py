@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from inkhorn.errors import InkhornError
+from inkhorn.inference import display
 from inkhorn.inference.sampling import TokenLogprobs
 from inkhorn.inference.stopping import FinishReason
 from inkhorn.tokenizer.normalize import UnknownCharacter
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class RequestOutput:
 
 @dataclass(frozen=True)
 class Completion:
-    """A generated text.
+    """A generated text. A notebook shows it shaded by surprisal if log-probabilities were requested.
 
     Attributes:
         text: the text after the prompt.
@@ -85,6 +90,8 @@ class Completion:
         logprobs: for each sampled token, if requested.
         prompt_logprobs: for each prompt token, if requested; None for the first token in the context window, which has
             no context, and for those before it.
+        texts: the text that each sampled token added; joined, they are `text`. One more if the text ended without a
+            token.
     """
 
     text: str
@@ -92,6 +99,7 @@ class Completion:
     finish_reason: FinishReason
     logprobs: tuple[TokenLogprobs, ...] = ()
     prompt_logprobs: tuple[TokenLogprobs | None, ...] = ()
+    texts: tuple[str, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -110,10 +118,27 @@ class Completion:
         finish_reason = outputs[-1].finish_reason if outputs else None
         if finish_reason is None:
             raise InkhornError("the request was aborted")
+        texts = tuple(chain.from_iterable(output.texts for output in outputs))
         return cls(
-            "".join(chain.from_iterable(output.texts for output in outputs)),
+            "".join(texts),
             tuple(chain.from_iterable(output.token_ids for output in outputs)),
             finish_reason,
             tuple(chain.from_iterable(output.logprobs for output in outputs)),
             prompt_logprobs,
+            texts,
         )
+
+    def __repr__(self) -> str:
+        text = display.shorten(self.text)
+        return f"Completion({text}, num_tokens={self.num_tokens}, finish_reason={self.finish_reason!r})"
+
+    def __rich__(self) -> "Text":
+        return display.shaded_text(self.texts, self._surprisal_logprobs())
+
+    def _repr_html_(self) -> str:
+        return display.shaded_html(self.texts, self._surprisal_logprobs())
+
+    def _surprisal_logprobs(self) -> list[float | None]:
+        """For each of `texts`; None without log-probabilities."""
+        known: list[float | None] = [each.logprob for each in self.logprobs]
+        return known + [None] * (len(self.texts) - len(known))

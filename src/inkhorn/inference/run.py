@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from inkhorn.errors import require
+from inkhorn.inference import display
 from inkhorn.inference.edits import Edits
 from inkhorn.inference.numpy_model import Array, Hook, HookPoint, KVCache, NumpyModel
 
@@ -13,7 +14,7 @@ HookName = str | Callable[[str], bool]
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """The result of `Model.run`, for T tokens.
+    """The result of `Model.run`, for T tokens. A notebook lists the activations.
 
     Attributes:
         token_ids: the prompt's tokens.
@@ -27,6 +28,15 @@ class RunResult:
 
     def __getitem__(self, name: str) -> Array:
         return self.activations[name]
+
+    def __repr__(self) -> str:
+        logits = display.shape(self.logits)
+        return f"RunResult(num_tokens={len(self.token_ids)}, logits={logits}, {len(self.activations)} activations)"
+
+    def _repr_html_(self) -> str:
+        rows = [("logits", display.shape(self.logits))]
+        rows += [(name, display.shape(array)) for name, array in self.activations.items()]
+        return display.table_html(["activation", "shape"], rows)
 
 
 def run(

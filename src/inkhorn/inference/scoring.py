@@ -1,16 +1,21 @@
 """Log-probabilities of a given text, computed by the engine."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import require
+from inkhorn.inference import display
 from inkhorn.inference.engine import Engine
 from inkhorn.inference.outputs import Prompt
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 @dataclass(frozen=True)
 class Score:
-    """Log-probabilities (natural logarithm) of a text's tokens.
+    """Log-probabilities (natural logarithm) of a text's tokens. A notebook shows the text shaded by surprisal.
 
     Attributes:
         tokens: the text of each token.
@@ -26,6 +31,16 @@ class Score:
     def total(self) -> float:
         """Log-probability of the text after its first token."""
         return sum(logprob for logprob in self.logprobs if logprob is not None)
+
+    def __repr__(self) -> str:
+        text = display.shorten("".join(self.tokens))
+        return f"Score({text}, num_tokens={len(self.tokens)}, total={self.total:.2f})"
+
+    def __rich__(self) -> "Text":
+        return display.shaded_text(self.tokens, self.logprobs)
+
+    def _repr_html_(self) -> str:
+        return display.shaded_html(self.tokens, self.logprobs)
 
 
 def score(engine: Engine, text: str) -> Score:
