@@ -14,7 +14,8 @@ from inkhorn.inference.backends.numpy_backend import NumpyBackend
 from inkhorn.inference.engine import Engine
 from inkhorn.inference.numpy_model import NumpyModel
 from inkhorn.server.app import create_app
-from inkhorn.server.model_registry import ModelRegistry, ServedModel
+from inkhorn.server.model_registry import ModelRegistry
+from inkhorn.server.served_model import ServedModel
 from inkhorn.server.settings import Settings
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer

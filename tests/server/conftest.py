@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from helpers.server import app_client, load_served, save_tiny
 
-from inkhorn.server.model_registry import ServedModel
+from inkhorn.server.served_model import ServedModel
 
 
 @pytest.fixture(scope="session")

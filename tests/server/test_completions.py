@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.inference.outputs import Prompt
-from inkhorn.server.model_registry import ServedModel
+from inkhorn.server.served_model import ServedModel
 from inkhorn.tokenizer.char import CharTokenizer
 
 

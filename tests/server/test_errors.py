@@ -67,6 +67,13 @@ def test_lone_surrogate(client: TestClient, path: str, status: int) -> None:
     assert "U+D800" in response.text
 
 
+def test_lone_surrogate_in_what_a_response_repeats(client: TestClient) -> None:
+    body = b'{"input": "a", "max_output_tokens": 1, "instructions": "b\\udfff", "metadata": {"c\\ud800": "d\\ud800"}}'
+    response = client.post("/v1/responses", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 200, response.text
+    assert (response.json()["instructions"], response.json()["metadata"]) == ("b\ufffd", {"c\ufffd": "d\ufffd"})
+
+
 def test_invalid_json_returns_400(client: TestClient) -> None:
     response = client.post("/v1/completions", content=b"{nonsense", headers={"Content-Type": "application/json"})
     assert response.status_code == 400

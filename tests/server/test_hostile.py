@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
 
-from inkhorn.server.model_registry import ServedModel
+from inkhorn.server.served_model import ServedModel
 
 CANARY: dict[str, Any] = {"prompt": "ab", "seed": 5, "max_tokens": 12, "ignore_eos": True}
 SECONDS = float(os.environ.get("INKHORN_FUZZ_SECONDS", "60"))

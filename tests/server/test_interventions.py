@@ -11,7 +11,7 @@ from inkhorn.inference.api import Model
 from inkhorn.inference.explain import explain
 from inkhorn.inspection.attribution import attribution
 from inkhorn.inspection.importance import importance
-from inkhorn.server.model_registry import ServedModel
+from inkhorn.server.served_model import ServedModel
 
 OFF = {"component": "mlp", "layer": 0}
 CHANGES: list[dict[str, Any]] = [

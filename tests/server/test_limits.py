@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from helpers.server import app_client, complete, load_served, wait_until
 
-from inkhorn.server.model_registry import ServedModel
+from inkhorn.server.served_model import ServedModel
 from inkhorn.server.settings import Limits
 
 

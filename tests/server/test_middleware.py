@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkhorn.server.middleware import check_host, host_name
-from inkhorn.server.model_registry import ServedModel
+from inkhorn.server.served_model import ServedModel
 from inkhorn.server.settings import Limits, ServerConfig, Settings
 from inkhorn.web import STATIC_DIR
 

@@ -12,7 +12,8 @@ from helpers.server import app_client, bad_request, complete, load_served, save_
 
 from inkhorn.errors import UsageError
 from inkhorn.inference.explain import explain
-from inkhorn.server.model_registry import ModelRegistry, ServedModel
+from inkhorn.server.model_registry import ModelRegistry
+from inkhorn.server.served_model import ServedModel
 from inkhorn.server.settings import ServerConfig
 from inkhorn.web.settings import page_settings
 
@@ -120,7 +121,7 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def names(*models: str | Path, **options: Any) -> list[str]:
         config = ServerConfig(models=tuple(map(str, models)), **options)
         with closing(ModelRegistry.load(config)) as registry:
-            return list(registry)
+            return registry.names
 
     assert names(".") == names("../step-1") == names(folders[0]) == ["step-1"]
     with pytest.raises(UsageError, match=r"same name .*--served-model-name"):

@@ -16,8 +16,9 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from inkhorn.config.bounds import field_specs
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.server.app import create_app
-from inkhorn.server.model_registry import ModelRegistry, ServedModel
+from inkhorn.server.model_registry import ModelRegistry
 from inkhorn.server.schemas import responses
+from inkhorn.server.served_model import ServedModel
 from inkhorn.server.settings import Limits, Settings
 
 PUBLIC = ["GET /health", "GET /health/ready", "GET /version"]

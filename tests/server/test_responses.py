@@ -9,8 +9,8 @@ from helpers.server import ALPHABET, app_client, bad_request, complete
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from inkhorn.server.model_registry import ServedModel
 from inkhorn.server.schemas.responses_api import LOGPROBS
+from inkhorn.server.served_model import ServedModel
 from inkhorn.server.settings import Limits
 
 PATH = "/v1/responses"

@@ -15,7 +15,7 @@ from inkhorn.cli.main import main
 from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.inference.api import load
 from inkhorn.inference.backends import native_bindings
-from inkhorn.server.model_registry import ServedModel
+from inkhorn.server.served_model import ServedModel
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.web import export
 from inkhorn.web.export import write_site

@@ -38,6 +38,9 @@ class ServeArgs(ServerConfig):
     served_model_names: Annotated[
         tuple[str, ...], default("the folder's name; repeatable", name="served-model-name"), UseAppendAction
     ] = ()
+    models_dir: Annotated[Path | None, default("none")] = None
+    models_memory: Annotated[int | None, default("no limit")] = None
+    pin: Annotated[tuple[str, ...], default("none; repeatable"), UseAppendAction] = ()
     port: Annotated[int, default(f"8000, or ${PORT_VARIABLE}", alias="-p")] = ServerConfig.port
     precision: Annotated[Precision | None, default("int8; fp32 without the native kernel", name="quantize")] = None
     threads: Annotated[int | None, default("one per core")] = None
@@ -60,7 +63,8 @@ class ServeArgs(ServerConfig):
 def run(argv: list[str]) -> int:
     args = parse(ServeArgs, argv, "inkhorn serve", ServeArgs(port=_default_port()), example=EXAMPLE)
     values = {f.name: getattr(args, f.name) for f in fields(ServerConfig)}
-    values |= {"models": (*args.folders, *args.models) or ServerConfig.models, "api_keys": _api_keys(args)}
+    models = (*args.folders, *args.models) or (ServerConfig.models if args.models_dir is None else ())
+    values |= {"models": models, "api_keys": _api_keys(args)}
     config = ServerConfig(**values | {"limits": Limits(**vars(args.limits))})
     from inkhorn.server.run import serve
 

@@ -79,7 +79,7 @@ def create_app(registry: ModelRegistry, settings: Settings | None = None) -> Fas
         app.include_router(router)
     pages = {"/openapi.json": "/openapi.json"}
     if settings.web_ui:
-        mount_web_ui(app, registry.lookup(None).page)
+        mount_web_ui(app, registry.default.page())
         pages |= static_pages(STATIC_DIR) | {"/docs": WEB_UI}
     routes = RouteTable(routers, pages)
     app.add_middleware(GuardMiddleware, settings=settings, routes=routes)  # the first is the innermost

@@ -1,5 +1,6 @@
 """Shared objects of the routes: models, settings and services of one application."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from fastapi import Depends, Request
 from inkhorn.server.metrics import Metrics
 from inkhorn.server.model_registry import ModelRegistry
 from inkhorn.server.rate_limit import RateLimiter
+from inkhorn.server.served_model import ServedModel
 from inkhorn.server.settings import Settings
 
 
@@ -23,10 +25,23 @@ class AppContext:
     explain_limiter: CapacityLimiter
 
 
-async def get_context(request: Request) -> AppContext:
+@dataclass(frozen=True)
+class RequestContext(AppContext):
+    """The shared objects, and what is released when the request has ended."""
+
+    resources: ExitStack
+
+    async def use_model(self, name: str | None) -> ServedModel:
+        """The model that the request names, loaded; it stays loaded until the request has ended. Raises ApiError."""
+        model = await self.models.acquire(name)
+        self.resources.callback(self.models.release, model.id)
+        return model
+
+
+async def get_context(request: Request) -> RequestContext:
     context: AppContext = request.app.state.context
-    return context
+    return RequestContext(**vars(context), resources=request.state.resources)
 
 
-Context = Annotated[AppContext, Depends(get_context)]
+Context = Annotated[RequestContext, Depends(get_context)]
 """Parameter of a route or dependency that takes the application's context."""

@@ -20,7 +20,7 @@ from inkhorn.inference.request_handle import RequestHandle
 from inkhorn.server.context import AppContext
 from inkhorn.server.errors import CLIENT_CLOSED_REQUEST, ApiError
 from inkhorn.server.metrics import SequenceMeter
-from inkhorn.server.model_registry import ServedModel
+from inkhorn.server.served_model import ServedModel
 from inkhorn.server.streaming import DONE, cancel_on_disconnect, collect, encode_json, event_stream, sse_event
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

@@ -12,7 +12,7 @@ from inkhorn.inference.edits import Edits
 from inkhorn.inference.outputs import Prompt
 from inkhorn.server.context import AppContext
 from inkhorn.server.errors import ApiError
-from inkhorn.server.model_registry import ServedModel
+from inkhorn.server.served_model import ServedModel
 
 if TYPE_CHECKING:
     from inkhorn.server.schemas.requests import InterventionRequest

@@ -6,7 +6,7 @@ from typing import Any
 
 from inkhorn.inference.outputs import Prompt
 from inkhorn.inference.sampling import TokenLogprobs
-from inkhorn.server.model_registry import ServedModel
+from inkhorn.server.served_model import ServedModel
 
 
 class LogprobsFormatter:

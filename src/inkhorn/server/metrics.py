@@ -6,16 +6,15 @@ from collections.abc import Iterable, Sequence
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
 
-from inkhorn.inference.engine import Engine
 from inkhorn.inference.outputs import RequestOutput
 from inkhorn.inference.request_handle import RequestHandle
+from inkhorn.server.model_collector import ModelCollector
 from inkhorn.server.model_registry import ModelRegistry
 
 LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
@@ -72,25 +71,7 @@ class Metrics:
             registry=self.registry,
             buckets=LATENCY_BUCKETS,
         )
-        self._add_engine_gauges({name: model.engine for name, model in models.items()})
-
-    def _add_engine_gauges(self, engines: dict[str, Engine]) -> None:
-        """Gauges that read the load of the engines at the time of a scrape."""
-
-        def gauge(name: str, documentation: str) -> Gauge:
-            return Gauge(f"inkhorn:{name}", documentation, ["model_name"], registry=self.registry)
-
-        running = gauge("num_requests_running", "Number of sequences being generated.")
-        waiting = gauge("num_requests_waiting", "Number of sequences waiting to be scheduled.")
-        usage = gauge("kv_cache_usage_perc", "Fraction of the KV cache slots in use (0 to 1).")
-
-        def add(name: str, engine: Engine) -> None:
-            running.labels(name).set_function(lambda: engine.request_counts[0])
-            waiting.labels(name).set_function(lambda: engine.request_counts[1])
-            usage.labels(name).set_function(lambda: engine.request_counts[0] / engine.backend.max_num_seqs)
-
-        for name, engine in engines.items():
-            add(name, engine)
+        self.registry.register(ModelCollector(models))
 
     def observe_request(self, model: str, prompt_sizes: Iterable[int], n: int, max_tokens: int) -> None:
         for size in prompt_sizes:

@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Collection
+from contextlib import ExitStack
 from typing import Any
 
 from anyio import CapacityLimiter
@@ -60,7 +61,7 @@ def new_request_id() -> str:
 class RequestMiddleware:
     """What every response gets: a request id, security headers, a line in the log and its place in the metrics.
 
-    HEAD is answered as GET, without the body.
+    When the response has been sent, `state.resources` are released. HEAD is answered as GET, without the body.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, routes: RouteTable) -> None:
@@ -76,7 +77,8 @@ class RequestMiddleware:
         request_id = given if valid else new_request_id()
         log_fields: dict[str, Any] = {}
         method, path = scope["method"], scope["path"]
-        state = scope.get("state", {}) | {"log_fields": log_fields}  # routes add to request.state.log_fields
+        resources = ExitStack()
+        state = scope.get("state", {}) | {"log_fields": log_fields, "resources": resources}  # routes add to these
         scope = dict(scope) | {"method": "GET" if method == "HEAD" else method, "state": state}
 
         async def send_with_headers(message: Message) -> None:
@@ -92,7 +94,8 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_headers)
+            with resources:
+                await self._app(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - start
             endpoint = self._routes.find(path)

@@ -13,7 +13,8 @@ import uvicorn
 
 from inkhorn.errors import InkhornError
 from inkhorn.server.app import create_app
-from inkhorn.server.model_registry import ModelRegistry, ServedModel
+from inkhorn.server.model_registry import ModelRegistry
+from inkhorn.server.served_model import ServedModel
 from inkhorn.server.settings import ServerConfig
 
 log = logging.getLogger("inkhorn.server")
@@ -60,7 +61,7 @@ class _Server(uvicorn.Server):
         self._abort_requests()
 
     def _abort_requests(self) -> None:
-        for model in self._models.values():
+        for model in self._models.loaded():
             model.engine.abort_all("the server is shutting down")
 
 

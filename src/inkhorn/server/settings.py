@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from inkhorn.config.bounds import MAX_COUNT, Range, validate
@@ -74,6 +75,12 @@ class ServerConfig(Settings):
     """a shipped model, a checkpoint folder or a run folder"""
     served_model_names: tuple[str, ...] = ()
     """name of a model in the API, given once for each model in the same order"""
+    models_dir: Path | None = None
+    """folder with a folder for each model; a model is loaded on first use"""
+    models_memory: Annotated[int | None, Range(ge=1, le=MAX_COUNT)] = None
+    """memory in MiB for all models, weights and caches; beyond it the least recently used ones are unloaded"""
+    pin: tuple[str, ...] = ()
+    """a model of --models-dir that is loaded at the start and never unloaded"""
     host: str = "127.0.0.1"
     """address to listen on; 0.0.0.0 for all interfaces"""
     port: Annotated[int, Range(ge=0, le=65_535)] = 8000

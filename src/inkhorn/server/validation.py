@@ -10,11 +10,10 @@ from inkhorn.config.sampling import SamplingParams
 from inkhorn.errors import UsageError, nearest
 from inkhorn.inference.outputs import Prompt
 from inkhorn.inference.sequence import window_start
-from inkhorn.server.context import AppContext
+from inkhorn.server.context import RequestContext
 from inkhorn.server.errors import ApiError
 from inkhorn.server.generation import GenerationJob
 from inkhorn.server.interventions import resolve_edits
-from inkhorn.server.model_registry import ServedModel
 from inkhorn.server.schemas.fields import MAX_NAME, Body
 from inkhorn.server.schemas.requests import (
     SAMPLING_FIELDS,
@@ -22,6 +21,7 @@ from inkhorn.server.schemas.requests import (
     CompletionRequest,
     SamplingRequest,
 )
+from inkhorn.server.served_model import ServedModel
 from inkhorn.server.settings import Limits, Settings
 from inkhorn.server.unsupported import refuse_unsupported
 
@@ -31,10 +31,10 @@ MAX_BYTES_PER_TOKEN = 16
 """bound on the text of a token, to reject a long prompt before tokenizing it"""
 
 
-async def completion_job(request: CompletionRequest, context: AppContext) -> GenerationJob:
+async def completion_job(request: CompletionRequest, context: RequestContext) -> GenerationJob:
     """Validate a completion request. Raises ApiError."""
     refuse_unsupported(request.model_extra or {})
-    model, settings = context.models.lookup(request.model), context.settings
+    model, settings = await context.use_model(request.model), context.settings
     n = 1 if request.n is None else request.n
     best_of = n if request.best_of is None else request.best_of
     _require(best_of >= n, "best_of", f"best_of ({best_of}) must be at least n ({n})")
@@ -62,12 +62,12 @@ async def completion_job(request: CompletionRequest, context: AppContext) -> Gen
     )
 
 
-async def chat_job(request: ChatRequest, context: AppContext) -> GenerationJob:
+async def chat_job(request: ChatRequest, context: RequestContext) -> GenerationJob:
     """Validate a chat completion request. Raises ApiError."""
     refuse_unsupported(request.model_extra or {})
     for index, message in enumerate(request.messages):
         refuse_unsupported(message.model_extra or {}, f"messages[{index}].")
-    model, settings = context.models.lookup(request.model), context.settings
+    model, settings = await context.use_model(request.model), context.settings
     n = 1 if request.n is None else request.n
     text = "\n\n".join(filter(None, (_content(i, each.content) for i, each in enumerate(request.messages))))
     _check_choices(1, n, settings.limits)
@@ -146,12 +146,15 @@ def _prompt_changes(prompts: Sequence[Prompt], model: ServedModel) -> list[dict[
         text = model.engine.tokenizer.decode(prompt.token_ids) if prompt.text else ""
         if prompt.unknown or text != prompt.text:
             characters = [
-                # JSON in UTF-8 has no lone surrogates.
-                {"character": re.sub("[\ud800-\udfff]", "\ufffd", each.character), "replacement": each.replacement}
-                for each in prompt.unknown
+                {"character": valid_unicode(each.character), "replacement": each.replacement} for each in prompt.unknown
             ]
             changes.append({"index": index, "text": text, "characters": characters})
     return changes
+
+
+def valid_unicode(text: str) -> str:
+    """A text with its lone surrogates replaced, which JSON can spell but UTF-8 cannot encode."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _check_lengths(prompts: Sequence[Prompt], limits: Limits) -> None:

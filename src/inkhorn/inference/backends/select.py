@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
-from inkhorn.config.quantization import Precision
+from inkhorn.config.quantization import DEFAULT_PRECISION, Precision
 from inkhorn.errors import UsageError, nearest
 from inkhorn.inference.backends.base import Backend
 from inkhorn.inference.backends.numpy_backend import NumpyBackend
@@ -20,6 +20,14 @@ class BackendOptions(TypedDict, total=False):
     threads: int | None
     max_num_seqs: int
     backend: BackendName | None
+
+
+def default_precision() -> Precision:
+    """The precision of weights that are loaded without a choice."""
+    from inkhorn.inference.backends.native_bindings import unavailable_reason
+
+    is_native = os.environ.get("INKHORN_BACKEND") != "numpy" and unavailable_reason() is None
+    return DEFAULT_PRECISION if is_native else "fp32"
 
 
 def load_backend(

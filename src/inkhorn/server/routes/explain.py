@@ -16,9 +16,9 @@ from inkhorn.inspection.importance import importance
 from inkhorn.server.context import AppContext, Context
 from inkhorn.server.errors import ApiError, error_responses
 from inkhorn.server.interventions import resolve_edits
-from inkhorn.server.model_registry import ServedModel
 from inkhorn.server.routes import API_KEY_AND_RATE_LIMIT
 from inkhorn.server.schemas.requests import ExplainRequest, ImportanceRequest
+from inkhorn.server.served_model import ServedModel
 from inkhorn.server.streaming import with_timeout
 from inkhorn.server.validation import shorten, unknown_fields
 
@@ -32,7 +32,7 @@ router = APIRouter(tags=["inspection"], dependencies=API_KEY_AND_RATE_LIMIT)
 @router.post("/api/explain", responses=error_responses(400, 401, 404, 408, 413, 429), response_model=None)
 async def explain(body: ExplainRequest, context: Context) -> dict[str, Any]:
     """Inspect the model on a text: attention weights, logit lens, residual stream and next-token probabilities."""
-    model = context.models.lookup(body.model)
+    model = await context.use_model(body.model)
     prompt = await _encode(body, MAX_POSITIONS, model, context)
     [edits] = await resolve_edits(body.interventions, [prompt], model, context) or [None]
     tokenizer = model.engine.tokenizer
@@ -51,7 +51,7 @@ async def parts(body: ImportanceRequest, context: Context) -> dict[str, Any]:
     the last 40 tokens. `direct`: the share of each part in the token's logit (direct logit attribution), null for
     a GPT-1.
     """
-    model = context.models.lookup(body.model)
+    model = await context.use_model(body.model)
     prompt = await _encode(body, model.config.block_size + 1, model, context)
     if len(prompt.token_ids) < 2:
         raise ApiError(400, "text: give at least two tokens: the last one is examined", param="text")

@@ -32,7 +32,7 @@ async def ready(request: Request, context: Context) -> responses.Health:
     await health(context)
     if not request.app.state.ready:
         raise ApiError(503, "the server is starting or shutting down")
-    for model in context.models.values():
+    for model in context.models.loaded():
         if model.engine.request_counts[1] >= model.engine.max_queued:
             raise ApiError(503, f"the queue of model {model.id} is full", headers={"Retry-After": "1"})
     return responses.Health(status="ok")

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from inkhorn.inference.outputs import Completion, RequestOutput
 from inkhorn.inference.request_handle import RequestHandle
-from inkhorn.server.context import AppContext, Context
+from inkhorn.server.context import Context, RequestContext
 from inkhorn.server.errors import ApiError
 from inkhorn.server.generation import GenerationJob, ResponseFormat, generate
 from inkhorn.server.logprobs import chat_logprobs
@@ -20,7 +20,7 @@ from inkhorn.server.schemas.requests import SAMPLING_FIELDS, ChatRequest
 from inkhorn.server.schemas.responses_api import LOGPROBS, InputItem, ResponsesRequest
 from inkhorn.server.streaming import encode_json, sse_event
 from inkhorn.server.unsupported import refuse_unsupported
-from inkhorn.server.validation import chat_job, unknown_fields
+from inkhorn.server.validation import chat_job, unknown_fields, valid_unicode
 
 router = APIRouter(tags=["generation"], dependencies=API_KEY_AND_RATE_LIMIT)
 
@@ -34,7 +34,7 @@ async def create_response(body: ResponsesRequest, request: Request, context: Con
     return await generate(job, ResponsesFormat(job, body), request, context)
 
 
-async def responses_job(request: ResponsesRequest, context: AppContext) -> GenerationJob:
+async def responses_job(request: ResponsesRequest, context: RequestContext) -> GenerationJob:
     """Validate a request, as a chat completion with the same text. Raises ApiError."""
     refuse_unsupported(request.model_extra or {})
     if (request.model_extra or {}).get("prompt") is not None:
@@ -113,9 +113,9 @@ class ResponsesFormat(ResponseFormat):
             "status": "in_progress",
             "error": None,
             "incomplete_details": None,
-            "instructions": request.instructions,
+            "instructions": request.instructions and valid_unicode(request.instructions),
             "max_output_tokens": job.params.max_tokens,
-            "metadata": request.metadata or {},
+            "metadata": {valid_unicode(name): valid_unicode(text) for name, text in (request.metadata or {}).items()},
             "model": job.model.id,
             "output": [],
             "parallel_tool_calls": False,

@@ -137,7 +137,7 @@ class ChatCompletionChunk(_GenerationResponse):
 
 
 class ModelMeta(BaseModel):
-    """A model's architecture and backend."""
+    """A model's architecture, and its backend if it is loaded."""
 
     n_layer: int
     n_head: int
@@ -145,7 +145,7 @@ class ModelMeta(BaseModel):
     block_size: int
     n_vocab: int
     n_params: int
-    backend: str
+    backend: str | None
 
 
 class Model(BaseModel):
@@ -153,9 +153,19 @@ class Model(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
-    max_model_len: int
-    fingerprint: str
-    meta: ModelMeta
+    max_model_len: int | None
+    """null, as `meta`, if the model's files cannot be read"""
+    fingerprint: str | None
+    """null if the model is not loaded"""
+    meta: ModelMeta | None
+    state: Literal["unloaded", "loading", "loaded", "failed"]
+    """unloaded: the first request loads it; failed: it could not be loaded, and the next request tries again"""
+    pinned: bool
+    """whether it is never unloaded"""
+    memory_bytes: int
+    """memory of the loaded model: its weights, and its caches at their largest; 0 if it is not loaded"""
+    error: str | None
+    """why it could not be loaded"""
 
 
 class ModelList(BaseModel):

@@ -113,16 +113,17 @@ async function complete(body, { onChunk, onPrompt = () => {}, signal }) {
 /** @returns {Promise<ModelInfo[]>} */
 async function models() {
   const { data } = await (await request("v1/models")).json();
-  return data.map((/** @type {any} */ { id, fingerprint, max_model_len: block_size, meta }) => ({
+  const usable = data.filter((/** @type {any} */ { meta }) => meta); // those whose files cannot be read have none
+  return usable.map((/** @type {any} */ { id, fingerprint, max_model_len: block_size, meta }) => ({
     id,
-    fingerprint,
+    fingerprint: fingerprint ?? "", // known once the model is loaded
     block_size,
     n_layer: meta.n_layer,
     n_head: meta.n_head,
     n_embd: meta.n_embd,
     vocab_size: meta.n_vocab,
     parameters: meta.n_params,
-    backend: meta.backend,
+    backend: meta.backend ?? "loaded with the first text",
   }));
 }
 
