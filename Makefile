@@ -29,6 +29,10 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[all]' --group dev
 	@touch $@ .venv/serve
 
+.venv/test-all: .venv/dev
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --group test-all
+	@touch $@
+
 demo: .venv/serve  ## generate some Shakespeare with the shipped model; installs no torch
 	@$(BIN)/inkhorn generate "ROMEO:" --words 120
 
@@ -55,7 +59,7 @@ format: .venv/dev  ## format the Python and C++ sources
 test: lint  ## lint, then run the tests that finish in minutes
 	$(BIN)/pytest -n auto --dist loadfile -m 'not ($(NOT_IN_TEST))' $(PYTEST_ARGS)
 
-test-all: lint  ## lint, then run every test
+test-all: lint .venv/test-all  ## lint, then run every test
 	$(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 # Separate builds. The fuzzer calls the kernel with random shapes and requests and checks the results.

@@ -5,14 +5,13 @@ Without it the pages keep the output that they have.
 """
 
 import argparse
-import json
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
+from inkhorn.course.cells import notebook
 from inkhorn.course.chapter import Chapter, chapters
 
 DOCS = Path(__file__).parent
@@ -36,7 +35,7 @@ def main() -> None:
         chapters.cache_clear()  # the files have changed
     for number, chapter in chapters().items():
         page_of(chapter).write_text(page(chapter, outputs[number]), encoding="utf-8")
-        notebook_of(chapter).write_text(notebook(chapter), encoding="utf-8")
+        notebook_of(chapter).write_text(notebook(chapter.cells()), encoding="utf-8")
 
 
 def page_of(chapter: Chapter) -> Path:
@@ -101,19 +100,6 @@ def _neighbors(chapter: Chapter) -> str:
         if (other := chapters().get(number))
     ]
     return " · ".join(links) + "\n"
-
-
-def notebook(chapter: Chapter) -> str:
-    """A chapter as a Jupyter notebook (nbformat 4.5), without output."""
-    cells: list[dict[str, Any]] = []
-    for i, cell in enumerate(chapter.cells()):
-        kind = "markdown" if cell.is_prose else "code"
-        of_code: dict[str, Any] = {} if cell.is_prose else {"execution_count": None, "outputs": []}
-        lines = cell.text.splitlines(keepends=True)
-        cells.append({"cell_type": kind, "id": f"cell-{i}", "metadata": {}, "source": lines, **of_code})
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    content = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

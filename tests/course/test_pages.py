@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from helpers.paths import DATA, ROOT
 
+from inkhorn.course.cells import notebook
 from inkhorn.course.chapter import Chapter, chapters
 
 DOCS = ROOT / "docs" / "course"
@@ -42,7 +43,7 @@ def recorded(number: int) -> str:
 def test_pages_are_up_to_date(number: int) -> None:
     chapter = chapters()[number]
     assert build.page_of(chapter).read_text("utf-8") == build.page(chapter, recorded(number)), "make course"
-    assert build.notebook_of(chapter).read_text("utf-8") == build.notebook(chapter), "make course"
+    assert build.notebook_of(chapter).read_text("utf-8") == notebook(chapter.cells()), "make course"
 
 
 @pytest.mark.parametrize("number", NUMBERS)

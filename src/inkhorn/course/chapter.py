@@ -1,29 +1,21 @@
 """A chapter of the course: a Python file in cells, with an exercise between two marker lines.
 
-A cell starts with `# %%`; `# %% [markdown]` starts one of prose, each line a comment. The lines between
-`# EXERCISE: TASK` and `# END` are the solution: the learner's copy has a line to replace in their place.
+The lines between `# EXERCISE: TASK` and `# END` are the solution: the learner's copy has a line to replace in their
+place.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+
+from inkhorn.course.cells import Cell, read_cells
 
 FOLDER = Path(__file__).parent / "chapters"
 
 HOLE = "raise NotImplementedError  # replace this line with your code"
 
 _EXERCISE = re.compile(r"^( *)# EXERCISE: ([^\n]*)\n(.*?)^ *# END\n", re.M | re.S)
-_CELL = re.compile(r"^# %%(.*)\n", re.M)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A part of a chapter: prose in Markdown, or code without the marker lines."""
-
-    is_prose: bool
-    text: str
 
 
 @dataclass(frozen=True)
@@ -75,13 +67,9 @@ class Chapter:
         """The lines that fill the hole, as they are indented in the file."""
         return self._found(r"^ *# EXERCISE: .*\n((?:.*\n)*?) *# END\n")
 
-    def cells(self) -> Iterator[Cell]:
+    def cells(self) -> list[Cell]:
         """The cells of the complete file, in order."""
-        _, *parts = _CELL.split(self.complete)
-        for kind, body in zip(parts[::2], parts[1::2], strict=True):
-            is_prose = kind.strip() == "[markdown]"
-            text = re.sub(r"^# ?", "", body, flags=re.M) if is_prose else body
-            yield Cell(is_prose, text.strip("\n"))
+        return read_cells(self.complete)
 
 
 @cache
