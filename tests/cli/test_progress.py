@@ -91,7 +91,7 @@ def test_evaluation_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_failing_report_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
-    def fails(out: Path) -> None:
+    def fails(out: Path, slider: str) -> None:
         raise error
 
     monkeypatch.setattr(module, "write_report", fails)

@@ -39,6 +39,7 @@ BASE = TrainConfig(
     save_every=4,
     log_every=1,
     sample_tokens=5,
+    snapshots=3,
     pad_vocab_to=8,
     ema_decay=0.9,
     dtype="float32",

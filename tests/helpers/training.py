@@ -27,6 +27,7 @@ BASE = TrainConfig(
     dropout_start=0.4,
     ema_decay=0.9,
     sample_tokens=20,
+    snapshots=0,
     dtype="float32",
     eval_at_loss=(2.85, 2.6),
 )

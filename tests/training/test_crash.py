@@ -19,7 +19,9 @@ from helpers.training import BASE, trainer
 from inkhorn.data.dataset import Dataset
 from inkhorn.training import trainer as trainer_module
 
-TRAIN = replace(BASE, steps=4, eval_every=2, save_every=1, dropout=0.0, ema_decay=0.0, sample_tokens=5, eval_at_loss=())
+TRAIN = replace(
+    BASE, steps=4, eval_every=2, save_every=1, dropout=0.0, ema_decay=0.0, sample_tokens=5, eval_at_loss=(), snapshots=3
+)
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "open"}
 
 

@@ -6,7 +6,7 @@ other (https://huggingface.co/docs/safetensors).
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,10 @@ class TensorFile:
     tensors: Mapping[str, LazyTensor]  # by name
     offsets: Mapping[str, int]  # offset of each tensor's data from the start of the file
 
+    def read_int8(self, name: str) -> Array:
+        """The integers of a tensor of type I8."""
+        return _read_raw(self.path, name, "I8", self.tensors[name].shape, self.offsets[name])
+
 
 def open_tensor_file(path: Path) -> TensorFile:
     """Read a file's header.
@@ -76,11 +80,15 @@ def open_tensor_file(path: Path) -> TensorFile:
 def _read(path: Path, name: str, dtype: str, shape: tuple[int, ...], offset: int) -> Array:
     if dtype not in FLOATS:
         raise CheckpointError(f"{path}: {name} is {dtype}; supported: {', '.join(FLOATS)}")
+    raw = _read_raw(path, name, dtype, shape, offset)
+    return (raw.astype("<u4") << 16).view("<f4") if dtype == "BF16" else raw
+
+
+def _read_raw(path: Path, name: str, dtype: str, shape: tuple[int, ...], offset: int) -> Array:
     try:
-        raw = np.fromfile(path, FLOATS[dtype], math.prod(shape), offset=offset).reshape(shape)
+        return np.fromfile(path, _DTYPES[dtype], math.prod(shape), offset=offset).reshape(shape)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {name} from {path}: {error}") from None
-    return (raw.astype("<u4") << 16).view("<f4") if dtype == "BF16" else raw
 
 
 def write_tensor_file(
@@ -98,6 +106,14 @@ def write_tensor_file(
         CheckpointError: a tensor has another shape than announced, or values that are not finite in its dtype.
         OSError: the file cannot be written.
     """
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.writelines(file_content(tensors, metadata, alignment))
+
+
+def file_content(
+    tensors: Mapping[str, LazyTensor], metadata: Mapping[str, str], alignment: int = 8
+) -> Iterator[bytes | memoryview]:
+    """The bytes of the file that `write_tensor_file` writes: the header, then each tensor."""
     ordered = sorted(tensors.items(), key=lambda item: -np.dtype(_DTYPES[item[1].dtype]).itemsize)  # stable
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
@@ -106,13 +122,12 @@ def write_tensor_file(
         header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-(8 + len(encoded)) % alignment)
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        file.write(len(encoded).to_bytes(8, "little") + encoded)
-        for name, tensor in ordered:
-            array = tensor.read()
-            if array.shape != tensor.shape:
-                raise CheckpointError(f"{name} has shape {list(array.shape)}, expected {list(tensor.shape)}")
-            _encode(array, tensor.dtype, name).tofile(file)
+    yield len(encoded).to_bytes(8, "little") + encoded
+    for name, tensor in ordered:
+        array = tensor.read()
+        if array.shape != tensor.shape:
+            raise CheckpointError(f"{name} has shape {list(array.shape)}, expected {list(tensor.shape)}")
+        yield _encode(array, tensor.dtype, name).reshape(-1).view(np.uint8).data
 
 
 def _encode(array: Array, dtype: str, name: str) -> Array:

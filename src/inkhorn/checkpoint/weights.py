@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from inkhorn.checkpoint.int8 import dequantized
 from inkhorn.checkpoint.tensor_file import Array, LazyTensor, open_tensor_file, write_tensor_file
 from inkhorn.config.model import ModelConfig
 from inkhorn.errors import CheckpointError, require
@@ -41,7 +42,7 @@ def read_weights(folder: Path, config: ModelConfig) -> dict[str, Array]:
         if other := next((name for name in others if (folder / name).is_file()), None):
             raise CheckpointError(f"{folder} has {other} instead of model.safetensors: convert it with inkhorn import")
         raise CheckpointError(f"{folder} has no model.safetensors: it is not a complete checkpoint folder")
-    tensors = match_tensors(open_tensor_file(path).tensors, config, path)
+    tensors = match_tensors(dequantized(open_tensor_file(path)), config, path)
     return {name: np.asarray(tensor.read(), np.float32) for name, tensor in tensors.items()}
 
 

@@ -9,6 +9,7 @@ from inkhorn.cli.progress import ProgressBar, progress
 from inkhorn.errors import InkhornError
 from inkhorn.training.callbacks import Callbacks
 from inkhorn.training.report.build import write_report
+from inkhorn.web.bundle import report_script
 
 SAMPLE_LINES = 8
 """Lines of a sample that are shown; samples.jsonl has all."""
@@ -45,7 +46,7 @@ class RunProgress(Callbacks):
     def update_report(self) -> bool:
         """Write the report; False, with a message, if that fails, which must not end the run."""
         try:
-            write_report(self.out)
+            write_report(self.out, report_script())
         except (InkhornError, OSError) as error:
             self.log(f"The report was not updated: {error}")
             return False

@@ -8,7 +8,8 @@ import os
 import platform
 import shlex
 import sys
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from inkhorn.errors import InkhornError, UsageError
 from inkhorn.tokenizer.base import Tokenizer, check_vocab_size
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.utils.files import write_json
+from inkhorn.web.watch import WatchServer
 
 if TYPE_CHECKING:
     from inkhorn.config.model import ModelConfig
@@ -57,7 +59,8 @@ recipes (default: {DEFAULT_RECIPE}; with --init-from: {FINETUNE_RECIPE}):
 {recipes}
 
 example: inkhorn train my.txt
-         inkhorn train small --text my.txt --out runs/mine"""
+         inkhorn train small --text my.txt --out runs/mine
+         inkhorn train my.txt --watch"""
 
 
 def train(name: str, args: TrainArgs) -> int:
@@ -66,11 +69,32 @@ def train(name: str, args: TrainArgs) -> int:
 
     from inkhorn.hardware.distributed import process_group
 
-    with process_group(cuda=args.train.device in ("auto", "cuda") and torch.cuda.is_available()) as distributed:
-        return _train(name, args, distributed)
+    with (
+        process_group(cuda=args.train.device in ("auto", "cuda") and torch.cuda.is_available()) as distributed,
+        _watch(args, distributed) as page,
+    ):
+        return _train(name, args, distributed, page)
 
 
-def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int:
+@contextmanager
+def _watch(args: TrainArgs, distributed: "DistributedContext") -> Iterator[str]:
+    """Serve the live page of the run, if it is asked for; the line that names its address, empty without."""
+    problem, server = None, None
+    if args.watch is not None and distributed.is_main_process:
+        assert args.out is not None
+        try:
+            server = WatchServer(args.out, args.watch)
+        except UsageError as error:
+            problem = error
+    distributed.raise_if_any_failed(problem, UsageError)
+    try:
+        yield f"Watch the run in a browser: {server.url} (until it ends)" if server else ""
+    finally:
+        if server:
+            server.close()
+
+
+def _train(name: str, args: TrainArgs, distributed: "DistributedContext", page: str) -> int:
     import torch
 
     from inkhorn.cli.run_progress import RunProgress, run_progress
@@ -100,11 +124,14 @@ def _train(name: str, args: TrainArgs, distributed: "DistributedContext") -> int
         run_progress(args.train.steps, args.out) if main else nullcontext(Callbacks()) as callbacks,
     ):
         callbacks.log(f"Recipe: {name}; output folder: {args.out}")
+        if page:
+            callbacks.log(page)
         _log_setup(callbacks, config, dataset, hardware, peak_flops)
         _log_mixture(callbacks, args, dataset)
         callbacks.log(_time(config, args, peak_flops))
         _log_memory(callbacks, args, config, hardware)
         trainer = Trainer(config, args.train, dataset, args.out, hardware, peak_flops, callbacks, args.init_from)
+        callbacks.log(trainer.snapshots.describe())
         state = trainer.start(resume=args.resume)
         if main:  # not before: a run that these flags cannot resume keeps its record
             write_json(args.out / "run.json", _run_record(name, args, config, dataset, hardware, peak_flops))

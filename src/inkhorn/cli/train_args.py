@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +15,13 @@ from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.checkpoint.weights import read_config
 from inkhorn.cli.data_source import DataFlags
 from inkhorn.cli.parsing import default, flag, parse
+from inkhorn.config.bounds import Range
 from inkhorn.config.model import Architecture
 from inkhorn.config.recipes import RECIPES
 from inkhorn.config.train import TrainConfig
 from inkhorn.errors import UsageError, nearest
 from inkhorn.utils.files import read_json
+from inkhorn.web.watch import DEFAULT_PORT
 
 DEFAULT_RECIPE, FINETUNE_RECIPE = "shakespeare-char", "finetune"
 _RECIPE_BY_SIZE = {"small": 300_000, "tiny-shakespeare": 3_000_000, "shakespeare-char": math.inf}
@@ -37,6 +40,11 @@ class TrainArgs(DataFlags):
     """start from the weights of this model: a shipped model's name or a checkpoint folder"""
     resume: bool = False
     """resume from the latest checkpoint in --out; start a new run if there is none"""
+    watch: Annotated[
+        Annotated[int, Range(ge=0, le=65_535)] | None,
+        tyro.conf.arg(metavar="[PORT]", help_behavior_hint=f"(default: off; port {DEFAULT_PORT})"),
+    ] = None
+    """serve a live page of the run on this computer until the run ends; port 0: a free one"""
     architecture: Annotated[Architecture, tyro.conf.OmitArgPrefixes] = field(default_factory=Architecture)
     train: Annotated[TrainConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrainConfig)
 
@@ -52,6 +60,7 @@ def parse_args(argv: list[str]) -> tuple[str, TrainArgs]:
     Raises:
         UsageError: the flags contradict each other, the saved run or the model to start from.
     """
+    argv = _with_port(argv)
     named = names_recipe(argv)
     inits = any(word.partition("=")[0] == "--init-from" for word in argv)
     name = argv[0] if named else FINETUNE_RECIPE if inits else DEFAULT_RECIPE
@@ -83,6 +92,15 @@ def parse_args(argv: list[str]) -> tuple[str, TrainArgs]:
     teachers = tuple(map(_absolute, args.train.teachers))
     train = replace(args.train, teachers=teachers)
     return name, replace(args, out=out, resume=resume, corpus=args.corpus or recipe.corpus, train=train)
+
+
+def _with_port(argv: Sequence[str]) -> list[str]:
+    """The words with the default port after a --watch that has none."""
+    words: list[str] = []
+    for word, following in zip_longest(argv, argv[1:]):
+        bare = word == "--watch" and (following is None or following.startswith("-"))
+        words += [word, str(DEFAULT_PORT)] if bare else [word]
+    return words
 
 
 def recipe_for(text: Path) -> str:

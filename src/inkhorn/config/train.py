@@ -99,6 +99,10 @@ class TrainConfig:
     """length in tokens of the sample generated at each evaluation (0: no sample)"""
     eval_at_loss: tuple[Annotated[float, Range(gt=0)], ...] = (3.3, 2.5, 2.0)
     """also evaluate the first time the training loss reaches each of these values"""
+    snapshots: CountOrZero = 12
+    """copies of the weights in eight bits that are kept over the run, for the slider of the report (0: none)"""
+    max_snapshot_mb: Count = 200
+    """keep no snapshots if they would take more than so many MB together"""
     log_every: Count = 10
     """steps between lines of metrics.jsonl"""
     seed: Annotated[int, Range(ge=0, lt=2**63)] = 1337

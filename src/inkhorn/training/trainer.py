@@ -36,6 +36,7 @@ from inkhorn.training.mixture import make_sampler
 from inkhorn.training.parallel import wrap_forward
 from inkhorn.training.schedule import rate
 from inkhorn.training.signals import Interrupt
+from inkhorn.training.snapshots import SnapshotWriter
 from inkhorn.training.state import TrainState, load_state, new_state, save_state, update_evaluation
 from inkhorn.training.step import train_step
 
@@ -70,6 +71,7 @@ class Trainer:
         self.config, self.train, self.dataset = config, train, dataset
         self.hardware, self.callbacks, self.init_from = hardware, callbacks, init_from
         self.folder, self.records = RunFolder(out), LogWriter(out)
+        self.snapshots = SnapshotWriter(out, config, train, dataset, hardware, callbacks)
         self.distributed = hardware.distributed
         rows, self.passes = self.distributed.split_batch(train.batch_size, train.grad_accum)
         self.order = make_sampler(dataset, train, rows, config.block_size)
@@ -99,15 +101,20 @@ class Trainer:
             self.folder.recover()
             if state.step:
                 self.records.trim(state.step, state.last_eval_step, state.rollbacks)
+                self.snapshots.trim(state.step)
             else:
                 self.records.clear()
+                self.snapshots.clear()
         with Interrupt() as interrupt, oom_hint(self.config, self.train, self.hardware):
             if self.init_from and state.step == 0:
                 loss = split_loss(state.export_model(), self.dataset.val, self.hardware)
                 self.callbacks.log(f"Initial validation loss: {loss:.4f}")
             self._evaluate_if_due(state)  # the run may have been killed between save and evaluation
+            self._take_snapshot_if_due(state)
             while not self.is_done(state) and not self._is_stopped(interrupt):
                 state = self._train_until_checkpoint(state, interrupt)
+            if self.distributed.is_main_process and self.is_done(state):
+                self.snapshots.finish(self.folder.best(), self.folder.latest())
         return state
 
     def _is_stopped(self, interrupt: Interrupt) -> bool:
@@ -148,8 +155,8 @@ class Trainer:
             batches = self._batches(state.step)
             recent.append(train_step(state, forward, batches, self.train, self.hardware, self.teachers))
             pause = any(state.step % n == 0 for n in due) or self._is_stopped(interrupt)
-            log = state.step % self.train.log_every == 0
-            if pause or log or on_cpu:  # reading a loss synchronizes a GPU
+            log, snapshot = state.step % self.train.log_every == 0, state.step in self.snapshots.steps
+            if pause or log or snapshot or on_cpu:  # reading a loss synchronizes a GPU
                 total = self.distributed.all_reduce_sum(torch.stack(recent))
                 values = (total / self.distributed.world_size).tolist()  # [[loss, norm], ...]
                 sane = self._check_losses(state, values)
@@ -160,6 +167,9 @@ class Trainer:
                 self._report_step(state, values, (now - since) / len(values), log=log)
                 since, recent = now, []
                 pause = pause or state.last_loss_eval_step == state.step
+                if snapshot:
+                    self._take_snapshot_if_due(state)
+                    since = time.perf_counter()
         if self.distributed.any(not state.is_finite()):  # the last loss was computed before the last update
             return self._roll_back(state, state.step + 1, math.nan)
         self._save(state)
@@ -178,6 +188,13 @@ class Trainer:
         elif self.hardware.sharded:
             write(self.folder.partial(state.step))
         self.distributed.barrier()
+
+    def _take_snapshot_if_due(self, state: TrainState) -> None:
+        """Take a snapshot at its steps. It is complete before a checkpoint of the same step or a later one."""
+        if state.step in self.snapshots.steps and (self.hardware.sharded or self.distributed.is_main_process):
+            exported = state.export_model()  # gathers the weights of all processes, if they are sharded
+            if self.distributed.is_main_process and self.snapshots.is_due(state.step):
+                self.snapshots.save(exported, state.step)
 
     def _forward_of(self, model: GPT) -> Any:
         """The wrapped model, cached until a rollback replaces the model."""
@@ -227,6 +244,8 @@ class Trainer:
                 f"The last good checkpoint is {self.folder.latest() or 'none'}"
             )
         state = self._restore()
+        if self.distributed.is_main_process:
+            self.snapshots.trim(state.step)
         state.rollbacks, state.lr_scale = rollbacks, scale
         consequence = f"rolled back to step {state.step}, learning rates scaled by {scale:g}"
         event = f"loss {loss:.3g} at step {exploded_at}: {consequence}"

@@ -3,9 +3,13 @@
 It is rebuilt at every evaluation: it is fast, accepts a run that has only started, and replaces its files atomically.
 """
 
+import base64
+import hashlib
+import json
 import math
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
@@ -13,10 +17,11 @@ from markupsafe import Markup
 
 from inkhorn.checkpoint.resolve import display_name
 from inkhorn.errors import InkhornError
-from inkhorn.training.report.chart import Chart, loss_chart, metric_chart, save_png, to_svg
+from inkhorn.inference.snapshots import list_snapshots, read_view
+from inkhorn.training.report.chart import Chart, downsample, loss_chart, metric_chart, save_png, to_svg
 from inkhorn.training.report.diagnose import diagnose
 from inkhorn.training.report.formatting import NO_VALUE, format_count, format_duration, format_loss, format_or_dash
-from inkhorn.training.report.run_log import Record, RunLog, number, read_run, series
+from inkhorn.training.report.run_log import Record, RunLog, number, read_run, series, smooth
 from inkhorn.training.report.samples import representative_samples
 from inkhorn.utils.files import atomic_write
 
@@ -27,10 +32,14 @@ MAX_CHARACTER_VOCABULARY = 1000
 _UNPRINTABLE = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *range(0xD800, 0xE000)), "\ufffd")
 
 
-def write_report(out: Path) -> None:
+def write_report(out: Path, slider: str = "") -> None:
     """Write `loss.png` and `report.html` into the run's folder from its metrics.jsonl, run.json and samples.jsonl.
 
     Records that are missing or incomplete are left out.
+
+    Args:
+        out: the run's folder.
+        slider: the script of a slider over the run's snapshots, which becomes part of the page; empty for none.
 
     Raises:
         InkhornError: the report cannot be written. No other exception is raised.
@@ -41,15 +50,36 @@ def write_report(out: Path) -> None:
         with atomic_write(out / "loss.png") as temporary:
             save_png(chart, temporary)
         # The commands repeat a relative path as the user typed it; an absolute one would reveal too much.
-        text = render(run, chart, out.resolve().name if out.is_absolute() or not out.name else out.as_posix())
+        folder = out.resolve().name if out.is_absolute() or not out.name else out.as_posix()
+        text = render(run, chart, folder, slider, slider_data(out, run) if slider else None)
         with atomic_write(out / "report.html") as temporary:
             temporary.write_bytes(text.encode("utf-8", "replace"))
     except Exception as error:  # a report that fails must not end hours of training
         raise InkhornError(f"cannot write the report in {out}: {type(error).__name__}: {error}") from error
 
 
-def render(run: RunLog, chart: Chart, folder: str) -> str:
-    """The HTML page; `folder` is the run's name in the commands at its end."""
+def slider_data(out: Path, run: RunLog) -> Record | None:
+    """What the slider shows, as static/watch/report.js reads it; None for a run without snapshots."""
+    snapshots = list_snapshots(out)
+    x, y = series(run.training, "train/loss")
+    training = downsample(x, smooth(y), 300) if len(x) else (x, y)
+    if not snapshots:
+        return None
+    return {
+        "snapshots": [{"step": each.step, "loss": each.loss} for each in snapshots],
+        "training": np.round(np.stack(training, 1), 4).tolist(),
+        "views": {str(each.step): read_view(each) for each in snapshots},
+    }
+
+
+def render(run: RunLog, chart: Chart, folder: str, script: str = "", slider: Record | None = None) -> str:
+    """The HTML page.
+
+    Args:
+        folder: the run's name in the commands at its end.
+        script: that of the slider.
+        slider: the data of the slider; None for none.
+    """
     files = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=files, autoescape=True, finalize=_printable, trim_blocks=True, lstrip_blocks=True)
     environment.filters["loss"] = lambda record: format_or_dash(number(record, "val/loss"), format_loss)
@@ -75,7 +105,16 @@ def render(run: RunLog, chart: Chart, folder: str) -> str:
         train=run.table("train"),
         environment=_environment(run),
         commands=_commands(run, folder),
+        slider=_embed(slider),
+        script=Markup(script) if slider else "",
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _embed(data: Any) -> Markup:
+    """JSON that a script element can hold; empty for None."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return Markup(text if data is not None else "")
 
 
 def _printable(value: object) -> object:
