@@ -58,6 +58,8 @@ RUNNABLE_PAGES = [
     for page in PAGES
     if any(b.language not in OUTPUT_LANGUAGES for b in blocks(page)) and not CHAPTERS.fullmatch(page)
 ]
+SLOW_PAGES = ("docs/training.md", "docs/gpt2.md")
+"""Pages with many training commands: `make test-all` runs them."""
 EXAMPLES = "examples/README.md"
 """Its blocks are recorded output of the examples, which test_examples.py runs."""
 
@@ -225,7 +227,14 @@ def reader(
     return Reader(tmp_path, server, capsys)
 
 
-@pytest.mark.parametrize("page", [page for page in RUNNABLE_PAGES if page != EXAMPLES])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page in SLOW_PAGES else ())
+        for page in RUNNABLE_PAGES
+        if page != EXAMPLES
+    ],
+)
 def test_blocks_run(page: str, reader: Reader) -> None:
     for block in blocks(page):
         if block.language not in OUTPUT_LANGUAGES and block.reason is None:

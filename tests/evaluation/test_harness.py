@@ -63,6 +63,7 @@ def transformers_model(case: Case) -> tuple[Any, Any]:
     return GPT2LMHeadModel.from_pretrained(case.folder).eval(), AutoTokenizer.from_pretrained(case.folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "metric"),
     [
@@ -79,6 +80,7 @@ def test_scores_equal_transformers_in_lm_eval(case: Case, task: str, metric: str
     assert case.metric(task, metric) == pytest.approx(case.reference["results"][task][f"{metric},none"], rel=1e-4)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_last_token_equals_reference(case: Case) -> None:
     model, tokenizer = transformers_model(case)
@@ -93,6 +95,7 @@ def test_last_token_equals_reference(case: Case) -> None:
     assert case.metric("own_lambada_last_token", "perplexity") == pytest.approx(perplexity, rel=1e-4)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_completion_style_equals_reference(case: Case) -> None:
     model, tokenizer = transformers_model(case)
@@ -111,6 +114,7 @@ def test_completion_style_equals_reference(case: Case) -> None:
     assert case.metric("own_hellaswag_completion_norm", "acc") == pytest.approx(sum(by_mean) / len(by_mean))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("part", [1, 2, 4])
 def test_sliding_window_matches_transformers_guide(case: Case, part: int) -> None:
@@ -130,6 +134,7 @@ def test_sliding_window_matches_transformers_guide(case: Case, part: int) -> Non
     assert own == pytest.approx(total / (ids.shape[1] - 1), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_truncation_and_replacement_notes(case: Case) -> None:
     assert any("longer than the context of 32 tokens" in note for note in case.ours["notes"])
 
@@ -154,12 +159,14 @@ def test_continuation_outside_vocabulary(tmp_path: Path) -> None:
     assert -100 < scored < 0
 
 
+@pytest.mark.slow
 def test_empty_context_uses_end_of_text(case: Case) -> None:
     model = InkhornLM(case.folder, CPU)
     rolled = model.loglikelihood_rolling([request(" cat", "")])
     assert model.loglikelihood([request("", " cat")])[0][0] == pytest.approx(rolled[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_generate_until_is_greedy_and_stops(case: Case) -> None:
     from lm_eval.api.instance import Instance
 

@@ -120,6 +120,7 @@ def test_torchrun_restarts_killed_worker(runs: Path) -> None:
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_restarted_worker_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

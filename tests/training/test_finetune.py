@@ -115,6 +115,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.txt").write_text(OTHER)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_own_folder")
 def test_finetune_command(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*words: str) -> Any:

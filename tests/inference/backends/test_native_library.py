@@ -68,6 +68,7 @@ def object_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow  # compiles the kernel twice
 @pytest.mark.parametrize("isa", ["avx2", "avxvnni"])
 def test_instructions(object_folder: Path, isa: str) -> None:
     (path,) = object_folder.glob(f"CMakeFiles/isa_{isa}.dir/native/isa.cpp.o")
