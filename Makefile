@@ -7,7 +7,7 @@ NOT_IN_TEST := slow or ray or notebook or fuzz or qemu
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lint lint-js format test test-all sanitize cross wasm course train clean
+.PHONY: help demo lint lint-js format test test-all sanitize cross wheels wasm course train clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -74,7 +74,10 @@ sanitize: $(BIN)/python  ## run the kernel under the address, undefined-behaviou
 cross: $(BIN)/python  ## cross-compile the kernel for Linux, macOS and Windows and check the exported symbols
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt cmake ninja --group cross
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python native/tests/cross.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python release/cross.py
+
+wheels: cross  ## build a wheel for every platform in dist/, on this machine
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python release/wheels.py
 
 wasm: $(BIN)/python  ## compile the kernel to WebAssembly for the static web page; commit the result
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip

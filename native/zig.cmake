@@ -1,6 +1,6 @@
 # A CMake toolchain that cross-compiles with the Zig compiler of the PyPI package `ziglang`, which is Clang with the C and
 # C++ libraries of every target. Set INK_ZIG to the `zig` executable and INK_TARGET to a target of
-# native/tests/cross.py, for example aarch64-linux-gnu.2.28.
+# release/cross.py, for example aarch64-linux-gnu.2.28.
 set(INK_ZIG "" CACHE FILEPATH "the zig executable")
 set(INK_TARGET "" CACHE STRING "the target: architecture, operating system and ABI")
 list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES INK_ZIG INK_TARGET)
@@ -16,4 +16,7 @@ else()
   set(CMAKE_SYSTEM_NAME Linux)
 endif()
 
+# Zig compiles its C++ library once for each level of optimization. CMake's own checks use that of the build.
+set(CMAKE_CXX_COMPILER_ID_FLAGS "-O3")
+set(CMAKE_TRY_COMPILE_CONFIGURATION Release)
 set(CMAKE_CXX_COMPILER "${INK_ZIG}" c++ -target ${INK_TARGET})
