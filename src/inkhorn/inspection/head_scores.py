@@ -82,10 +82,3 @@ def _speakers(texts: Sequence[str]) -> Array:
     for name in _SPEAKER.finditer("".join(texts)):
         mask[starts >= name.end()] = (starts < name.end()) & (ends > name.start())
     return mask
-
-
-def strongest(scores: dict[str, Array], name: str) -> tuple[int, int, float]:
-    """Layer, head and score of the head with the highest score for a behaviour."""
-    table = np.nan_to_num(scores[name], nan=-1.0)
-    layer, head = np.unravel_index(int(table.argmax()), table.shape)
-    return int(layer), int(head), float(table[layer, head])

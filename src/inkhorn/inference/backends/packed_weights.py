@@ -8,6 +8,7 @@ import hashlib
 import mmap
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -144,8 +145,15 @@ def save_packed(packed: Packed, folder: Path) -> Path:
 
 def weights_digest(folder: Path) -> str:
     """Eight digits that identify a checkpoint folder's weights."""
-    files = (folder / "model.safetensors", folder / FILE)
-    return hashlib.sha256(next(filter(Path.is_file, files)).read_bytes()).hexdigest()[:8]
+    file = next(filter(Path.is_file, (folder / "model.safetensors", folder / FILE)))
+    state = file.stat()
+    return _digest(file.resolve(), state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=16)
+def _digest(file: Path, mtime: int, size: int) -> str:  # noqa: ARG001  (a file that changes is read again)
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:8]
 
 
 def _open(path: Path) -> TensorFile:
