@@ -36,7 +36,7 @@ struct ink_text {
   std::vector<int32_t> top_ids;  // out
   ink::Trace trace;
   ink::SamplingBuffers buffers;
-  const void *addresses[5] = {};
+  const void *addresses[6] = {};
 
   // The next ids, from a position on, with the edits.
   ink_model_input input(int32_t position, int32_t n_ids) const {
@@ -160,6 +160,7 @@ const void *const *ink_text_trace(ink_text *text, int32_t position, int32_t n_id
   text->addresses[2] = trace.updates.data();
   text->addresses[3] = trace.hidden.data();
   text->addresses[4] = trace.embeddings.data();
+  text->addresses[5] = trace.heads.data();
   return text->addresses;
 }
 

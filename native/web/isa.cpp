@@ -59,6 +59,7 @@ struct TracingWorker : Worker<Kv> {
     to.residual.assign((n_layer + 1) * n * width, 0.0f);
     to.attention.assign((size_t)m.config.n_head * n * (size_t)m.block_size_padded, 0.0f);
     to.updates.assign(n_layer * 2 * width, 0.0f);
+    to.heads.resize(n_layer * width);
     to.embeddings.assign(2 * width, 0.0f);
     copy_embeddings(to.embeddings.data());
     this->embed();
@@ -67,6 +68,7 @@ struct TracingWorker : Worker<Kv> {
     std::vector<float> middle(width);
     for (int32_t i = 0; i < m.config.n_layer; i++) {
       this->attention_sublayer(i);
+      __builtin_memcpy(to.heads.data() + (size_t)i * width, s.y + last, width * 4);
       subtract(residual + last, update);
       if (i == layer) copy_attention(i, to.attention.data());
       copy_stream(rows - 1, m.layers[i].ln_1, middle.data());

@@ -14,6 +14,7 @@ struct Trace {
   std::vector<float> updates;     // [n_layer][2][n_embd_padded]: what attention and MLP add to the last row's stream
   std::vector<float> hidden;      // [n_inner_padded]: the hidden layer of the same layer's MLP, of the last row
   std::vector<float> embeddings;  // [2][n_embd_padded]: of the last row's token and of its position
+  std::vector<float> heads;       // [n_layer][n_embd_padded]: the outputs of the last row's heads, before c_proj
 };
 
 namespace portable {

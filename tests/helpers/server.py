@@ -48,10 +48,10 @@ def app_client(*models: ServedModel, **settings: Any) -> Iterator[TestClient]:
 
 
 @contextmanager
-def folder_client(folder: Path) -> Iterator[TestClient]:
+def folder_client(folder: Path, **options: Any) -> Iterator[TestClient]:
     """A client of an application that serves one checkpoint."""
     served = load_served(folder)
-    with app_client(served) as client:
+    with app_client(served, **options) as client:
         yield client
     served.engine.close()
 

@@ -184,7 +184,9 @@ def test_steer_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert layer == 1
     facts = steering_facts(folder, "kind")
     assert (facts.layer, facts.positive, facts.negative, facts.measured["samples"]) == (1, "a", "b", 2)
-    assert [effect["factor"] for effect in facts.effects] == list(steering_vector(to_numpy_model(gpt()), *ids, 1)[1])
+    assert [effect["factor"] for effect in facts.effects] == list(
+        steering_vector(to_numpy_model(gpt()), ids[0], ids[1], 1)[1]
+    )
     with Engine.from_pretrained(folder) as engine:  # the same seed: the same texts, and the same numbers
         factors, words = (facts.effects[0]["factor"] or 0, 0.0), TypicalWords(TEXT * 3, "dddccc" * 9)
         again = [effect.to_json() for effect in measure(engine, 1, vector, factors, words, 2)]

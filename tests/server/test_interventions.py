@@ -1,14 +1,19 @@
 """Interventions over HTTP, and the inspection endpoints."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from helpers.server import complete, stream_chunks
+from helpers.models import run
+from helpers.server import complete, folder_client, save_tiny, stream_chunks
 
 from inkhorn.config.interventions import Intervention
+from inkhorn.inference.activation_files import steering_facts
 from inkhorn.inference.api import Model
 from inkhorn.inference.explain import explain
+from inkhorn.inspection.atlas import read_atlas
+from inkhorn.inspection.atlas_page import POLICY, atlas_page
 from inkhorn.inspection.attribution import attribution
 from inkhorn.inspection.importance import importance
 from inkhorn.server.served_model import ServedModel
@@ -124,3 +129,42 @@ def test_importance_needs_two_tokens(client: TestClient) -> None:
     response = client.post("/api/importance", json={"text": "a"})
     assert response.status_code == 400
     assert "at least two tokens" in response.json()["error"]["message"]
+
+
+def test_the_page_s_facts_and_the_atlas(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Vectors with their effects, the atlas as numbers and as a page; files of other weights are left out."""
+    folder = save_tiny(tmp_path / "letters")
+    (tmp_path / "a.txt").write_text("ab ab. cd\nab ab")
+    (tmp_path / "b.txt").write_text("dddccc\n" * 9)
+    with folder_client(folder) as client:
+        facts = client.get("/api/settings").json()["models"]["tiny"]
+        assert (facts["steering"], facts["atlas"], facts["means"]) == ([], False, False)
+        assert "has no head atlas" in client.get("/api/atlas").json()["error"]["message"]
+        assert client.get("/atlas.html").status_code == 404
+    assert run("inspect", str(folder), "--text", str(tmp_path / "a.txt")) == 0
+    texts = ("--positive", str(tmp_path / "a.txt"), "--negative", str(tmp_path / "b.txt"))
+    assert run("steer", str(folder), "--name", "kind", "--samples", "1", *texts) == 0
+    with folder_client(folder) as client:
+        facts = client.get("/api/settings").json()["models"]["tiny"]
+        assert (facts["atlas"], facts["means"]) == (True, True)
+        (vector,) = facts["steering"]
+        assert (vector["name"], vector["positive"], vector["negative"]) == ("kind", "a", "b")
+        assert vector["effects"] == steering_facts(folder, "kind").effects
+        found, atlas = client.get("/api/atlas", params={"model": "tiny"}).json(), read_atlas(folder)
+        assert found == {"model": "tiny", "page": "atlas.html?model=tiny", **atlas.summary()}
+        page = client.get(f"/{found['page']}")
+        assert page.text == atlas_page(atlas, "tiny", "./")
+        assert page.headers["content-security-policy"].startswith(POLICY)
+        for path in ("/api/atlas", "/atlas.html"):
+            assert client.get(path, params={"model": "other"}).status_code == 404
+    with folder_client(folder, api_keys=("key",)) as client:  # a link cannot send the key
+        assert client.get("/atlas.html").status_code == 404
+        assert client.get("/api/atlas").status_code == 401
+        assert client.get("/api/atlas", headers={"Authorization": "Bearer key"}).json()["page"] is None
+    save_tiny(folder, seed=2)
+    with folder_client(folder) as client, caplog.at_level("WARNING", "inkhorn.web"):
+        facts = client.get("/api/settings").json()["models"]["tiny"]
+        assert (facts["steering"], facts["atlas"], facts["means"]) == ([], False, False)
+        assert client.get("/api/atlas").status_code == 404
+    assert "kind.safetensors was made from other weights" in caplog.text
+    assert "heads.json was made from other weights" in caplog.text

@@ -37,6 +37,7 @@ OPERATIONS = [
     "GET /v1/models",
     "GET /v1/models/{model_id}",
     "GET /api/settings",
+    "GET /api/atlas",
     "GET /metrics",
     *PUBLIC,
 ]

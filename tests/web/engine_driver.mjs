@@ -15,7 +15,10 @@ async function loadModel(folder) {
   const kernel = await Kernel.compile(MODULE);
   const weights = read("weights.bin");
   kernel.allocate(weights.length).set(weights);
-  return makeModel(JSON.parse(read("model.json")), JSON.parse(read("tokenizer.json")), kernel);
+  return makeModel(JSON.parse(read("model.json")), JSON.parse(read("tokenizer.json")), kernel, async () => {
+    const file = read("activations.safetensors");
+    return file.buffer.slice(file.byteOffset, file.byteOffset + file.length);
+  });
 }
 
 /** The logits after each token, in calls of one token or, for the last, of all of them. */

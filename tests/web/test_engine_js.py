@@ -16,6 +16,7 @@ from inkhorn.config.interventions import Intervention
 from inkhorn.config.quantization import PRECISIONS, Precision
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.inference import sampling
+from inkhorn.inference.activation_files import SteeringFacts, steering_path, write_activations
 from inkhorn.inference.backends import native_bindings
 from inkhorn.inference.backends.base import ModelInput
 from inkhorn.inference.backends.native_backend import NativeBackend
@@ -26,6 +27,7 @@ from inkhorn.inference.explain import explain
 from inkhorn.inference.numpy_model import KVCache, NumpyModel
 from inkhorn.inference.sequence import window_start
 from inkhorn.inspection.importance import importance
+from inkhorn.inspection.means import mean_activations
 from inkhorn.tokenizer.base import END_OF_TEXT
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.web.export import write_site
@@ -205,6 +207,46 @@ def test_interventions_match_the_engine(tmp_path: Path, portable: None, kind: st
     assert len({text["text"] for text in found[: len(cases)]}) >= 5
 
 
+LONG = "ab cd ef gh .: AB " * 2
+"""A prompt longer than the context of 24 tokens."""
+STORED: list[dict[str, Any]] = [
+    {"component": "resid", "layer": 1, "action": "add", "vector": "kind", "factor": -3.5},
+    {"component": "head", "layer": 1, "head": 1, "action": "mean"},
+    {"component": "mlp", "layer": 0, "action": "mean"},
+    {"component": "layer", "layer": 1, "action": "mean"},
+    {"component": "resid", "layer": 0, "action": "mean"},
+    {"component": "resid", "layer": 2, "action": "mean"},
+    {"component": "head", "layer": 0, "head": 1, "action": "patch", "prompt": "gh.", "source_position": 1},
+    {"component": "attn", "layer": 1, "action": "patch", "prompt": LONG, "source_position": -2, "position": 0},
+    {"component": "mlp", "layer": 1, "action": "patch", "prompt": "hg", "position": 1},
+    {"component": "mlp", "layer": 0, "action": "patch", "prompt": LONG * 2, "position": 2},
+]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+def test_stored_activations_and_patches_match_the_engine(tmp_path: Path, portable: None, kind: str) -> None:
+    """Steering vectors and means, which the export writes, and patches of heads, attention and MLPs."""
+    export_tiny(tmp_path, precision="fp32", model_type=kind)
+    site, checkpoint = tmp_path / "site", tmp_path / "checkpoint"
+    ids, network = load_tokenizer(checkpoint).encode(LONG * 3).tolist(), NumpyModel.from_pretrained(checkpoint)
+    write_activations(checkpoint / "inspection" / "means.safetensors", checkpoint, mean_activations(network, ids))
+    vector = np.random.default_rng(1).standard_normal(network.config.n_embd).astype(np.float32)
+    facts = SteeringFacts("kind", 1, "one", "other", [], {}).to_metadata()
+    write_activations(steering_path(checkpoint, "kind"), checkpoint, {"vector": vector}, facts)
+    write_site(checkpoint, "tiny", site, "fp32")
+    params: dict[str, Any] = {"max_tokens": 40, "temperature": 1.0}
+    cases = [(seed, case) for case in ([], *([each] for each in STORED), STORED) for seed in range(4)]
+    requests = [
+        {"prompt": "ab gé", "logprobs": 0, "interventions": case, "seed": seed, **params} for seed, case in cases
+    ]
+    (found,) = run_engine({"do": "generateAll", "folder": str(site), "requests": requests})
+    with inkhorn.load(checkpoint, backend="native", precision="fp32", threads=1) as model:
+        for (seed, case), text in zip(cases, found, strict=True):
+            wanted = [Intervention(**fields) for fields in case]
+            assert text == model.generate("ab gé", interventions=wanted, seed=seed, **params).text, case
+    assert len(set(found)) >= 12
+
+
 def as_tuples(case: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: tuple(x) if isinstance(x, list) else x for name, x in fields.items()} for fields in case]
 
@@ -242,7 +284,11 @@ def test_importance_matches_python(tmp_path: Path, case: list[dict[str, Any]]) -
         ({"component": "resid", "layer": 0, "action": "add", "vector": "x"}, "This model has no steering vector x."),
         (
             {"component": "mlp", "layer": 0, "action": "mean"},
-            "The page in the browser cannot do mean for mlp: use inkhorn serve.",
+            "This model has no mean activations: make them with inkhorn inspect, then export the page again.",
+        ),
+        (
+            {"component": "mlp", "layer": 0, "action": "patch", "prompt": "ab", "source_position": 2},
+            "The source prompt has 2 tokens: there is no token 2.",
         ),
     ],
 )

@@ -4,7 +4,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from helpers.page import fits_width, generate, text, wait_finished
-from helpers.web import export_tiny, static_server
+from helpers.web import SHIPPED, export_tiny, static_server
+
+from inkhorn.inference.activation_files import steering_facts
+from inkhorn.inspection.atlas import read_atlas
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +23,12 @@ def open_grid(page: "Page") -> None:
 
 def switch(page: "Page", part: str) -> None:
     page.get_by_role("button", name=f"Switch off {part}", exact=True).click()
+
+
+def interventions_of(request: Any) -> list[dict[str, Any]]:
+    """The interventions in the body of a request that the page sends."""
+    found: list[dict[str, Any]] = request.value.post_data_json["interventions"]
+    return found
 
 
 def changed_request(page: "Page", part: str) -> dict[str, Any]:
@@ -42,7 +51,7 @@ def test_original_and_changed_text_side_by_side(open_page: Open) -> None:
     assert text(page) == original
     changed = text(page, 1)
     assert changed != original
-    assert page.locator(".sample h2").all_inner_texts() == ["Sample 1", "Changed without L1H3"]
+    assert page.locator(".sample h2").all_inner_texts() == ["Sample 1", "Changed: without L1H3"]
     body = changed_request(page, "layer 2, MLP")
     wait_finished(page, 1)
     assert body["interventions"] == [{"component": "head", "layer": 0, "head": 2}, {"component": "mlp", "layer": 1}]
@@ -61,7 +70,7 @@ def test_generate_with_parts_off_shows_both_texts(open_page: Open) -> None:
     assert text(page, 1) != original
     page.reload()
     page.locator(".sample").nth(1).wait_for()  # both are kept, and the second one still says what it is
-    assert page.locator(".sample h2").nth(1).inner_text().startswith("Changed")
+    assert page.locator(".sample h2").nth(1).inner_text() == "Changed: without L1H3"
     assert text(page) == original
 
 
@@ -88,7 +97,98 @@ def test_what_matters_here(open_page: Open) -> None:
     assert cells.nth(2).get_attribute("aria-pressed") == "true"
     page.get_by_role("button", name="Close").click()
     wait_finished(page, 1)
-    assert page.locator(".sample h2").nth(1).inner_text() == "Changed without L1H3"
+    assert page.locator(".sample h2").nth(1).inner_text() == "Changed: without L1H3"
+
+
+def test_steering(open_page: Open) -> None:
+    page = open_page()
+    original = generate(page)
+    open_grid(page)
+    slider = page.get_by_label("prose ↔ verse")
+    assert slider.get_attribute("aria-valuetext") == "off"
+    with page.expect_request("**/v1/completions") as request:
+        slider.press("ArrowLeft")
+    (change,) = interventions_of(request)
+    effect = steering_facts(SHIPPED, "verse").effects[2]
+    expected = {"component": "resid", "layer": 4, "action": "add", "vector": "verse"}
+    assert change == {**expected, "factor": effect["factor"]}
+    shown = page.locator("#steer-verse-effect").inner_text()
+    assert f"verse lines {round(100 * (effect['verse'] or 0))} %" in shown
+    assert f"perplexity {effect['perplexity']:.1f}" in shown
+    wait_finished(page, 1)
+    assert text(page, 1) != original == text(page)
+    slider.press("ArrowRight")
+    page.locator(".sample").nth(1).wait_for(state="detached")
+
+
+def test_scale_and_patch(open_page: Open) -> None:
+    page = open_page()
+    generate(page)
+    open_grid(page)
+    page.get_by_text("Scale a part").click()
+    page.locator("#scale-part").select_option("head 3")
+    with page.expect_request("**/v1/completions") as request:
+        page.get_by_label("Factor").press("End")
+    scaled = {"component": "head", "layer": 0, "head": 2, "action": "scale", "factor": 3}
+    assert interventions_of(request) == [scaled]
+    page.get_by_text("Patch from another prompt").click()
+    page.get_by_label("Other prompt").fill("HAMLET:")
+    page.get_by_label("Activation").select_option("MLP")
+    page.locator("#patch-layer").select_option("5")
+    page.get_by_label("Its token").fill("2")
+    with page.expect_request("**/v1/completions") as request:
+        page.get_by_role("button", name="Patch", exact=True).click()
+    at = {"source_position": 2, "position": -1}
+    patch = {"component": "mlp", "layer": 4, "action": "patch", "prompt": "HAMLET:", **at}
+    assert interventions_of(request) == [scaled, patch]
+    assert page.locator(".sample h2").nth(1).inner_text() == "Changed: L1H3 × 3, L5 MLP from “HAMLET:”"
+    with page.expect_request("**/v1/completions") as request:
+        page.get_by_role("button", name="Remove L1H3 × 3").press("Enter")
+    assert interventions_of(request) == [patch]
+
+
+def test_a_link_to_a_changed_text(open_page: Open) -> None:
+    page = open_page()
+    generate(page)
+    open_grid(page)
+    page.get_by_label("a clown ↔ a king").press("ArrowRight")
+    switch(page, "layer 2, MLP")
+    page.get_by_label("put their mean").check()
+    wait_finished(page, 1)
+    original, changed = text(page), text(page, 1)
+    page.get_by_role("button", name="Share").nth(1).click()
+    link = page.evaluate("location.hash")
+    assert "change=m1n&change=r4v1.5%7Eking" in link
+    other = open_page(link)
+    wait_finished(other, 1)
+    assert [text(other), text(other, 1)] == [original, changed]
+    assert other.locator(".sample h2").nth(1).inner_text() == "Changed: mean of L2 MLP, king +1.5"
+    assert other.get_by_label("a clown ↔ a king").get_attribute("aria-valuetext") == "factor 1.5"
+    pressed = other.get_by_role("button", name="Switch off layer 2, MLP", exact=True).get_attribute("aria-pressed")
+    assert pressed == "true"
+    broken = open_page(link.replace("m1n", "m1q"))  # not a link to a text
+    assert broken.locator(".sample").count() == 0
+
+
+def test_the_atlas_beside_a_head(open_page: Open) -> None:
+    page = open_page()
+    generate(page)
+    open_grid(page)
+    layer, head, score = read_atlas(SHIPPED).strongest("previous_token")[0]
+    said = f"looks at the token before ({score:.2f})"
+    cell = page.get_by_role("button", name=f"Switch off layer {layer + 1}, head {head + 1}", exact=True)
+    page.locator("#interventions a", has_text="All heads").wait_for()
+    assert said in (cell.get_attribute("title") or "")
+    page.locator(".text-view").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    panel = page.locator(".panel.attention")
+    page.locator(".selectors label", has_text=str(layer + 1)).first.click()
+    page.locator(".selectors fieldset").nth(1).locator("label", has_text=str(head + 1)).click()
+    panel.get_by_text(f"layer {layer + 1}, head {head + 1} {said}").wait_for()
+    with page.context.expect_page() as opened:
+        panel.get_by_role("link", name="All heads").click()
+    opened.value.get_by_role("heading", name="What the heads of Inkhorn look at").wait_for()
 
 
 def test_phone(open_page: Open) -> None:
@@ -96,6 +196,7 @@ def test_phone(open_page: Open) -> None:
     generate(page)
     open_grid(page)
     switch(page, "layer 1, head 3")
+    page.evaluate("for (const each of document.querySelectorAll('#interventions details')) each.open = true")
     wait_finished(page, 1)
     assert fits_width(page)
 
@@ -110,3 +211,21 @@ def test_static_page(open_page: Open, tmp_path: "Path") -> None:
         assert text(page, 1) != original
         inspect_and_compute(page)
         assert page.locator(".panel.importance table button").count() == 2 * 3
+
+
+def test_steering_on_the_static_page(open_page: Open, shipped_site: "Path") -> None:
+    with static_server(shipped_site) as url:
+        page = open_page(url=url)
+        original = generate(page)
+        open_grid(page)
+        page.get_by_label("prose ↔ verse").press("ArrowLeft")
+        wait_finished(page, 1)
+        steered = text(page, 1)
+        assert steered != original
+        switch(page, "layer 1, MLP")
+        page.get_by_label("put their mean").check()
+        wait_finished(page, 1)
+        assert text(page, 1) != steered
+        with page.context.expect_page() as opened:
+            page.get_by_role("link", name="All heads").click()
+        opened.value.get_by_role("link", name="Back to the model").wait_for()

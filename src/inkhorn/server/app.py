@@ -15,11 +15,10 @@ from inkhorn.server.metrics import Metrics
 from inkhorn.server.middleware import GuardMiddleware, RequestMiddleware
 from inkhorn.server.model_registry import ModelRegistry
 from inkhorn.server.rate_limit import RateLimiter
-from inkhorn.server.route_table import WEB_UI, RouteTable, static_pages
+from inkhorn.server.route_table import RouteTable
 from inkhorn.server.routes import chat, completions, explain, health, models, responses
 from inkhorn.server.settings import Settings
 from inkhorn.server.web_ui import mount_web_ui
-from inkhorn.web import STATIC_DIR
 
 DESCRIPTION = "OpenAI-compatible API of Inkhorn's engine. Error responses have OpenAI's format."
 
@@ -79,8 +78,7 @@ def create_app(registry: ModelRegistry, settings: Settings | None = None) -> Fas
         app.include_router(router)
     pages = {"/openapi.json": "/openapi.json"}
     if settings.web_ui:
-        mount_web_ui(app, registry.default.page())
-        pages |= static_pages(STATIC_DIR) | {"/docs": WEB_UI}
+        pages |= mount_web_ui(app, registry, settings)
     routes = RouteTable(routers, pages)
     app.add_middleware(GuardMiddleware, settings=settings, routes=routes)  # the first is the innermost
     if settings.cors_origins:

@@ -14,10 +14,11 @@ from inkhorn.errors import InkhornError
 from inkhorn.inference.backends.packed_weights import FILE as PACKED_FILE
 from inkhorn.inference.backends.select import default_precision
 from inkhorn.inference.engine import Engine
+from inkhorn.inspection.atlas import Atlas
 from inkhorn.server.errors import ApiError
 from inkhorn.server.served_model import ServedModel
 from inkhorn.server.settings import ServerConfig
-from inkhorn.web.facts import PageFacts, page_facts
+from inkhorn.web.facts import PageFacts, atlas_of, page_facts
 
 State = Literal["unloaded", "loading", "loaded", "failed"]
 """llama.cpp's words; failed: the last attempt to load the model failed. The next request tries again."""
@@ -54,8 +55,21 @@ class ModelEntry:
 
     def page(self) -> PageFacts:
         """What the web UI says of the model. Raises CheckpointError."""
-        folder = self.model.folder if self.model is not None else resolve_checkpoint(self.path)
-        return page_facts(folder, self.id, self.read_config())
+        return page_facts(self._folder(), self.id, self.read_config())
+
+    def atlas(self) -> Atlas:
+        """The head atlas. Raises ApiError 404 if there is none that belongs to the weights."""
+        try:
+            found = atlas_of(self._folder())
+        except InkhornError:
+            found = None  # the model has gone
+        if found is None:
+            message = f"the model {self.id} has no head atlas: make it with inkhorn inspect"
+            raise ApiError(404, message, param="model", code="atlas_not_found")
+        return found
+
+    def _folder(self) -> Path:
+        return self.model.folder if self.model is not None else resolve_checkpoint(self.path)
 
     def memory(self, config: ServerConfig) -> int:
         """Bytes of the loaded model: its weights, and the caches of all sequences at full length."""

@@ -11,12 +11,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
+from inkhorn.checkpoint.tensor_file import LazyTensor, write_tensor_file
 from inkhorn.checkpoint.weights import read_config, read_eos_token_ids
 from inkhorn.config.model import ModelConfig
 from inkhorn.config.quantization import Precision
 from inkhorn.errors import UsageError
+from inkhorn.inference.activation_files import has_means, read_means, read_steering, steering_names
 from inkhorn.inference.backends.native_bindings import unavailable_reason
 from inkhorn.inference.backends.packed_weights import load_packed, weights_digest
+from inkhorn.inspection.atlas import PAGE, has_atlas, read_atlas
+from inkhorn.inspection.atlas_page import atlas_page
 from inkhorn.tokenizer.base import Tokenizer, bytes_to_unicode, check_vocab_size
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
@@ -118,8 +124,28 @@ def _write_model(folder: Path, name: str, out: Path, facts: PageFacts, precision
         "tokens": _token_options(config, tokenizer, read_eos_token_ids(folder, config)),
         "settings": page_settings({name: facts}),
     }
+    _write_inspection(folder, name, out, facts)
     for path, content in (("model.json", metadata), ("tokenizer.json", spec)):
         (out / path).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_inspection(folder: Path, name: str, out: Path, facts: PageFacts) -> None:
+    """Write the steering vectors and the means into one file, and the head atlas as numbers and as a page.
+
+    Those that were made from other weights are errors: what is exported would be wrong for good.
+    """
+    arrays = {f"steering.{each}": read_steering(folder, each)[0] for each in steering_names(folder)}
+    if has_means(folder):
+        arrays |= read_means(folder)
+    if arrays:
+        tensors = {key: LazyTensor.of(np.asarray(array, np.float32)) for key, array in arrays.items()}
+        write_tensor_file(out / "activations.safetensors", tensors, {})
+    if has_atlas(folder):
+        atlas = read_atlas(folder)
+        (out / "atlas.json").write_text(
+            json.dumps({"page": PAGE, **atlas.summary()}, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        (out.parent / PAGE).write_text(atlas_page(atlas, facts.title or name, "./"), encoding="utf-8")
 
 
 def _token_options(config: ModelConfig, tokenizer: Tokenizer, ends: tuple[int, ...]) -> dict[str, Any]:

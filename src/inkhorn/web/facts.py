@@ -1,24 +1,36 @@
 """What the page says of a model: from its card, and where the card says nothing, from its config."""
 
+import logging
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from inkhorn.checkpoint.card import Layout, Opening, read_card, short_label
 from inkhorn.config.model import ModelConfig
+from inkhorn.errors import CheckpointError, UsageError
+from inkhorn.inference.activation_files import SteeringFacts, has_means, read_means, steering_facts, steering_names
+from inkhorn.inspection.atlas import Atlas, has_atlas, read_atlas
+
+log = logging.getLogger("inkhorn.web")
 
 
 @dataclass(frozen=True)
 class PageFacts:
-    """Title and one-line description of a model, the layout of its texts, and prompts to begin with.
+    """Title and one-line description of a model, the layout of its texts, prompts to begin with, and inspection files.
 
-    The first prompt is the one that the page starts with; without prompts it starts with an empty one.
+    The first prompt is the one that the page starts with; without prompts it starts with an empty one. `steering` has
+    the model's steering vectors with their measured effects; `atlas` and `means` say whether there are a head atlas and
+    mean activations.
     """
 
     title: str
     tagline: str
     layout: Layout
     openings: tuple[Opening, ...]
+    steering: tuple[SteeringFacts, ...] = ()
+    atlas: bool = False
+    means: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -51,4 +63,44 @@ def page_facts(
         tagline=card.tagline or f"A {kind} of {config.num_parameters:,} parameters",
         layout=card.layout or "plain",
         openings=openings,
+        steering=_steering(folder),
+        atlas=atlas_of(folder) is not None,
+        means=_has_means(folder),
     )
+
+
+def atlas_of(folder: Path) -> Atlas | None:
+    """The head atlas of a checkpoint; None if it has none that belongs to its weights."""
+    if not has_atlas(folder):
+        return None
+    try:
+        return read_atlas(folder)
+    except (UsageError, CheckpointError) as error:
+        _warn(f"the page does not show the head atlas: {error}")
+        return None
+
+
+def _has_means(folder: Path) -> bool:
+    """Whether a checkpoint has mean activations that belong to its weights."""
+    try:
+        return has_means(folder) and len(read_means(folder)) > 0
+    except (UsageError, CheckpointError) as error:
+        _warn(f"the page does not offer means: {error}")
+        return False
+
+
+def _steering(folder: Path) -> tuple[SteeringFacts, ...]:
+    """The steering vectors that belong to a checkpoint's weights."""
+    found = []
+    for name in steering_names(folder):
+        try:
+            found.append(steering_facts(folder, name))
+        except (UsageError, CheckpointError) as error:
+            _warn(f"the page does not show the steering vector {name}: {error}")
+    return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def _warn(message: str) -> None:
+    """Log a message once: the facts are read for each visitor."""
+    log.warning(message)

@@ -17,10 +17,12 @@ from inkhorn.server.context import AppContext, Context
 from inkhorn.server.errors import ApiError, error_responses
 from inkhorn.server.interventions import resolve_edits
 from inkhorn.server.routes import API_KEY_AND_RATE_LIMIT
+from inkhorn.server.schemas import responses
 from inkhorn.server.schemas.requests import ExplainRequest, ImportanceRequest
 from inkhorn.server.served_model import ServedModel
 from inkhorn.server.streaming import with_timeout
 from inkhorn.server.validation import shorten, unknown_fields
+from inkhorn.server.web_ui import atlas_address, shows_atlas
 
 MAX_WAITING = 16
 MAX_BYTES_PER_TOKEN = 32
@@ -64,6 +66,17 @@ async def parts(body: ImportanceRequest, context: Context) -> dict[str, Any]:
         return {"effects": effects, "direct": direct}
 
     return _answer(body, model, await _run(run, context))
+
+
+@router.get("/api/atlas", responses=error_responses(401, 404, 429))
+async def atlas(context: Context, model: str | None = None) -> responses.Atlas:
+    """Get the head atlas: how much every attention head looks at the tokens of each behaviour.
+
+    `page` is the address of the atlas as a page, null if the server does not show it.
+    """
+    entry = await context.models.find(model)
+    page = atlas_address(entry.id) if shows_atlas(context.settings) else None
+    return responses.Atlas(model=entry.id, page=page, **(await run_sync(entry.atlas)).summary())
 
 
 async def _encode(

@@ -182,13 +182,51 @@ class Opening(BaseModel):
     label: str
 
 
+class SteeringEffect(BaseModel):
+    """What texts generated with a factor times a steering vector are like: shares from 0 to 1, or null."""
+
+    factor: float
+    verse: float | None
+    typical: float | None
+    perplexity: float | None
+
+
+class SteeringVector(BaseModel):
+    """A steering vector, what it steers towards and away from, and its measured effects."""
+
+    name: str
+    layer: int
+    positive: str
+    negative: str
+    effects: list[SteeringEffect]
+    measured: dict[str, Any]
+
+
 class PageFacts(BaseModel):
-    """What the web UI says of a model, from its model card. The layout of its texts is a play's, or plain."""
+    """What the web UI says of a model, from its model card, and its steering vectors.
+
+    The layout of its texts is a play's, or plain. `atlas` says whether `GET /api/atlas` has its head atlas,
+    and `means` whether interventions can use `mean`.
+    """
 
     title: str
     tagline: str
     layout: Literal["play", "plain"]
     openings: list[Opening]
+    steering: list[SteeringVector]
+    atlas: bool
+    means: bool
+
+
+class Atlas(BaseModel):
+    """The head atlas: for each behaviour the score of every head, (n_layer, n_head), null where it is not known."""
+
+    model: str
+    text: str
+    tokens: int
+    behaviours: dict[str, str]
+    scores: dict[str, list[list[float | None]]]
+    page: str | None
 
 
 class PageSettings(BaseModel):

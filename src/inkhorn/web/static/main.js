@@ -1,7 +1,7 @@
 // @ts-check
 // The page: connects its parts and handles its events.
 
-/** @import { Client, ModelInfo, PageFacts } from "./api/client.js" */
+/** @import { Atlas, Client, ModelInfo, PageFacts } from "./api/client.js" */
 /** @import { Inspector } from "./views/inspector.js" */
 /** @import { Callbacks } from "./views/sample_panel.js" */
 /** @import { SharedText } from "./views/share_link.js" */
@@ -9,8 +9,8 @@
 
 import { makeClient } from "./api/client.js";
 import { resetAutoscroll } from "./views/autoscroll.js";
+import { Changes } from "./views/changes.js";
 import { button, find, formatCount, make } from "./views/dom.js";
-import { InterventionGrid } from "./views/intervention_grid.js";
 import { describeChange } from "./views/prompt_change.js";
 import { SamplePanel } from "./views/sample_panel.js";
 import { randomSeed, Settings } from "./views/settings.js";
@@ -39,7 +39,24 @@ let inspector; // made when first needed
 /** @type {Tour | undefined} */
 let tour;
 
-const grid = new InterventionGrid(find("#parts"), compare);
+/** @type {Record<string, Promise<Atlas>>} */
+const atlases = {};
+
+/**
+ * The head atlas of a model; null if it has none.
+ * @param {string} id
+ * @returns {Promise<Atlas | null>}
+ */
+async function atlasOf(id) {
+  if (!client || !facts[id]?.atlas) return null;
+  atlases[id] ??= client.atlas(id);
+  return atlases[id].catch((error) => {
+    delete atlases[id]; // the next call tries again
+    throw error;
+  });
+}
+
+const changes = new Changes(find("#interventions"), { onChange: compare, atlas: atlasOf });
 
 const findModel = (/** @type {string} */ id) => models.find((model) => model.id === id) ?? models[0];
 
@@ -70,7 +87,7 @@ const texts = new TextHistory({ samples: () => samples, setSamples, openLink, in
  */
 async function inspect(sample, end) {
   if (!client) return;
-  inspector ??= new (await import("./views/inspector.js")).Inspector(dialog, client, grid);
+  inspector ??= new (await import("./views/inspector.js")).Inspector(dialog, client, { grid: changes.grid, atlas: atlasOf });
   inspector.open({ model: findModel(sample.modelId), view: sample.view, end, interventions: sample.interventions });
 }
 
@@ -100,7 +117,7 @@ function generate() {
     const first = seed ?? randomSeed();
     showNote("");
     texts.dropLink();
-    const comparing = grid.interventions.length > 0;
+    const comparing = changes.interventions.length > 0;
     setSamples(client, comparing ? 1 : count);
     samples.forEach((sample, i) => {
       sample.generate(prompt, findModel(model).id, [{ words, temperature, top_k, top_p, min_p, seed: first + i, tokens: null }]);
@@ -110,20 +127,18 @@ function generate() {
   });
 }
 
-/** Generate the first text again with parts switched off, beside the original: same prompt, settings and seed. */
+/** Generate the first text again with the changed model, beside the original: same prompt, settings and seed. */
 function compare() {
-  find("#changes").textContent = grid.summary;
   const [original] = samples;
   if (!client || !original || original.interventions.length) return;
   const existing = samples.find((sample) => sample.interventions.length);
-  if (grid.interventions.length === 0) {
+  const { interventions } = changes;
+  if (interventions.length === 0) {
     if (existing) setSamples(client, 1, [original]);
     return;
   }
   if (!existing) setSamples(client, 2, [original]);
-  const changed = samples[1];
-  changed.showChanged(`without ${grid.summary}`);
-  changed.generate(original.prompt, original.modelId, original.sharedSegments, grid.interventions);
+  samples[1].generate(original.prompt, original.modelId, original.sharedSegments, interventions);
 }
 
 function stopAll() {
@@ -141,8 +156,10 @@ function openLink(client, link) {
   settings.fill({ words, temperature, top_k, top_p, min_p, seed, prompt: link.prompt, samples: 1, model: model.id });
   const details = `The link was made with ${link.model} (${link.fingerprint}); this is ${model.id} (${model.fingerprint}).`;
   showNote(model.fingerprint === link.fingerprint ? "" : `This server uses a different model or CPU: the text may differ from the shared one. ${details}`);
-  setSamples(client, 1);
-  samples[0].generate(link.prompt, model.id, link.segments);
+  changes.show(model, facts[model.id]);
+  changes.set(link.interventions);
+  setSamples(client, link.interventions.length ? 2 : 1);
+  samples.forEach((sample, i) => { sample.generate(link.prompt, model.id, link.segments, i ? link.interventions : []); });
 }
 
 /** @param {string} text */
@@ -195,7 +212,7 @@ function showModel() {
   const { model: selected, prompt } = settings.read();
   const model = findModel(selected);
   if (!model) return;
-  grid.show(model);
+  changes.show(model, facts[model.id]);
   const { id, parameters, n_layer, n_head, n_embd, block_size, vocab_size, backend } = model;
   find("#about").textContent = `${id}: ${formatCount(parameters)} parameters, ${n_layer} layers, ${n_head} heads, embedding size ${n_embd}, `
     + `context of ${formatCount(block_size)} tokens, vocabulary of ${formatCount(vocab_size)}. `
@@ -244,7 +261,11 @@ async function route() {
     else item.removeAttribute("aria-current");
   }
   showTitle();
-  await withModels((client) => texts.showEntry(client));
+  await withModels((client) => {
+    texts.showEntry(client);
+    const changed = samples.find((sample) => sample.interventions.length);
+    if (changed) changes.set(changed.interventions);
+  });
   if (view !== "tour") return;
   scrollTo(0, 0);
   openTour();

@@ -26,6 +26,23 @@
  * @property {string} tagline
  * @property {"play" | "plain"} layout of its texts
  * @property {{ prompt: string, label: string }[]} openings prompts to begin with
+ * @property {SteeringVector[]} steering
+ * @property {boolean} atlas whether there is a head atlas
+ * @property {boolean} means whether there are mean activations
+ *
+ * @typedef {object} SteeringVector
+ * @property {string} name
+ * @property {number} layer
+ * @property {string} positive what it steers towards
+ * @property {string} negative what it steers away from
+ * @property {{ factor: number, verse: number | null, typical: number | null, perplexity: number | null }[]} effects of some factors,
+ *   in ascending order, see src/inkhorn/inspection/effects.py
+ *
+ * @typedef {object} Atlas what the heads of a model look at, see src/inkhorn/inspection/atlas.py
+ * @property {string} text
+ * @property {string | null} page the address of the atlas as a page
+ * @property {Record<string, string>} behaviours where a head looks, by name
+ * @property {Record<string, (number | null)[][]>} scores of each behaviour, by layer and head
  *
  * @typedef {{ sampling: Record<string, Schema>, models: Record<string, PageFacts> }} PageSettings
  *
@@ -106,6 +123,7 @@
  * @typedef {object} Client
  * @property {() => Promise<ModelInfo[]>} models
  * @property {() => Promise<PageSettings>} settings
+ * @property {(model: string) => Promise<Atlas>} atlas of a model that has one
  * @property {(request: CompletionRequest, options: { onChunk: OnChunk, onPrompt?: OnPrompt, signal?: AbortSignal }) => Promise<CompletionResult>} complete
  * @property {(request: ExplainRequest) => Promise<ExplainResponse>} explain
  * @property {(request: ImportanceRequest, options: { onProgress: (done: number, total: number) => void }) => Promise<ImportanceResponse>} importance

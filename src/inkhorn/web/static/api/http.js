@@ -129,6 +129,8 @@ async function models() {
 
 const settings = async () => (await request("api/settings")).json();
 
+const atlas = async (/** @type {string} */ model) => (await request(`api/atlas?${new URLSearchParams({ model })}`)).json();
+
 const explain = async (/** @type {ExplainRequest} */ body) => (await request("api/explain", body)).json();
 
 const importance = async (/** @type {ImportanceRequest} */ body) => (await request("api/importance", body)).json();
@@ -140,4 +142,4 @@ const importance = async (/** @type {ImportanceRequest} */ body) => (await reque
 export const setKey = (key) => sessionStorage.setItem(KEY, key);
 
 /** @returns {Client} */
-export const makeClient = () => ({ models, settings, complete, explain, importance });
+export const makeClient = () => ({ models, settings, atlas, complete, explain, importance });

@@ -37,7 +37,7 @@ export function makeClient({ onProgress = dispatchProgress } = {}) {
   };
 
   /**
-   * @param {"models" | "settings" | "complete" | "explain" | "importance"} method
+   * @param {"models" | "settings" | "atlas" | "complete" | "explain" | "importance"} method
    * @param {object} [request]
    * @param {{ onChunk?: OnChunk, onPrompt?: OnPrompt, onProgress?: OnProgress, signal?: AbortSignal }} [options]
    * @returns {Promise<any>}
@@ -55,6 +55,7 @@ export function makeClient({ onProgress = dispatchProgress } = {}) {
   return {
     models: () => call("models"),
     settings: () => call("settings"),
+    atlas: () => call("atlas"),
     complete: (request, options) => call("complete", request, options),
     explain: (request) => call("explain", request),
     importance: (request, options) => call("importance", request, options),

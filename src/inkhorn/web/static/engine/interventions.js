@@ -42,19 +42,22 @@ function check({ component, layer, head }, { n_layer, n_head }) {
  * @param {number} promptTokens
  * @returns {Promise<Edit>}
  */
-async function resolve(model, { component, layer, head = 0, action = "zero", factor = 1, vector, prompt = "", source_position = -1, position = -1 }, promptTokens) {
+async function resolve(model, wanted, promptTokens) {
+  const { component, layer, head = 0, action = "zero", factor = 1, vector, position = -1 } = wanted;
   const edit = { site: SITES[component], layer, head };
-  if (action === "zero") return { ...edit, scale: 0 };
-  if (action === "scale") return { ...edit, scale: factor };
-  if (action === "add") {
-    const direction = typeof vector === "string" ? steeringVector(model, vector, layer) : vector;
-    return { ...edit, vector: (direction ?? []).map((value) => value * factor) };
+  switch (action) {
+    case "scale": return { ...edit, scale: factor };
+    case "add": {
+      const direction = typeof vector === "string" ? await steeringVector(model, vector, layer) : vector;
+      return { ...edit, vector: Float32Array.from(direction ?? [], (value) => value * factor) };
+    }
+    case "mean": return { ...edit, scale: 0, vector: await mean(model, component, layer, head) };
+    case "patch": {
+      const first = index(position, promptTokens, "prompt");
+      return { ...edit, scale: 0, vector: await activation(model, wanted), first, end: first + 1 };
+    }
+    default: return { ...edit, scale: 0 };
   }
-  if (action === "patch" && component === "resid") {
-    const first = index(position, promptTokens, "prompt");
-    return { ...edit, scale: 0, vector: await residual(model, prompt, layer, source_position), first, end: first + 1 };
-  }
-  throw new Error(`The page in the browser cannot do ${action} for ${component}: use inkhorn serve.`);
 }
 
 /**
@@ -62,11 +65,28 @@ async function resolve(model, { component, layer, head = 0, action = "zero", fac
  * @param {string} name
  * @param {number} layer
  */
-function steeringVector({ metadata }, name, layer) {
-  const found = metadata.steering?.[name];
+async function steeringVector({ metadata, activations }, name, layer) {
+  const found = metadata.settings.models[metadata.id]?.steering.find((one) => one.name === name);
   if (!found) throw new Error(`This model has no steering vector ${name}.`);
   if (found.layer !== layer) throw new Error(`${name} belongs to layer ${found.layer}, not ${layer}.`);
-  return found.vector;
+  return (await activations())(`steering.${name}`);
+}
+
+/**
+ * The mean of an activation over a reference text.
+ * @param {Model} model
+ * @param {keyof typeof SITES} component
+ * @param {number} layer
+ * @param {number} head
+ */
+async function mean({ metadata, activations }, component, layer, head) {
+  if (!metadata.settings.models[metadata.id]?.means) throw new Error("This model has no mean activations: make them with inkhorn inspect, then export the page again.");
+  const stream = layer === 0 ? "blocks.0.hook_resid_pre" : `blocks.${layer - 1}.hook_resid_post`;
+  const name = component === "resid" ? stream : `blocks.${layer}.${component === "head" ? "attn.hook_z" : `hook_${component}_out`}`;
+  const values = (await activations())(name);
+  if (component !== "head") return values;
+  const size = values.length / metadata.config.n_head;
+  return values.subarray(head * size, (head + 1) * size);
 }
 
 /**
@@ -80,22 +100,23 @@ function index(position, length, name) {
 }
 
 /**
- * The residual stream before a layer at a token of a prompt.
+ * An activation at a token of the prompt that a patch names.
  * @param {Model} model
- * @param {string} prompt
- * @param {number} layer
- * @param {number} source
- * @returns {Promise<number[]>}
+ * @param {Intervention & { component: keyof typeof SITES }} patch
+ * @returns {Promise<Float32Array>}
  */
-function residual({ metadata, kernel, tokenizer }, prompt, layer, source) {
+function activation({ metadata, kernel, tokenizer }, { component, layer, head = 0, prompt = "", source_position = -1 }) {
   const all = tokenizer.encode(prompt);
   const ids = all.slice(-metadata.config.block_size);
-  const at = index(source, all.length, "source prompt") - (all.length - ids.length);
+  const at = index(source_position, all.length, "source prompt") - (all.length - ids.length);
   if (at < 0) throw new Error(`The model reads only the last ${ids.length} tokens of the source prompt.`);
   return kernel.withSession(async (session) => {
     for (let start = 0; ; start += TRACE_TOKENS) {
-      const { residual: rows } = session.trace(ids.slice(start, start + TRACE_TOKENS), 0);
-      if (at < start + TRACE_TOKENS) return [...rows(layer, at - start)];
+      const end = Math.min(start + TRACE_TOKENS, at + 1); // the token is the last one of a call
+      const trace = session.trace(ids.slice(start, end), 0);
+      if (end <= at) continue;
+      if (component === "head") return trace.head(layer, head).slice();
+      return (component === "resid" ? trace.residual(layer, at - start) : trace.update(layer, component === "attn" ? 0 : 1)).slice();
     }
   });
 }

@@ -33,6 +33,7 @@
  * @property {Float32Array} hidden (I) of the last row, of the layer
  * @property {Float32Array} token (C) embedding of the last row
  * @property {Float32Array} position (C) embedding of the last row
+ * @property {(layer: number, head: number) => Float32Array} head (C / heads), the output of a head at the last row
  *
  * @typedef {{ logprob: number, top: [number, number][] }} Logprobs of a token, and the likeliest ids with theirs
  */
@@ -221,8 +222,8 @@ export class Session {
     this.setIds(ids);
     const addresses = this.exports.ink_text_trace(this.text, this.length, ids.length, layer);
     this.length += ids.length;
-    const [residual, attention, updates, hidden, embeddings] = new Uint32Array(this.buffer, addresses, 5);
-    const { n_embd: C, inner, block_size } = this.config;
+    const [residual, attention, updates, hidden, embeddings, heads] = new Uint32Array(this.buffer, addresses, 6);
+    const { n_embd: C, n_head, inner, block_size } = this.config;
     const n = ids.length;
     const width = 4 * padded(C);
     return {
@@ -232,6 +233,7 @@ export class Session {
       hidden: this.floats(hidden, inner),
       token: this.floats(embeddings, C),
       position: this.floats(embeddings + width, C),
+      head: (at, head) => this.floats(heads + at * width + (4 * head * C) / n_head, C / n_head),
     };
   }
 

@@ -19,9 +19,12 @@ const PROGRESS_MS = 100; // between reports: a fast connection delivers a thousa
  * @property {Config} config
  * @property {TokenizerOptions} tokens
  * @property {PageSettings} settings
- * @property {Record<string, { layer: number, vector: number[] }>} [steering] vectors by name
  *
- * @typedef {{ metadata: Metadata, kernel: Kernel, tokenizer: Tokenizer }} Model
+ * @typedef {object} Model
+ * @property {Metadata} metadata
+ * @property {Kernel} kernel
+ * @property {Tokenizer} tokenizer
+ * @property {() => Promise<(name: string) => Float32Array>} activations loads the steering vectors and the means, by name
  */
 
 /**
@@ -43,19 +46,43 @@ export async function loadModel(loadingMetadata, onProgress) {
     fetchFile("../model/weights.bin"),
   ]);
   await fill(kernel.allocate(metadata.bytes), /** @type {ReadableStream<Uint8Array>} */ (weights.body), onProgress);
-  return makeModel(metadata, spec, kernel);
+  return makeModel(metadata, spec, kernel, () => fetchFile("../model/activations.safetensors").then((file) => file.arrayBuffer()));
 }
 
 /**
  * @param {Metadata} metadata
  * @param {TokenizerSpec} spec tokenizer.json
  * @param {Kernel} kernel whose memory holds the weights
+ * @param {() => Promise<ArrayBuffer>} fetchActivations reads activations.safetensors
  * @returns {Model}
  */
-export function makeModel(metadata, spec, kernel) {
+export function makeModel(metadata, spec, kernel, fetchActivations) {
   const tokenizer = new Tokenizer(spec, metadata.tokens, metadata.config.vocab_size);
   kernel.open(metadata.bytes, metadata.config, tokenizer.bannedIds);
-  return { metadata, kernel, tokenizer };
+  /** @type {Promise<(name: string) => Float32Array> | undefined} */
+  let loading;
+  const activations = () => {
+    loading ??= fetchActivations().then(readTensors).catch((error) => {
+      loading = undefined; // the next call tries again
+      throw error;
+    });
+    return loading;
+  };
+  return { metadata, kernel, tokenizer, activations };
+}
+
+/**
+ * The float32 tensors of a safetensors file, by name.
+ * @param {ArrayBuffer} file
+ * @returns {(name: string) => Float32Array}
+ */
+function readTensors(file) {
+  const start = 8 + Number(new DataView(file).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(file, 8, start - 8)));
+  return (name) => {
+    const [begin, end] = header[name].data_offsets;
+    return new Float32Array(file, start + begin, (end - begin) / 4);
+  };
 }
 
 /**
@@ -81,7 +108,7 @@ async function fill(memory, stream, onProgress) {
 }
 
 /** @param {string} path relative to this file */
-async function fetchFile(path) {
+export async function fetchFile(path) {
   const response = await fetch(new URL(path, import.meta.url)).catch(() => null);
   if (!response?.ok) throw new Error(`The model file ${path.split("/").at(-1)} could not be loaded. Reload the page.`);
   return response;

@@ -1,7 +1,7 @@
 // @ts-check
 // The worker of the static page. It holds the model; texts generated at the same time take turns.
 //
-// It receives {id, method: "models" | "settings" | "complete" | "explain" | "importance" |
+// It receives {id, method: "models" | "settings" | "atlas" | "complete" | "explain" | "importance" |
 // "abort", request} and sends {id, prompt} if
 // characters of the prompt were replaced, {id, chunk} or {id, steps: {done, total}}, then {id, result} or {id, error}; while the weights are loaded,
 // {progress: {loaded, total}} in bytes.
@@ -11,7 +11,7 @@
 import { explain } from "./explain.js";
 import { generate } from "./generate.js";
 import { importance } from "./importance.js";
-import { loadMetadata, loadModel } from "./model.js";
+import { fetchFile, loadMetadata, loadModel } from "./model.js";
 
 /** @type {(() => void)[]} */
 const waiting = [];
@@ -61,6 +61,9 @@ const methods = {
   },
   async settings() {
     return (await metadata()).settings;
+  },
+  async atlas() {
+    return (await fetchFile("../model/atlas.json")).json();
   },
   /**
    * @param {CompletionRequest} request

@@ -78,7 +78,7 @@ export class ImportancePanel {
     content.replaceChildren(
       make("p.small", `The token had probability ${(100 * probability).toPrecision(2)} %. `,
         make("span", { className: "key helps" }, "helps"), " ", make("span", { className: "key hinders" }, "hinders")),
-      table, details);
+      table, details, ...(direct || model.backend !== "browser" ? [] : [make("p.small", "inkhorn serve also shows the direct share of each part in the token’s logit.")]));
   }
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 // The inspector: what the model computed at one token, and its prediction for the next.
 
-/** @import { Client, Intervention, ModelInfo } from "../api/client.js" */
+/** @import { Atlas, Client, Intervention, ModelInfo } from "../api/client.js" */
 /** @import { Explanation } from "./explanation.js" */
 /** @import { InterventionGrid } from "./intervention_grid.js" */
 /** @import { TextView } from "./text_view.js" */
@@ -9,6 +9,7 @@
 import { AttentionArcs, AttentionMap, paintMap } from "./attention.js";
 import { button, byPointer, characterFrom, endOf, make, visible } from "./dom.js";
 import { Explainer } from "./explanation.js";
+import { atlasLink, describeHead } from "./head_atlas.js";
 import { ImportancePanel } from "./importance_panel.js";
 import { logitLensTable, probabilityBars } from "./logit_lens.js";
 import { panel } from "./panels.js";
@@ -21,9 +22,11 @@ export class Inspector {
   /**
    * @param {HTMLDialogElement} dialog
    * @param {Client} client
-   * @param {InterventionGrid} grid
+   * @param {{ grid: InterventionGrid, atlas: (model: string) => Promise<Atlas | null> }} page
    */
-  constructor(dialog, client, grid) {
+  constructor(dialog, client, { grid, atlas }) {
+    this.atlas = atlas;
+    this.atlasText = make("p.small", { "aria-live": "polite" });
     this.importance = new ImportancePanel(client, grid);
     this.dialog = dialog;
     this.explainer = new Explainer(client);
@@ -150,7 +153,7 @@ export class Inspector {
     this.showSelectors(explanation);
     const left = this.starts[0] > 0 ? `Earlier tokens are left out: the inspector runs the model on the last ${explanation.size}. ` : "";
     this.body.replaceChildren(
-      panel("attention", "h3", this.arcs.root, make("p.small", left, ...byPointer("Hover over a token to see its attention; click it", "Tap a token"), " to inspect it.")),
+      panel("attention", "h3", this.arcs.root, this.atlasText, make("p.small", left, ...byPointer("Hover over a token to see its attention; click it", "Tap a token"), " to inspect it.")),
       this.importance.show(/** @type {ModelInfo} */ (this.model), { model: this.model?.id ?? "", text: this.text.slice(0, this.end), add_special_tokens: this.view?.prompt === "", interventions: this.interventions }),
       panel("map", "h3", this.map.root),
       panel("lens", "h3", last > 0 ? logitLensTable(explanation, last - 1) : make("p", "There is no prediction for the first token.")),
@@ -190,5 +193,15 @@ export class Inspector {
     this.arcs.set(explanation, this.head);
     this.map.set(explanation, this.head);
     this.thumbnails.forEach((canvas, head) => { paintMap(canvas, explanation, head); });
+    this.showAtlas();
+  }
+
+  /** Say what the atlas knows of the selected head. */
+  async showAtlas() {
+    const { model, layer, head } = this;
+    const atlas = await this.atlas(model?.id ?? "").catch(() => null);
+    if (model !== this.model || layer !== this.layer || head !== this.head) return;
+    this.atlasText.hidden = atlas === null;
+    if (atlas) this.atlasText.replaceChildren(`Over a text, layer ${layer + 1}, head ${head + 1} looks ${describeHead(atlas, layer, head)}.`, ...atlasLink(atlas));
   }
 }

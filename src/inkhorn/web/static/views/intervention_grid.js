@@ -1,9 +1,10 @@
 // @ts-check
 // The parts of a model as a table of switches: a row for each layer, a column for each head and for the MLP.
 
-/** @import { Intervention, ModelInfo } from "../api/client.js" */
+/** @import { Atlas, Intervention, ModelInfo } from "../api/client.js" */
 
 import { button, make } from "./dom.js";
+import { describeHead } from "./head_atlas.js";
 
 /**
  * @typedef {{ layer: number, head: number | null }} Part a head, or the MLP if head is null
@@ -46,14 +47,14 @@ export class InterventionGrid {
     this.off = new Map();
     /** @type {Map<string, HTMLElement>} */
     this.cells = new Map();
-    this.reset = button("Switch everything on", () => this.set([]), { hidden: true });
+    this.reset = button("Switch everything on", () => {
+      this.set([]);
+      this.onChange();
+    }, { hidden: true });
   }
 
   /** @param {ModelInfo} model */
   show(model) {
-    const shape = `${model.n_layer}x${model.n_head}`;
-    if (this.root.dataset.shape === shape) return;
-    this.root.dataset.shape = shape;
     this.off.clear();
     this.cells.clear();
     const table = partTable(model, "Switch parts of the model off", (part) => {
@@ -77,11 +78,22 @@ export class InterventionGrid {
     this.onChange();
   }
 
-  /** @param {Part[]} parts those that are off */
+  /** @param {Part[]} parts those that are off; others than the model's are left out */
   set(parts) {
-    this.off = new Map(parts.map((part) => [keyOf(part), part]));
+    this.off = new Map(parts.map((part) => /** @type {const} */ ([keyOf(part), part])).filter(([key]) => this.cells.has(key)));
     this.update();
-    this.onChange();
+  }
+
+  /**
+   * Name what each head looks at.
+   * @param {Atlas} atlas
+   */
+  describe(atlas) {
+    for (const [key, cell] of this.cells) {
+      const [layer, head] = key.split(".").map(Number);
+      if (Number.isNaN(head)) continue;
+      cell.title = `${nameOf({ layer, head })}: looks ${describeHead(atlas, layer, head)}`;
+    }
   }
 
   update() {
@@ -92,11 +104,5 @@ export class InterventionGrid {
   /** @returns {Intervention[]} */
   get interventions() {
     return [...this.off.values()].map(({ layer, head }) => (head === null ? { component: "mlp", layer } : { component: "head", layer, head }));
-  }
-
-  /** What is switched off, in words. */
-  get summary() {
-    const names = [...this.off.values()].map(({ layer, head }) => `L${layer + 1}${head === null ? " MLP" : `H${head + 1}`}`);
-    return names.length > 4 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ");
   }
 }

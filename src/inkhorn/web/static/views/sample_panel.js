@@ -7,6 +7,7 @@
 /** @import { Segment, SharedText } from "./share_link.js" */
 
 import { autoscroll } from "./autoscroll.js";
+import { describeChanges, equalChanges } from "./change_codes.js";
 import { announce, button, copyToClipboard, endOf, formatCount, make } from "./dom.js";
 import { randomSeed } from "./settings.js";
 import { isPrefix, toFragment } from "./share_link.js";
@@ -67,15 +68,6 @@ export class SamplePanel {
   }
 
   /**
-   * Say that this is the text of the changed model. A link to it would not say what was changed, so there is none.
-   * @param {string} changes
-   */
-  showChanged(changes) {
-    this.heading.replaceChildren("Changed ", make("small", changes));
-    this.tools.querySelector(":scope > :last-child")?.toggleAttribute("hidden", true);
-  }
-
-  /**
    * Show only a prompt.
    * @param {string} prompt
    * @param {string} model
@@ -109,11 +101,21 @@ export class SamplePanel {
   async generate(prompt, model, segments, interventions = []) {
     this.stop();
     this.clear(prompt, model);
-    this.interventions = interventions;
+    this.change(interventions);
     this.planned = segments;
     for (const segment of segments) {
       if (!(await this.generateSegment(segment))) return;
     }
+  }
+
+  /**
+   * Say what is changed in the model that writes this text.
+   * @param {Intervention[]} interventions
+   */
+  change(interventions) {
+    this.interventions = interventions;
+    if (interventions.length) this.heading.replaceChildren("Changed: ", make("small", describeChanges(interventions)));
+    else this.heading.replaceChildren(`Sample ${this.number}`);
   }
 
   regenerate() {
@@ -144,8 +146,7 @@ export class SamplePanel {
   /** @param {SavedText} saved */
   restore({ prompt, shownPrompt, model, fingerprint, segments, planned, tokens, interventions = [] }) {
     this.clear(prompt, model);
-    this.interventions = interventions;
-    if (interventions.length) this.showChanged(`${interventions.length} interventions`);
+    this.change(interventions);
     this.view.setPrompt(shownPrompt);
     this.view.append(tokens);
     this.fingerprint = fingerprint;
@@ -159,7 +160,7 @@ export class SamplePanel {
    * @param {SharedText} link
    */
   contains(link) {
-    return this.interventions.length === 0 && link.prompt === this.prompt && isPrefix(link.segments, [...this.segments, ...this.planned.slice(this.segments.length)]);
+    return equalChanges(this.interventions, link.interventions) && link.prompt === this.prompt && isPrefix(link.segments, [...this.segments, ...this.planned.slice(this.segments.length)]);
   }
 
   /** What a link to this text contains. */
@@ -291,8 +292,8 @@ export class SamplePanel {
   }
 
   async share() {
-    const { prompt, modelId: model, fingerprint, sharedSegments: segments } = this;
-    history.replaceState(null, "", toFragment({ prompt, model, fingerprint, segments }));
+    const { prompt, modelId: model, fingerprint, sharedSegments: segments, interventions } = this;
+    history.replaceState(null, "", toFragment({ prompt, model, fingerprint, segments, interventions }));
     await copyToClipboard(location.href);
     this.confirm("Link copied.");
   }

@@ -2,6 +2,10 @@
 // A link that generates the same text again. A text is a prompt and one or more segments, each with its own sampling
 // settings: the first one, and one for each Continue. Everything is in the fragment, so no server sees it.
 
+/** @import { Intervention } from "../api/client.js" */
+
+import { decodeChange, encodeChange } from "./change_codes.js";
+
 /**
  * @typedef {object} Segment
  * @property {number} words maximum number of words
@@ -17,6 +21,7 @@
  * @property {string} model
  * @property {string} fingerprint
  * @property {Segment[]} segments
+ * @property {Intervention[]} interventions
  */
 
 const FIELDS = /** @type {const} */ (["words", "temperature", "top_k", "top_p", "min_p", "seed", "tokens"]);
@@ -30,12 +35,13 @@ export const isPrefix = (first, all) => first.every((segment, i) =>
   FIELDS.every((name) => (segment[name] ?? null) === (all[i]?.[name] ?? null)));
 
 /** @param {SharedText} text */
-export function toFragment({ prompt, model, fingerprint, segments }) {
+export function toFragment({ prompt, model, fingerprint, segments, interventions }) {
   const fields = new URLSearchParams({ prompt, model, weights: fingerprint });
   for (const segment of segments) {
     const numbers = FIELDS.map((name) => segment[name]).filter((value) => value !== null && value !== undefined);
     fields.append("part", numbers.join("_"));
   }
+  for (const change of interventions) fields.append("change", encodeChange(change));
   return `#${fields}`;
 }
 
@@ -52,6 +58,7 @@ export function fromFragment(fragment) {
     return /** @type {Segment} */ ({ tokens: null, ...Object.fromEntries(values.map((value, i) => [FIELDS[i], value])) });
   });
   const complete = segments.every((segment) => FIELDS.every((name) => segment[name] === null || Number.isFinite(segment[name])));
-  if (prompt === null || segments.length === 0 || !complete) return null;
-  return { prompt, model: fields.get("model") ?? "", fingerprint: fields.get("weights") ?? "", segments };
+  const interventions = fields.getAll("change").map(decodeChange).filter((change) => change !== null);
+  if (prompt === null || segments.length === 0 || !complete || interventions.length < fields.getAll("change").length) return null;
+  return { prompt, model: fields.get("model") ?? "", fingerprint: fields.get("weights") ?? "", segments, interventions };
 }
