@@ -7,7 +7,7 @@ NOT_IN_TEST := slow or ray or notebook or fuzz or qemu
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lint lint-js format test test-all sanitize cross wheels wasm course train clean
+.PHONY: help demo docs lint lint-js format test test-all sanitize cross wheels wasm course train clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -32,6 +32,11 @@ $(BIN)/python:
 .venv/test-all: .venv/dev
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --group test-all
 	@touch $@
+
+.venv/docs: pyproject.toml constraints.txt $(KERNEL) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[serve]' --group docs
+	@touch $@ .venv/serve
 
 demo: .venv/serve  ## generate some Shakespeare with the shipped model; installs no torch
 	@$(BIN)/inkhorn generate "ROMEO:" --words 120
@@ -83,6 +88,9 @@ wasm: $(BIN)/python  ## compile the kernel to WebAssembly for the static web pag
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group cross
 	$(BIN)/python native/web/build.py
+
+docs: .venv/docs  ## build the documentation site and the playground into build/site; installs no torch
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 course: .venv/dev  ## run the chapters of docs/course and write their pages; commit the result
 	$(BIN)/python docs/course/build.py --run
