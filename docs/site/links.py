@@ -42,19 +42,18 @@ def project_urls() -> dict[str, str]:
 
 def site_path(path: str) -> str:
     """The path in the site of a file or folder of the repository."""
-    if path.startswith("docs/"):
+    if _is_in_docs(path):
         return path.removeprefix("docs/")
     if path == "README.md":
         return "index.md"
-    if (ROOT / path).is_dir():
-        return f"source/{path.rstrip('/')}/index.md"
-    return PAGES.get(path, f"source/{path}.md")
+    shown = path.replace(".github/", "github/")  # MkDocs leaves out names that begin with a dot
+    return f"source/{shown}/index.md" if (ROOT / path).is_dir() else PAGES.get(path, f"source/{shown}.md")
 
 
 def targets(markdown: str, page: str) -> set[str]:
     """The files and folders outside docs/ that a page links to, as paths in the repository."""
     found = {_resolve(match[1], page) for match in _LINK.finditer(_FENCE.sub("", markdown))}
-    return {path for path in found if not path.startswith("docs/")}
+    return {path for path in found if not _is_in_docs(path)}
 
 
 def rewrite(markdown: str, page: str) -> str:
@@ -81,6 +80,11 @@ def source_page(path: str) -> str:
         return head + "\n".join(f"- `{name}`" for name in names) + "\n"
     text = file.read_text(encoding="utf-8").rstrip("\n")
     return f"{head}~~~~~~{_LANGUAGES.get(file.suffix, 'text')}\n{text}\n~~~~~~\n"
+
+
+def _is_in_docs(path: str) -> bool:
+    """Whether the site has the file itself. Scripts of docs/ are shown as source."""
+    return path.startswith("docs/") and not path.endswith(".py") and not (ROOT / path).is_dir()
 
 
 def _resolve(target: str, page: str) -> str:
