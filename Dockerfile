@@ -14,7 +14,7 @@ RUN python -m venv /opt/inkhorn \
 
 FROM python:3.11-slim
 COPY --from=build /opt/inkhorn /opt/inkhorn
-RUN useradd --no-create-home --shell /usr/sbin/nologin inkhorn
+RUN useradd --uid 1000 --no-create-home --shell /usr/sbin/nologin inkhorn
 USER inkhorn
 EXPOSE 8000
 # To listen elsewhere, set this variable; --port would not change the health check. A full queue is not ill health.

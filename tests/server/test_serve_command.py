@@ -1,13 +1,17 @@
 """`inkhorn serve`: flags and environment to the configuration of the server."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from helpers.paths import ROOT
 
 from inkhorn.cli import serve
+from inkhorn.cli.main import main
 from inkhorn.errors import UsageError
+from inkhorn.server.ray_serve.options import RayOptions, parse_options
+from inkhorn.server.ray_serve.run import serve_on_ray
 from inkhorn.server.settings import Limits, ServerConfig
 
 
@@ -99,3 +103,52 @@ def test_models_by_position_and_port(configs: list[ServerConfig], monkeypatch: p
     monkeypatch.setenv(serve.PORT_VARIABLE, "http")
     with pytest.raises(UsageError, match=r"INKHORN_PORT must be a port"):
         serve.run([])
+
+
+def test_models_dir_serves_no_other_model(configs: list[ServerConfig]) -> None:
+    serve.run(["--models-dir", "zoo", "--models-memory", "500", "--pin", "a", "--pin", "b"])
+    assert configs == [ServerConfig(models=(), models_dir=Path("zoo"), models_memory=500, pin=("a", "b"))]
+    serve.run(["shakespeare", "--models-dir", "zoo"])
+    assert configs[-1].models == ("shakespeare",)
+
+
+def test_ray_flags(monkeypatch: pytest.MonkeyPatch, configs: list[ServerConfig]) -> None:
+    found: list[tuple[ServerConfig, RayOptions]] = []
+
+    def serve_on(config: ServerConfig, options: RayOptions) -> int:
+        found.append((config, options))
+        return 0
+
+    monkeypatch.setattr("inkhorn.server.ray_serve.run.serve_on_ray", serve_on)
+    assert serve.run(["--ray", "--max-replicas", "3", "--isa", "avx2", "-p", "80"]) == 0
+    assert found == [(ServerConfig(port=80), RayOptions(max_replicas=3, isa="avx2"))]
+    with pytest.raises(UsageError, match="--max-replicas is for replicas on a Ray cluster: add --ray"):
+        serve.run(["--max-replicas", "3"])
+    with pytest.raises(UsageError, match=r"min_replicas \(5\) must not exceed max_replicas \(4\)"):
+        serve.run(["--ray", "--min-replicas", "5"])
+    assert configs == []
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["serve", "--ray"]) == 1
+    assert re.fullmatch(r"inkhorn: this command needs ray: .*\[ray\]'\n", capsys.readouterr().err)
+
+
+def test_what_cannot_be_combined_with_ray() -> None:
+    with pytest.raises(UsageError, match="--port 0 cannot be combined with --ray"):
+        serve_on_ray(ServerConfig(port=0), RayOptions())
+
+
+def test_arguments_of_a_serve_config_file() -> None:
+    config, options = parse_options({"models": ["a", "b"], "limits": {"max_queued": 5}, "max_replicas": 2})
+    assert config == ServerConfig(models=("a", "b"), limits=Limits(max_queued=5))
+    assert options == RayOptions(max_replicas=2)
+    for args, message in (
+        ({"max_replica": 2}, "unknown argument max_replica: did you mean 'max_replicas'"),
+        ({"limits": {"max_queue": 2}}, "unknown argument limits.max_queue: did you mean 'max_queued'"),
+        ({"limits": 5}, "limits must be a mapping"),
+        ({"port": "x"}, "port must be an integer"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            parse_options(args)

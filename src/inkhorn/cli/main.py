@@ -37,7 +37,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "matplotlib", "jinja2"), "train"),
     **dict.fromkeys(("anyio", "fastapi", "pydantic", "starlette", "uvicorn", "prometheus_client"), "serve"),
     **dict.fromkeys(("datasets", "pooch", "zstandard"), "data"),
-    **{"huggingface_hub": "hub", "gguf": "gguf", "lm_eval": "eval"},
+    **{"ray": "ray", "huggingface_hub": "hub", "gguf": "gguf", "lm_eval": "eval"},
 }
 """The extra that installs a package."""
 

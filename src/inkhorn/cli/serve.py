@@ -9,9 +9,10 @@ from typing import Annotated
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, UseAppendAction
 
-from inkhorn.cli.parsing import default, parse
+from inkhorn.cli.parsing import default, flag, parse
 from inkhorn.config.quantization import Precision
 from inkhorn.errors import UsageError, require
+from inkhorn.server.ray_serve.options import RayOptions
 from inkhorn.server.settings import LOOPBACK, Limits, ServerConfig
 
 API_KEY_VARIABLE = "INKHORN_API_KEY"
@@ -24,6 +25,13 @@ class LimitFlags(Limits):
     """Limits of one request and of the queue. A request beyond them is rejected with an error that names the limit."""
 
     rate_limit: Annotated[int | None, default("no limit")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayFlags(RayOptions):
+    """Replicas on a Ray cluster, with --ray. Each is one process with --threads threads, 1 by default."""
+
+    isa: Annotated[str | None, default("the best of each CPU")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +65,9 @@ class ServeArgs(ServerConfig):
     ] = ()
     forwarded_allow_ips: Annotated[tuple[str, ...], default("none; repeatable"), UseAppendAction] = ()
     keepalive_interval: Suppress[float] = ServerConfig.keepalive_interval
+    ray: tyro.conf.FlagCreatePairsOff[bool] = False
+    """serve with replicas on a Ray cluster: the one that runs here or at $RAY_ADDRESS, else a new one"""
+    replicas: Annotated[RayFlags, OmitArgPrefixes] = field(default_factory=RayFlags)
     limits: Annotated[LimitFlags, OmitArgPrefixes] = field(default_factory=LimitFlags)
 
 
@@ -66,6 +77,12 @@ def run(argv: list[str]) -> int:
     models = (*args.folders, *args.models) or (ServerConfig.models if args.models_dir is None else ())
     values |= {"models": models, "api_keys": _api_keys(args)}
     config = ServerConfig(**values | {"limits": Limits(**vars(args.limits))})
+    if args.ray:
+        from inkhorn.server.ray_serve.run import serve_on_ray
+
+        return serve_on_ray(config, RayOptions(**vars(args.replicas)))
+    for name, value in vars(args.replicas).items():
+        require(value == getattr(RayOptions, name), f"{flag(name)} is for replicas on a Ray cluster: add --ray")
     from inkhorn.server.run import serve
 
     return serve(config)

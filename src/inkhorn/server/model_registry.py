@@ -22,6 +22,17 @@ MAX_WAIT_SECONDS = 10.0
 """How long a request waits for the memory of models that other requests use."""
 
 
+def default_names(config: ServerConfig) -> tuple[str, ...]:
+    """The names of the models that are loaded at the start, in their order. Raises UsageError."""
+    names = config.served_model_names or tuple(map(_folder_name, config.models))
+    if len(names) != len(config.models):
+        message = f"{len(names)} names for {len(config.models)} models"
+        raise UsageError(f"{message}: give --served-model-name once for each model, in the same order")
+    if len(set(names)) < len(names):
+        raise _same_name(names)
+    return names
+
+
 def _folder_name(model: str) -> str:
     return model if model in SHIPPED else Path(model).resolve().name
 
@@ -60,12 +71,7 @@ class ModelRegistry:
             UsageError: names do not fit, or the models take more memory than `config.models_memory`.
             CheckpointError: a model cannot be loaded.
         """
-        names = config.served_model_names or tuple(map(_folder_name, config.models))
-        if len(names) != len(config.models):
-            message = f"{len(names)} names for {len(config.models)} models"
-            raise UsageError(f"{message}: give --served-model-name once for each model, in the same order")
-        if len(set(names)) < len(names):
-            raise _same_name(names)
+        names = default_names(config)
         catalog = None if config.models_dir is None else ModelCatalog(config.models_dir)
         registry = cls(config=config, catalog=catalog)
         found = {} if catalog is None else catalog.scan()

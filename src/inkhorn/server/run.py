@@ -67,7 +67,7 @@ class _Server(uvicorn.Server):
 
 def serve(config: ServerConfig) -> int:
     """Serve until SIGTERM or SIGINT, or until an engine fails; returns the exit code."""
-    listener = _listen(config.host, config.port)
+    listener = listen(config.host, config.port)
     host, port = listener.getsockname()[:2]
     models = ModelRegistry.load(config)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -114,7 +114,7 @@ def _http_protocol() -> Any:
     return HttpProtocol
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A listening socket, opened before the models are loaded so that a port in use is reported at once."""
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

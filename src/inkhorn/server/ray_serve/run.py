@@ -1,0 +1,89 @@
+"""`inkhorn serve --ray`: deploy the application to a Ray cluster, and remove it at the end."""
+
+import re
+import signal
+import threading
+from typing import Any
+
+from inkhorn.errors import InkhornError, require
+from inkhorn.server.ray_serve.application import NAME, application
+from inkhorn.server.ray_serve.options import RayOptions
+from inkhorn.server.run import listen
+from inkhorn.server.settings import ServerConfig
+
+POLL_SECONDS = 2.0
+
+
+def serve_on_ray(config: ServerConfig, options: RayOptions) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code.
+
+    It joins the cluster that runs on this machine or that RAY_ADDRESS names; otherwise it starts one on this machine,
+    which ends with this process. If the application runs in the cluster already, its replicas are replaced one after
+    the other.
+
+    Raises:
+        InkhornError: the port is in use, the cluster cannot be reached or goes away, or a replica cannot start.
+    """
+    message = "--port 0 cannot be combined with --ray: the proxies of all nodes listen on the same port"
+    require(config.port != 0, message)
+    import ray
+    from ray import serve
+
+    app = application(config, options)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR", configure_logging=True)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InkhornError(f"cannot join or start a Ray cluster: {_first_line(error)}") from None
+    try:
+        if NAME not in serve.status().applications:
+            listen(config.host, config.port).close()  # Ray would only log that the port is in use
+        http = {"host": config.host, "port": config.port, "keep_alive_timeout_s": config.timeout_keep_alive}
+        serve.start(http_options=http)
+        deploy(app)
+        alive = (node for node in ray.nodes() if node["Alive"])
+        addresses = (f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in alive)
+        metrics = ", ".join(f"http://{address}/metrics" for address in addresses)
+        print(f"Inkhorn is listening on http://{config.host}:{config.port}", flush=True)  # noqa: T201
+        print(f"metrics of all replicas: {metrics}", flush=True)  # noqa: T201
+        while not stop.wait(POLL_SECONDS):
+            _check(serve)
+        serve.delete(NAME)
+    finally:
+        ray.shutdown()
+    return 0
+
+
+def deploy(app: Any) -> None:
+    """Deploy, and wait until the replicas are ready. Raises InkhornError with the reason if they cannot start."""
+    from ray import serve
+
+    try:
+        serve.run(app, name=NAME, route_prefix="/")
+    except RuntimeError as error:
+        reason = _reason(serve) or _first_line(error)
+        serve.delete(NAME)
+        raise InkhornError(f"cannot deploy: {reason}") from None
+
+
+def _reason(serve: Any) -> str | None:
+    """What a replica said that could not start."""
+    status = serve.status().applications.get(NAME)
+    messages = [] if status is None else [each.message for each in status.deployments.values()]
+    found = (re.search(r"InkhornError: (.+)", message) for message in messages)
+    return next((match[1].strip() for match in found if match), None)
+
+
+def _check(serve: Any) -> None:
+    """Raise InkhornError if the cluster is gone."""
+    try:
+        serve.status()
+    except Exception as error:
+        raise InkhornError(f"the Ray cluster went away: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
