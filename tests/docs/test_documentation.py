@@ -137,6 +137,8 @@ class Reader:
         if words[0] == "serve":
             for name in takewhile(lambda word: not word.startswith("-"), words[1:]):
                 self._model(name)
+            if folder := self._option(words, "--models-dir"):
+                self._model(f"{folder}/{self._option(words, '--pin')}")
         if words[0] == "export":
             self._model(words[1])
         if words[0] == "import" and words[1] == "FOLDER":
