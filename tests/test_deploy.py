@@ -60,7 +60,7 @@ def core_resources() -> Iterator[tuple[str, dict[str, Any]]]:
 def test_core_resources_have_no_unknown_or_invalid_field(kind: str, manifest: dict[str, Any]) -> None:
     validator = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
     validator.validate(manifest, VERSION, strict=True)
-    broken = manifest | {"spec": {**manifest.get("spec", {}), "replica": 3}, "metdata": {}}
+    broken = manifest | {"spec": {**manifest.get("spec", {}), "replica": 3}, "unknown": {}}
     with pytest.raises(validator.ValidationError):
         validator.validate(broken, VERSION, strict=True)
 
