@@ -44,6 +44,10 @@ class TrainingError(InkhornError):
     """Training cannot continue: it diverged repeatedly, or memory ran out."""
 
 
+class PeerLostError(TrainingError):
+    """Another process of a distributed run ended. The run can be started again from its last checkpoint."""
+
+
 class QueueFullError(InkhornError):
     """More requests wait for the engine than may."""
 

@@ -49,7 +49,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("INKHORN_CACHE", str(tmp_path / "cache"))
     for module in (corpora, shard_writer):
         monkeypatch.setattr(module, "SHARD_TOKENS", 1_000_000)
-    monkeypatch.setattr(documents, "_BATCH_CHARS", 4000)
+    monkeypatch.setattr(documents, "BATCH_CHARS", 4000)
     monkeypatch.setattr(
         "inkhorn.data.parallel_encode.available_cores", lambda: 1
     )  # to start processes takes longer than the work

@@ -58,7 +58,7 @@ def write(folder: Path, kind: str = "parquet") -> Path:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "_BATCH_CHARS", 2000)
+    monkeypatch.setattr(documents, "BATCH_CHARS", 2000)
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def tokens(more):
     if tokens.seen > 5000:
         os.kill(os.getpid(), signal.SIGKILL)
 tokens.seen = 0
-documents._BATCH_CHARS = 2000
+documents.BATCH_CHARS = 2000
 folder = Path(sys.argv[1])
 tokenizer = load_tokenizer(folder)
 tokenize_documents(from_folder(folder / "web"), folder / "cache", tokenizer=tokenizer,

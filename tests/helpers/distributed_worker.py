@@ -1,7 +1,7 @@
 """The script that torchrun starts for test_distributed.py.
 
 `distributed_worker.py compare FOLDER` runs all trainings that the tests compare with those of one process;
-`distributed_worker.py kill FOLDER` kills one process, which torchrun restarts.
+`distributed_worker.py kill FOLDER [FLAGS]` kills one process, which torchrun restarts.
 """
 
 import contextlib
@@ -119,4 +119,4 @@ if __name__ == "__main__":
         os.chdir(sys.argv[2])
         if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
             send_signal_at(SIGNAL_STEP, 1, signal.SIGKILL)
-        hard_exit(main([*COMMAND, "--out", "killed"]))
+        hard_exit(main([*COMMAND, *sys.argv[3:], "--out", "killed"]))

@@ -1,7 +1,7 @@
 """`inkhorn data`: list the named corpora, or download and tokenize one."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +9,11 @@ import tyro
 
 from inkhorn.cli.data_source import DataFlags, DataSource
 from inkhorn.cli.parsing import default, flag, parse
+from inkhorn.cli.ray_cluster import Workers, check_room, parse_workers, ray_cluster
 from inkhorn.errors import CorpusError, UsageError, require
 
 if TYPE_CHECKING:
+    from inkhorn.data.dataset import Dataset
     from inkhorn.data.text import TextSource
 
 
@@ -30,6 +32,8 @@ class DataArgs(DataFlags):
     """build a corpus with the books of this file or URL: separated by <|endoftext|>, headed by title and author"""
     books_sha256: Annotated[str | None, default()] = None
     """checksum of the file that --books names; a URL needs it"""
+    ray: Workers = None
+    """encode documents in N workers of a Ray cluster (RAY_ADDRESS, or this machine), or as many as there is room for"""
     filler: bool = False
     """with --books: add the books that are not of the period to the pretraining text"""
 
@@ -92,13 +96,25 @@ def _list() -> None:
 def _tokenize(args: DataArgs) -> None:
     source = DataSource(args, args.name or "")
     text = None if args.save is None else source.text_source()
-    data = source.tokenize(verify_checksums=True)
+    data = source.tokenize(verify_checksums=True) if args.ray is None else _tokenize_on_ray(source, args.ray)
     characters = getattr(data.tokenizer, "characters", None)
     alphabet = f": {''.join(characters)!r}" if characters else " tokens"
     print(f"{data.name}: {len(data.train):,} training tokens, {len(data.val):,} validation tokens")
     print(f"vocabulary of {data.tokenizer.vocab_size:,}{alphabet}\nsha256 {data.sha256}")
     if args.save is not None and text is not None:
         _save(text, args.save)
+
+
+def _tokenize_on_ray(source: DataSource, workers: str) -> "Dataset":
+    count = parse_workers(workers)
+    source.check_encoder()
+    with ray_cluster() as resources:
+        available = int(resources.get("CPU", 0))
+        check_room(count, "CPU", available)
+        from inkhorn.data.ray_encode import ray_encoder
+
+        encoder = ray_encoder(min(count.most, available))
+        return replace(source, encoder=encoder).tokenize(verify_checksums=True)
 
 
 def _save(text: "TextSource", folder: Path) -> None:

@@ -15,6 +15,7 @@ from inkhorn.tokenizer.load import load_tokenizer
 if TYPE_CHECKING:
     from inkhorn.data.dataset import Dataset
     from inkhorn.data.documents import DocumentSource
+    from inkhorn.data.shard_writer import Encoder
     from inkhorn.data.text import TextSource
 
 
@@ -57,11 +58,13 @@ class DataSource:
         flags: the flags.
         corpus: a named corpus, if the flags name no text.
         tokenizer: of an existing model, instead of --tokenizer.
+        encoder: encodes documents, instead of the processes of this machine.
     """
 
     flags: DataFlags
     corpus: str = ""
     tokenizer: Tokenizer | None = None
+    encoder: "Encoder | None" = None
 
     def tokenize(self, *, verify_checksums: bool = False) -> "Dataset":
         """Tokenize the data, or open it from the cache.
@@ -94,9 +97,24 @@ class DataSource:
         total = None if source.num_shards is None else source.num_shards * SHARD_TOKENS
         with progress(f"tokenizing {source.name}", total, "tokens") as bar:
             data = tokenize_documents(
-                source, cache, bar.advance, tokenizer, bpe_size=bpe_size, verify_checksums=verify_checksums, log=bar.log
+                source,
+                cache,
+                bar.advance,
+                tokenizer,
+                bpe_size=bpe_size,
+                encoder=self.encoder,
+                verify_checksums=verify_checksums,
+                log=bar.log,
             )
         return data if self.flags.text else replace(data, name=self.corpus)
+
+    def check_encoder(self) -> None:
+        """Raise UsageError unless the source is files of documents, which an encoder can encode."""
+        from inkhorn.data.text import TextSource
+
+        if isinstance(self.source, TextSource) or not self.source.files:
+            what = self.flags.text or f"the corpus {self.corpus}"
+            raise UsageError(f"--ray encodes files of documents (.parquet, .jsonl), not {what}: leave it out")
 
     @cached_property
     def source(self) -> "TextSource | DocumentSource":

@@ -20,6 +20,7 @@ from inkhorn.cli.data_source import DataSource
 from inkhorn.cli.train_args import DEFAULT_RECIPE, FINETUNE_RECIPE, TrainArgs, names_recipe, parse_args
 from inkhorn.config.recipes import RECIPES
 from inkhorn.costs.model import ASSUMED_MFU, training_flops
+from inkhorn.data.remote_file import absolute
 from inkhorn.errors import InkhornError, UsageError
 from inkhorn.tokenizer.base import Tokenizer, check_vocab_size
 from inkhorn.tokenizer.load import load_tokenizer
@@ -40,6 +41,12 @@ def run(argv: list[str]) -> int:
             print(_overview())
             return 0
         name, args = parse_args(argv)
+        if args.ray is not None:
+            from inkhorn.cli.train_ray import train_on_ray
+            from inkhorn.hardware.distributed import SINGLE_PROCESS
+
+            with _watch(args, SINGLE_PROCESS) as page:
+                return train_on_ray(argv, args, train, page)
         return train(name, args)
     except UsageError as error:
         if os.environ.get("RANK", "0") == "0":
@@ -239,9 +246,9 @@ def _run_record(
 
     return {
         "name": name,
-        "text": str(args.text.resolve()) if args.text else None,
-        "val_text": str(args.val_text.resolve()) if args.val_text else None,
-        "pretrain_text": str(args.pretrain_text.resolve()) if args.pretrain_text else None,
+        "text": absolute(args.text) if args.text else None,
+        "val_text": absolute(args.val_text) if args.val_text else None,
+        "pretrain_text": absolute(args.pretrain_text) if args.pretrain_text else None,
         "encoding": args.encoding,
         "skip_bad_rows": args.skip_bad_rows,
         "corpus": args.corpus if args.text is None else dataset.name,

@@ -15,6 +15,7 @@ from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.checkpoint.weights import read_config
 from inkhorn.cli.data_source import DataFlags
 from inkhorn.cli.parsing import default, flag, parse
+from inkhorn.cli.ray_cluster import Workers
 from inkhorn.config.bounds import Range
 from inkhorn.config.model import Architecture
 from inkhorn.config.recipes import RECIPES
@@ -45,6 +46,8 @@ class TrainArgs(DataFlags):
         tyro.conf.arg(metavar="[PORT]", help_behavior_hint=f"(default: off; port {DEFAULT_PORT})"),
     ] = None
     """serve a live page of the run on this computer until the run ends; port 0: a free one"""
+    ray: Workers = None
+    """train in N workers of a Ray cluster (RAY_ADDRESS, or this machine), or in as many as there is room for"""
     architecture: Annotated[Architecture, tyro.conf.OmitArgPrefixes] = field(default_factory=Architecture)
     train: Annotated[TrainConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrainConfig)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from inkhorn.data.json_lines import BadRow, JsonLines, usable_text
+from inkhorn.data.remote_file import RemoteFile, list_files, remote_url
 from inkhorn.data.text_file import COMPRESSED_SUFFIXES
 from inkhorn.errors import CorpusError, InkhornError
 
@@ -23,7 +24,7 @@ SUFFIXES = (
 
 COLUMN = "text"  # the column that holds a document's text
 
-_BATCH_CHARS = 1 << 20
+BATCH_CHARS = 1 << 20
 
 ReaderState = dict[str, Any]
 """The position of a reader: number of rows read, and the state of the iterator with the version of the reader that it
@@ -41,6 +42,8 @@ class DocumentSource:
     num_shards: int | None = None  # how many shards of tokens to use; all documents when None
     skip_bad_rows: bool = False  # skip rows without a usable text instead of raising an error
     locate: Callable[[int], str] | None = None  # names the file and the row of a row's number; None for a hub's dataset
+    files: tuple[Path | RemoteFile, ...] = ()  # in order; none for a hub's dataset
+    parquet: bool = False  # whether the files are parquet, not JSON Lines
 
     @property
     def key(self) -> str:
@@ -73,25 +76,33 @@ class DocumentSource:
                 count += 1
                 if isinstance(text, BadRow):
                     if not self.skip_bad_rows:
-                        remedy = "" if self.locate is None else ". Fix the row, or add --skip-bad-rows"
-                        raise CorpusError(f"{text}{remedy}")
+                        raise bad_row_error(str(text)) if self.files else CorpusError(str(text))
                     num_skipped, first_skipped = num_skipped + 1, first_skipped or str(text)
                     continue
                 if text:
                     texts.append(text)
                     size += len(text)
-                if size >= _BATCH_CHARS:
+                if size >= BATCH_CHARS:
                     yield {"rows": count, "version": version, "place": rows.state_dict()}, texts
                     texts, size = [], 0
             if texts:
                 yield {"rows": count, "version": version, "place": rows.state_dict()}, texts
             if num_skipped:
-                rows_were = "1 row was" if num_skipped == 1 else f"{num_skipped:,} rows were"
-                log(f"{rows_were} skipped; the first: {first_skipped}")
+                log(skipped_rows(num_skipped, first_skipped))
         except (InkhornError, ModuleNotFoundError, MemoryError, GeneratorExit):
             raise
         except Exception as error:  # the file readers and the hub's client have many exception types
             raise CorpusError(f"cannot read {self.name}: {' '.join(str(error).split())}. {self.hint}") from None
+
+
+def bad_row_error(row: str) -> CorpusError:
+    """The error for a row of a file without a usable text."""
+    return CorpusError(f"{row}. Fix the row, or add --skip-bad-rows")
+
+
+def skipped_rows(count: int, first: str) -> str:
+    """The message about rows that were skipped."""
+    return f"{'1 row was' if count == 1 else f'{count:,} rows were'} skipped; the first: {first}"
 
 
 def _datasets_version() -> str:
@@ -104,17 +115,29 @@ def from_folder(path: Path, *, skip_bad_rows: bool = False) -> DocumentSource | 
     """The documents of a file, or of a folder in the order of its paths; None if there are none.
 
     A folder is identified by the names, sizes and modification times of its files, because a checksum of the content
-    would take too long.
+    would take too long. The path may be the URL of a folder in object storage.
 
     Args:
         path: a file or a folder.
         skip_bad_rows: skip rows without a usable text instead of raising an error.
     """
-    candidates = sorted(path.rglob("*")) if path.is_dir() else [path]
-    files = [file for file in candidates if file.name.lower().endswith(SUFFIXES) and file.is_file()]
+    url = remote_url(path)
+    files: list[Path | RemoteFile] = []
+    stats: list[tuple[str, int, Any]] = []
+    if url is not None:
+        listed = [found for found in list_files(url) if str(found[0]).lower().endswith(SUFFIXES)]
+        files, stats = [found[0] for found in listed], [found[1:] for found in listed]
+        if not files:
+            raise CorpusError(f"{url} has no documents ({', '.join(SUFFIXES)}): copy other texts to this machine")
+    else:
+        candidates = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in candidates:
+            if file.name.lower().endswith(SUFFIXES) and file.is_file():
+                files.append(file)
+                stats.append((str(file.relative_to(path.parent)), file.stat().st_size, file.stat().st_mtime_ns))
     if not files:
         return None
-    formats = {"parquet" if file.suffix.lower() == ".parquet" else "json" for file in files}
+    formats = {"parquet" if str(file).lower().endswith(".parquet") else "json" for file in files}
     if len(formats) > 1:
         raise CorpusError(f"{path} has both parquet and JSON lines files: give a folder with one format")
     parquet = formats == {"parquet"}
@@ -129,18 +152,20 @@ def from_folder(path: Path, *, skip_bad_rows: bool = False) -> DocumentSource | 
         from pyarrow.parquet import read_metadata
 
         for file in files:
-            rows = read_metadata(file).num_rows
+            with file.open("rb") as opened:
+                rows = read_metadata(opened).num_rows
             if number < rows:
                 return f"{file}, row {number + 1:,},"
             number -= rows
         raise AssertionError
 
-    stats = [(str(file.relative_to(path.parent)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return DocumentSource(
-        name=path.resolve().name.partition(".")[0] or "documents",
+        name=(path if url else path.resolve()).name.partition(".")[0] or "documents",
         open=open_parquet if parquet else lambda: JsonLines(files, COLUMN),
         identity={"files": stats} | ({"skip_bad_rows": True} if skip_bad_rows else {}),
         hint=f"Every row of the files ({', '.join(SUFFIXES)}) must have a {COLUMN!r}",
         skip_bad_rows=skip_bad_rows,
-        locate=locate,
+        locate=locate if parquet else None,
+        files=tuple(files),
+        parquet=parquet,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inkhorn.data.remote_file import RemoteFile
 from inkhorn.data.text_file import open_decompressed
 
 
@@ -26,7 +27,7 @@ class JsonLines:
 
     version = "json-lines 1"  # of the state
 
-    def __init__(self, files: Sequence[Path], column: str) -> None:
+    def __init__(self, files: Sequence[Path | RemoteFile], column: str) -> None:
         self.files, self.column = files, column
         self._file = self._line = self._skip = 0  # the file, its lines that were read, and rows to skip
 

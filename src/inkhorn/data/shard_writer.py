@@ -17,7 +17,7 @@ import numpy as np
 
 from inkhorn.data.dataset import Dataset, Progress, ids_dtype
 from inkhorn.data.documents import DocumentSource, ReaderState
-from inkhorn.data.parallel_encode import encode_batches
+from inkhorn.data.parallel_encode import EncodedBatch, encode_batches
 from inkhorn.data.shards import Index, Shard, open_ids, shard_paths
 from inkhorn.errors import CheckpointError, CorpusError, TokenizerError
 from inkhorn.tokenizer.base import Ids, Tokenizer
@@ -29,6 +29,13 @@ SHARD_TOKENS = 100_000_000  # training tokens of a shard; it ends with the first
 VAL_INTERVAL = 20  # one document in so many is held out
 VAL_TOKENS = 10_485_760  # size of the validation split
 
+Encoder = Callable[
+    [DocumentSource, Tokenizer, ReaderState, Callable[[str], None]],
+    Generator[tuple[ReaderState, EncodedBatch], None, None],
+]
+"""Encodes the documents of a source from a state of its reader on, in batches, each with the state after it. The last
+argument is called with messages for the user."""
+
 
 def tokenize_documents(
     source: DocumentSource,
@@ -39,6 +46,7 @@ def tokenize_documents(
     bpe_size: int | None = None,
     shard_tokens: int = SHARD_TOKENS,
     processes: int | None = None,
+    encoder: Encoder | None = None,
     verify_checksums: bool = False,
     log: Callable[[str], None] = lambda _: None,
 ) -> Dataset:
@@ -51,6 +59,7 @@ def tokenize_documents(
         bpe_size: train a BPE tokenizer of this vocabulary size on the first `bpe.MAX_TRAIN_CHARS` characters instead.
         shard_tokens: training tokens of a shard; it ends with the first batch of documents that reaches them.
         processes: number of encoding processes, by default one per core.
+        encoder: encodes the documents instead of these processes, with the same result.
         verify_checksums: read all cached shards again and compare their checksums.
         log: called with messages for the user.
 
@@ -66,7 +75,8 @@ def tokenize_documents(
 
         with FileLock(folder.with_suffix(".lock")):
             index, tokenizer = _open_or_create(folder, source, tokenizer, bpe_size)
-            builder = _DatasetBuilder(source, tokenizer, folder, shard_tokens, processes, progress, log)
+            encoder = encoder or _here(processes)
+            builder = _DatasetBuilder(source, tokenizer, folder, shard_tokens, encoder, progress, log)
             index = builder.repair(index, verify_checksums=verify_checksums)
             index = builder.build(index)
     except OSError as error:
@@ -127,13 +137,24 @@ def _dataset(source: DocumentSource, folder: Path, index: Index, tokenizer: Toke
     )
 
 
+def _here(processes: int | None) -> Encoder:
+    """Encode in processes of this machine."""
+
+    def encode(
+        source: DocumentSource, tokenizer: Tokenizer, state: ReaderState, log: Callable[[str], None]
+    ) -> Generator[tuple[ReaderState, EncodedBatch], None, None]:
+        yield from encode_batches(tokenizer, source.batches(state, log), processes)
+
+    return encode
+
+
 @dataclass(frozen=True)
 class _DatasetBuilder:
     source: DocumentSource
     tokenizer: Tokenizer
     folder: Path
     shard_tokens: int
-    processes: int | None
+    encoder: Encoder
     progress: Progress
     log: Callable[[str], None]
 
@@ -174,8 +195,8 @@ class _DatasetBuilder:
         documents = sum(shard.documents for shard in previous)
         state: ReaderState = previous[-1].after if previous else {}
         writer: ShardWriter | None = None
-        batches = self.source.batches(state, (lambda _: None) if silent else self.log)
-        with closing(encode_batches(self.tokenizer, batches, self.processes)) as encoded_batches:
+        log = (lambda _: None) if silent else self.log
+        with closing(self.encoder(self.source, self.tokenizer, state, log)) as encoded_batches:
             for state, encoded in encoded_batches:
                 writer = writer or ShardWriter(self.folder, number, self.tokenizer)
                 for ids, n_bytes in zip(encoded.ids, encoded.n_bytes, strict=True):

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from inkhorn.data.remote_file import RemoteFile
 from inkhorn.errors import CorpusError, UsageError
 
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
@@ -93,7 +94,7 @@ def read_text(path: Path, encoding: str | None = None) -> Iterator[str]:
 
 
 @contextmanager
-def open_decompressed(path: Path) -> Iterator[BinaryIO]:
+def open_decompressed(path: Path | RemoteFile) -> Iterator[BinaryIO]:
     """Open a file for reading in binary, decompressed if it is compressed; CorpusError if it is damaged."""
     with path.open("rb") as raw:
         head = raw.read(10)

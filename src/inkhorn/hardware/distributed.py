@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from inkhorn.errors import InkhornError, TrainingError, require
+from inkhorn.errors import InkhornError, PeerLostError, TrainingError, require
 
 T = TypeVar("T")
 
@@ -134,7 +134,7 @@ def process_group(*, cuda: bool) -> Iterator[DistributedContext]:
         cuda: whether training may run on GPUs, whose gradients go over NCCL.
 
     Raises:
-        TrainingError: another process ended.
+        PeerLostError: another process ended.
     """
     if not is_torchrun():
         yield SINGLE_PROCESS
@@ -158,6 +158,16 @@ def process_group(*, cuda: bool) -> Iterator[DistributedContext]:
             dist.destroy_process_group()  # otherwise torch's threads abort the process at exit
 
 
+def check_same_step(distributed: DistributedContext, step: int) -> None:
+    """Raise TrainingError in all processes unless all of them start from the same step."""
+    most, least = distributed.all_reduce_max(step), -distributed.all_reduce_max(-step)
+    if most != least:
+        raise TrainingError(
+            f"the processes see different checkpoints, of step {least} and of step {most}: the folder of --out must be "
+            "on a file system that all machines share"
+        )
+
+
 def hard_exit(code: int) -> NoReturn:
     """Exit a torchrun worker without Python's or C++'s teardown.
 
@@ -171,14 +181,14 @@ def hard_exit(code: int) -> NoReturn:
 
 @contextmanager
 def translate_peer_failure(world_size: int) -> Iterator[None]:
-    """Turn torch's errors about a lost peer into a TrainingError that says how to resume."""
+    """Turn torch's errors about a lost peer into a PeerLostError that says how to resume."""
     try:
         yield
     except RuntimeError as error:
         words = ("closed by peer", "reset by peer", "gloo", "NCCL", "Broken pipe", "Timed out waiting", "timed out")
         if world_size == 1 or not (isinstance(error, dist.DistError) or any(word in str(error) for word in words)):
             raise
-        raise TrainingError(
+        raise PeerLostError(
             f"another of the {world_size} processes ended or cannot be reached: see its message. Resume from the last "
             "checkpoint with --resume, or start with torchrun --max-restarts to do so automatically"
         ) from None

@@ -3,7 +3,7 @@
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
@@ -12,12 +12,20 @@ class Interrupt:
     """A context in which the first signal sets `received` and the second raises KeyboardInterrupt.
 
     A closed terminal sends SIGHUP, often more than once: a repeated SIGHUP is ignored, so that the save completes.
-    SIGHUP stays ignored under `nohup`. Outside the main thread, where Python handles no signals, `received` stays None.
+    SIGHUP stays ignored under `nohup`. Outside the main thread, where Python handles no signals, only `requested` is
+    received.
     """
 
+    requested: ClassVar[signal.Signals | None] = None
+    """The signal that another process received and has passed on to this one."""
+
     def __init__(self) -> None:
-        self.received: signal.Signals | None = None
+        self._received: signal.Signals | None = None
         self._previous: dict[signal.Signals, Any] = {}
+
+    @property
+    def received(self) -> signal.Signals | None:
+        return self._received or Interrupt.requested
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
@@ -33,8 +41,8 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self.received is not None:
+        if self._received is not None:
             if number == _HANGUP:
                 return
             raise KeyboardInterrupt
-        self.received = signal.Signals(number)
+        self._received = signal.Signals(number)

@@ -26,6 +26,7 @@ from inkhorn.data.dataset import Dataset
 from inkhorn.errors import CheckpointError, TrainingError
 from inkhorn.evaluation.loss import split_loss
 from inkhorn.hardware.device import Hardware
+from inkhorn.hardware.distributed import check_same_step
 from inkhorn.inference.engine import Engine
 from inkhorn.model import GPT
 from inkhorn.training.callbacks import Callbacks
@@ -89,7 +90,11 @@ class Trainer:
         """The latest state of the run, or an initial one; writes nothing. CheckpointError if it cannot be resumed."""
         with oom_hint(self.config, self.train, self.hardware):
             self._load_teachers()
-            return self._restore() if resume else new_state(self.config, self.train, self.hardware, self.init_from)
+            if not resume:
+                return new_state(self.config, self.train, self.hardware, self.init_from)
+            state = self._restore()
+            check_same_step(self.distributed, state.step)
+            return state
 
     def _load_teachers(self) -> None:
         train, tokenizer = self.train, self.dataset.tokenizer
