@@ -108,7 +108,7 @@ def test_view_is_what_the_engine_writes(run: Path) -> None:
     assert len({view["text"] for view in views}) > 1
     for snapshot, view in zip(list_snapshots(run), views, strict=True):
         with inkhorn.load(snapshot.folder) as model:
-            again = model.generate(view["prompt"], seed=view["seed"], max_tokens=VIEW_TOKENS, ignore_eos=True)
+            again = model.generate(view["prompt"], seed=view["seed"], max_tokens=VIEW_TOKENS)
             assert view["text"] == again.text
             for layer, attention in enumerate(view["attention"]):
                 explained = model.explain(view["prompt"], layer).to_json()

@@ -1,18 +1,27 @@
-"""The slider over the snapshots of a run: in the report, a single file, in headless Chromium."""
+"""The slider over the snapshots of a run in headless Chromium: in the report, on the live page of a training and on the
+page, with the server and without.
+"""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from helpers import distributed_worker
+from helpers.server_process import run_server
 from helpers.training import BASE, trainer
+from helpers.web import static_server
 
+from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.inference.snapshots import list_snapshots, read_view
 from inkhorn.training.report.build import write_report
+from inkhorn.training.report.run_log import read_run
 from inkhorn.utils.files import write_json
 from inkhorn.web.bundle import report_script
+from inkhorn.web.export import write_site
+from inkhorn.web.watch import WatchServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -104,3 +113,88 @@ def test_play(report: "Page") -> None:
     report.locator(".position output", has_text="step 0 of 6").wait_for()
     report.locator(".position output", has_text="step 6 of 6").wait_for()
     report.get_by_role("button", name="Play").wait_for()
+
+
+def check_page(page: "Page", run: Path) -> None:
+    """The view of the page writes what the report shows."""
+    page.get_by_role("link", name="Training").click()
+    slider = page.get_by_label("Training:")
+    slider.focus()
+    for snapshot in reversed(list_snapshots(run)):
+        view = read_view(snapshot)
+        page.locator(".training .lens-table").wait_for()
+        page.wait_for_function(
+            "text => document.querySelector('.snapshot-text').textContent === text", arg=view["prompt"] + view["text"]
+        )
+        assert (
+            slider.get_attribute("aria-valuetext") == f"step {snapshot.step} of 6, validation loss {snapshot.loss:.2f}"
+        )
+        slider.press("ArrowLeft")
+    page.get_by_label("Prompt", exact=True).last.fill("to be")
+    page.get_by_label("Prompt", exact=True).last.blur()
+    page.locator(".snapshot-text .prompt", has_text="to be").wait_for()
+    page.locator(".training .tokens [data-t='4']").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_page_of_the_server(open_page: Callable[..., "Page"], run: Path) -> None:
+    with run_server("--model", str(run), "--quantize", "int8") as process:
+        check_page(open_page(url=process.url), run)
+
+
+def test_static_page(open_page: Callable[..., "Page"], run: Path, tmp_path: Path) -> None:
+    """Snapshots are fetched when they are shown. The module computes as the kernel does for any instruction set."""
+    write_site(resolve_checkpoint(run), "tiny", tmp_path / "site")
+    assert not (tmp_path / "site" / "watch").exists()
+    sizes = {path.stat().st_size for path in (tmp_path / "site" / "model" / "snapshots").iterdir()}
+    assert len(sizes) == 1
+    with static_server(tmp_path / "site") as url:
+        check_page(open_page(url=url, viewport={"width": 375, "height": 800}, color_scheme="dark"), run)
+
+
+def test_model_without_snapshots_has_no_link(open_page: Callable[..., "Page"]) -> None:
+    page = open_page()
+    assert not page.get_by_role("link", name="Training").is_visible()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (375, "light")])
+def test_live_page(open_page: Callable[..., "Page"], run: Path, tmp_path: Path, width: int, scheme: str) -> None:
+    """It follows the files of a run that goes on, and keeps its state when the process has ended."""
+    out = tmp_path / "run"
+    out.mkdir()
+    server = WatchServer(out, 0)
+    viewport = {"width": width, "height": 800}
+    page = open_page(url=server.url, wait=False, requests_fail=True, viewport=viewport, color_scheme=scheme)
+    page.locator("#state", has_text="Preparing").wait_for()
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    write_json(out / "run.json", {"corpus": "words", "train": {"steps": 6}})
+    (out / "metrics.jsonl").write_text("".join(lines[:3]) + '{"step": 3, "tr')
+    page.locator("#numbers", has_text="step of 6").wait_for()
+    page.locator("#state", has_text="Training …").wait_for()
+    assert page.locator("#title").text_content() == "words"
+    assert page.locator("#slider").is_hidden()
+    first, *others = list_snapshots(run)
+    shutil.copytree(first.folder, out / "snapshots" / first.folder.name)
+    page.get_by_label("Training:").wait_for()
+    (out / "metrics.jsonl").write_text("".join(lines))
+    for name in ("samples.jsonl", "report.html"):
+        shutil.copyfile(run / name, out / name)
+    for snapshot in others:
+        shutil.copytree(snapshot.folder, out / "snapshots" / snapshot.folder.name)
+    page.locator("#state", has_text="All steps are done.").wait_for()
+    page.locator(".position output", has_text="step 6 of 6").wait_for()
+    last = read_run(run).training[-1]
+    numbers = page.locator("#numbers").inner_text()
+    assert f"{last['train/loss']:.3f}" in numbers
+    assert "tokens per second" in numbers
+    assert page.locator(".sample-text").first.text_content() == read_run(run).samples[-1]["text"]
+    assert page.locator("#charts svg").count() == 3
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    server.close()
+    page.locator("#state", has_text="has ended").wait_for()
+    slider = page.get_by_label("Training:")
+    slider.press("Home")
+    view = read_view(first)
+    page.wait_for_function(
+        "text => document.querySelector('.snapshot-text').textContent === text", arg=view["prompt"] + view["text"]
+    )

@@ -4,6 +4,7 @@ runs/mine/
   step-0000400/        a checkpoint: the files that generation and transformers need ...
     config.json, model.safetensors, tokenizer.json, tokenizer_config.json, generation_config.json, README.md
     trainer/           ... and the training state: state.json, state.pt
+  snapshots/step-*/    small copies of the weights (inference/snapshots.py)
   latest, best         files with one line, the name of a step folder
   run.json             the run's configuration
   metrics.jsonl, samples.jsonl, loss.png, report.html, tensorboard/

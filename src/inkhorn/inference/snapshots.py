@@ -49,6 +49,27 @@ def read_snapshot(folder: Path) -> Snapshot:
     return snapshot
 
 
+def describe_snapshots(checkpoint: Path) -> dict[str, Any] | None:
+    """What a page says of the snapshots of a checkpoint's run: prompt, seed, and step and loss of each; None for none.
+
+    The files are not checked: loading a snapshot does that (`snapshots_of`).
+    """
+    run = checkpoint.resolve().parent
+    if STEP_FOLDER.fullmatch(checkpoint.resolve().name) is None:
+        return None
+    try:
+        found = sorted(
+            (read_json(path) for path in (run / FOLDER).glob(f"step-*/{ABOUT}")), key=lambda each: each["step"]
+        )
+        if not found:
+            return None
+        view = read_json(run / FOLDER / f"step-{found[0]['step']:07d}" / VIEW)
+        points = [{"step": int(each["step"]), "loss": float(each["loss"])} for each in found]
+        return {"prompt": str(view["prompt"]), "seed": int(view["seed"]), "snapshots": points}
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return None
+
+
 def check_digest(path: Path, found: object, folder: Path) -> None:
     """Raise CheckpointError unless what was read from `path` was made from the weights in `folder`."""
     if found != (expected := weights_digest(folder)):
@@ -95,7 +116,7 @@ def make_view(folder: Path, prompt: str, seed: int) -> dict[str, Any]:
     every layer. Text and numbers come from the same weights: the engine's text is that of `inkhorn generate`.
     """
     with Engine.from_pretrained(folder) as engine:
-        params = SamplingParams(seed=seed, max_tokens=VIEW_TOKENS, ignore_eos=True)
+        params = SamplingParams(seed=seed, max_tokens=VIEW_TOKENS)
         text = engine.submit(prompt, params).result().text
         token_ids, tokenizer = engine.encode_prompt(prompt).token_ids, engine.tokenizer
     model = NumpyModel.from_pretrained(folder)

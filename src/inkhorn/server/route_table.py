@@ -68,5 +68,5 @@ class RouteTable:
 def static_pages(folder: Path) -> dict[str, str]:
     """The paths of the web UI's files, with their handler."""
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    files = (name for name in names if name != "not_found.html")  # a template
+    files = (name for name in names if name != "not_found.html" and not name.startswith("watch/"))  # see web/watch.py
     return dict.fromkeys(["/", *(f"/{file}" for file in files)], WEB_UI)

@@ -10,6 +10,7 @@ from inkhorn.inference.backends.packed_weights import weights_digest
 from inkhorn.inference.engine import Engine
 from inkhorn.inference.interventions import InterventionResolver
 from inkhorn.inference.numpy_model import NumpyModel
+from inkhorn.server.snapshot_cache import SnapshotCache
 
 
 @dataclass
@@ -41,6 +42,11 @@ class ServedModel:
         return InterventionResolver(self.folder, self.config, self.engine.encode_prompt, lambda: self.reference)
 
     @cached_property
+    def snapshots(self) -> SnapshotCache:
+        """The snapshots of the run that the model comes from; read on first use."""
+        return SnapshotCache(self.folder)
+
+    @cached_property
     def token_texts(self) -> list[str]:
         """The text of each token; a partial UTF-8 sequence is written as OpenAI does, bytes:\\xe2."""
         return [_token_text(token) for token in self.engine.tokenizer.token_bytes]
@@ -48,6 +54,8 @@ class ServedModel:
     def close(self) -> None:
         """Stop the engine; unfinished requests fail. What has been computed from the weights is dropped, too."""
         self.engine.close()
+        if "snapshots" in self.__dict__:
+            self.__dict__.pop("snapshots").close()
         for name in ("reference", "resolver"):  # they refer to each other through this object
             self.__dict__.pop(name, None)
 

@@ -23,6 +23,7 @@ from inkhorn.inference.backends.native_bindings import unavailable_reason
 from inkhorn.inference.backends.packed_weights import load_packed, weights_digest
 from inkhorn.inspection.atlas import PAGE, has_atlas, read_atlas
 from inkhorn.inspection.atlas_page import atlas_page
+from inkhorn.inference.snapshots import snapshots_of
 from inkhorn.tokenizer.base import Tokenizer, bytes_to_unicode, check_vocab_size
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
@@ -32,8 +33,8 @@ from inkhorn.web.facts import PageFacts, page_facts
 from inkhorn.web.html import render_page
 from inkhorn.web.settings import page_settings
 
-SERVER_ONLY = ("docs.html", "docs.css", "docs.js", "not_found.html")
-"""Files that only the server uses, which are not exported."""
+SERVER_ONLY = ("docs.html", "docs.css", "docs.js", "not_found.html", "watch")
+"""Files that only the server and `inkhorn train` use, which are not exported."""
 # engine/kernel.js compiles a WebAssembly module. A static host sends no header, so the policy is a meta element.
 _POLICY = CONTENT_SECURITY_POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 
@@ -114,12 +115,19 @@ def _write_model(folder: Path, name: str, out: Path, facts: PageFacts, precision
         _check_bpe(spec, folder)
     packed = load_packed(folder, precision)
     packed.data.tofile(out / "weights.bin")
+    snapshot_bytes = 0
+    for snapshot in snapshots_of(folder):
+        (out / "snapshots").mkdir(exist_ok=True)
+        weights = load_packed(snapshot.folder, "int8").data
+        weights.tofile(out / "snapshots" / f"{snapshot.step}.bin")
+        snapshot_bytes = weights.nbytes
     metadata = {
         "id": name,
         # As the server's: the module computes the same bits as the kernel with INKHORN_ISA=portable.
         "fingerprint": f"fp_{weights_digest(folder)}_{packed.precision}_portable",
         "parameters": config.num_parameters,
         "bytes": packed.data.nbytes,
+        "snapshot_bytes": snapshot_bytes,
         "config": asdict(config) | {"inner": config.inner, "pre_norm": config.pre_norm},
         "tokens": _token_options(config, tokenizer, read_eos_token_ids(folder, config)),
         "settings": page_settings({name: facts}),

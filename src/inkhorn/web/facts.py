@@ -10,6 +10,7 @@ from inkhorn.checkpoint.card import Layout, Opening, read_card, short_label
 from inkhorn.config.model import ModelConfig
 from inkhorn.errors import CheckpointError, UsageError
 from inkhorn.inference.activation_files import SteeringFacts, has_means, read_means, steering_facts, steering_names
+from inkhorn.inference.snapshots import describe_snapshots
 from inkhorn.inspection.atlas import Atlas, has_atlas, read_atlas
 
 log = logging.getLogger("inkhorn.web")
@@ -31,6 +32,8 @@ class PageFacts:
     steering: tuple[SteeringFacts, ...] = ()
     atlas: bool = False
     means: bool = False
+    training: dict[str, Any] | None = None
+    """the snapshots of the model's run, as `describe_snapshots` returns them; None without"""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,6 +69,7 @@ def page_facts(
         steering=_steering(folder),
         atlas=atlas_of(folder) is not None,
         means=_has_means(folder),
+        training=describe_snapshots(folder),
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter
 
-from inkhorn.errors import UsageError
+from inkhorn.config.sampling import SamplingParams
+from inkhorn.errors import CheckpointError, TokenizerError, UsageError
 from inkhorn.inference.explain import MAX_POSITIONS
 from inkhorn.inference.explain import explain as explain_tokens
 from inkhorn.inference.outputs import Prompt
@@ -18,7 +19,7 @@ from inkhorn.server.errors import ApiError, error_responses
 from inkhorn.server.interventions import resolve_edits
 from inkhorn.server.routes import API_KEY_AND_RATE_LIMIT
 from inkhorn.server.schemas import responses
-from inkhorn.server.schemas.requests import ExplainRequest, ImportanceRequest
+from inkhorn.server.schemas.requests import ExplainRequest, ImportanceRequest, SnapshotRequest
 from inkhorn.server.served_model import ServedModel
 from inkhorn.server.streaming import with_timeout
 from inkhorn.server.validation import shorten, unknown_fields
@@ -79,6 +80,27 @@ async def atlas(context: Context, model: str | None = None) -> responses.Atlas:
     return responses.Atlas(model=entry.id, page=page, **(await run_sync(entry.atlas)).summary())
 
 
+@router.post("/api/snapshot", responses=error_responses(400, 401, 404, 408, 413, 429), response_model=None)
+async def snapshot(body: SnapshotRequest, context: Context) -> dict[str, Any]:
+    """Show a snapshot of the training run that the model comes from.
+
+    `text`: what it writes after the prompt. `explain`: its activations over the prompt, as those of `/api/explain`.
+    """
+    model = await context.use_model(body.model)
+    params = SamplingParams(seed=body.seed, max_tokens=body.max_tokens)
+
+    def run() -> dict[str, Any]:
+        return model.snapshots.look(body.step, body.text, params, body.layer, context.settings.on_unknown)
+
+    try:
+        answer = await _run(run, context)
+    except CheckpointError as error:
+        raise ApiError(500, model.snapshots.public_message(error)) from None
+    except UnicodeEncodeError:
+        raise ApiError(400, "text: contains a lone surrogate, which is not valid Unicode", param="text") from None
+    return _answer(body, model, answer)
+
+
 async def _encode(
     body: ExplainRequest | ImportanceRequest, max_tokens: int, model: ServedModel, context: AppContext
 ) -> Prompt:
@@ -106,10 +128,12 @@ async def _run(run: Callable[[], dict[str, Any]], context: AppContext) -> dict[s
     thread = run_sync(run, limiter=context.explain_limiter, abandon_on_cancel=True)
     try:
         return await with_timeout(context.settings.limits.max_seconds, thread)
-    except UsageError as error:
+    except (UsageError, TokenizerError) as error:
         raise ApiError(400, str(error)) from None
 
 
-def _answer(body: ExplainRequest | ImportanceRequest, model: ServedModel, answer: dict[str, Any]) -> dict[str, Any]:
+def _answer(
+    body: ExplainRequest | ImportanceRequest | SnapshotRequest, model: ServedModel, answer: dict[str, Any]
+) -> dict[str, Any]:
     warnings = shorten(unknown_fields(body))
     return {"model": model.id} | answer | ({"warnings": warnings} if warnings else {})

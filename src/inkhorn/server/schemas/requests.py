@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from inkhorn.config.bounds import MAX_COUNT, field_specs
 from inkhorn.config.interventions import MAX_INTERVENTIONS, Action, Component, Intervention
 from inkhorn.config.sampling import ContextOverflow, SamplingParams
+from inkhorn.inference.snapshots import VIEW_TOKENS
 from inkhorn.server.schemas.fields import (
     MAX_ENTRIES,
     Body,
@@ -17,6 +18,8 @@ from inkhorn.server.schemas.fields import (
     request_field,
 )
 
+MAX_SNAPSHOT_TOKENS = 1000
+"""Most tokens that a snapshot generates for a request."""
 SAMPLING_FIELDS = tuple(name for name in field_specs(SamplingParams) if name != "max_tokens")
 """The sampling parameters that all requests share; the endpoints differ in max_tokens."""
 
@@ -154,6 +157,23 @@ class ExplainRequest(Body):
     )
     add_special_tokens: StrictBool = Field(
         False, description="put the start token before the text, as in a text generated from an empty prompt"
+    )
+
+
+class SnapshotRequest(Body):
+    model: ModelName | None = None
+    step: Annotated[StrictInt, Field(ge=0, le=MAX_COUNT), BeforeValidator(integral)] = Field(
+        description="step of the snapshot"
+    )
+    text: StrictStr = Field(description="the prompt", max_length=10_000)
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63), BeforeValidator(integral)] = Field(
+        0, description="seed of the text"
+    )
+    max_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_SNAPSHOT_TOKENS), BeforeValidator(integral)] = Field(
+        VIEW_TOKENS, description="tokens to generate"
+    )
+    layer: Annotated[StrictInt, Field(ge=0, le=MAX_ENTRIES), BeforeValidator(integral)] = Field(
+        0, description="layer of the attention shown, from 0"
     )
 
 

@@ -202,6 +202,21 @@ class SteeringVector(BaseModel):
     measured: dict[str, Any]
 
 
+class SnapshotFacts(BaseModel):
+    """A snapshot of a training run, with its validation loss in nats per token."""
+
+    step: int
+    loss: float
+
+
+class TrainingFacts(BaseModel):
+    """The snapshots of the run that a model comes from, and the prompt and seed to compare them with."""
+
+    prompt: str
+    seed: int
+    snapshots: list[SnapshotFacts]
+
+
 class PageFacts(BaseModel):
     """What the web UI says of a model, from its model card, and its steering vectors.
 
@@ -216,6 +231,7 @@ class PageFacts(BaseModel):
     steering: list[SteeringVector]
     atlas: bool
     means: bool
+    training: TrainingFacts | None = None
 
 
 class Atlas(BaseModel):

@@ -6,6 +6,7 @@
 /** @import { Callbacks } from "./views/sample_panel.js" */
 /** @import { SharedText } from "./views/share_link.js" */
 /** @import { Tour } from "./views/tour.js" */
+/** @import { TrainingPage } from "./views/training_page.js" */
 
 import { makeClient } from "./api/client.js";
 import { resetAutoscroll } from "./views/autoscroll.js";
@@ -38,6 +39,8 @@ let samples = [];
 let inspector; // made when first needed
 /** @type {Tour | undefined} */
 let tour;
+/** @type {TrainingPage | undefined} */
+let training;
 
 /** @type {Record<string, Promise<Atlas>>} */
 const atlases = {};
@@ -57,6 +60,10 @@ async function atlasOf(id) {
 }
 
 const changes = new Changes(find("#interventions"), { onChange: compare, atlas: atlasOf });
+
+const VIEWS = ["playground", "tour", "training"];
+/** @type {Record<string, string>} */
+const TITLES = { tour: "How it works", training: "Training" };
 
 const findModel = (/** @type {string} */ id) => models.find((model) => model.id === id) ?? models[0];
 
@@ -221,6 +228,7 @@ function showModel() {
   if (id === shownModel || !facts[id]) return;
   shownModel = id;
   const { title, tagline, layout, openings } = facts[id];
+  find('[data-view="training"]').hidden = !facts[id].training;
   if (before?.openings.some((one) => one.prompt === prompt)) settings.fill({ prompt: openings[0]?.prompt ?? "" });
   for (const element of document.querySelectorAll(".model-title")) element.textContent = title;
   find("#tagline").textContent = tagline;
@@ -235,7 +243,7 @@ function showModel() {
 
 function showTitle() {
   const title = facts[shownModel]?.title ?? find("h1").textContent;
-  document.title = find("#tour").hidden ? title : `How it works: ${title}`;
+  document.title = VIEWS.filter((view) => TITLES[view] && !find(`#${view}`).hidden).map((view) => `${TITLES[view]}: `).join("") + title;
 }
 
 function askForKey() {
@@ -253,9 +261,8 @@ function updateShading() {
 async function route() {
   if (location.hash === "#content") return; // the skip link
   if (dialog.open && !history.state?.inspector) dialog.close();
-  const view = location.hash === "#tour" ? "tour" : "playground";
-  find("#playground").hidden = view !== "playground";
-  find("#tour").hidden = view !== "tour";
+  const view = VIEWS.find((name) => location.hash === `#${name}`) ?? "playground";
+  for (const name of VIEWS) find(`#${name}`).hidden = view !== name;
   for (const item of document.querySelectorAll("[data-view]")) {
     if (item.getAttribute("data-view") === view) item.setAttribute("aria-current", "page");
     else item.removeAttribute("aria-current");
@@ -266,9 +273,10 @@ async function route() {
     const changed = samples.find((sample) => sample.interventions.length);
     if (changed) changes.set(changed.interventions);
   });
-  if (view !== "tour") return;
+  if (view === "playground") return;
   scrollTo(0, 0);
-  openTour();
+  if (view === "tour") openTour();
+  else openTraining();
 }
 
 /** Show the tour, with the first generated text or with an example of the selected model. */
@@ -284,6 +292,19 @@ async function openTour() {
     await tour.open(ready, text, !sample);
   } catch (error) {
     tour.fail(error, openTour);
+  }
+}
+
+/** Show the slider over the training of the selected model. */
+async function openTraining() {
+  const { TrainingPage } = await import("./views/training_page.js");
+  training ??= new TrainingPage(find("#training"));
+  try {
+    const ready = await readyClient();
+    const model = findModel(settings.read().model);
+    training.open(ready, model, facts[model.id]?.training);
+  } catch (error) {
+    training.fail(error, openTraining);
   }
 }
 

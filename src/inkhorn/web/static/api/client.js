@@ -29,6 +29,9 @@
  * @property {SteeringVector[]} steering
  * @property {boolean} atlas whether there is a head atlas
  * @property {boolean} means whether there are mean activations
+ * @property {TrainingFacts | null} [training] snapshots of its training run
+ *
+ * @typedef {{ prompt: string, seed: number, snapshots: { step: number, loss: number }[] }} TrainingFacts
  *
  * @typedef {object} SteeringVector
  * @property {string} name
@@ -112,6 +115,9 @@
  * @property {{ attn: number[], mlp: number[] }} update_rms root mean square of what each layer adds to the last token's residual stream
  * @property {Record<"wte" | "wpe" | "mlp", QuantizedVector>} last
  *
+ * @typedef {{ model: string, step: number, text: string, seed: number, max_tokens: number, layer: number }} SnapshotRequest
+ * @typedef {{ text: string, explain: ExplainResponse }} SnapshotResponse what it writes after the text, and computes over it
+ *
  * @typedef {Pick<ExplainRequest, "model" | "text" | "add_special_tokens" | "interventions">} ImportanceRequest
  *
  * @typedef {object} ImportanceResponse see src/inkhorn/inspection/importance.py and attribution.py
@@ -126,6 +132,7 @@
  * @property {(model: string) => Promise<Atlas>} atlas of a model that has one
  * @property {(request: CompletionRequest, options: { onChunk: OnChunk, onPrompt?: OnPrompt, signal?: AbortSignal }) => Promise<CompletionResult>} complete
  * @property {(request: ExplainRequest) => Promise<ExplainResponse>} explain
+ * @property {(request: SnapshotRequest) => Promise<SnapshotResponse>} snapshot
  * @property {(request: ImportanceRequest, options: { onProgress: (done: number, total: number) => void }) => Promise<ImportanceResponse>} importance
  */
 

@@ -1,7 +1,7 @@
 // @ts-check
 // The client of the server: OpenAI's completions API as a stream, and the explain API of the inspector.
 
-/** @import { Client, CompletionRequest, CompletionResult, ExplainRequest, FinishReason, ImportanceRequest, ModelInfo, OnChunk, OnPrompt } from "./client.js" */
+/** @import { Client, CompletionRequest, CompletionResult, ExplainRequest, FinishReason, ImportanceRequest, ModelInfo, OnChunk, OnPrompt, SnapshotRequest } from "./client.js" */
 
 import { ChunkReader } from "./chunk_reader.js";
 
@@ -133,6 +133,8 @@ const atlas = async (/** @type {string} */ model) => (await request(`api/atlas?$
 
 const explain = async (/** @type {ExplainRequest} */ body) => (await request("api/explain", body)).json();
 
+const snapshot = async (/** @type {SnapshotRequest} */ body) => (await request("api/snapshot", body)).json();
+
 const importance = async (/** @type {ImportanceRequest} */ body) => (await request("api/importance", body)).json();
 
 /**
@@ -142,4 +144,4 @@ const importance = async (/** @type {ImportanceRequest} */ body) => (await reque
 export const setKey = (key) => sessionStorage.setItem(KEY, key);
 
 /** @returns {Client} */
-export const makeClient = () => ({ models, settings, atlas, complete, explain, importance });
+export const makeClient = () => ({ models, settings, atlas, complete, explain, snapshot, importance });

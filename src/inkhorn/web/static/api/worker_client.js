@@ -37,7 +37,7 @@ export function makeClient({ onProgress = dispatchProgress } = {}) {
   };
 
   /**
-   * @param {"models" | "settings" | "atlas" | "complete" | "explain" | "importance"} method
+   * @param {"models" | "settings" | "atlas" | "complete" | "explain" | "importance" | "snapshot"} method
    * @param {object} [request]
    * @param {{ onChunk?: OnChunk, onPrompt?: OnPrompt, onProgress?: OnProgress, signal?: AbortSignal }} [options]
    * @returns {Promise<any>}
@@ -58,6 +58,7 @@ export function makeClient({ onProgress = dispatchProgress } = {}) {
     atlas: () => call("atlas"),
     complete: (request, options) => call("complete", request, options),
     explain: (request) => call("explain", request),
+    snapshot: (request) => call("snapshot", request),
     importance: (request, options) => call("importance", request, options),
   };
 }

@@ -16,6 +16,7 @@ const PROGRESS_MS = 100; // between reports: a fast connection delivers a thousa
  * @property {string} fingerprint
  * @property {number} parameters
  * @property {number} bytes size of weights.bin
+ * @property {number} snapshot_bytes size of each file in the folder snapshots; 0 without
  * @property {Config} config
  * @property {TokenizerOptions} tokens
  * @property {PageSettings} settings
@@ -36,17 +37,19 @@ export const loadMetadata = async () => (await fetchFile("../model/model.json"))
 /**
  * @param {Promise<Metadata>} loadingMetadata
  * @param {(loaded: number, total: number) => void} onProgress called with bytes as the weights arrive
+ * @param {number} [step] load the snapshot of this step of the training run instead
  * @returns {Promise<Model>}
  */
-export async function loadModel(loadingMetadata, onProgress) {
+export async function loadModel(loadingMetadata, onProgress, step) {
   const [metadata, kernel, spec, weights] = await Promise.all([
     loadingMetadata,
     fetchFile("kernel.wasm").then((file) => file.arrayBuffer()).then(Kernel.compile),
     fetchFile("../model/tokenizer.json").then((file) => file.json()),
-    fetchFile("../model/weights.bin"),
+    fetchFile(step === undefined ? "../model/weights.bin" : `../model/snapshots/${step}.bin`),
   ]);
-  await fill(kernel.allocate(metadata.bytes), /** @type {ReadableStream<Uint8Array>} */ (weights.body), onProgress);
-  return makeModel(metadata, spec, kernel, () => fetchFile("../model/activations.safetensors").then((file) => file.arrayBuffer()));
+  const bytes = step === undefined ? metadata.bytes : metadata.snapshot_bytes;
+  await fill(kernel.allocate(bytes), /** @type {ReadableStream<Uint8Array>} */ (weights.body), onProgress);
+  return makeModel({ ...metadata, bytes }, spec, kernel, () => fetchFile("../model/activations.safetensors").then((file) => file.arrayBuffer()));
 }
 
 /**

@@ -2,11 +2,11 @@
 // The worker of the static page. It holds the model; texts generated at the same time take turns.
 //
 // It receives {id, method: "models" | "settings" | "atlas" | "complete" | "explain" | "importance" |
-// "abort", request} and sends {id, prompt} if
+// "snapshot" | "abort", request} and sends {id, prompt} if
 // characters of the prompt were replaced, {id, chunk} or {id, steps: {done, total}}, then {id, result} or {id, error}; while the weights are loaded,
 // {progress: {loaded, total}} in bytes.
 
-/** @import { Chunk, CompletionRequest, CompletionResult, ExplainRequest, ImportanceRequest, ModelInfo } from "../api/client.js" */
+/** @import { Chunk, CompletionRequest, CompletionResult, ExplainRequest, ImportanceRequest, ModelInfo, SnapshotRequest } from "../api/client.js" */
 
 import { explain } from "./explain.js";
 import { generate } from "./generate.js";
@@ -51,6 +51,22 @@ model().catch(() => {}); // start loading now; whoever needs the model gets the 
 
 const aborted = new Set();
 
+/** @type {Map<number, Promise<import("./model.js").Model>>} */
+const snapshots = new Map(); // the last two that were used
+
+/**
+ * A model of the training run.
+ * @param {number} step
+ */
+function snapshotModel(step) {
+  const found = snapshots.get(step) ?? loadModel(metadata(), () => {}, step);
+  snapshots.delete(step);
+  snapshots.set(step, found);
+  found.catch(() => snapshots.delete(step)); // the next call tries again
+  for (const old of [...snapshots.keys()].slice(0, -2)) snapshots.delete(old);
+  return found;
+}
+
 /** @type {Record<string, (request: any, id: number) => Promise<any>>} */
 const methods = {
   /** @returns {Promise<ModelInfo[]>} */
@@ -80,6 +96,18 @@ const methods = {
   /** @param {ExplainRequest} request */
   async explain(request) {
     return explain(await model(), request, yieldToEvents);
+  },
+  /** @param {SnapshotRequest} request */
+  async snapshot({ step, text: prompt, seed, max_tokens, layer }) {
+    const one = await snapshotModel(step);
+    let text = "";
+    const { temperature } = one.metadata.settings.sampling;
+    const onChunk = (/** @type {Chunk} */ chunk) => {
+      text += chunk.text;
+    };
+    const request = { model: "", prompt, seed, max_tokens, temperature: temperature.default };
+    await generate(one, request, { onChunk, yieldToEvents, isAborted: () => false });
+    return { text, explain: await explain(one, { text: prompt, layer }, yieldToEvents) };
   },
   /**
    * @param {ImportanceRequest} request

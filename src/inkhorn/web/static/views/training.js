@@ -11,7 +11,6 @@ import { logitLensTable } from "./logit_lens.js";
 import { panel } from "./panels.js";
 import { radioGroup } from "./radio_group.js";
 
-const WIDTH = 700;
 const HEIGHT = 200;
 const LEFT = 34;
 const BOTTOM = 22;
@@ -192,20 +191,21 @@ export class TrainingView {
  * @param {number} marked index of a snapshot
  */
 function lossCurve(snapshots, training, marked) {
+  const width = innerWidth < 560 ? 350 : 700;
   const all = [...snapshots, ...training];
   const end = Math.log1p(Math.max(...all.map(({ step }) => step), 1));
   const losses = all.map(({ loss }) => loss);
   const low = Math.min(...losses);
   const range = Math.max(...losses) - low || 1;
-  const x = (/** @type {number} */ step) => LEFT + 8 + (Math.log1p(step) / end) * (WIDTH - LEFT - 22);
+  const x = (/** @type {number} */ step) => LEFT + 8 + (Math.log1p(step) / end) * (width - LEFT - 22);
   const y = (/** @type {number} */ loss) => 12 + (1 - (loss - low) / range) * (HEIGHT - BOTTOM - 24);
   const points = (/** @type {Point[]} */ list) => list.map(({ step, loss }) => `${x(step).toFixed(1)},${y(loss).toFixed(1)}`).join(" ");
   const ticks = [0, ...Array.from({ length: 8 }, (_, i) => 10 ** i)].filter((step) => Math.log1p(step) <= end);
   const { step, loss } = snapshots[marked];
   const label = `Loss over the steps, from ${snapshots[0].loss.toFixed(2)} to ${snapshots[snapshots.length - 1].loss.toFixed(2)} nats per token. Marked: step ${step}, ${loss.toFixed(2)}.`;
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label },
+  return svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label },
     ...[low, low + range / 2, low + range].flatMap((value) => [
-      svg("line", { x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value) }),
+      svg("line", { x1: LEFT, x2: width, y1: y(value), y2: y(value) }),
       svg("text", { x: LEFT - 4, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(1)),
     ]),
     ...ticks.map((tick) => svg("text", { x: x(tick), y: HEIGHT - 5, "text-anchor": "middle" }, formatCount(tick))),
