@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +28,13 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.txt").write_text("To be, or not to be: that is the question.\n" * 80)
 
 
-def start_run(hangup: str = "SIG_DFL", prefix: str = "", **options: Any) -> "subprocess.Popen[bytes]":
+def start_run(
+    hangup: str = "SIG_DFL", prefix: str = "", flags: Sequence[str] = (), **options: Any
+) -> "subprocess.Popen[bytes]":
     """Start a long run and return when it has trained some steps. The child would inherit an ignored SIGHUP."""
     code = f"{prefix}import signal; signal.signal(signal.SIGHUP, signal.{hangup}); "
     code += "from inkhorn.cli.main import main; exit(main())"
-    process = subprocess.Popen([sys.executable, "-c", code, *FLAGS], **options)
+    process = subprocess.Popen([sys.executable, "-c", code, *FLAGS, *flags], **options)
     deadline = time.monotonic() + START_TIMEOUT
     while not Path("run", "metrics.jsonl").exists():
         assert process.poll() is None
@@ -70,3 +75,22 @@ def test_nohup_keeps_the_run() -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=STOP_TIMEOUT)
     assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_watched_run() -> None:
+    """The live page is there while the run goes on; Ctrl-C saves a checkpoint and ends both."""
+    with Path("log").open("wb") as log:
+        process = start_run(flags=["--watch", "0"], stderr=log)
+    found = re.search(
+        r"Watch the run in a browser: (http://127\.0\.0\.1:\d+) \(until it ends\)", Path("log").read_text()
+    )
+    assert found is not None
+    assert b"watch.js" in urllib.request.urlopen(f"{found[1]}/").read()
+    first = json.loads(urllib.request.urlopen(f"{found[1]}/metrics.jsonl").read().splitlines()[0])
+    assert first["step"] == 1
+    assert json.loads(urllib.request.urlopen(f"{found[1]}/snapshots.json").read())[0]["step"] == 0
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=STOP_TIMEOUT) == 128 + signal.SIGINT
+    assert Path("run", "latest").read_text().strip() == f"step-{int(last_step().replace(',', '')):07}"
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(found[1])

@@ -56,7 +56,7 @@ class WatchServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    block_on_close = False  # a browser keeps its connections open
+    block_on_close = False
 
     def __init__(self, out: Path, port: int) -> None:
         self.out = out
@@ -70,8 +70,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = 60  # seconds; an idle connection holds a thread
+    timeout = 60  # seconds; each connection, of one request, has a thread
     server: _Server
 
     def do_GET(self) -> None:
