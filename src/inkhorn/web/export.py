@@ -21,9 +21,9 @@ from inkhorn.errors import UsageError
 from inkhorn.inference.activation_files import has_means, read_means, read_steering, steering_names
 from inkhorn.inference.backends.native_bindings import unavailable_reason
 from inkhorn.inference.backends.packed_weights import load_packed, weights_digest
+from inkhorn.inference.snapshots import snapshots_of
 from inkhorn.inspection.atlas import PAGE, has_atlas, read_atlas
 from inkhorn.inspection.atlas_page import atlas_page
-from inkhorn.inference.snapshots import snapshots_of
 from inkhorn.tokenizer.base import Tokenizer, bytes_to_unicode, check_vocab_size
 from inkhorn.tokenizer.bpe import BPETokenizer
 from inkhorn.tokenizer.char import CharTokenizer
