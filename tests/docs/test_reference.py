@@ -85,8 +85,8 @@ def test_environment_variables() -> None:
 def test_metrics() -> None:
     shown = reference_metrics.page()
     names = re.findall(r"^\| <code>([\w:]+)</code>", shown, re.M)
-    assert names == [next(iter(metric.describe())).name for metric in reference_metrics.metrics()]
-    assert len(names) > 10
+    assert names == [family.name for family, _, _ in reference_metrics.metrics()]
+    assert {"inkhorn:num_requests_waiting", "inkhorn:model_loads", "http_requests"} <= set(names)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import openai
+
 SECONDS = 600.0
 """Ray takes minutes on a busy machine."""
 
@@ -70,7 +72,7 @@ def get(port: int, path: str) -> str:
 
 @dataclass
 class Answer:
-    """A streamed text: complete if it ended with [DONE]."""
+    """A streamed text: complete if it has a finish reason."""
 
     text: str = ""
     fingerprints: set[str] = field(default_factory=set)
@@ -79,27 +81,19 @@ class Answer:
 
 
 def stream(port: int, body: dict[str, Any]) -> Answer:
-    """Read a stream to its end, whatever that is."""
+    """Read a stream to its end, whatever that is, with OpenAI's client."""
     answer = Answer()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/completions",
-        json.dumps(body | {"stream": True}).encode(),
-        {"Content-Type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as response:
-            for line in response:
-                if line == b"data: [DONE]\n":
-                    answer.done = True
-                elif line.startswith(b"data: "):
-                    event = json.loads(line[6:])
-                    if "error" in event:
-                        answer.error = event["error"]["message"]
-                        continue
-                    answer.fingerprints.add(event["system_fingerprint"])
-                    answer.text += event["choices"][0]["text"]
-    except Exception as error:  # a broken connection, or a status of an error
-        answer.error = repr(error)
+    ours = {name: body[name] for name in ("ignore_eos",) if name in body}
+    given = {"model": None} | {name: value for name, value in body.items() if name not in ours}
+    url = f"http://127.0.0.1:{port}/v1"
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=SECONDS) as client:
+        try:
+            for chunk in client.completions.create(**given, extra_body=ours, stream=True):
+                answer.fingerprints.add(chunk.system_fingerprint or "")
+                answer.text += chunk.choices[0].text
+                answer.done |= chunk.choices[0].finish_reason is not None
+        except Exception as error:  # a broken connection, or an error in the stream
+            answer.error = f"{type(error).__name__}: {error}"
     return answer
 
 

@@ -112,7 +112,7 @@ def test_killed_replica_ends_its_streams_and_is_replaced(port: int) -> None:
         wait_for(lambda: post(port, {"prompt": "a", "max_tokens": 1})[0] == 200, "a new replica")
     for _, answer in load.answers[:4]:
         assert answer.error is not None, "a stream that breaks off must not look complete"
-        assert not answer.done or "was lost" in answer.error
+        assert not answer.done
 
 
 def test_metrics_of_all_replicas_in_one_place(port: int) -> None:
@@ -174,7 +174,6 @@ def test_replica_lost_behind_the_router_ends_streams_with_an_error(port: int, tm
         wait_for(lambda: len(load.answers) >= 2, "the end of the streams")
         wait_for(lambda: post(port, {"model": "two", "prompt": "a", "max_tokens": 1})[0] == 200, "a new replica")
     for _, answer in load.answers[:2]:
-        assert answer.done
         assert "the replica of model two that answered this request was lost" in str(answer.error)
 
 

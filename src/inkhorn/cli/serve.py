@@ -28,14 +28,7 @@ class LimitFlags(Limits):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RayFlags(RayOptions):
-    """Replicas on a Ray cluster, with --ray. Each is one process with --threads threads, 1 by default."""
-
-    isa: Annotated[str | None, default("the best of each CPU")] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServeArgs(ServerConfig):
+class ServeArgs(RayOptions, ServerConfig):
     """Serve an OpenAI-compatible API and a web UI."""
 
     folders: Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[MODEL ...]", help_behavior_hint="")]] = ()
@@ -67,8 +60,12 @@ class ServeArgs(ServerConfig):
     keepalive_interval: Suppress[float] = ServerConfig.keepalive_interval
     ray: tyro.conf.FlagCreatePairsOff[bool] = False
     """serve with replicas on a Ray cluster: the one that runs here or at $RAY_ADDRESS, else a new one"""
-    replicas: Annotated[RayFlags, OmitArgPrefixes] = field(default_factory=RayFlags)
+    isa: Annotated[str | None, default("the best of each CPU")] = None
     limits: Annotated[LimitFlags, OmitArgPrefixes] = field(default_factory=LimitFlags)
+
+    def __post_init__(self) -> None:
+        ServerConfig.__post_init__(self)
+        RayOptions.__post_init__(self)
 
 
 def run(argv: list[str]) -> int:
@@ -77,11 +74,12 @@ def run(argv: list[str]) -> int:
     models = (*args.folders, *args.models) or (ServerConfig.models if args.models_dir is None else ())
     values |= {"models": models, "api_keys": _api_keys(args)}
     config = ServerConfig(**values | {"limits": Limits(**vars(args.limits))})
+    options = {f.name: getattr(args, f.name) for f in fields(RayOptions)}
     if args.ray:
         from inkhorn.server.ray_serve.run import serve_on_ray
 
-        return serve_on_ray(config, RayOptions(**vars(args.replicas)))
-    for name, value in vars(args.replicas).items():
+        return serve_on_ray(config, RayOptions(**options))
+    for name, value in options.items():
         require(value == getattr(RayOptions, name), f"{flag(name)} is for replicas on a Ray cluster: add --ray")
     from inkhorn.server.run import serve
 

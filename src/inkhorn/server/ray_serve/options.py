@@ -14,17 +14,17 @@ class RayOptions:
     """Replicas on a Ray cluster. Each is one process with `--threads` threads, 1 by default."""
 
     min_replicas: Annotated[int, Range(ge=1, le=MAX_COUNT)] = 1
-    """replicas of each model when there is no load"""
+    """with --ray, replicas of each model when there is no load"""
     max_replicas: Annotated[int, Range(ge=1, le=MAX_COUNT)] = 4
-    """most replicas of each model"""
+    """with --ray, most replicas of each model"""
     target_ongoing_requests: Annotated[float, Range(gt=0, le=MAX_COUNT)] = 16.0
-    """requests in progress for each replica, beyond which Ray starts more of them"""
+    """with --ray, requests in progress for each replica, beyond which it starts more of them"""
     upscale_delay: Annotated[float, Range(ge=0, le=MAX_SECONDS)] = 5.0
-    """seconds of load before a replica is added"""
+    """with --ray, seconds of load before a replica is added"""
     downscale_delay: Annotated[float, Range(ge=0, le=MAX_SECONDS)] = 120.0
-    """seconds without load before a replica is removed"""
+    """with --ray, seconds without load before a replica is removed"""
     isa: str | None = None
-    """instruction set of the kernel on all replicas, so that a seed gives the same text on different CPUs"""
+    """with --ray, instruction set of all replicas, so that a seed gives the same text on different CPUs"""
 
     def __post_init__(self) -> None:
         validate(self)

@@ -1,5 +1,6 @@
 """`inkhorn serve --ray`: deploy the application to a Ray cluster, and remove it at the end."""
 
+import logging
 import re
 import signal
 import threading
@@ -31,8 +32,7 @@ def serve_on_ray(config: ServerConfig, options: RayOptions) -> int:
 
     app = application(config, options)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR", configure_logging=True)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -43,6 +43,8 @@ def serve_on_ray(config: ServerConfig, options: RayOptions) -> int:
         http = {"host": config.host, "port": config.port, "keep_alive_timeout_s": config.timeout_keep_alive}
         serve.start(http_options=http)
         deploy(app)
+        for number in (signal.SIGTERM, signal.SIGINT):  # now, because Ray has set handlers of its own
+            signal.signal(number, lambda *_: stop.set())
         alive = (node for node in ray.nodes() if node["Alive"])
         addresses = (f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in alive)
         metrics = ", ".join(f"http://{address}/metrics" for address in addresses)
