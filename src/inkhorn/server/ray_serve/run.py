@@ -62,11 +62,13 @@ def deploy(app: Any) -> None:
     """Deploy, and wait until the replicas are ready. Raises InkhornError with the reason if they cannot start."""
     from ray import serve
 
+    is_update = NAME in serve.status().applications
     try:
         serve.run(app, name=NAME, route_prefix="/")
     except RuntimeError as error:
         reason = _reason(serve) or _first_line(error)
-        serve.delete(NAME)
+        if not is_update:  # otherwise the old replicas go on
+            serve.delete(NAME)
         raise InkhornError(f"cannot deploy: {reason}") from None
 
 
