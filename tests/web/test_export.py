@@ -6,13 +6,16 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.models import save_checkpoint, tiny_config, tiny_model
 from helpers.web import ALPHABET, SHIPPED, save_bpe_checkpoint
 
 from inkhorn.checkpoint.card import CardFacts, Opening, card_header
+from inkhorn.checkpoint.weights import read_config
 from inkhorn.cli.main import main
 from inkhorn.errors import CheckpointError, UsageError
+from inkhorn.inference.activation_files import steering_path, write_activations
 from inkhorn.inference.api import load
 from inkhorn.inference.backends import native_bindings
 from inkhorn.server.served_model import ServedModel
@@ -51,6 +54,9 @@ def test_export_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
         "model/model.json",
         "engine/kernel.wasm",
         "model/weights.bin",
+        "model/activations.safetensors",
+        "model/atlas.json",
+        "atlas.html",
     } <= written
     assert not {"docs.html", "docs.js"} & written
     assert 9e6 < sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) < 12e6
@@ -68,6 +74,19 @@ def test_export_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
     assert main(["export", "--web", "deep/site"]) == 0  # an earlier export is replaced
     assert files_of(out) == written
     assert [path.name for path in out.parent.iterdir()] == ["site"]
+
+
+def test_files_of_other_weights_are_not_exported(tmp_path: Path) -> None:
+    folder = save_bpe_checkpoint(tmp_path / "checkpoint")
+    vector = {"vector": np.zeros(read_config(folder).n_embd, np.float32)}
+    write_activations(steering_path(folder, "kind"), folder, vector, {"layer": "0"})
+    write_site(folder, "letters", tmp_path / "site")
+    assert (tmp_path / "site" / "model" / "activations.safetensors").is_file()
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"abcd")
+    with pytest.raises(UsageError, match="made from other weights"):
+        write_site(folder, "letters", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_title_and_prompt(tmp_path: Path) -> None:
@@ -93,7 +112,8 @@ def test_title_and_prompt(tmp_path: Path) -> None:
     ours = CardFacts("Letters & more", "Writes <letters>", "play", (Opening(**opening),))
     (checkpoint / "README.md").write_text(card_header({}, ours), encoding="utf-8")
     page, facts = exported()
-    assert facts == {"title": "Letters & more", "tagline": "Writes <letters>", "layout": "play", "openings": [opening]}
+    said = {"title": "Letters & more", "tagline": "Writes <letters>", "layout": "play", "openings": [opening]}
+    assert facts == {**said, "steering": [], "atlas": False, "means": False}
     assert "<title>Letters &amp; more</title>" in page
     assert '<meta property="og:title" content="Letters &amp; more">' in page
     assert '<meta property="og:description" content="Writes &lt;letters&gt;">' in page
@@ -139,7 +159,7 @@ def full_disk(*_: Any) -> None:
 
 def test_export_in_another_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "--web", str(tmp_path / "site"), "--quantize", "int4"]) == 0
-    assert "5.8 MB" in capsys.readouterr().out
+    assert "5.9 MB" in capsys.readouterr().out
     metadata = json.loads((tmp_path / "site" / "model" / "model.json").read_text(encoding="utf-8"))
     assert metadata["fingerprint"].endswith("_int4_portable")
     assert metadata["bytes"] == (tmp_path / "site" / "model" / "weights.bin").stat().st_size

@@ -211,6 +211,7 @@ def test_static_page(open_page: Open, tmp_path: "Path") -> None:
         assert text(page, 1) != original
         inspect_and_compute(page)
         assert page.locator(".panel.importance table button").count() == 2 * 3
+        page.get_by_text("inkhorn serve also shows the direct share of each part").wait_for()
 
 
 def test_steering_on_the_static_page(open_page: Open, shipped_site: "Path") -> None:

@@ -25,7 +25,7 @@ export class Changes {
     this.others = new PartChanges(changed);
     this.summary = make("small", { id: "changes" });
     this.mean = make("input", { type: "checkbox", onchange: changed });
-    this.meanField = make("label.inline", this.mean, " put their mean over a text in their place, not zero");
+    this.meanField = make("label.inline", this.mean, " Put their mean over a text in their place, not zero");
     this.link = make("p.small");
     root.querySelector("summary")?.append(" ", this.summary);
     root.append(this.steering.root, make("h2", "Switch off"), this.grid.root, this.meanField, this.link, this.others.root);
