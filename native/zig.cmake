@@ -16,7 +16,10 @@ else()
   set(CMAKE_SYSTEM_NAME Linux)
 endif()
 
-# Zig compiles its C++ library once for each level of optimization. CMake's own checks use that of the build.
-set(CMAKE_CXX_COMPILER_ID_FLAGS "-O3")
+# Zig compiles its C++ library once for each level of optimization, and again with debug information. CMake's own checks
+# use the flags of the build; -s leaves out debug information.
+set(CMAKE_CXX_COMPILER_ID_FLAGS "-O3 -s")
+set(CMAKE_EXE_LINKER_FLAGS_INIT "-s")
+set(CMAKE_SHARED_LINKER_FLAGS_INIT "-s")
 set(CMAKE_TRY_COMPILE_CONFIGURATION Release)
 set(CMAKE_CXX_COMPILER "${INK_ZIG}" c++ -target ${INK_TARGET})
