@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -223,3 +225,44 @@ def test_text_starts_with_the_beginning_token(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, tiny_model(config), train_bpe(["to be or not"], 300))
     model = InkhornLM(tmp_path, CPU)
     assert (model.prefix_token_id, model.eot_token_id) == (3, 5)
+
+
+def test_lm_eval_knows_the_model_by_name() -> None:
+    from lm_eval.api.registry import get_model
+
+    assert get_model("inkhorn") is InkhornLM
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("pretrained=shakespeare,revision=main", "unknown argument revision; inkhorn takes pretrained, device, dtype"),
+        ("pretrained=shakespeare,batch_size=auto", "batch_size must be a positive integer, not auto"),
+        ("pretrained=shakespeare,dtype=half", "dtype"),
+    ],
+)
+def test_model_args_are_checked(arguments: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        InkhornLM.create_from_arg_string(arguments, {"device": "cpu", "batch_size": None})
+
+
+def test_model_args_select_the_checkpoint() -> None:
+    model = InkhornLM.create_from_arg_string("pretrained=shakespeare", {"device": "cpu", "batch_size": "2"})
+    assert (model.folder.name, model.batch_size, model.hardware.device.type) == ("shakespeare", 2, "cpu")
+
+
+@pytest.mark.slow
+def test_the_command_of_lm_eval_evaluates_the_model(case: Case, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "inkhorn.evaluation", "run", "--model", "inkhorn", "--tasks", "own_lambada"]
+    command += ["--model_args", f"pretrained={case.folder}", "--device", "cpu", "--include_path", str(case.tasks)]
+    done = subprocess.run([*command, "--output_path", str(tmp_path)], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.rglob("results_*.json")
+    found = json.loads(file.read_text(encoding="utf-8"))["results"]["own_lambada"]
+    assert found["acc,none"] == case.metric("own_lambada", "acc")
+    assert found["perplexity,none"] == pytest.approx(case.metric("own_lambada", "perplexity"), rel=1e-6)
+    command[command.index(f"pretrained={case.folder}")] = "pretrained=nowhere"
+    failed = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert failed.returncode in (1, 2)
+    assert "error: " in failed.stderr
+    assert "Traceback" not in failed.stderr

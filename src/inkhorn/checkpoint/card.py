@@ -49,12 +49,8 @@ class CardFacts:
 def read_card(folder: Path) -> CardFacts:
     """The facts in a checkpoint's model card. A card that is missing or not understood says nothing."""
     try:
-        text = (folder / "README.md").read_text(encoding="utf-8")[:_MAX_CHARS]
-        before, header, _ = text.split("---\n", 2)
-        fields = None if before else yaml.safe_load(header)
+        fields, _ = split_card((folder / "README.md").read_text(encoding="utf-8")[:_MAX_CHARS])
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        return CardFacts()
-    if not isinstance(fields, Mapping):
         return CardFacts()
     ours, widget = fields.get("inkhorn"), fields.get("widget")
     ours = ours if isinstance(ours, Mapping) else {}
@@ -66,6 +62,22 @@ def read_card(folder: Path) -> CardFacts:
         layout=layout if layout in get_args(Layout) else None,
         openings=tuple(filter(None, openings))[:MAX_PROMPTS],
     )
+
+
+def split_card(text: str) -> tuple[Mapping[str, Any], str]:
+    """The metadata of a card, and the text below it.
+
+    Raises:
+        ValueError: there is no block of YAML with names and values.
+        yaml.YAMLError: it is not YAML.
+    """
+    parts = text.split("---\n", 2)
+    if len(parts) < 3 or parts[0]:
+        raise ValueError("there is none")
+    fields = yaml.safe_load(parts[1])
+    if not isinstance(fields, Mapping):
+        raise ValueError("it does not hold names and values")
+    return fields, parts[2]
 
 
 def card_header(fields: Mapping[str, Any], facts: CardFacts) -> str:

@@ -1,12 +1,14 @@
 """`inkhorn export`: write a checkpoint in another precision or format."""
 
 import shutil
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from inkhorn.checkpoint.model_card import read_license
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.checkpoint.weights import Dtype, read_config
 from inkhorn.cli.parsing import default, parse
@@ -29,7 +31,8 @@ class ExportArgs:
 
     By default, write a Hugging Face folder without training state, which transformers, vLLM and inkhorn load. Other
     formats: packed weights for inkhorn's kernel (--quantize), a torch state dict (--state-dict), GGUF for llama.cpp
-    (--gguf), and a static web page that runs the model in the browser (--web).
+    (--gguf), and a static web page that runs the model in the browser (--web). --hub uploads the folder to the
+    Hugging Face hub.
     """
 
     model: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="MODEL")]] = "shakespeare"
@@ -52,6 +55,12 @@ class ExportArgs:
     """title of the web page"""
     prompt: Annotated[str | None, default("the first of the model card")] = None
     """prompt that the web page starts with"""
+    hub: Annotated[str | None, tyro.conf.arg(metavar="OWNER/NAME"), default()] = None
+    """upload the checkpoint and its model card to this repository of the Hugging Face hub; it is created if needed"""
+    private: bool = False
+    """create the repository as a private one"""
+    dry_run: bool = False
+    """print the files and the model card that --hub would upload; needs no network and no token"""
 
 
 def run(argv: list[str]) -> int:
@@ -66,6 +75,8 @@ def run(argv: list[str]) -> int:
         print(f"{args.web}: {size / 1e6:.1f} MB. Upload the folder to any static host, or preview it:")
         print(f"  python3 -m http.server -d {args.web} 8080    then open http://127.0.0.1:8080")
         return 0
+    if args.hub is not None:
+        return _upload(folder, args.hub, args)
     if args.out is not None:
         file, kind = _write_folder(folder, args.out, args)
     else:
@@ -88,6 +99,7 @@ def run(argv: list[str]) -> int:
 def _require_one_format(args: ExportArgs) -> None:
     """Raise UsageError unless the flags name exactly one output."""
     outputs = {"OUT (a folder)": args.out, "--state-dict": args.state_dict, "--gguf": args.gguf, "--web": args.web}
+    outputs["--hub"] = args.hub
     given = [name for name, value in outputs.items() if value is not None]
     if len(given) != 1:
         found = " and ".join(given) or "none"
@@ -98,11 +110,31 @@ def _require_one_format(args: ExportArgs) -> None:
         ("--gguf-type", args.gguf_type, "--gguf", args.gguf),
         ("--title", args.title, "--web", args.web),
         ("--prompt", args.prompt, "--web", args.web),
+        ("--private", args.private or None, "--hub", args.hub),
+        ("--dry-run", args.dry_run or None, "--hub", args.hub),
     ):
         if value is not None and output is None:
-            raise UsageError(f"{flag} {value} needs {needs}; it does not apply to {given[0]}")
+            shown = flag if value is True else f"{flag} {value}"
+            raise UsageError(f"{shown} needs {needs}; it does not apply to {given[0]}")
     if args.dtype is not None and args.quantize is not None:
         raise UsageError(f"give either --dtype {args.dtype} or --quantize {args.quantize}, not both")
+
+
+def _upload(folder: Path, repo: str, args: ExportArgs) -> int:
+    from inkhorn.convert.hub_upload import CARD, check_repo, staged, upload
+
+    check_repo(repo)
+    with staged(folder, repo) as files:
+        if read_license(files) is None:
+            print(f"note: {folder / CARD} states no license; add a line such as license: mit", file=sys.stderr)
+        if not args.dry_run:
+            print(f"{repo}: {upload(files, repo, private=args.private)}")
+            return 0
+        print(f"{repo}: these files would be uploaded, and nothing has been:")
+        for file in sorted(files.iterdir()):
+            print(f"  {file.name:24} {file.stat().st_size:>12,} bytes")
+        print(f"\n{CARD}:\n\n{(files / CARD).read_text(encoding='utf-8')}", end="")
+    return 0
 
 
 def _write_folder(folder: Path, out: Path, args: ExportArgs) -> tuple[Path, str]:

@@ -9,19 +9,26 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
+from lm_eval.api.registry import register_model
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
+from lm_eval.utils import simple_parse_args_string
 from tqdm import tqdm
 
+from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.config.sampling import SamplingParams
-from inkhorn.errors import CorpusError, UsageError, nearest
+from inkhorn.config.train import TrainConfig
+from inkhorn.errors import CorpusError, UsageError, nearest, require
 from inkhorn.evaluation.loglikelihood import TokenScores, join_scores, rolling_windows, score_windows
-from inkhorn.hardware.device import Hardware
+from inkhorn.hardware.device import Hardware, select_device
 from inkhorn.inference.engine import Engine
 from inkhorn.model import GPT
 from inkhorn.tokenizer.load import load_tokenizer
 
 TASKS = Path(__file__).parent / "tasks"  # our own tasks
+
+DEFAULT_BATCH_SIZE = 64
+"""Most rows of a forward pass."""
 
 _FEWSHOT_SEED = 1234  # lm-eval's own
 
@@ -35,8 +42,9 @@ REDUCTIONS: dict[str, Callable[[TokenScores], Loglikelihood]] = {
 """How a task's `metadata: {loglikelihood: NAME}` combines the tokens of a continuation; lm-eval itself always sums."""
 
 
+@register_model("inkhorn")
 class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
-    """A checkpoint folder as a model of lm-eval.
+    """A checkpoint folder as a model of lm-eval, where its name is `inkhorn`.
 
     Args:
         batch_size: most rows of a forward pass.
@@ -49,7 +57,12 @@ class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
     """
 
     def __init__(
-        self, folder: Path, hardware: Hardware, *, batch_size: int = 64, reductions: dict[str, str] | None = None
+        self,
+        folder: Path,
+        hardware: Hardware,
+        *,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        reductions: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.folder, self.hardware, self.batch_size = folder, hardware, batch_size
@@ -58,6 +71,31 @@ class InkhornLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
         self.reductions = reductions or {}
         self.truncated = self.replaced = self.unscorable = 0
         self._pending: list[str] = []
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> "InkhornLM":
+        """The model for lm-eval's `--model_args pretrained=MODEL,dtype=float32`, `--device` and `--batch_size`.
+
+        Raises:
+            UsageError: an argument is unknown or has a wrong value.
+            CheckpointError: `pretrained` is no model.
+        """
+        given = {name: value for name, value in (additional_config or {}).items() if value is not None} | arg_dict
+        given.pop("max_batch_size", None)  # for its `--batch_size auto`
+        known = ("pretrained", "device", "dtype", "batch_size")
+        for name in given:
+            require(name in known, f"model_args: unknown argument {name}; inkhorn takes {', '.join(known)}")
+        size = str(given.get("batch_size", DEFAULT_BATCH_SIZE))
+        require(size.isdecimal() and int(size) > 0, f"batch_size must be a positive integer, not {size}")
+        hardware = select_device(TrainConfig(device=given.get("device", "auto"), dtype=given.get("dtype", "float32")))
+        return cls(resolve_checkpoint(given.get("pretrained", "shakespeare")), hardware, batch_size=int(size))
+
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> "InkhornLM":
+        """As `create_from_arg_obj`, for arguments in one string."""
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
 
     @property
     def prefix_token_id(self) -> int:
@@ -141,7 +179,7 @@ def evaluate_tasks(
     include_path: Path | None = None,
     limit: int | None = None,
     num_fewshot: int | None = None,
-    batch_size: int = 64,
+    batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> dict[str, Any]:
     """Run tasks of lm-eval on a checkpoint.
 
