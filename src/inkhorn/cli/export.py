@@ -98,7 +98,12 @@ def run(argv: list[str]) -> int:
 
 def _require_one_format(args: ExportArgs) -> None:
     """Raise UsageError unless the flags name exactly one output."""
-    outputs = {"OUT (a folder)": args.out, "--state-dict": args.state_dict, "--gguf": args.gguf, "--web": args.web}
+    outputs: dict[str, object] = {
+        "OUT (a folder)": args.out,
+        "--state-dict": args.state_dict,
+        "--gguf": args.gguf,
+        "--web": args.web,
+    }
     outputs["--hub"] = args.hub
     given = [name for name, value in outputs.items() if value is not None]
     if len(given) != 1:
