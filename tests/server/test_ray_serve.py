@@ -178,6 +178,7 @@ def test_replica_lost_behind_the_router_ends_streams_with_an_error(port: int, tm
 
 
 def test_replica_that_cannot_start_says_why(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy()
     with pytest.raises(
         InkhornError, match=r"cannot deploy: node \S+ cannot load the model: .*none does not exist.*same path"
     ):
@@ -187,6 +188,7 @@ def test_replica_that_cannot_start_says_why(port: int, tmp_path: Path, monkeypat
     monkeypatch.setattr(applications, "__version__", "0.0.1")
     with pytest.raises(InkhornError, match=r"node \S+ has Inkhorn .*, and 0.0.1 was deployed: install one version"):
         deploy()
+    assert post(port, {"prompt": "a", "max_tokens": 1})[0] == 200, "the replicas of before are still there"
 
 
 def test_isa_pins_the_instruction_set(port: int) -> None:
