@@ -1,12 +1,15 @@
 """The reference of the metrics, from the server's Prometheus registry."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
 from markdown_table import code, plain, table
-from prometheus_client import Metric
+from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 
 from inkhorn.server.metrics import Metrics
-from inkhorn.server.model_collector import ModelCollector
 from inkhorn.server.model_registry import ModelRegistry
+from inkhorn.server.settings import ServerConfig
 
 _INTRODUCTION = """# Metrics
 
@@ -17,23 +20,35 @@ histogram's in `_bucket`, `_sum` and `_count`. The metrics of the process and of
 """
 
 
-def metrics() -> list[tuple[Metric, tuple[str, ...], tuple[float, ...]]]:
-    """Our own metrics with their labels and buckets, in the order of their declaration."""
-    found: list[tuple[Metric, tuple[str, ...], tuple[float, ...]]] = []
-    for collector in Metrics(ModelRegistry()).registry._collector_to_names:
-        if isinstance(collector, MetricWrapperBase):
-            [family] = collector.describe()
-            found.append((family, tuple(collector._labelnames), tuple(collector._kwargs.get("buckets") or ())))
-        elif isinstance(collector, ModelCollector):
-            found += [(family, ("model_name",), ()) for family in collector.collect()]
-    return found
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric: its name as in `# HELP`, type, labels, help and the bounds of a histogram."""
+
+    name: str
+    kind: str
+    labels: Sequence[str]
+    help: str
+    buckets: Sequence[float] = ()
+
+
+def metrics() -> Iterator[MetricRow]:
+    """Our own metrics, in the order of their declaration, of a server with every option."""
+    registry = Metrics(ModelRegistry(config=ServerConfig(models_memory=1024))).registry
+    for collector in registry._collector_to_names:
+        if isinstance(collector, ProcessCollector | PlatformCollector):
+            continue
+        for family in collector.collect():
+            declared = isinstance(collector, MetricWrapperBase)  # others make the family at each scrape
+            labels = collector._labelnames if declared else getattr(family, "_labelnames", ())
+            buckets = collector._kwargs.get("buckets", ()) if declared else ()
+            yield MetricRow(family.name, family.type, labels, family.documentation, buckets)
 
 
 def page() -> str:
     """The page in Markdown."""
     rows = []
-    for family, labels, buckets in metrics():
-        bounds = ", ".join(f"{bound:g}" for bound in buckets)
-        help_text = plain(family.documentation) + (f" Buckets: {bounds}." if bounds else "")
-        rows.append([code(family.name), family.type, ", ".join(map(code, labels)), help_text])
+    for metric in metrics():
+        buckets = ", ".join(f"{bound:g}" for bound in metric.buckets)
+        help_text = plain(metric.help) + (f" Buckets: {buckets}." if buckets else "")
+        rows.append([code(metric.name), metric.kind, ", ".join(map(code, metric.labels)), help_text])
     return f"{_INTRODUCTION}\n{table(['name', 'type', 'labels', 'meaning'], rows)}\n"
