@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 PREFIX = "inkhorn"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "color_scheme": "dark"}
+ABORTED = "net::ERR_ABORTED"
+"""What a request ends with that was under way when the page was left."""
 TIMEOUT = 120_000  # milliseconds; the first load starts the model
 
 
@@ -132,7 +134,7 @@ def open_page(browser: "Browser", site: Path) -> Iterator[Open]:
             page.set_default_timeout(TIMEOUT)
             inside = f"{url}/{PREFIX}/"
             page.on("request", lambda asked: check(asked.url.startswith((inside, "blob:")), asked.url))
-            page.on("requestfailed", lambda asked: problems.append(f"{asked.url}: {asked.failure}"))
+            page.on("requestfailed", lambda asked: check(asked.failure == ABORTED, f"{asked.url}: {asked.failure}"))
             page.on("response", lambda found: check(found.status < 400, f"{found.status} {found.url}"))
             page.on("pageerror", lambda error: problems.append(str(error)))
             page.goto(inside + path)
