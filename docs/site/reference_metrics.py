@@ -38,9 +38,9 @@ def metrics() -> Iterator[MetricRow]:
         if isinstance(collector, ProcessCollector | PlatformCollector):
             continue
         for family in collector.collect():
-            declared = isinstance(collector, MetricWrapperBase)  # others make the family at each scrape
-            labels = collector._labelnames if declared else getattr(family, "_labelnames", ())
-            buckets = collector._kwargs.get("buckets", ()) if declared else ()
+            labels, buckets = getattr(family, "_labelnames", ()), ()
+            if isinstance(collector, MetricWrapperBase):  # others make the family at each scrape
+                labels, buckets = collector._labelnames, collector._kwargs.get("buckets", ())
             yield MetricRow(family.name, family.type, labels, family.documentation, buckets)
 
 
