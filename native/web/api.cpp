@@ -36,7 +36,7 @@ struct ink_text {
   std::vector<int32_t> top_ids;  // out
   ink::Trace trace;
   ink::SamplingBuffers buffers;
-  const void *addresses[6] = {};
+  const void *addresses[8] = {};
 
   // The next ids, from a position on, with the edits.
   ink_model_input input(int32_t position, int32_t n_ids) const {
@@ -161,17 +161,22 @@ const void *const *ink_text_trace(ink_text *text, int32_t position, int32_t n_id
   text->addresses[3] = trace.hidden.data();
   text->addresses[4] = trace.embeddings.data();
   text->addresses[5] = trace.heads.data();
+  text->addresses[6] = trace.qkv.data();
+  text->addresses[7] = trace.norms.data();
   return text->addresses;
 }
 
 // The logit lens of `count` rows of a depth of the last trace, at most MAX_ROWS. The ids of the text are those whose
-// log-probability is wanted. Returns addresses as ink_text_logprobs, for one row after the other.
+// log-probability is wanted. Returns addresses as ink_text_logprobs, for one row after the other. The logits of the
+// last row become those of the text.
 INK_EXPORT(ink_text_lens)
 const void *const *ink_text_lens(ink_text *text, const float *residual, int32_t count, int32_t top) {
   ink_session &session = text->session;
   session.reserve_logits((size_t)count);
   ink::portable::lens(session, residual, count);
   text->reserve_logprobs(count, top);
+  std::memcpy(text->logits.data(), session.logits + (size_t)(count - 1) * session.logits_stride,
+              text->logits.size() * 4);
   for (int32_t i = 0; i < count; i++)
     text->log_probabilities(session.logits + (size_t)i * session.logits_stride, i, text->ids[(size_t)i], top);
   return text->addresses_of_logprobs();

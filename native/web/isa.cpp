@@ -17,7 +17,7 @@ struct TracingWorker : Worker<Kv> {
     if (m.config.pre_norm)
       __builtin_memcpy(to, x, (size_t)m.n_embd_padded * 4);
     else
-      layer_norm(x, norm, m.config.n_embd, m.n_embd_padded, m.config.layer_norm_epsilon, to);
+      normalize(x, norm, to);
   }
 
   // The last row's s.x minus `before`.
@@ -41,16 +41,41 @@ struct TracingWorker : Worker<Kv> {
       }
   }
 
+  // Queries, keys and values of one layer. The session's queries are divided by the root of the head's size.
+  void copy_qkv(int32_t layer, float *to) const {
+    using Element = typename Kv::Element;
+    const size_t head_size = (size_t)m.head_size_padded, cached = (size_t)m.block_size_padded * head_size;
+    const float scale = __builtin_sqrtf((float)m.head_size);
+    for (int32_t h = 0; h < m.config.n_head; h++)
+      for (int32_t r = 0; r < rows; r++, to += 3 * head_size) {
+        const Row &row = s.batch.rows[r];
+        const auto *query = (const typename Kv::Query *)s.q + ((size_t)r * m.config.n_head + h) * head_size;
+        const auto *keys = (const Element *)s.keys(row.slot, layer) + (size_t)h * cached;
+        const auto *values = (const Element *)s.values(row.slot, layer) + (size_t)h * cached;
+        for (int32_t d = 0; d < m.head_size; d++) {
+          to[d] = Worker<Kv>::to_float(query[d]) * scale;
+          to[head_size + d] = Worker<Kv>::to_float(keys[key_index<Kv>(m.head_size_padded, row.position, d)]);
+          to[2 * head_size + d] = Worker<Kv>::to_float(values[(size_t)row.position * head_size + d]);
+        }
+      }
+  }
+
   void copy_embeddings(float *to) const {
     using Element = typename Kv::Element;
-    const Row &row = s.batch.rows[rows - 1];
-    const size_t n_embd = (size_t)m.config.n_embd;
-    const auto *token = (const Element *)m.wte + (size_t)row.token * n_embd;
-    const auto *position = (const Element *)m.wpe + (size_t)row.position * n_embd;
-    for (size_t i = 0; i < n_embd; i++) {
-      to[i] = Worker<Kv>::to_float(token[i]);
-      to[(size_t)m.n_embd_padded + i] = Worker<Kv>::to_float(position[i]);
+    const size_t n_embd = (size_t)m.config.n_embd, width = (size_t)m.n_embd_padded;
+    for (int32_t r = 0; r < rows; r++, to += 2 * width) {
+      const Row &row = s.batch.rows[r];
+      const auto *token = (const Element *)m.wte + (size_t)row.token * n_embd;
+      const auto *position = (const Element *)m.wpe + (size_t)row.position * n_embd;
+      for (size_t i = 0; i < n_embd; i++) {
+        to[i] = Worker<Kv>::to_float(token[i]);
+        to[width + i] = Worker<Kv>::to_float(position[i]);
+      }
     }
+  }
+
+  void normalize(const float *x, const LayerNorm &norm, float *to) const {
+    layer_norm(x, norm, m.config.n_embd, m.n_embd_padded, m.config.layer_norm_epsilon, to);
   }
 
   void trace(int32_t layer, Trace &to) {
@@ -60,7 +85,9 @@ struct TracingWorker : Worker<Kv> {
     to.attention.assign((size_t)m.config.n_head * n * (size_t)m.block_size_padded, 0.0f);
     to.updates.assign(n_layer * 2 * width, 0.0f);
     to.heads.resize(n_layer * width);
-    to.embeddings.assign(2 * width, 0.0f);
+    to.embeddings.assign(n * 2 * width, 0.0f);
+    to.qkv.assign((size_t)m.config.n_head * n * 3 * (size_t)m.head_size_padded, 0.0f);
+    to.norms.assign(3 * width, 0.0f);
     copy_embeddings(to.embeddings.data());
     this->embed();
     float *residual = to.residual.data(), *update = to.updates.data();
@@ -70,7 +97,13 @@ struct TracingWorker : Worker<Kv> {
       this->attention_sublayer(i);
       __builtin_memcpy(to.heads.data() + (size_t)i * width, s.y + last, width * 4);
       subtract(residual + last, update);
-      if (i == layer) copy_attention(i, to.attention.data());
+      if (i == layer) {
+        copy_attention(i, to.attention.data());
+        copy_qkv(i, to.qkv.data());
+        const float *before = m.config.pre_norm ? residual + last : s.x + last;  // GPT-1 normalizes the sum
+        __builtin_memcpy(to.norms.data(), before, width * 4);
+        normalize(before, m.layers[i].ln_1, to.norms.data() + width);
+      }
       copy_stream(rows - 1, m.layers[i].ln_1, middle.data());
       this->mlp_sublayer(i);
       subtract(middle.data(), update + width);
@@ -85,6 +118,11 @@ struct TracingWorker : Worker<Kv> {
         if (!m.config.pre_norm && is_edited(s, INK_RESID, i + 1)) edit_row(s, INK_RESID, i + 1, r, stream, nullptr);
       }
     }
+    float *head_input = to.norms.data() + 2 * width;
+    if (m.config.pre_norm)
+      normalize(residual + last, m.ln_f, head_input);
+    else
+      __builtin_memcpy(head_input, residual + last, width * 4);
   }
 };
 

@@ -13,8 +13,11 @@ struct Trace {
   std::vector<float> attention;   // [n_head][n][block_size_padded]: the weights of one layer
   std::vector<float> updates;     // [n_layer][2][n_embd_padded]: what attention and MLP add to the last row's stream
   std::vector<float> hidden;      // [n_inner_padded]: the hidden layer of the same layer's MLP, of the last row
-  std::vector<float> embeddings;  // [2][n_embd_padded]: of the last row's token and of its position
+  std::vector<float> embeddings;  // [n][2][n_embd_padded]: of each row's token and of its position
   std::vector<float> heads;       // [n_layer][n_embd_padded]: the outputs of the last row's heads, before c_proj
+  std::vector<float> qkv;         // [n_head][n][3][head_size_padded]: query, key and value, of the layer
+  // [3][n_embd_padded], of the last row: the input of the layer's first LayerNorm, its output, and the head's input
+  std::vector<float> norms;
 };
 
 namespace portable {

@@ -1,7 +1,11 @@
 """Using the web page in Chromium."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -36,3 +40,16 @@ def text(page: "Page", sample: int = 0) -> str:
 def fits_width(page: "Page") -> bool:
     """Whether the page has no horizontal overflow."""
     return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
+
+
+needs_axe = pytest.mark.skipif(
+    "INKHORN_AXE" not in os.environ, reason="INKHORN_AXE does not name axe.min.js (npm pack axe-core)"
+)
+
+
+def violations(page: "Page") -> list[str]:
+    """Serious findings of axe-core; the page needs `bypass_csp`, because its policy forbids axe."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(Path(os.environ["INKHORN_AXE"]).read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{one['id']}: {one['nodes']}" for one in found if one["impact"] in ("serious", "critical")]

@@ -15,6 +15,7 @@ from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.errors import UsageError
 from inkhorn.inference.explain import MAX_POSITIONS, Explanation, explain
 from inkhorn.inference.numpy_model import Array, HookPoint, KVCache, NumpyModel, softmax
+from inkhorn.inference.vectors import MAX_VECTORS, NUM_LOGITS
 from inkhorn.tokenizer.bpe import train_bpe
 from inkhorn.tokenizer.char import CharTokenizer
 from inkhorn.tokenizer.load import load_tokenizer
@@ -119,6 +120,50 @@ def test_vector_encoding() -> None:
         )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors(kind: str) -> None:
+    """They are the model's activations, and one can compute the head's output and the probabilities from them."""
+    model, text, layer, head = tiny(kind), "abc def.\néfed", 1, 1
+    logits, trace = forward_traced(model, text)
+    found = explain(model, TOKENIZER, TOKENIZER.encode(text).tolist(), layer, head=head)
+    vectors, first = found.vectors, len(text) - MAX_VECTORS
+    assert vectors is not None
+    assert (vectors.first, vectors.ids) == (first, tuple(TOKENIZER.encode(text).tolist()[first:]))
+    stream = trace["blocks.0.hook_resid_pre"][first:]
+    np.testing.assert_allclose(vectors.wte + vectors.wpe, stream, atol=1e-6)
+    scores = vectors.q @ vectors.k.T / math.sqrt(model.config.head_dim)
+    pattern = trace[f"blocks.{layer}.attn.hook_pattern"][head, first:, first:]
+    weights = softmax(np.where(np.tri(MAX_VECTORS), scores, -np.inf))
+    np.testing.assert_allclose(weights, pattern / pattern.sum(-1, keepdims=True), atol=1e-6)
+    before = trace[f"blocks.{layer}.hook_resid_pre"][-1]
+    if kind == "openai-gpt":
+        before = before + trace[f"blocks.{layer}.hook_attn_out"][-1]
+    np.testing.assert_allclose(vectors.norm_in, before, atol=1e-6)
+    np.testing.assert_allclose(model.norm(before[None], model.blocks[layer], "ln_1")[0], vectors.norm_out, atol=1e-6)
+    np.testing.assert_allclose(vectors.final @ model.head.T, logits[-1], atol=1e-5)
+    probabilities = [math.exp(logit - vectors.log_sum) for _, logit in vectors.logits]
+    assert probabilities == pytest.approx(sorted(softmax(logits[-1]).tolist(), reverse=True), rel=1e-4)
+
+
+def test_vectors_of_the_first_tokens_give_the_heads_output() -> None:
+    model, text = tiny(), "abc def"
+    vectors = explain(model, TOKENIZER, TOKENIZER.encode(text).tolist(), 0, head=1).vectors
+    assert vectors is not None
+    scores = vectors.q @ vectors.k.T / math.sqrt(model.config.head_dim)
+    output = softmax(np.where(np.tri(len(text)), scores, -np.inf)) @ vectors.v
+    np.testing.assert_allclose(output, forward_traced(model, text)[1]["blocks.0.attn.hook_z"][:, 1], atol=1e-5)
+    numbers = [x for row in vectors.to_json()["q"] for x in row]
+    np.testing.assert_allclose(numbers, vectors.q.ravel(), atol=6e-5)
+
+
+def test_vectors_have_a_bounded_size() -> None:
+    found = explain(tiny(block_size=300), TOKENIZER, TOKENIZER.encode("abc def" * 40).tolist(), 0, head=0).to_json()
+    assert len(found["vectors"]["q"]) == MAX_VECTORS
+    assert len(found["vectors"]["logits"]) <= NUM_LOGITS
+    wide = tiny(vocab_size=300)
+    assert len(explain(wide, TOKENIZER, [1], 0, head=0).to_json()["vectors"]["logits"]) == NUM_LOGITS
+
+
 def test_long_text() -> None:
     text = "abcdef " * 10
     found = explain_text(tiny(), text)
@@ -143,6 +188,9 @@ def test_invalid_arguments() -> None:
     for layer in (-1, 2):
         with pytest.raises(UsageError, match=f"layer must be from 0 to 1, not {layer}"):
             explain_text(tiny(), "ab", layer)
+    for head in (-1, 2):
+        with pytest.raises(UsageError, match=f"head must be from 0 to 1, not {head}"):
+            explain(tiny(), TOKENIZER, [1], 0, head=head)
     with pytest.raises(UsageError, match="nothing to explain"):
         explain(tiny(), TOKENIZER, [], 0)
 

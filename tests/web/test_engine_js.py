@@ -377,6 +377,29 @@ def test_explain_gpt1_and_empty_text(tmp_path: Path) -> None:
     assert wrong == "Layer 2 does not exist: the model has layers 0 to 1."
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+@pytest.mark.parametrize("text", ["ab gé. fedc bA:" * 4, "abé"])
+def test_vectors_match_python(tmp_path: Path, kind: str, text: str) -> None:
+    site = export_tiny(tmp_path, precision="fp32", model_type=kind, block_size=90, n_layer=3)
+    folder = tmp_path / "checkpoint"
+    found, wrong = run_engine(
+        {"do": "explain", "folder": str(site), "text": text, "layer": 1, "head": 1},
+        {"do": "explain", "folder": str(site), "text": text, "layer": 1, "head": 2},
+    )
+    ids = load_tokenizer(folder).encode(text).tolist()
+    expected = explain(NumpyModel.from_pretrained(folder), load_tokenizer(folder), ids, 1, head=1).to_json()
+    assert list(found) == ["model", *expected]
+    ours, theirs = found["vectors"], expected["vectors"]
+    assert list(ours) == list(theirs)
+    for name in ("head", "first", "ids"):
+        assert ours[name] == theirs[name]
+    for name in ("wte", "wpe", "q", "k", "v", "norm_in", "norm_out", "final", "log_sum"):
+        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-3, err_msg=name)
+    assert dict(ours["logits"]).keys() == dict(theirs["logits"]).keys()
+    np.testing.assert_allclose([x for _, x in ours["logits"]], [x for _, x in theirs["logits"]], atol=1e-3)
+    assert wrong == "Head 2 does not exist: a layer has heads 0 to 1."
+
+
 TEXTS = [
     "To be, or not to be",
     "",

@@ -55,15 +55,15 @@ def test_static_page(open_page: Open, prose: Path, tmp_path: Path) -> None:
 def test_tour_example_is_written_by_the_model(open_page: Open, prose: Path, tmp_path: Path) -> None:
     write_site(prose, "novel", tmp_path / "site")
     with static_server(tmp_path / "site") as url:
-        page = open_page("#tour", url=url, wait=False)
-        page.locator(".step .tokens").wait_for()
+        page = open_page("#tour/12", url=url, wait=False)
+        page.locator(".figure .tokens").wait_for()
         assert page.title() == "How it works: The Novel"
-        assert "for an example" in str(page.locator(".source").text_content())
+        assert "a text that the model has just written" in str(page.locator(".source").text_content())
         assert "CALL ME:" in str(page.locator(".source q").text_content())
-        example = page.locator(".step .tokens").inner_text()
+        example = page.locator(".figure .tokens").inner_text()
         page.reload()
-        page.locator(".step .tokens").wait_for()
-        assert page.locator(".step .tokens").inner_text() == example
+        page.locator(".figure .tokens").wait_for()
+        assert page.locator(".figure .tokens").inner_text() == example
 
 
 def test_page_follows_the_selected_model(open_page: Open, prose: Path) -> None:

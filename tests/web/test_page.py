@@ -4,15 +4,13 @@ INKHORN_AXE may name a file axe.min.js: then accessibility is checked too.
 """
 
 import json
-import os
 import re
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers.page import Open, fits_width, generate, text, wait_finished
+from helpers.page import Open, fits_width, generate, needs_axe, text, violations, wait_finished
 
 from inkhorn.config.sampling import SamplingParams
 
@@ -181,27 +179,6 @@ def test_inspector(open_page: Open) -> None:
     view.wait_for(state="hidden")
 
 
-def test_tour(open_page: Open) -> None:
-    page = open_page("#tour")
-    headings = []
-    for _ in range(6):
-        page.locator(".step .panel h3").wait_for()
-        headings.append(page.locator(".step .panel h3").inner_text())
-        page.locator(".step canvas, .step path, .step svg, .step .bars").first.wait_for(state="attached")
-        if headings[-1] == "Attention":
-            page.get_by_role("group", name="Layer").get_by_label("8", exact=True).check(force=True)
-            page.locator(".step .caption", has_text="attends most to").wait_for()
-        page.locator("#tour .actions .main").click()
-    assert headings == ["Embedding", "Attention", "MLP", "Residual stream", "Output head", "Sampling"]
-    page.locator("#playground").wait_for()
-    written = generate(page)
-    page.get_by_role("link", name="How it works").click()
-    page.locator(".source", has_text="your text").wait_for()
-    assert written[-20:].replace("\n", " / ") in str(page.locator(".source q").text_content())
-    page.get_by_role("button", name="Draw a token").click()
-    page.locator(".step [role=status]", has_text="Drawn").wait_for()
-
-
 def test_retry_after_lost_server(open_page: Open) -> None:
     page = open_page(requests_fail=True)
     page.route("**/v1/completions", lambda route: route.abort())
@@ -263,12 +240,6 @@ def test_phone_layout(open_page: Open, scheme: str) -> None:
     page.locator(".line").nth(1).click(position={"x": 25, "y": 12})
     page.get_by_role("dialog").locator(".lens-table").wait_for()
     assert page.get_by_role("dialog").evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
-    page.get_by_role("button", name="Close").click()
-    page.goto(f"{page.url.split('#')[0]}#tour")
-    for _ in range(6):
-        page.locator(".step .panel").wait_for()
-        assert fits_width(page)
-        page.locator("#tour .actions .main").click()
 
 
 def test_dark_theme(open_page: Open) -> None:
@@ -287,29 +258,16 @@ def test_dark_theme(open_page: Open) -> None:
     assert is_dark(page)
 
 
-@pytest.mark.skipif("INKHORN_AXE" not in os.environ, reason="INKHORN_AXE does not name axe.min.js (npm pack axe-core)")
+@needs_axe
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_accessibility(open_page: Open, scheme: str) -> None:
-    axe = Path(os.environ["INKHORN_AXE"]).read_text(encoding="utf-8")
     page = open_page(color_scheme=scheme, bypass_csp=True)  # the page's policy forbids evaluating axe
-    page.evaluate(axe)
-
-    def violations() -> list[str]:
-        found = page.evaluate("axe.run()")["violations"]
-        return [f"{one['id']}: {one['nodes']}" for one in found if one["impact"] in ("serious", "critical")]
-
-    assert violations() == []
+    assert violations(page) == []
     page.locator("[name=shade]").check()
     generate(page, samples=2)
-    assert violations() == []
+    assert violations(page) == []
     page.locator(".text-view").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     page.locator("dialog .panels:not([aria-busy]) .lens-table").wait_for()
-    assert violations() == []
-    page.keyboard.press("Escape")
-    page.get_by_role("link", name="How it works").click()
-    for step in range(6):
-        page.locator(".steps button").nth(step).click()
-        page.locator(".step:not([aria-busy]) .panel").wait_for()
-        assert violations() == []
+    assert violations(page) == []

@@ -18,12 +18,16 @@ def files() -> list[Path]:
 
 
 def test_panels_quote_model_py() -> None:
-    """Each quoted statement is one of model.py, comments and line breaks aside."""
-    source = (STATIC_DIR / "views" / "panels.js").read_text(encoding="utf-8")
-    lists = re.findall(r"^    code: \[(.*)\],$", source, re.MULTILINE)
+    """Each statement that the panels and the steps of the tour quote is one of model.py, comments and line breaks aside."""
+    sources = [STATIC_DIR / "views" / "panels.js", *(STATIC_DIR / "tour").glob("*_steps.js")]
+    lists = [
+        line
+        for source in sources
+        for line in re.findall(r"^ +code: (.*),$", source.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
     quoted = [json.loads(one) for items in lists for one in re.findall(r'"(?:[^"\\]|\\.)*"', items)]
-    assert len(lists) == 10
-    assert len(quoted) >= len(lists)
+    assert len(lists) == 6 + 13
+    assert all('"' in items for items in lists)
     nodes = ast.walk(ast.parse(MODEL.read_text(encoding="utf-8")))
     statements = {ast.unparse(node) for node in nodes if isinstance(node, ast.stmt)}
     assert [code for code in quoted if ast.unparse(ast.parse(code)) not in statements] == []
@@ -33,8 +37,21 @@ def test_no_external_hosts() -> None:
     for file in files():
         if file.suffix == ".wasm":
             continue
+        if file.name == "links.js":  # links to follow; test_tour.py checks that nothing is requested
+            continue
         hosts = re.findall(r"(?:https?:)?//[a-z][a-z0-9.-]+\.[a-z]{2,}", file.read_text(encoding="utf-8"))
         assert set(hosts) <= {"http://www.w3.org"}, file.name  # the namespace of SVG
+
+
+def test_steps_of_the_tour_link_to_known_pages() -> None:
+    tour = STATIC_DIR / "tour"
+    links = re.findall(
+        r'^  "([\w-]+)": \["[^"]+", "https://[^"]+"\],$', (tour / "links.js").read_text("utf-8"), re.MULTILINE
+    )
+    sources = "".join(source.read_text("utf-8") for source in tour.glob("*_steps.js"))
+    used = [json.loads(found) for found in re.findall(r"^  links: (\[.+\]),$", sources, re.MULTILINE)]
+    assert len(used) == 13
+    assert {key for keys in used for key in keys} == set(links)
 
 
 def test_no_inline_scripts_or_styles() -> None:
@@ -43,5 +60,7 @@ def test_no_inline_scripts_or_styles() -> None:
 
 
 def test_size_below_150_kb_compressed() -> None:
+    """All that the page transfers, of both kinds, apart from models, atlas and snapshots; `docs.*` is another page."""
     exported = [file for file in files() if not file.name.startswith("docs.")]
-    assert sum(len(gzip.compress(file.read_bytes())) for file in exported) < 150_000
+    sizes = {file.relative_to(STATIC_DIR).as_posix(): len(gzip.compress(file.read_bytes())) for file in exported}
+    assert sum(sizes.values()) < 150_000, sizes

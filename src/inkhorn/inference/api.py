@@ -196,7 +196,14 @@ class Model:
         """
         return score(self.engine, text)
 
-    def explain(self, text: str, layer: int = 0, *, interventions: Sequence[Intervention] = ()) -> Explanation:
+    def explain(
+        self,
+        text: str,
+        layer: int = 0,
+        *,
+        head: int | None = None,
+        interventions: Sequence[Intervention] = (),
+    ) -> Explanation:
         """Attention, logit lens, surprisal and residual norms over the end of a text.
 
         Computed in float32 with NumPy, whatever the precision of the engine.
@@ -204,14 +211,15 @@ class Model:
         Args:
             text: the text; its last 256 tokens are used, or fewer if the context is shorter.
             layer: the layer whose attention and MLP activations are returned, from 0.
+            head: a head of the layer, from 0, whose vectors at the last 8 tokens are returned, too.
             interventions: as for `generate`.
 
         Raises:
-            UsageError: there is no such layer, or an intervention is not possible.
+            UsageError: there is no such layer or head, or an intervention is not possible.
         """
         token_ids = self.engine.encode_prompt(text).token_ids
         edits = self.resolver.resolve(interventions, len(token_ids))
-        return explain(self._numpy_model, self.tokenizer, token_ids, layer, edits)
+        return explain(self._numpy_model, self.tokenizer, token_ids, layer, edits, head)
 
     def run(
         self,

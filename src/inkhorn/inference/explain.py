@@ -15,6 +15,7 @@ from inkhorn.errors import require
 from inkhorn.inference import display
 from inkhorn.inference.edits import Edits
 from inkhorn.inference.numpy_model import Array, HookPoint, KVCache, NumpyModel, softmax
+from inkhorn.inference.vectors import Vectors, read_vectors
 from inkhorn.tokenizer.base import Tokenizer
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Explanation:
         update_rms: for "attn" and "mlp", (L,): root mean square of what each adds to the last token's stream.
         last_token: of the last token: its embeddings "wte" and "wpe" (C,), and "mlp" (4C,), the layer's hidden MLP
             activations.
+        vectors: of one head and of the output head, if a head was asked for.
     """
 
     tokens: tuple[str, ...]
@@ -66,6 +68,7 @@ class Explanation:
     residual_rms: Array
     update_rms: dict[str, Array]
     last_token: dict[str, Array]
+    vectors: Vectors | None = None
 
     def __repr__(self) -> str:
         heads, size, _ = self.attention.shape
@@ -101,6 +104,7 @@ class Explanation:
         lower = np.tril_indices(size)
         largest = self.attention.max(-1, keepdims=True)  # becomes 255, so that no row is all zeros
         scaled = np.rint(self.attention / largest * 255)
+        vectors = {} if self.vectors is None else {"vectors": self.vectors.to_json()}
         return {
             "tokens": list(self.tokens),
             "start": self.start,
@@ -118,11 +122,16 @@ class Explanation:
             "residual_rms": np.round(self.residual_rms.astype(np.float64), 3).tolist(),
             "update_rms": {name: np.round(rms.astype(np.float64), 3).tolist() for name, rms in self.update_rms.items()},
             "last": {name: _encode_vector(values) for name, values in self.last_token.items()},
-        }
+        } | vectors
 
 
 def explain(
-    model: NumpyModel, tokenizer: Tokenizer, token_ids: Sequence[int], layer: int, edits: Edits | None = None
+    model: NumpyModel,
+    tokenizer: Tokenizer,
+    token_ids: Sequence[int],
+    layer: int,
+    edits: Edits | None = None,
+    head: int | None = None,
 ) -> Explanation:
     """Explain the end of a text.
 
@@ -130,12 +139,15 @@ def explain(
         token_ids: the text's tokens; the last MAX_POSITIONS are used, or fewer if the block size is smaller.
         layer: the layer of the attention and MLP activations, from 0.
         edits: changes to activations; the explanation shows the changed ones.
+        head: a head of the layer, from 0, whose `vectors` are wanted.
 
     Raises:
-        UsageError: there is no such layer, or there are no tokens.
+        UsageError: there is no such layer or head, or there are no tokens.
     """
     config, weights = model.config, model.weights
     require(0 <= layer < config.n_layer, f"layer must be from 0 to {config.n_layer - 1}, not {layer}")
+    if head is not None:
+        require(0 <= head < config.n_head, f"head must be from 0 to {config.n_head - 1}, not {head}")
     require(len(token_ids) > 0, "there is nothing to explain: give at least one token")
     size = min(len(token_ids), MAX_POSITIONS, config.block_size)
     start = len(token_ids) - size
@@ -163,6 +175,10 @@ def explain(
         surprisal[1:] = np.minimum(-np.log(target_probs[-1][:-1]), 999.0)
     next_ids = np.argsort(-probs[-1][-1], kind="stable")[:NUM_NEXT_TOKENS]
 
+    vectors = None
+    if head is not None:
+        vectors = read_vectors(model, trace, ids.tolist(), layer, head, logits[-1], vocabulary)
+
     def update_rms(part: str) -> Array:
         return np.array([_rms(trace[f"blocks.{i}.hook_{part}_out"][-1]) for i in range(config.n_layer)])
 
@@ -184,6 +200,7 @@ def explain(
             "wpe": weights["wpe.weight"][size - 1],
             "mlp": trace[f"blocks.{layer}.mlp.hook_post"][-1],
         },
+        vectors=vectors,
     )
 
 

@@ -41,7 +41,7 @@ async def explain(body: ExplainRequest, context: Context) -> dict[str, Any]:
     tokenizer = model.engine.tokenizer
 
     def run() -> dict[str, Any]:
-        return explain_tokens(model.reference, tokenizer, prompt.token_ids, body.layer, edits).to_json()
+        return explain_tokens(model.reference, tokenizer, prompt.token_ids, body.layer, edits, body.head).to_json()
 
     return _answer(body, model, await _run(run, context))
 

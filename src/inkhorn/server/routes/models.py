@@ -138,6 +138,9 @@ def _shape(entry: ModelEntry) -> ModelConfig | str:
         return entry.public_message(error)
 
 
+_META = ("model_type", "n_layer", "n_head", "n_embd", "block_size")
+
+
 def _meta(config: ModelConfig, backend: str | None) -> responses.ModelMeta:
-    shape: dict[str, Any] = {name: getattr(config, name) for name in ("n_layer", "n_head", "n_embd", "block_size")}
+    shape: dict[str, Any] = {name: getattr(config, name) for name in _META}
     return responses.ModelMeta(**shape, n_vocab=config.vocab_size, n_params=config.num_parameters, backend=backend)

@@ -155,6 +155,11 @@ class ExplainRequest(Body):
     layer: Annotated[StrictInt, Field(ge=0, le=MAX_ENTRIES), BeforeValidator(integral)] = Field(
         0, description="layer of the attention and MLP shown, from 0"
     )
+    head: Annotated[StrictInt, Field(ge=0, le=MAX_ENTRIES), BeforeValidator(integral)] | None = Field(
+        None,
+        description="a head of the layer, from 0: the answer has `vectors`, of the last 8 tokens: embeddings, and the head's "
+        "queries, keys and values; of the last token: input and output of a LayerNorm, and the 100 largest logits",
+    )
     add_special_tokens: StrictBool = Field(
         False, description="put the start token before the text, as in a text generated from an empty prompt"
     )

@@ -139,6 +139,7 @@ class ChatCompletionChunk(_GenerationResponse):
 class ModelMeta(BaseModel):
     """A model's architecture, and its backend if it is loaded."""
 
+    model_type: str
     n_layer: int
     n_head: int
     n_embd: int

@@ -5,7 +5,7 @@
 /** @import { Inspector } from "./views/inspector.js" */
 /** @import { Callbacks } from "./views/sample_panel.js" */
 /** @import { SharedText } from "./views/share_link.js" */
-/** @import { Tour } from "./views/tour.js" */
+/** @import { Tour } from "./tour/tour.js" */
 /** @import { TrainingPage } from "./views/training_page.js" */
 
 import { makeClient } from "./api/client.js";
@@ -261,7 +261,7 @@ function updateShading() {
 async function route() {
   if (location.hash === "#content") return; // the skip link
   if (dialog.open && !history.state?.inspector) dialog.close();
-  const view = VIEWS.find((name) => location.hash === `#${name}`) ?? "playground";
+  const view = VIEWS.find((name) => location.hash.split("/")[0] === `#${name}`) ?? "playground";
   for (const name of VIEWS) find(`#${name}`).hidden = view !== name;
   for (const item of document.querySelectorAll("[data-view]")) {
     if (item.getAttribute("data-view") === view) item.setAttribute("aria-current", "page");
@@ -273,23 +273,24 @@ async function route() {
     const changed = samples.find((sample) => sample.interventions.length);
     if (changed) changes.set(changed.interventions);
   });
-  if (view === "playground") return;
-  scrollTo(0, 0);
   if (view === "tour") openTour();
-  else openTraining();
+  if (view !== "training") return;
+  scrollTo(0, 0);
+  openTraining();
 }
 
 /** Show the tour, with the first generated text or with an example of the selected model. */
 async function openTour() {
-  const { Tour, exampleText } = await import("./views/tour.js");
+  const { Tour, stepOf } = await import("./tour/tour.js");
+  const step = stepOf(location.hash);
+  if (step < 0) return; // left again
   tour ??= new Tour(find("#tour"));
   try {
     const ready = await readyClient();
     const sample = samples.find(({ view }) => view.tokens.length > 0);
     const model = findModel(sample?.modelId ?? settings.read().model);
-    const text = sample ? { model, text: sample.view.text, temperature: sample.sharedSegments[0].temperature, isWhole: sample.view.prompt === "" }
-      : await exampleText(ready, model, facts[model.id]?.openings[0]?.prompt ?? "The ");
-    await tour.open(ready, text, !sample);
+    const prompt = facts[model.id]?.openings[0]?.prompt ?? "The ";
+    await tour.open(ready, { model, prompt, text: sample?.view.text ?? "", isWhole: sample?.view.prompt === "" }, step);
   } catch (error) {
     tour.fail(error, openTour);
   }

@@ -6,6 +6,7 @@
  * @property {string} id
  * @property {string} fingerprint of the weights and their precision
  * @property {number} block_size context length in tokens
+ * @property {"gpt2" | "openai-gpt"} model_type
  * @property {number} n_layer
  * @property {number} n_head
  * @property {number} n_embd
@@ -95,6 +96,7 @@
  * @property {string} model
  * @property {string} text
  * @property {number} layer
+ * @property {number | null} [head] whose vectors are wanted
  * @property {Intervention[]} [interventions]
  * @property {boolean} [add_special_tokens] put the start token before the text, as in a text generated from an empty prompt
  *
@@ -114,6 +116,22 @@
  * @property {number[][]} residual_rms root mean square of the residual stream, before the first block and after each
  * @property {{ attn: number[], mlp: number[] }} update_rms root mean square of what each layer adds to the last token's residual stream
  * @property {Record<"wte" | "wpe" | "mlp", QuantizedVector>} last
+ * @property {Vectors} [vectors] if a head was named
+ *
+ * @typedef {object} Vectors of the last tokens, at most 8; see src/inkhorn/inference/vectors.py
+ * @property {number} head
+ * @property {number} first index of the first of these tokens
+ * @property {number[]} ids
+ * @property {number[][]} wte
+ * @property {number[][]} wpe
+ * @property {number[][]} q
+ * @property {number[][]} k
+ * @property {number[][]} v
+ * @property {number[]} norm_in of the last token
+ * @property {number[]} norm_out
+ * @property {number[]} final
+ * @property {[string, number][]} logits the 100 largest, after the last token
+ * @property {number} log_sum
  *
  * @typedef {{ model: string, step: number, text: string, seed: number, max_tokens: number, layer: number }} SnapshotRequest
  * @typedef {{ text: string, explain: ExplainResponse }} SnapshotResponse what it writes after the text, and computes over it

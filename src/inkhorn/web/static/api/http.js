@@ -118,6 +118,7 @@ async function models() {
     id,
     fingerprint: fingerprint ?? "", // known once the model is loaded
     block_size,
+    model_type: meta.model_type,
     n_layer: meta.n_layer,
     n_head: meta.n_head,
     n_embd: meta.n_embd,

@@ -4,6 +4,7 @@
 
 /**
  * @typedef {object} Config
+ * @property {"gpt2" | "openai-gpt"} model_type
  * @property {number} n_layer
  * @property {number} n_head
  * @property {number} n_embd
@@ -31,9 +32,12 @@
  * @property {(head: number, row: number) => Float32Array} attention (block_size), of the layer
  * @property {(layer: number, part: 0 | 1) => Float32Array} update (C) of attention (0) or MLP (1), of the last row
  * @property {Float32Array} hidden (I) of the last row, of the layer
- * @property {Float32Array} token (C) embedding of the last row
- * @property {Float32Array} position (C) embedding of the last row
+ * @property {(row: number) => Float32Array} token (C) embedding
+ * @property {(row: number) => Float32Array} position (C) embedding
  * @property {(layer: number, head: number) => Float32Array} head (C / heads), the output of a head at the last row
+ * @property {(head: number, row: number, part: number) => Float32Array} qkv (hs) query (0), key (1) or value (2), of the layer
+ * @property {(part: number) => Float32Array} norm (C) of the last row: input (0) and output (1) of the layer's first LayerNorm,
+ *   and what the output head reads (2)
  *
  * @typedef {{ logprob: number, top: [number, number][] }} Logprobs of a token, and the likeliest ids with theirs
  */
@@ -222,8 +226,9 @@ export class Session {
     this.setIds(ids);
     const addresses = this.exports.ink_text_trace(this.text, this.length, ids.length, layer);
     this.length += ids.length;
-    const [residual, attention, updates, hidden, embeddings, heads] = new Uint32Array(this.buffer, addresses, 6);
+    const [residual, attention, updates, hidden, embeddings, heads, qkv, norms] = new Uint32Array(this.buffer, addresses, 8);
     const { n_embd: C, n_head, inner, block_size } = this.config;
+    const head_size = C / n_head;
     const n = ids.length;
     const width = 4 * padded(C);
     return {
@@ -231,14 +236,16 @@ export class Session {
       attention: (head, row) => this.floats(attention + (head * n + row) * 4 * padded(block_size), block_size),
       update: (at, part) => this.floats(updates + (2 * at + part) * width, C),
       hidden: this.floats(hidden, inner),
-      token: this.floats(embeddings, C),
-      position: this.floats(embeddings + width, C),
+      token: (row) => this.floats(embeddings + 2 * row * width, C),
+      position: (row) => this.floats(embeddings + (2 * row + 1) * width, C),
       head: (at, head) => this.floats(heads + at * width + (4 * head * C) / n_head, C / n_head),
+      qkv: (head, row, part) => this.floats(qkv + (3 * (head * n + row) + part) * 4 * padded(head_size), head_size),
+      norm: (part) => this.floats(norms + part * width, C),
     };
   }
 
   /**
-   * The logit lens: the predictions from the rows of a depth of the last trace.
+   * The logit lens: the predictions from the rows of a depth of the last trace. `logits` are then those of the last row.
    * @param {Float32Array} residual of the first row; the others follow
    * @param {number[]} targets for each row, the token whose log-probability is wanted
    * @param {number} count how many of the likeliest

@@ -72,8 +72,8 @@ const methods = {
   /** @returns {Promise<ModelInfo[]>} */
   async models() {
     const { id, fingerprint, parameters, config } = await metadata();
-    const { n_layer, n_head, n_embd, block_size, vocab_size } = config;
-    return [{ id, fingerprint, n_layer, n_head, n_embd, block_size, vocab_size, parameters, backend: "browser" }];
+    const { model_type, n_layer, n_head, n_embd, block_size, vocab_size } = config;
+    return [{ id, fingerprint, model_type, n_layer, n_head, n_embd, block_size, vocab_size, parameters, backend: "browser" }];
   },
   async settings() {
     return (await metadata()).settings;

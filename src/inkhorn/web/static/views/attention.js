@@ -84,7 +84,7 @@ export class AttentionArcs {
    * @param {number[]} strongest
    */
   describe(tokens, t, weights, strongest) {
-    const parts = strongest.map((i) => `${i === t ? "itself" : `${visible(tokens[i])} ${distance(t - i)}`} (${percent(weights[i])})`);
+    const parts = strongest.filter((i, rank) => rank === 0 || weights[i] >= 0.01).map((i) => `${i === t ? "itself" : `${visible(tokens[i])} ${distance(t - i)}`} (${percent(weights[i])})`);
     return [make("b", visible(tokens[t])), ` attends most to ${parts.join(", ")}.`];
   }
 }

@@ -30,6 +30,7 @@ export class Explanation {
     this.layers = response.n_layer;
     this.heads = response.n_head;
     this.next = response.next;
+    this.vectors = response.vectors;
     this.updateRms = response.update_rms;
     this.packed = decode(response.attention);
     this.probs = decode(response.lens.probs);
@@ -89,13 +90,13 @@ export class Explainer {
    * Explain the end of a text. Only the end is sent, because the model sees no more than its context.
    * @param {ExplainRequest} request
    */
-  explain({ model, text, layer, add_special_tokens = false }) {
+  explain({ model, text, layer, head = null, add_special_tokens = false, interventions = [] }) {
     const end = endOf(text, 4096);
-    const key = JSON.stringify([model, layer, end, add_special_tokens]);
+    const key = JSON.stringify([model, layer, head, end, add_special_tokens, interventions]);
     const cached = this.cache.get(key);
     if (cached) return cached;
     if (this.cache.size > 40) this.cache.clear();
-    const answer = this.client.explain({ model, text: end, layer, add_special_tokens })
+    const answer = this.client.explain({ model, text: end, layer, head, add_special_tokens, interventions })
       .then((response) => new Explanation(response, add_special_tokens));
     answer.catch(() => this.cache.delete(key)); // so that it can be tried again
     this.cache.set(key, answer);

@@ -5,15 +5,10 @@
 import { make } from "./dom.js";
 
 /**
- * @typedef {"embedding" | "attention" | "importance" | "map" | "mlp" | "residual" | "lens" | "next" | "head" | "sampling"} PanelName
+ * @typedef {"attention" | "importance" | "map" | "residual" | "lens" | "next"} PanelName
  * @type {Record<PanelName, { title: string, about: string, code: string[] }>}
  */
 export const PANELS = {
-  embedding: {
-    title: "Embedding",
-    about: "Each token has a learned vector, and so has each position. Their sum is the input of the first block: the residual stream starts here.",
-    code: ["x = self.drop(self.wte(idx) + self.wpe(positions))"],
-  },
   attention: {
     title: "Attention",
     about: "Each head lets a token read from itself and from earlier tokens. The attention weights of a token sum to 1; the thicker the arc, the larger the weight.",
@@ -29,11 +24,6 @@ export const PANELS = {
     about: "Each part is switched off in turn, and the model predicts this token again. Strong colours mark the parts whose absence changes its probability most.",
     code: ["x = x + self.attn(self.ln_1(x))", "x = x + self.mlp(self.ln_2(x))"],
   },
-  mlp: {
-    title: "MLP",
-    about: "The position-wise feed-forward network: expand to a wider hidden layer, apply the activation function, project back. Only part of the hidden units are active for any one token.",
-    code: ["x = self.act(self.c_fc(x))", "return self.dropout(self.c_proj(x))"],
-  },
   residual: {
     title: "Residual stream",
     about: "Attention and MLP add their output to the residual stream, block after block (GPT-1 normalizes after each addition instead of before each sublayer). The line is the root mean square of the last token's stream; the bars are that of what each block adds.",
@@ -48,16 +38,6 @@ export const PANELS = {
     title: "Next token",
     about: "The ten most likely tokens to follow, at temperature 1: the head turns the last token's residual stream into one logit per vocabulary entry, and softmax turns the logits into probabilities.",
     code: ["logits = logits[:, -1, :]"],
-  },
-  head: {
-    title: "Output head",
-    about: "The head compares the last token's residual stream with one vector per vocabulary entry (the token embeddings if they are tied, otherwise a table of its own), which gives one logit each; softmax turns logits into probabilities. The logit lens applies the same head after fewer blocks.",
-    code: ["logits = self.lm_head(self.ln_f(x))"],
-  },
-  sampling: {
-    title: "Sampling",
-    about: "The next token is drawn from these probabilities, appended to the text, and the model runs again. A temperature below 1 sharpens the distribution, one above 1 flattens it; top-k keeps only the k most likely tokens.",
-    code: ["logits = logits / temperature", "following = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)"],
   },
 };
 

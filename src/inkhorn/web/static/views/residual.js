@@ -1,5 +1,5 @@
 // @ts-check
-// Charts of one token: the growth of its residual stream, and vectors as heat maps.
+// A chart of one token: the growth of its residual stream.
 
 /** @import { Explanation } from "./explanation.js" */
 
@@ -42,31 +42,4 @@ export function residualChart(explanation) {
       ...stream.map((value, depth) => svg("circle", { cx: x(depth), cy: y(value), r: 3 }))),
     make("p", { className: "caption key", "aria-hidden": "true" },
       make("span", "residual stream"), make("span.attn", "added by attention"), make("span.mlp", "added by the MLP")));
-}
-
-/**
- * A vector as cells: one colour for negative values, another for positive ones, stronger the larger they are.
- * @param {string} name
- * @param {Float32Array} values
- */
-export function heatMap(name, values) {
-  const columns = values.length > 512 ? 64 : 40;
-  const canvas = make("canvas.cells", { role: "img", width: columns, height: Math.ceil(values.length / columns) });
-  const largest = values.reduce((a, b) => Math.max(a, Math.abs(b)), 1e-9);
-  const positive = values.reduce((sum, value) => sum + (value > 0.1 * largest ? 1 : 0), 0);
-  canvas.setAttribute("aria-label", `${name}: ${values.length} values from ${Math.min(...values).toFixed(2)} to ${Math.max(...values).toFixed(2)}, ${positive} of them clearly positive.`);
-  const context = canvas.getContext("2d");
-  const paint = () => {
-    if (!context) return;
-    const style = getComputedStyle(canvas);
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    values.forEach((value, i) => {
-      context.globalAlpha = (Math.abs(value) / largest) ** 0.7;
-      context.fillStyle = value < 0 ? style.outlineColor : style.color;
-      context.fillRect(i % columns, Math.floor(i / columns), 1, 1);
-    });
-  };
-  requestAnimationFrame(paint); // when it is in the page and has its colours
-  addEventListener("themechange", () => canvas.isConnected && paint());
-  return make("figure", make("figcaption.small", name), canvas);
 }
