@@ -53,6 +53,12 @@ def test_explain_equals_inference_explain(client: TestClient, model: ServedModel
     ).to_json()
     assert response == {"model": "tiny"} | json.loads(json.dumps(expected))
     assert "layer" in bad_request(client, "/api/explain", text="ab", layer=2)["message"]
+    for head in (0, 1):
+        response = client.post("/api/explain", json={"text": "ab A:", "layer": 1, "head": head}).json()
+        ids = model.engine.encode_prompt("ab A:").token_ids
+        expected = explain(model.reference, model.engine.tokenizer, ids, 1, head=head).to_json()
+        assert response["vectors"] == json.loads(json.dumps(expected["vectors"]))
+    assert "head must be from 0 to 1, not 2" in bad_request(client, "/api/explain", text="ab", head=2)["message"]
 
 
 def test_explain_with_the_start_token(client: TestClient) -> None:

@@ -18,7 +18,7 @@ def files() -> list[Path]:
 
 
 def test_panels_quote_model_py() -> None:
-    """Each statement that the panels and the steps of the tour quote is one of model.py, comments and line breaks aside."""
+    """Each statement that panels and steps quote is one of model.py, comments and line breaks aside."""
     sources = [STATIC_DIR / "views" / "panels.js", *(STATIC_DIR / "tour").glob("*_steps.js")]
     lists = [
         line

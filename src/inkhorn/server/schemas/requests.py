@@ -157,8 +157,8 @@ class ExplainRequest(Body):
     )
     head: Annotated[StrictInt, Field(ge=0, le=MAX_ENTRIES), BeforeValidator(integral)] | None = Field(
         None,
-        description="a head of the layer, from 0: the answer has `vectors`, of the last 8 tokens: embeddings, and the head's "
-        "queries, keys and values; of the last token: input and output of a LayerNorm, and the 100 largest logits",
+        description="a head of the layer, from 0: the answer has `vectors`, of the last 8 tokens: embeddings, and the "
+        "head's queries, keys and values; of the last one: input and output of a LayerNorm, and the largest logits",
     )
     add_special_tokens: StrictBool = Field(
         False, description="put the start token before the text, as in a text generated from an empty prompt"
