@@ -7,8 +7,7 @@
 import { AttentionArcs } from "../views/attention.js";
 import { button, byPointer, make, percent, visible } from "../views/dom.js";
 import { FIRST, headName } from "./context.js";
-import { choices, dropdown, LEGEND, largest, namedStrip, num, numbers, shareBar, strip, table } from "./figures.js";
-import { dot, mix, softmax } from "./softmax.js";
+import { choices, dot, dropdown, LEGEND, largest, mix, namedStrip, num, numbers, shareBar, softmax, strip, table } from "./figures.js";
 
 const THREE = 3;
 

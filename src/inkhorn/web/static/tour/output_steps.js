@@ -4,8 +4,7 @@
 /** @import { Step } from "./steps.js" */
 
 import { button, formatCount, make, percent, visible } from "../views/dom.js";
-import { choices, num, shareBar, slider, table } from "./figures.js";
-import { draw, reshape } from "./softmax.js";
+import { choices, draw, num, reshape, shareBar, slider, table } from "./figures.js";
 
 const TOKENS = 6; // to choose from, the last ones of the text
 const UNEMBEDDED = 8; // rows of the table

@@ -1,12 +1,11 @@
 // @ts-check
 // The steps about training: the loss, and one gradient step.
 
-/** @import { Ranked } from "./softmax.js" */
+/** @import { Ranked } from "./figures.js" */
 /** @import { Step } from "./steps.js" */
 
 import { button, formatCount, make, percent, svg, visible } from "../views/dom.js";
-import { dropdown, num, shareBar, slider, table } from "./figures.js";
-import { dot } from "./softmax.js";
+import { dot, dropdown, num, shareBar, slider, table } from "./figures.js";
 
 const WIDTH = 420;
 const HEIGHT = 190;
