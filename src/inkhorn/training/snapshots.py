@@ -36,7 +36,7 @@ from inkhorn.utils.files import atomic_write, write_json
 
 EXTRA = 2
 """snapshots beyond the number that is asked for: of the best and the last checkpoint"""
-LOSS_TOKENS = 1 << 14
+LOSS_TOKENS = 1 << 12
 """most tokens of the validation split over which the loss of a snapshot is computed"""
 MAX_VIEW_TOKENS, MAX_ATTENTION_BYTES = 64, 1 << 20
 """The prompt is short enough for the attention weights of all snapshots to stay below this, in the report."""
