@@ -79,3 +79,29 @@ def test_first_lines() -> None:
     assert loss_samples.first_lines("\n\nLEAR:\nBlow, winds.\n") == "LEAR:\nBlow, winds."
     assert loss_samples.first_lines("one two three", lines=1, columns=8) == "one two …"
     assert loss_samples.first_lines("a\x1bb") == "a\ufffdb"
+
+
+def history_line(median: float) -> str:
+    series = [{"name": "int8", "unit": "tokens/s", "median": median, "values": [median]}]
+    return json.dumps({"title": "Speed", "machine": {"cpu": "C", "cores": 2}, "series": series, "facts": {}}) + "\n"
+
+
+def test_benchmark_history(tmp_path: Path) -> None:
+    script = load_script("benchmark_history")
+    for version, median in (("0.10.0", 300.0), ("0.2.0", 100.0), ("0.9.0", 200.0)):
+        (tmp_path / f"{version}.jsonl").write_text(history_line(median))
+    points = script.read_history(tmp_path)
+    assert [(point.version, point.median) for point in points] == [("0.2.0", 100), ("0.9.0", 200), ("0.10.0", 300)]
+    out = tmp_path / "history.svg"
+    script.main(["--history", str(tmp_path), "--out", str(out)])
+    assert {"0.2.0", "0.9.0", "0.10.0", "Speed, tokens/s"} <= set(texts(ElementTree.parse(out).getroot()))
+
+
+@pytest.mark.parametrize("line", ["text\n", "{}\n", "[]\n"])
+def test_benchmark_history_names_a_bad_line(line: str, tmp_path: Path) -> None:
+    script = load_script("benchmark_history")
+    with pytest.raises(UsageError, match="no measurements"):
+        script.read_history(tmp_path)
+    (tmp_path / "0.2.0.jsonl").write_text(history_line(1) + line)
+    with pytest.raises(UsageError, match="line 2: not the last line of a benchmark"):
+        script.read_history(tmp_path)
