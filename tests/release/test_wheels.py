@@ -43,21 +43,19 @@ def test_one_compiler_for_windows() -> None:
 
 @pytest.fixture
 def pure_wheel(tmp_path: Path) -> Path:
-    """A wheel of one file, which is tagged for every platform."""
-    path = tmp_path / "inkhorn-1.2-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("inkhorn/inference/backends/native_bindings.py", "ABI = 3\n")
-        archive.writestr("inkhorn-1.2.dist-info/METADATA", "Metadata-Version: 2.1\nName: inkhorn\nVersion: 1.2\n")
-        archive.writestr(
-            "inkhorn-1.2.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr("inkhorn-1.2.dist-info/RECORD", "")
-    return path
+    """A wheel of one Python file, which is tagged for every platform."""
+    pytest.importorskip("wheel")
+    files = tmp_path / "files"
+    (files / "inkhorn/inference/backends").mkdir(parents=True)
+    (files / "inkhorn/inference/backends/native_bindings.py").write_text("ABI = 3\n")
+    (files / "inkhorn-1.2.dist-info").mkdir()
+    (files / "inkhorn-1.2.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: inkhorn\nVersion: 1.2\n")
+    (files / "inkhorn-1.2.dist-info/WHEEL").write_text("Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    subprocess.run([sys.executable, "-m", "wheel", "pack", "--dest-dir", tmp_path, files], check=True)
+    return tmp_path / "inkhorn-1.2-py3-none-any.whl"
 
 
 def test_a_library_makes_a_platform_wheel(pure_wheel: Path, tmp_path: Path) -> None:
-    pytest.importorskip("wheel")
-    pytest.importorskip("build")
     wheels = pytest.importorskip("wheels")
     library = tmp_path / "libinkhorn_kernel.dylib"
     library.write_bytes(b"code")
