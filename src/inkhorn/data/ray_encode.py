@@ -6,6 +6,7 @@ pieces. This process puts the pieces together again and writes the shards, so th
 the number of workers. Ray is imported inside the functions, because it is an optional package.
 """
 
+import logging
 import pickle
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -220,6 +221,7 @@ def _encode_on_ray(parts: list[Part], tokenizer: Tokenizer, workers: int) -> Ite
 
     if not parts:
         return
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # its plans and times are not the user's
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True

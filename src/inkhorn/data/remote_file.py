@@ -57,7 +57,7 @@ def list_files(url: str) -> list[tuple[RemoteFile, str, int, str]]:
     for path, info in sorted(found.items()):
         version = next((str(info[key]) for key in _VERSION_KEYS if key in info), "")
         name = path.removeprefix(root).lstrip("/")
-        listed.append((RemoteFile(fs.unstrip_protocol(path)), name, info["size"], version))
+        listed.append((RemoteFile(fs.unstrip_protocol(path)), name, info.get("size") or 0, version))
     return listed
 
 
