@@ -239,7 +239,7 @@ def test_state_dict_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["shakespeare"], "exactly one output of OUT (a folder), --state-dict, --gguf, --web, not none"),
+        (["shakespeare"], "exactly one output of OUT (a folder), --state-dict, --gguf, --web, --hub, not none"),
         (["shakespeare", "out", "--gguf", "a.gguf"], "not OUT (a folder) and --gguf"),
         (["--gguf", "a.gguf", "--state-dict", "a.pth"], "not --state-dict and --gguf"),
         (["--gguf", "a.gguf", "--dtype", "float32"], "--dtype float32 needs OUT"),

@@ -261,6 +261,7 @@ def test_flags_of_skipped_blocks_exist(page: str) -> None:
                 "docker",
                 "git",
                 "cd",
+                "pip",
                 "INKHORN_API_KEY=SECRET",
             ):
                 continue

@@ -28,6 +28,7 @@ WITH_BODY = [
     "POST /v1/responses",
     "POST /api/explain",
     "POST /api/importance",
+    "POST /api/snapshot",
     "POST /tokenize",
     "POST /detokenize",
 ]

@@ -105,7 +105,7 @@ def test_loss_is_that_of_the_validation_windows(run: Path, data: Dataset) -> Non
 def test_view_is_what_the_engine_writes(run: Path) -> None:
     views = [read_view(snapshot) for snapshot in list_snapshots(run)]
     assert len({view["prompt"] for view in views}) == 1
-    assert len({view["text"] for view in views}) > 1
+    assert views[0]["explain"]["lens"] != views[-1]["explain"]["lens"]  # the model has changed
     for snapshot, view in zip(list_snapshots(run), views, strict=True):
         with inkhorn.load(snapshot.folder) as model:
             again = model.generate(view["prompt"], seed=view["seed"], max_tokens=VIEW_TOKENS)

@@ -160,7 +160,7 @@ def full_disk(*_: Any) -> None:
 
 def test_export_in_another_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "--web", str(tmp_path / "site"), "--quantize", "int4"]) == 0
-    assert "5.9 MB" in capsys.readouterr().out
+    assert "6.0 MB" in capsys.readouterr().out
     metadata = json.loads((tmp_path / "site" / "model" / "model.json").read_text(encoding="utf-8"))
     assert metadata["fingerprint"].endswith("_int4_portable")
     assert metadata["bytes"] == (tmp_path / "site" / "model" / "weights.bin").stat().st_size

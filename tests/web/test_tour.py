@@ -78,7 +78,7 @@ def test_steps_in_order(open_page: Open, server: str) -> None:
         )
         assert page.locator(".model-map .lit").count() >= 1
         assert fits_width(page)
-        page.locator("#tour .actions .main").click()
+        page.locator("#tour a.main").click()
     page.locator("#playground").wait_for()
     assert len(set(titles)) == STEPS
     assert {url for url in requested if not url.startswith(server)} == set()
@@ -223,7 +223,7 @@ def test_the_visitors_text_back_and_reload(open_page: Open) -> None:
     page.locator("#tour-text").fill("so it is")
     page.locator(".tiles li").nth(7).wait_for()
     assert page.locator(".tiles b").all_inner_texts() == ["s", "o", "␣", "i", "t", "␣", "i", "s"]
-    page.get_by_role("link", name="Next").click()
+    page.get_by_role("link", name="Next:").click()
     wait_for_step(page, 2)
     assert page.evaluate("document.activeElement.tagName") == "H3"
     page.reload()
