@@ -58,8 +58,8 @@ RUNNABLE_PAGES = [
     for page in PAGES
     if any(b.language not in OUTPUT_LANGUAGES for b in blocks(page)) and not CHAPTERS.fullmatch(page)
 ]
-SLOW_PAGES = ("docs/training.md", "docs/gpt2.md")
-"""Pages with many training commands: `make test-all` runs them."""
+SLOW_PAGES = ("docs/training.md", "docs/gpt2.md", "docs/how-to/evaluate.md", "src/inkhorn/assets/shakespeare/README.md")
+"""Pages whose commands take long: `make test-all` runs them."""
 EXAMPLES = "examples/README.md"
 """Its blocks are recorded output of the examples, which test_examples.py runs."""
 

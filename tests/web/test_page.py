@@ -259,7 +259,7 @@ def test_dark_theme(open_page: Open) -> None:
 
 
 @needs_axe
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_accessibility(open_page: Open, scheme: str) -> None:
     page = open_page(color_scheme=scheme, bypass_csp=True)  # the page's policy forbids evaluating axe
     assert violations(page) == []
