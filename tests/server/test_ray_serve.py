@@ -214,3 +214,21 @@ def test_command() -> None:
     assert done.returncode == 1
     assert f"inkhorn: cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_cluster_that_goes_away() -> None:
+    code = "import sys; from inkhorn.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "serve", "--ray", "--port", str(free_port()), "--max-replicas", "1"]
+    environment = os.environ | PATIENCE | {"RAY_ADDRESS": "local"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Inkhorn is listening")
+        children = psutil.Process(process.pid).children(recursive=True)
+        [head] = [each for each in children if each.name() == "gcs_server"]
+        head.kill()
+        _, errors = process.communicate(timeout=SECONDS)
+        assert process.returncode == 1
+        assert "inkhorn: the Ray cluster went away" in errors
+        psutil.wait_procs(children, timeout=SECONDS)

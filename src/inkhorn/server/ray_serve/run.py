@@ -1,9 +1,12 @@
 """`inkhorn serve --ray`: deploy the application to a Ray cluster, and remove it at the end."""
 
 import logging
+import os
 import re
 import signal
+import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 from inkhorn.errors import InkhornError, require
@@ -13,6 +16,8 @@ from inkhorn.server.run import listen
 from inkhorn.server.settings import ServerConfig
 
 POLL_SECONDS = 2.0
+CLUSTER_SECONDS = 20.0
+"""How long the cluster may take to answer before it counts as gone."""
 
 
 def serve_on_ray(config: ServerConfig, options: RayOptions) -> int:
@@ -51,7 +56,9 @@ def serve_on_ray(config: ServerConfig, options: RayOptions) -> int:
         print(f"Inkhorn is listening on http://{config.host}:{config.port}", flush=True)  # noqa: T201
         print(f"metrics of all replicas: {metrics}", flush=True)  # noqa: T201
         while not stop.wait(POLL_SECONDS):
-            _check(serve)
+            if not _is_alive():
+                print("inkhorn: the Ray cluster went away: start it again, then serve again", file=sys.stderr)  # noqa: T201
+                os._exit(1)  # a regular exit waits for the cluster
         serve.delete(NAME)
     finally:
         ray.shutdown()
@@ -80,12 +87,21 @@ def _reason(serve: Any) -> str | None:
     return next((match[1].strip() for match in found if match), None)
 
 
-def _check(serve: Any) -> None:
-    """Raise InkhornError if the cluster is gone."""
-    try:
-        serve.status()
-    except Exception as error:
-        raise InkhornError(f"the Ray cluster went away: {_first_line(error)}") from None
+def _is_alive() -> bool:
+    """Whether the cluster answers. Ray's own calls may wait for it for ever, and end the process after a minute."""
+    import ray
+    from ray import serve
+
+    answered = threading.Event()
+
+    def ask() -> None:
+        with suppress(Exception):
+            ray.nodes()
+            serve.status()
+            answered.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answered.wait(CLUSTER_SECONDS)
 
 
 def _first_line(error: BaseException) -> str:
