@@ -10,6 +10,7 @@ import tyro
 
 from inkhorn.errors import TrainingError, require
 from inkhorn.training.ray_workers import WorkerCount
+from inkhorn.utils.ray_address import check_ray_address
 
 Workers = Annotated[str | None, tyro.conf.arg(metavar="N|MIN:MAX", help_behavior_hint="")]
 """The type of the flag."""
@@ -36,6 +37,7 @@ def ray_cluster() -> Iterator[dict[str, float]]:
     os.environ.setdefault("RAY_worker_niceness", "0")  # a worker has the priority that torchrun would give it
     import ray
 
+    check_ray_address()
     address = os.environ.get("RAY_ADDRESS")
     try:
         ray.init(logging_level="WARNING")  # with the dashboard on a cluster of its own: Ray Train asks it for states

@@ -14,6 +14,7 @@ from inkhorn.server.ray_serve.application import NAME, application
 from inkhorn.server.ray_serve.options import RayOptions
 from inkhorn.server.run import listen
 from inkhorn.server.settings import ServerConfig
+from inkhorn.utils.ray_address import check_ray_address
 
 POLL_SECONDS = 2.0
 CLUSTER_SECONDS = 20.0
@@ -21,20 +22,21 @@ CLUSTER_SECONDS = 20.0
 
 
 def serve_on_ray(config: ServerConfig, options: RayOptions) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code.
+    """Serve until SIGTERM or SIGINT; returns the exit code. If the cluster goes away, the process ends with 1.
 
     It joins the cluster that runs on this machine or that RAY_ADDRESS names; otherwise it starts one on this machine,
     which ends with this process. If the application runs in the cluster already, its replicas are replaced one after
     the other.
 
     Raises:
-        InkhornError: the port is in use, the cluster cannot be reached or goes away, or a replica cannot start.
+        InkhornError: the port is in use, the cluster cannot be reached, or a replica cannot start.
     """
     message = "--port 0 cannot be combined with --ray: the proxies of all nodes listen on the same port"
     require(config.port != 0, message)
     import ray
     from ray import serve
 
+    check_ray_address()
     app = application(config, options)
     stop = threading.Event()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
