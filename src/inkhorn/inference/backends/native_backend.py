@@ -60,7 +60,7 @@ class NativeBackend:
     def close(self) -> None:
         if self._session:
             self._lib.ink_session_close(self._session)
-            self._session = ctypes.c_void_p()
+            self._session.value = None  # needs no module, which may be gone when the interpreter ends
 
     def __del__(self) -> None:
         if getattr(self, "_session", None):
