@@ -13,7 +13,8 @@
 #SBATCH --open-mode=append
 set -euo pipefail
 : "${TEXT:=$HOME/text}" "${OUT:=$HOME/runs/gpt2-xl}"
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${hosts%%$'\n'*}
 srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node "$SLURM_GPUS_ON_NODE" --max-restarts 3 \
   --rdzv-backend c10d --rdzv-endpoint "$head:29400" --rdzv-id "$SLURM_JOB_ID" \
   -m inkhorn train gpt2-xl --grad-accum 64 --parallel fsdp --resume --text "$TEXT" --out "$OUT"

@@ -19,7 +19,7 @@ SMALL = f"""() => [...document.querySelectorAll('{CONTROLS}')]
     .map(one => one.outerHTML)"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_controls_fit_a_finger(open_page: Open, scheme: str) -> None:
     phone = {"viewport": {"width": 375, "height": 812}, "has_touch": True, "is_mobile": True, "color_scheme": scheme}
     page = open_page(**phone)

@@ -274,6 +274,7 @@ def test_keyboard(open_page: Open) -> None:
     assert page.evaluate("document.getAnimations().filter(one => one.playState === 'running').length") == 0
 
 
+@pytest.mark.slow
 @needs_axe
 def test_accessibility(open_page: Open) -> None:
     page = open_page("#tour", bypass_csp=True)

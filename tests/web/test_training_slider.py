@@ -158,7 +158,7 @@ def test_model_without_snapshots_has_no_link(open_page: Callable[..., "Page"]) -
     assert not page.get_by_role("link", name="Training").is_visible()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (375, "light")])
+@pytest.mark.parametrize(("width", "scheme"), [pytest.param(1280, "dark", marks=pytest.mark.slow), (375, "light")])
 def test_live_page(open_page: Callable[..., "Page"], run: Path, tmp_path: Path, width: int, scheme: str) -> None:
     """It follows the files of a run that goes on, and keeps its state when the process has ended."""
     out = tmp_path / "run"
