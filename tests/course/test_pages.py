@@ -2,7 +2,6 @@
 
 import ast
 import difflib
-import importlib.util
 import json
 import re
 import subprocess
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from helpers.paths import DATA, ROOT
+from helpers.scripts import load_script
 
 from inkhorn.course.cells import notebook
 from inkhorn.course.chapter import Chapter, chapters
@@ -20,16 +20,7 @@ TINY = DATA / "shakespeare" / "tiny.txt"
 NUMBERS = sorted(chapters())
 
 
-def _build() -> Any:
-    spec = importlib.util.spec_from_file_location("course_build", DOCS / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build = _build()
+build: Any = load_script(DOCS / "build.py")
 
 
 def recorded(number: int) -> str:

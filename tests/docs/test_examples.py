@@ -1,6 +1,5 @@
 """Each example runs at a small size, and examples/README.md lists it and records its output."""
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +8,7 @@ import matplotlib as mpl
 import pytest
 from helpers.models import save_checkpoint, tiny_config, tiny_model
 from helpers.paths import ROOT
+from helpers.scripts import load_script
 
 from inkhorn.tokenizer.char import CharTokenizer
 
@@ -17,12 +17,7 @@ SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 
 
 def example(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(EXAMPLES / f"{name}.py")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The figures of the docs, and the scripts that draw them."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -9,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from helpers.paths import ROOT
+from helpers.scripts import load_script
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.checkpoint.weights import read_config
@@ -19,14 +19,9 @@ DOCS = ROOT / "docs"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def load_script(name: str) -> Any:
+def figure_script(name: str) -> Any:
     """Import a script of docs/figures."""
-    spec = importlib.util.spec_from_file_location(name, DOCS / "figures" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(DOCS / "figures" / f"{name}.py")
 
 
 def texts(root: ElementTree.Element) -> list[str]:
@@ -54,7 +49,7 @@ def test_architecture_figure_parameters() -> None:
 
 
 def test_terminal_svg() -> None:
-    terminal = load_script("terminal")
+    terminal = figure_script("terminal")
     pieces = [(0.3, "\x1b[2mNow is the "), (0.4, "winter\x1b[0m\r\n"), (0.5, "<of> &\x00" + "x" * 70), (0.6, "\r\n")]
     root = ElementTree.fromstring(terminal.draw(pieces, "inkhorn Now", seconds=3))
     rows = ["$ inkhorn Now", "Now is the winter", "<of> &\ufffd" + "x" * 57, "x" * 13, "$"]
@@ -63,7 +58,7 @@ def test_terminal_svg() -> None:
 
 
 def test_loss_samples_figure(tmp_path: Path) -> None:
-    loss_samples = load_script("loss_samples")
+    loss_samples = figure_script("loss_samples")
     with pytest.raises(UsageError, match="no samples"):
         loss_samples.draw(read_run(tmp_path))
     records = [{"step": step, "train/loss": 4 / step, "val/loss": 4 - step / 100} for step in range(1, 250)]
@@ -75,7 +70,7 @@ def test_loss_samples_figure(tmp_path: Path) -> None:
 
 
 def test_first_lines() -> None:
-    loss_samples = load_script("loss_samples")
+    loss_samples = figure_script("loss_samples")
     assert loss_samples.first_lines("\n\nLEAR:\nBlow, winds.\n") == "LEAR:\nBlow, winds."
     assert loss_samples.first_lines("one two three", lines=1, columns=8) == "one two …"
     assert loss_samples.first_lines("a\x1bb") == "a\ufffdb"
@@ -87,7 +82,7 @@ def history_line(median: float) -> str:
 
 
 def test_benchmark_history(tmp_path: Path) -> None:
-    script = load_script("benchmark_history")
+    script = figure_script("benchmark_history")
     for version, median in (("0.10.0", 300.0), ("0.2.0", 100.0), ("0.9.0", 200.0)):
         (tmp_path / f"{version}.jsonl").write_text(history_line(median))
     points = script.read_history(tmp_path)
@@ -99,7 +94,7 @@ def test_benchmark_history(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ["text\n", "{}\n", "[]\n"])
 def test_benchmark_history_names_a_bad_line(line: str, tmp_path: Path) -> None:
-    script = load_script("benchmark_history")
+    script = figure_script("benchmark_history")
     with pytest.raises(UsageError, match="no measurements"):
         script.read_history(tmp_path)
     (tmp_path / "0.2.0.jsonl").write_text(history_line(1) + line)

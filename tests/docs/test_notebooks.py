@@ -1,6 +1,5 @@
 """The notebooks of docs/notebooks are those of their Python files, and each runs in Jupyter's kernel."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -8,20 +7,12 @@ from typing import Any
 
 import pytest
 from helpers.paths import ROOT
+from helpers.scripts import load_script
 
 DOCS = ROOT / "docs" / "notebooks"
 
 
-def _build() -> Any:
-    spec = importlib.util.spec_from_file_location("notebooks_build", DOCS / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build = _build()
+build: Any = load_script(DOCS / "build.py")
 NAMES = list(build.EXTRAS)
 
 

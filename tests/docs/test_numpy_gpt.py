@@ -1,11 +1,9 @@
 """The example in NumPy: short, and equal to the model."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,20 +11,12 @@ import pytest
 import torch
 from helpers.models import save_checkpoint, tiny_config, tiny_model
 from helpers.paths import ROOT
+from helpers.scripts import load_script
 from safetensors.numpy import load_file, save_file
 
 from inkhorn.tokenizer.char import CharTokenizer
 
 EXAMPLE = ROOT / "examples" / "numpy_gpt.py"
-
-
-def load_example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("numpy_gpt", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_file_length() -> None:
@@ -39,7 +29,7 @@ def test_logits_match_model(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     ids = [0, 3, 1, 4, 4, 2, 0, 1, 3, 3, 2, 4]
     weights = {n.removeprefix("transformer."): w for n, w in load_file(tmp_path / "model.safetensors").items()}
-    ours = load_example().gpt2(ids, weights, config.n_layer, config.n_head)
+    ours = load_script(EXAMPLE).gpt2(ids, weights, config.n_layer, config.n_head)
     with torch.no_grad():
         theirs = model(torch.tensor([ids]))[0][0].numpy()
     np.testing.assert_allclose(ours, theirs, atol=2e-5)

@@ -14,7 +14,7 @@ import pytest
 import reference_http
 from helpers.page import fits_width
 from helpers.paths import ROOT
-from helpers.web import CHROMIUM, CHROMIUM_FLAGS, static_server
+from helpers.web import static_server
 
 import inkhorn
 from inkhorn.cli.main import COMMANDS
@@ -100,17 +100,6 @@ def test_references_are_in_the_site(site: Path) -> None:
     assert all(name in shown["http"] for name, _ in reference_http.operations(reference_http.document()))
     assert "max_prompt_tokens" in shown["configuration"]
     assert "inkhorn:kv_cache_usage_perc" in shown["metrics"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed (apt install chromium)")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
 
 
 Open = Callable[..., "Page"]

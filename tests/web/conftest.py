@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers.server_process import run_server
-from helpers.web import CHROMIUM, CHROMIUM_FLAGS, SHIPPED, export_tiny, save_bpe_checkpoint
+from helpers.web import SHIPPED, export_tiny, save_bpe_checkpoint
 
 from inkhorn.web.export import write_site
 
@@ -15,17 +15,6 @@ if TYPE_CHECKING:
 
 TIMEOUT = 20_000  # milliseconds, enough for a busy machine
 REQUEST_FAILED = "Failed to load resource"  # Chromium's message about a failed request, which some tests provoke
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed (apt install chromium)")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,25 +2,14 @@
 
 import json
 from importlib.metadata import version
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from helpers.paths import ROOT
+from helpers.scripts import load_script
 
 AGAIN = "kernel.wasm is older than its sources: run `make wasm` and commit it"
-
-
-def load_script() -> ModuleType:
-    """native/web/build.py, which belongs to no package."""
-    spec = spec_from_file_location("build_wasm", ROOT / "native" / "web" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def record(module: bytes, section: str) -> dict[str, Any]:
@@ -29,7 +18,7 @@ def record(module: bytes, section: str) -> dict[str, Any]:
 
 
 def test_module_was_built_from_these_sources() -> None:
-    script = load_script()
+    script = load_script(ROOT / "native" / "web" / "build.py")
     names = {path.name for path in script.inputs()}
     assert {"build.py", "api.cpp", "forward.hpp", "linear.hpp", "sampling.cpp", "inkhorn.h"} <= names
     assert record(script.MODULE.read_bytes(), script.SECTION)["sha256"] == script.digest(), AGAIN
@@ -38,7 +27,7 @@ def test_module_was_built_from_these_sources() -> None:
 @pytest.mark.slow
 def test_rebuilding_gives_the_same_bytes(tmp_path: Path) -> None:
     pytest.importorskip("ziglang", reason="the compiler is not installed (pip install ziglang)")
-    script = load_script()
+    script = load_script(ROOT / "native" / "web" / "build.py")
     committed = script.MODULE.read_bytes()
     wanted = record(committed, script.SECTION)["ziglang"]
     assert version("ziglang") == wanted, f"the module was compiled with ziglang {wanted}"

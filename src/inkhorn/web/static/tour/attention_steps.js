@@ -204,7 +204,7 @@ export const heads = {
   async figure(context) {
     const found = await context.heads();
     const { model } = context;
-    const { values, save } = context.settings("heads", { layer: found[0].layer, head: found[0].head });
+    const { values, setter } = context.settings("heads", { layer: found[0].layer, head: found[0].head });
     const arcs = new AttentionArcs((t) => arcs.show(t));
     const about = make("p", { role: "status" });
     const show = async () => {
@@ -217,11 +217,7 @@ export const heads = {
       for (const [i, input] of [...list.querySelectorAll("input")].entries()) input.checked = found[i] === known;
       [...own.querySelectorAll("select")].forEach((select, i) => { select.selectedIndex = [layer, head][i]; });
     };
-    const set = (/** @type {Partial<typeof values>} */ change) => {
-      Object.assign(values, change);
-      save();
-      show();
-    };
+    const set = setter(show);
     const list = make("fieldset.habits", make("legend", "Heads with a clear habit"), ...found.map(({ behaviour, layer, head, weight }) => make("label",
       make("input", { type: "radio", name: "habit", onchange: () => set({ layer, head }) }),
       make("span", `${behaviour.title} `, make("small", `${headName(layer, head)}: ${percent(weight)}`)))));

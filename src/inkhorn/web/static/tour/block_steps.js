@@ -23,7 +23,7 @@ export const mlp = {
   async figure(context) {
     const count = context.texts.length;
     const first = Math.max(0, count - SHOWN);
-    const { values, save } = context.settings("mlp", { layer: context.model.n_layer >> 1, token: count - 1 });
+    const { values, setter } = context.settings("mlp", { layer: context.model.n_layer >> 1, token: count - 1 });
     const body = make("div");
     const explain = (/** @type {number} */ token) => context.explain(values.layer, null, token + 1);
     const show = async () => {
@@ -41,11 +41,7 @@ export const mlp = {
           order.map((i) => `neuron ${i + 1} with ${num(hidden[i])}`).join(", "), "."));
     };
     await show();
-    const set = (/** @type {Partial<typeof values>} */ change) => {
-      Object.assign(values, change);
-      save();
-      show();
-    };
+    const set = setter(show);
     return [dropdown("Layer", numbers(context.model.n_layer), values.layer, (layer) => set({ layer })),
       choices("Token:", context.texts.slice(first).map(visible), Math.max(0, values.token - first), (i) => set({ token: first + i })), body];
   },
@@ -115,7 +111,7 @@ export const layerNorm = {
     isGpt1 ? "GPT-1 does this after each addition to the stream." : "GPT-2 does this each time before attention or MLP read the stream. The stream itself stays as it is.",
   ],
   async figure(context) {
-    const { values, save } = context.settings("layer-norm", { layer: context.model.n_layer - 1, power: 0 });
+    const { values, setter } = context.settings("layer-norm", { layer: context.model.n_layer - 1, power: 0 });
     const body = make("div.vectors");
     const show = async () => {
       const { layer, power } = values;
@@ -136,11 +132,7 @@ export const layerNorm = {
         })));
     };
     await show();
-    const set = (/** @type {Partial<typeof values>} */ change) => {
-      Object.assign(values, change);
-      save();
-      show();
-    };
+    const set = setter(show);
     return [dropdown("Layer", numbers(context.model.n_layer), values.layer, (layer) => set({ layer })),
       slider("Multiply the vector by", { min: -1, max: 1, step: 0.1, value: values.power }, (power) => num(10 ** power, power < 0 ? 2 : 1), (power) => set({ power })),
       body, make("p.small", `${LEGEND} All strips have the same scale: full colour from ${SCALE} on.`)];

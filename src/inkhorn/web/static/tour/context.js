@@ -105,11 +105,12 @@ export class Context {
   }
 
   /**
-   * What the visitor has set in a step; it is kept until the tab is closed, or the tour is about another text.
+   * What the visitor has set in a step; it is kept until the tab is closed, or the tour is about another text. `setter`
+   * makes a function that changes some values, saves them and shows the step again.
    * @template {Record<string, any>} T
    * @param {string} step
    * @param {T} defaults
-   * @returns {{ values: T, save: () => void }}
+   * @returns {{ values: T, save: () => void, setter: (show: () => unknown) => (change: Partial<T>) => void }}
    */
   settings(step, defaults) {
     const stored = JSON.parse(sessionStorage.getItem(STORED) ?? "{}");
@@ -119,7 +120,12 @@ export class Context {
       const { key, steps: others } = JSON.parse(sessionStorage.getItem(STORED) ?? "{}");
       sessionStorage.setItem(STORED, JSON.stringify({ key: this.key, steps: { ...(key === this.key && others), [step]: values } }));
     };
-    return { values, save };
+    const setter = (/** @type {() => unknown} */ show) => (/** @type {Partial<T>} */ change) => {
+      Object.assign(values, change);
+      save();
+      show();
+    };
+    return { values, save, setter };
   }
 }
 

@@ -68,7 +68,7 @@ export const sampling = {
   async figure(context) {
     const { vectors } = await context.vectors(0, 0);
     const { logits, log_sum } = vectors;
-    const { values, save } = context.settings("sampling", { temperature: 1, topK: logits.length, topP: 1 });
+    const { values, setter } = context.settings("sampling", { temperature: 1, topK: logits.length, topP: 1 });
     const known = logits.reduce((sum, [, logit]) => sum + Math.exp(logit - log_sum), 0);
     const before = logits.map(([, logit]) => Math.exp(logit - log_sum));
     const body = make("div");
@@ -81,11 +81,7 @@ export const sampling = {
       body.replaceChildren(table("Probabilities of the next token", ["next token", "from the model", "with your settings"], logits.slice(0, SAMPLED).map(([token], i) => [
         make(token === selected ? "b.drawn" : "b", visible(token)), shareBar(before[i]), probabilities[i] ? shareBar(probabilities[i][1]) : "left out"])));
     };
-    const set = (/** @type {Partial<typeof values>} */ change) => {
-      Object.assign(values, change);
-      save();
-      show(undefined);
-    };
+    const set = setter(() => show(undefined));
     show(undefined);
     const vocabulary = context.model.vocab_size;
     return [

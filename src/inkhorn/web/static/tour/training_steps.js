@@ -125,7 +125,7 @@ export const gradient = {
     const square = dot(vectors.final, vectors.final);
     const usual = 0.5 / square; // changes the logits by up to 0.5
     const target = Math.max(0, logits.findIndex(([token]) => token === context.target));
-    const { values, save } = context.settings("gradient", { right: target, power: 0, steps: 0 });
+    const { values, setter } = context.settings("gradient", { right: target, power: 0, steps: 0 });
     const body = make("div");
     const result = make("p", { role: "status" });
     const run = (/** @type {number} */ steps) => descend(logits, vectors.log_sum, values.right, usual * 10 ** values.power, square, steps);
@@ -138,11 +138,7 @@ export const gradient = {
       body.replaceChildren(table("Probabilities and gradients", ["token", "gradient of its logit", "probability before", "probability now"], logits.map(([token], j) => [
         make(j === right ? "b.drawn" : "b", visible(token)), num(after[j] - (j === right ? 1 : 0), 3), shareBar(before[j]), shareBar(after[j])])));
     };
-    const set = (/** @type {Partial<typeof values>} */ change) => {
-      Object.assign(values, change);
-      save();
-      show();
-    };
+    const set = setter(show);
     show();
     return [
       make("p", "The example: after ", make("q", context.ending), " comes:"),
