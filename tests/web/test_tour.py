@@ -221,8 +221,8 @@ def test_the_visitors_text_back_and_reload(open_page: Open) -> None:
     assert "your text" in page.locator(".source").inner_text()
     assert str(page.locator(".source q").text_content()).startswith(written[:6])
     page.locator("#tour-text").fill("so it is")
-    tiles = "[...document.querySelectorAll('.tiles b')].map(one => one.innerText).join('')"
-    page.wait_for_function(f"{tiles} === 'so␣it␣is'")  # until then the tiles are those of the text before
+    page.locator(".tiles li:nth-child(8):last-child").wait_for()  # until then the tiles are those of the text before
+    assert page.locator(".tiles b").all_inner_texts() == ["s", "o", "␣", "i", "t", "␣", "i", "s"]
     page.get_by_role("link", name="Next:").click()
     wait_for_step(page, 2)
     assert page.evaluate("document.activeElement.tagName") == "H3"
