@@ -14,6 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import inkhorn
+from inkhorn.errors import UsageError
+from inkhorn.inference.backends import native_bindings
+
 
 @dataclass(frozen=True)
 class Series:
@@ -43,16 +47,20 @@ def interleave(rounds: int, contenders: Mapping[str, Callable[[], float]], unit:
 
 
 def machine() -> dict[str, Any]:
-    """The CPU, the number of available cores, and package versions."""
+    """The CPU, the instruction set that the kernel uses, the number of available cores, and package versions."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
-    versions = {"python": platform.python_version()}
-    for package in ("inkhorn", "numpy", "torch", "transformers", "llama_cpp_python", "ctranslate2"):
+    versions = {"python": platform.python_version(), "inkhorn": inkhorn.__version__}  # of the code that runs
+    for package in ("numpy", "torch", "transformers", "llama_cpp_python", "ctranslate2"):
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "versions": versions}
+    instruction_set = "none: NumPy"
+    with suppress(UsageError):
+        instruction_set = native_bindings.isa()
+    cores = len(os.sched_getaffinity(0))
+    return {"cpu": cpu, "instruction_set": instruction_set, "cores": cores, "versions": versions}
 
 
 def load_module(path: Path, name: str) -> ModuleType:
@@ -70,7 +78,7 @@ def report(title: str, series: Sequence[Series], facts: Mapping[str, Any]) -> No
     """Print the table, then the same data as one line of JSON."""
     here = machine()
     print(
-        f"\n{title}\n{here['cpu']}, {here['cores']} cores; "
+        f"\n{title}\n{here['cpu']}, {here['instruction_set']}, {here['cores']} cores; "
         + ", ".join(f"{k} {v}" for k, v in here["versions"].items())
     )
     print(f"{'':44} {'median':>12}")

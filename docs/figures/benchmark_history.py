@@ -55,7 +55,8 @@ def read_history(folder: Path) -> list[Point]:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 entry: dict[str, Any] = json.loads(line)
-                cpu = f"{entry['machine']['cpu']}, {entry['machine']['cores']} cores"
+                here = entry["machine"]
+                cpu = f"{here['cpu']}, {here['instruction_set']}, {here['cores']} cores"
                 points += [
                     Point(path.stem, entry["title"], one["unit"], one["name"], cpu, float(one["median"]))
                     for one in entry["series"]

@@ -78,7 +78,8 @@ def test_first_lines() -> None:
 
 def history_line(median: float) -> str:
     series = [{"name": "int8", "unit": "tokens/s", "median": median, "values": [median]}]
-    return json.dumps({"title": "Speed", "machine": {"cpu": "C", "cores": 2}, "series": series, "facts": {}}) + "\n"
+    machine = {"cpu": "C", "instruction_set": "avx2", "cores": 2}
+    return json.dumps({"title": "Speed", "machine": machine, "series": series, "facts": {}}) + "\n"
 
 
 def test_benchmark_history(tmp_path: Path) -> None:
