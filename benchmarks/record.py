@@ -1,6 +1,18 @@
 """Time to a validation loss on tiny Shakespeare: the `tiny-shakespeare` recipe compared with nanoGPT's.
 
     python benchmarks/record.py --nanogpt FOLDER --text tiny-shakespeare.txt [--seeds 5] [--minutes-per-run N]
+    python benchmarks/record.py --ours-only --text tiny-shakespeare.txt --development --set steps=2400
+    python benchmarks/record.py --ours-only --text tiny-shakespeare.txt --set steps=2400 --claim 1.41
+
+Rules for an entry of the leaderboard (docs/explanation/leaderboard.md):
+
+1. Choose the number of steps and all settings with --development: the validation text is not read, and the last tenth
+   of the training text is scored instead.
+2. Then train five seeds or more on the whole training text, each to the same last step, and score the validation split
+   once, at that step: the final loss, not the lowest of a curve. No seed is left out.
+3. "Below LOSS" (--claim) may be said if a one-sided t-test over the final losses of the seeds gives p < 0.01.
+
+The other rows of the report compare speed:
 
 Inkhorn trains its recipe `tiny-shakespeare` (GPT-2 architecture, under 10,000,000 parameters) on the hardware that
 `inkhorn train` selects. nanoGPT runs its own train.py with config/train_shakespeare_char.py (10.7M parameters, 5,000
@@ -12,7 +24,7 @@ the loss computed over the full validation split.
   block size, in float32, by the same function for both sides, at twenty points of a run (every 100 of our 2,000 steps
   and every 250 of nanoGPT's 5,000). Some flags change the number of points: eval_every and eval_interval, --keep
   (eval_at_loss adds points) and --minutes-per-run (the last point is at the time limit). The report gives the number.
-- Tuning: our recipe was tuned on this validation split (docs/log.md); tiny Shakespeare has no separate test split.
+- Tuning: the steps and settings of our recipe were chosen on this validation split, before these rules (docs/log.md).
 - Precision: each side trains in its default. On a CPU that is float32 for nanoGPT, and for Inkhorn bfloat16 if the CPU
   has fast bfloat16 matrix products.
 - Seconds: training steps only, without evaluation and saving. Compilation is included and also reported as start-up:
@@ -89,8 +101,12 @@ class Args:
     """runs per side, with seeds 1337, 1338, ..."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """device of both sides"""
+    development: bool = False
+    """score the last tenth of the training text instead of the validation split, to choose settings"""
     goal: float = 1.4697
     """loss to reach"""
+    claim: float | None = None
+    """test whether the mean final loss of each side is below this (one-sided t-test, p < 0.01)"""
     minutes_per_run: float | None = None
     """stop a run after this wall time"""
     ours_only: bool = False
@@ -248,6 +264,15 @@ def run_inkhorn_isolated(args: Args, seed: int, folder: Path) -> Run:
             raise
 
 
+def training_part(text: Path, folder: Path) -> Path:
+    """The training text of a file, as a file of its own: its last tenth is the development split."""
+    characters = text.read_text("utf-8")
+    folder.mkdir(exist_ok=True)
+    out = folder / text.name
+    out.write_text(characters[: int(len(characters) * 0.9)], "utf-8")
+    return out
+
+
 def check(args: Args) -> None:
     """Exit with a clear error before training starts if a run could not be made or saved."""
     if not args.ours_only:
@@ -261,6 +286,8 @@ def check(args: Args) -> None:
     for folder in [run_folder(args.keep, seed) for seed in args.all_seeds] if args.keep is not None else []:
         if RunFolder(folder).steps():
             sys.exit(f"--keep {args.keep}: {folder} holds checkpoints already; give another folder")
+    if args.claim is not None and args.seeds < 2:
+        sys.exit("--claim compares the mean of several seeds: give --seeds 5")
     override(RECIPES["tiny-shakespeare"], args.changes)
     for change in args.nanogpt_changes:
         if not re.fullmatch(r"\w+=[^\s=]+", change):
@@ -274,10 +301,11 @@ def main() -> None:
     if args.device == "auto":
         args = replace(args, device="cuda" if torch.cuda.is_available() else "cpu")
     device = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    facts = {
+    facts: dict[str, Any] = {
         "device": device,
         "commit": commit(Path(__file__).parents[1]),
         "minutes_per_run": args.minutes_per_run,
+        "scored": "the last tenth of the training text" if args.development else "the validation split",
     }
     sides = [run_inkhorn_isolated] if args.ours_only else [run_inkhorn_isolated, run_nanogpt]
     runs: list[Run] = []
@@ -285,11 +313,13 @@ def main() -> None:
         for train in sides:
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
                 os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(name) / "compiled")  # both sides inherit it
-                runs.append(train(args, seed, Path(name)))
+                text = training_part(args.text, Path(name)) if args.development else args.text
+                runs.append(train(replace(args, text=text), seed, Path(name)))
             print(f"  {runs[-1].describe(args.goal, args.minutes_per_run)}", file=sys.stderr)
             if args.save is not None:
                 save_line(args.save, runs[-1], args.goal, facts | {"machine": machine()})
-    print_report(runs, args.goal, args.minutes_per_run, facts | {"changed": (*args.changes, *args.nanogpt_changes)})
+    facts |= {"changed": (*args.changes, *args.nanogpt_changes)}
+    print_report(runs, args.goal, args.minutes_per_run, facts, args.claim)
 
 
 if __name__ == "__main__":

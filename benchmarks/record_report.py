@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from common import Series, report
+from scipy.stats import ttest_1samp
 
+CLAIM_P = 0.01
 SLOW_STEP_FACTOR = 5  # a step that takes more than this many times the median includes compilation
 
 
@@ -157,6 +159,16 @@ def time_ratio(ours: Sequence[Run], theirs: Sequence[Run], goal: float) -> str:
     return f"{mine / peer:.3f}"
 
 
+def claim_holds(runs: Sequence[Run], limit: float) -> str:
+    """Whether the mean final loss of the runs may be said to be below `limit`: a one-sided t-test over the seeds."""
+    steps = {run.final.step for run in runs}
+    if len(steps) > 1 or not runs[0].completed:
+        return "none: the runs ended at different steps, or early"
+    p = float(ttest_1samp([run.final.loss for run in runs], limit, alternative="less").pvalue)
+    holds = "holds" if p < CLAIM_P else "does not hold"
+    return f"mean final loss below {limit:g} {holds}: p = {p:.2g}, n = {len(runs)}, at step {runs[0].final.step:,}"
+
+
 def table(series: Sequence[Series]) -> str:
     lines = [f"{'':44} {'mean':>10} {'deviation':>10} {'lowest':>10} {'highest':>10}"]
     for entry in series:
@@ -166,7 +178,9 @@ def table(series: Sequence[Series]) -> str:
     return "\n".join(lines)
 
 
-def print_report(runs: Sequence[Run], goal: float, minutes: float | None, facts: Mapping[str, Any]) -> None:
+def print_report(
+    runs: Sequence[Run], goal: float, minutes: float | None, facts: Mapping[str, Any], claim: float | None = None
+) -> None:
     """Print a summary of each run, the table of statistics, and the report with its JSON line."""
     sides: dict[str, list[Run]] = {}
     for run in runs:
@@ -177,6 +191,8 @@ def print_report(runs: Sequence[Run], goal: float, minutes: float | None, facts:
     for side, side_runs in sides.items():
         series += series_of(side_runs, goal)
         report_facts[side] = outcome(side_runs, goal)
+        if claim is not None:
+            report_facts[f"{side}: claim"] = claim_holds(side_runs, claim)
         print("\n".join(run.describe(goal, minutes) for run in side_runs))
     if len(sides) == 2:
         ours, theirs = sides.values()

@@ -109,6 +109,8 @@ def test_invalid_arguments(tmp_path: Path) -> None:
             record.check(good)
         checkout(good.nanogpt)
     record.check(replace(good, nanogpt=None, ours_only=True))
+    with pytest.raises(SystemExit, match="--claim compares the mean of several seeds: give --seeds 5"):
+        record.check(replace(good, ours_only=True, claim=1.4, seeds=1))
 
 
 def test_evaluation_preserves_rng_state(tmp_path: Path) -> None:
@@ -184,6 +186,28 @@ def test_outcome_of_one_side() -> None:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_claim_is_a_t_test_over_the_final_losses() -> None:
+    """t = (1.40 - 1.41) / (0.01 / sqrt 3) = -1.73 with two degrees of freedom: p = 0.113 by its closed form."""
+    runs = [run(1.3, 1.5, 1.2, final) for final in (1.39, 1.40, 1.41)]
+    t = (1.40 - 1.41) / (0.01 / 3**0.5)
+    p = 0.5 * (1 + t / (2 + t * t) ** 0.5)
+    assert p == pytest.approx(0.113, abs=1e-3)
+    text = "mean final loss below 1.41 does not hold: p = 0.11, n = 3, at step 400"
+    assert record_report.claim_holds(runs, 1.41) == text
+    assert "below 1.5 holds: p = 0.0017" in record_report.claim_holds(runs, 1.5)
+    assert "does not hold" in record_report.claim_holds(runs, 1.3), "the lowest loss of a curve does not count"
+    assert record_report.claim_holds([*runs, run(1.3, 1.2)], 1.5).startswith("none")
+
+
+def test_development_split_is_a_part_of_the_training_text(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("t" * 81 + "d" * 9 + "v" * 10, "utf-8")
+    part = record.training_part(text, tmp_path / "new")
+    data = record.tokenize_to_disk(record.from_path(part), tmp_path / "tokens")
+    assert data.tokenizer.decode(data.train) == "t" * 81
+    assert data.tokenizer.decode(data.val) == "d" * 9
+
+
 def test_commit_of_folder(tmp_path: Path) -> None:
     assert record_report.commit(tmp_path) is None
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
