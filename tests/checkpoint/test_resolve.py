@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from inkhorn.checkpoint.resolve import resolve_checkpoint
+from inkhorn.checkpoint.resolve import ASSETS, SHIPPED, display_name, resolve_checkpoint
 from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.errors import CheckpointError
 
@@ -50,3 +50,19 @@ def test_missing_model_names_the_import(model: str, is_hub_name: bool) -> None:
     with pytest.raises(CheckpointError) as caught:
         resolve_checkpoint(model)
     assert (f"inkhorn import {model}" in str(caught.value)) == is_hub_name
+
+
+def test_every_folder_of_the_assets_is_a_shipped_model() -> None:
+    assert {name: ASSETS / name for name in SHIPPED} == SHIPPED
+    assert {path.parent for path in ASSETS.glob("*/*.safetensors")} == set(SHIPPED.values())
+    assert "shakespeare" in SHIPPED, "the default model"
+    for name, folder in SHIPPED.items():
+        assert resolve_checkpoint(name) == folder
+        assert display_name(name) == name
+
+
+def test_a_further_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SHIPPED, "sonnets", tmp_path / "assets" / "sonnets")
+    assert resolve_checkpoint("sonnets") == tmp_path / "assets" / "sonnets"
+    with pytest.raises(CheckpointError, match=rf"a shipped model \({', '.join(SHIPPED)}\)"):
+        resolve_checkpoint("sonnet")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.models import run
 
+from inkhorn.checkpoint.resolve import SHIPPED
 from inkhorn.cli import main as module
 from inkhorn.cli.main import COMMANDS, install_command
 
@@ -129,7 +130,11 @@ def test_completion(shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     def complete(line: str) -> set[str]:
         program = ["fish", "-N", "-c"] if shell == "fish" else ["zsh", "-f", "-c"] if shell == "zsh" else ["bash", "-c"]
         done = subprocess.run(
-            [*program, TRY_COMPLETION[shell], str(script), line], capture_output=True, text=True, timeout=60
+            [*program, TRY_COMPLETION[shell], str(script), line],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         return set(done.stdout.split("\n")) - {""}
 
@@ -137,6 +142,11 @@ def test_completion(shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert complete("inkhorn ") >= set(COMMANDS)
     assert complete("inkhorn generate --temp") == {"--temperature"}
     assert complete("inkhorn generate --quantize ") == {"fp32", "bf16", "int8", "int4"}
+    (tmp_path / "shop").mkdir()
+    for flag in ("generate --model", "serve -m", "train --init-from"):
+        assert complete(f"inkhorn {flag} ") == complete(f"inkhorn {flag} sha") == set(SHIPPED)
+    if shell != "zsh":  # its completion of files needs a terminal
+        assert "shop" in "".join(complete("inkhorn generate --model sho"))
     for command in ("import", "train"):
         assert all(word.startswith("-") for word in complete(f"inkhorn {command} -"))
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from helpers.paths import ROOT
 
+from inkhorn.checkpoint.resolve import ASSETS, SHIPPED
 from inkhorn.cli import serve
 from inkhorn.cli.main import main
 from inkhorn.errors import UsageError
+from inkhorn.server.model_registry import ModelRegistry
 from inkhorn.server.ray_serve.options import RayOptions, parse_options
 from inkhorn.server.ray_serve.run import serve_on_ray
 from inkhorn.server.settings import Limits, ServerConfig
@@ -31,8 +33,14 @@ def configs(monkeypatch: pytest.MonkeyPatch) -> list[ServerConfig]:
 
 def test_defaults(configs: list[ServerConfig], capsys: pytest.CaptureFixture[str]) -> None:
     assert serve.run([]) == 0
-    assert configs == [ServerConfig()]
+    assert configs == [ServerConfig(models=(), models_dir=ASSETS, pin=("shakespeare",))]
     assert capsys.readouterr().err == ""
+    registry = ModelRegistry.load(configs[0])
+    try:
+        assert set(registry.names) == set(SHIPPED)
+        assert [model.id for model in registry.loaded()] == [registry.default.id] == ["shakespeare"]
+    finally:
+        registry.close()
 
 
 def test_flags(configs: list[ServerConfig]) -> None:

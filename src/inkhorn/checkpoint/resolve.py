@@ -6,7 +6,9 @@ from pathlib import Path
 from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.errors import CheckpointError
 
-SHIPPED = {"shakespeare": Path(__file__).parents[1] / "assets" / "shakespeare"}
+ASSETS = Path(__file__).parents[1] / "assets"
+"""the folder with a checkpoint folder for each shipped model"""
+SHIPPED = {path.parent.name: path.parent for path in sorted(ASSETS.glob("*/config.json"))}
 """folders of the models in the package, by name"""
 
 

@@ -11,9 +11,14 @@ from typing import Annotated, Any
 
 import tyro
 
+from inkhorn.checkpoint.resolve import SHIPPED
 from inkhorn.errors import require
 
 SHELLS = ("bash", "zsh", "fish")
+_MODEL = r"""'description': (?:'[^']*a shipped model[^']*'|\\?"[^"]*a shipped model[^"]*"), 'type': """
+"""In tyro's script, the start of a flag's entry whose value may be the name of a shipped model."""
+_MATCHING = "[name + chr(9) + name for name in opt.get('models', []) if name.startswith(current_word)]"
+"""The completions of such a value. Where no name fits, those of a file follow."""
 
 
 def completion_script(shell: str, commands: Mapping[str, str]) -> str:
@@ -43,4 +48,6 @@ def completion_script(shell: str, commands: Mapping[str, str]) -> str:
             config=(tyro.conf.FlagCreatePairsOff,),
         )
     script = re.sub(r"'None', |, 'None'(?=\])", "", output.getvalue())  # no value of a flag: see parsing.parse
+    script = re.sub(rf"({_MODEL})'(?:path|value)'", rf"\1'path', 'models': {list(SHIPPED)}", script)
+    script = re.sub(r"return \[(\\?\"__TYRO_COMPLETE_FILES__\\?\")\]", rf"return {_MATCHING} or [\1]", script)
     return script.replace("complete -F ", "complete -o default -F ")  # in bash: file names where nothing else fits

@@ -4,11 +4,12 @@ import os
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, UseAppendAction
 
+from inkhorn.checkpoint.resolve import ASSETS
 from inkhorn.cli.parsing import default, flag, parse
 from inkhorn.config.quantization import Precision
 from inkhorn.errors import UsageError, require
@@ -34,7 +35,9 @@ class ServeArgs(RayOptions, ServerConfig):
     folders: Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[MODEL ...]", help_behavior_hint="")]] = ()
     """models, as with --model"""
     models: Annotated[
-        tuple[str, ...], default("shakespeare; repeatable", name="model", alias="-m"), UseAppendAction
+        tuple[str, ...],
+        default("shakespeare, and other shipped models on first use; repeatable", name="model", alias="-m"),
+        UseAppendAction,
     ] = ()
     served_model_names: Annotated[
         tuple[str, ...], default("the folder's name; repeatable", name="served-model-name"), UseAppendAction
@@ -71,8 +74,7 @@ class ServeArgs(RayOptions, ServerConfig):
 def run(argv: list[str]) -> int:
     args = parse(ServeArgs, argv, "inkhorn serve", ServeArgs(port=_default_port()), example=EXAMPLE)
     values = {f.name: getattr(args, f.name) for f in fields(ServerConfig)}
-    models = (*args.folders, *args.models) or (ServerConfig.models if args.models_dir is None else ())
-    values |= {"models": models, "api_keys": _api_keys(args)}
+    values |= _models(args) | {"api_keys": _api_keys(args)}
     config = ServerConfig(**values | {"limits": Limits(**vars(args.limits))})
     options = {f.name: getattr(args, f.name) for f in fields(RayOptions)}
     if args.ray:
@@ -84,6 +86,19 @@ def run(argv: list[str]) -> int:
     from inkhorn.server.run import serve
 
     return serve(config)
+
+
+def _models(args: ServeArgs) -> dict[str, Any]:
+    """What is served: the models that are named, or else the shipped ones: the default, and others on first use.
+
+    With Ray each model has replicas of its own, so only the default is served.
+    """
+    named = (*args.folders, *args.models)
+    if named or args.models_dir is not None:
+        return {"models": named}
+    if args.ray or args.pin or args.served_model_names:
+        return {"models": ServerConfig.models}
+    return {"models": (), "models_dir": ASSETS, "pin": ServerConfig.models}
 
 
 def _default_port() -> int:

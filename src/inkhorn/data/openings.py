@@ -14,6 +14,7 @@ NUM_OPENINGS = 4
 _WINDOWS, _WINDOW_TOKENS = 64, 600
 # A speaker's line, as views/text_view.js recognises it.
 _SPEAKER = re.compile(r"[A-Z][A-Za-z',. -]{0,40}:")
+_NUMERAL = re.compile("[IVX]+")
 _MIN_CHARS, _MAX_CHARS = 8, 28
 
 
@@ -26,9 +27,14 @@ def describe(dataset: Dataset) -> tuple[Layout, tuple[Opening, ...]]:
     speakers = [first for first, *rest in paragraphs if rest and _SPEAKER.fullmatch(first)]
     if speakers and 2 * len(speakers) >= len(paragraphs):
         names = [name for name, _ in Counter(speakers).most_common(NUM_OPENINGS)]
-        return "play", tuple(Opening(name, name[:-1].title()) for name in names)
+        return "play", tuple(Opening(name, _title(name[:-1])) for name in names)
     texts = [" ".join(lines) if " " in lines[0].strip() else "\n".join(lines) for lines in paragraphs]
     return "plain", tuple(Opening(text, short_label(text)) for text in _spread(_first_words(texts), NUM_OPENINGS))
+
+
+def _title(name: str) -> str:
+    """The name of a speaker in title case, with the number of a king as it is: "King Richard II"."""
+    return " ".join(word if _NUMERAL.fullmatch(word) else word.title() for word in name.split(" "))
 
 
 def _paragraphs(dataset: Dataset) -> list[list[str]]:
