@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.models import save_checkpoint, tiny_config, tiny_model
+from helpers.web import save_bpe_checkpoint
 from safetensors.numpy import load_file, save_file
 
 from inkhorn import __version__
@@ -485,6 +486,16 @@ def test_help_and_version(run: Run) -> None:
     assert f"-n INT, --max-tokens INT maximum number of tokens to generate (default: {DEFAULT_TOKENS}, if" in text
     assert "[OPTIONS] [PROMPT]" in text
     assert "{None}" not in text
+
+
+def test_a_terminal_is_told_both_rates(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In characters and in tokens, which are not the same with a byte-level BPE."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    folder = save_bpe_checkpoint(tmp_path / "bpe")
+    done = run("generate", "JULIET", "-n", "30", "--seed", "3", "--ignore-eos", "--no-echo", use=folder)
+    found = re.search(r"([\d,]+) characters \([\d,]+/s\) and 30 tokens \([\d,]+/s\) in [\d.]+ s; --seed 3", done.err)
+    assert found is not None, done.err
+    assert int(found[1]) == len(done.out) - 1 != 30
 
 
 def test_usage_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:

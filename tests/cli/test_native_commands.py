@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.models import save_checkpoint, tiny_config, tiny_model
+from helpers.web import save_bpe_checkpoint
 
 from inkhorn.cli.main import main
 from inkhorn.config.model import ModelConfig
+from inkhorn.config.sampling import SamplingParams
 from inkhorn.inference.backends import native_bindings
 from inkhorn.inference.backends.base import ModelInput
 from inkhorn.inference.backends.native_backend import NativeBackend
 from inkhorn.inference.backends.packed_weights import pack
+from inkhorn.inference.engine import Engine
+from inkhorn.inference.outputs import Prompt
 from inkhorn.tokenizer.char import CharTokenizer
 
 REASON = native_bindings.unavailable_reason()
@@ -88,6 +92,21 @@ def test_library_with_another_abi(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 @native
+def test_bench_of_tokens_that_are_not_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two sequences: the rate in characters follows from the text of the last one."""
+    folder = save_bpe_checkpoint(tmp_path / "bpe")
+    flags = ("--tokens", "20", "--rounds", "1", "--batch-sizes", "2", "--quantize", "fp32", "--model", str(folder))
+    assert run("bench", *flags, "--json") == 0
+    row = json.loads(capsys.readouterr().out)["rows"][0]
+    with Engine.from_pretrained(folder, precision="fp32") as engine:
+        params = SamplingParams(seed=1, max_tokens=20, ignore_eos=True)
+        found = engine.submit(Prompt("", (engine.eos_id or 0,)), params, 1).result()
+    assert len(found.text) != found.num_tokens == 20
+    ratio = row["characters_per_second"] / row["tokens_per_second"]
+    assert ratio == pytest.approx(len(found.text) / found.num_tokens)
+
+
+@native
 def test_bench_rows(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--tokens", "20", "--rounds", "2", "--batch-sizes", "1", "3", "--quantize", "int8", "bf16")
     assert run("bench", *flags, "--json") == 0
@@ -106,6 +125,7 @@ def test_bench_rows(capsys: pytest.CaptureFixture[str]) -> None:
         assert row["share"] == pytest.approx(
             row["tokens_per_second"] / row["batch_size"] * row["bytes"] / row["bandwidth"], rel=1e-9
         )
+        assert row["characters_per_second"] == pytest.approx(row["tokens_per_second"], rel=0.9), "a model of characters"
     assert rows[0]["bytes"] < 0.6 * rows[2]["bytes"]
     assert run("bench", *flags) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5

@@ -22,7 +22,7 @@ EXAMPLE = "inkhorn bench --quantize int8 int4 --batch-sizes 1 16"
 
 @dataclass(frozen=True, kw_only=True)
 class BenchArgs:
-    """Measure tokens per second, and the share of the memory bandwidth that generation uses.
+    """Measure tokens and characters per second, and the share of the memory bandwidth that generation uses.
 
     Every token reads all weights once, so memory bandwidth limits the speed of a single sequence.
     """
@@ -54,12 +54,13 @@ def run(argv: list[str]) -> int:
     if args.json:
         print(json.dumps({"model": args.model, "tokens": args.tokens, "rows": rows, "not_measured": skipped}))
         return 0
-    print("precision  batch size  tokens/s  (lowest to highest)   MB per token   bandwidth GB/s  share")
+    print("precision  batch size  tokens/s  (lowest to highest)   chars/s   MB per token   bandwidth GB/s  share")
     for row in rows:
         spread = f"({row['lowest']:,.0f} to {row['highest']:,.0f})"
         print(
-            f"{row['precision']:9}{row['batch_size']:12}{row['tokens_per_second']:10,.0f}  {spread:22}"
-            f"{row['bytes'] / 1e6:12,.1f}{row['bandwidth'] / 1e9:17,.0f}{row['share']:7.0%}"
+            f"{row['precision']:9}{row['batch_size']:12}{row['tokens_per_second']:10,.0f}  {spread:20}"
+            f"{row['characters_per_second']:9,.0f}{row['bytes'] / 1e6:15,.1f}"
+            f"{row['bandwidth'] / 1e9:17,.0f}{row['share']:7.0%}"
         )
     for precision, batch_size in skipped:
         print(f"{precision:9}{batch_size:12}  not measured within {args.seconds:g} s; raise --seconds")
@@ -102,17 +103,18 @@ def _measure(
     backend = engine.backend
     assert isinstance(backend, NativeBackend)
     end = time.perf_counter() + seconds
-    rates: list[float] = []
+    measured: list[tuple[float, float]] = []
     for measurements_left in range(args.rounds + 1, 0, -1):  # the first is a warm-up
         remaining = end - time.perf_counter()
         if remaining <= 0:
             break
         # If there is time for a few measurements only, they should not all be too short to mean something.
-        rates.append(_tokens_per_second(engine, batch_size, args.tokens, remaining / min(measurements_left, 3)))
-    rates = [rate for rate in rates[1:] if rate]
-    if not rates:
+        measured.append(_rates(engine, batch_size, args.tokens, remaining / min(measurements_left, 3)))
+    measured = [rates for rates in measured[1:] if rates[0]]
+    if not measured:
         return None
     bandwidth = native_bindings.library().ink_memory_bandwidth(backend.weight_bytes, backend.threads, 10)
+    rates, characters = zip(*measured, strict=True)
     median = statistics.median(rates)
     return {
         "precision": precision,
@@ -121,23 +123,27 @@ def _measure(
         "tokens_per_second": median,
         "lowest": min(rates),
         "highest": max(rates),
+        "characters_per_second": statistics.median(characters),
         "bytes": backend.weight_bytes,
         "bandwidth": bandwidth,
         "share": median / batch_size * backend.weight_bytes / bandwidth,
     }
 
 
-def _tokens_per_second(engine: Engine, batch_size: int, tokens: int, seconds: float) -> float:
-    """Rate of `batch_size` sequences of `tokens` tokens, or of those generated within `seconds`; 0 if none was."""
+def _rates(engine: Engine, batch_size: int, tokens: int, seconds: float) -> tuple[float, float]:
+    """Tokens and characters per second of `batch_size` sequences, of `tokens` tokens or of those generated within
+    `seconds`; 0 if none was. The characters are those of the last sequence, times the batch size.
+    """
     prompt = Prompt("", (engine.eos_id if engine.eos_id is not None else 0,))
     params = SamplingParams(seed=1, max_tokens=tokens, ignore_eos=True)
     start = now = time.perf_counter()
     handles = [engine.submit(prompt, params, sample_index) for sample_index in range(batch_size)]
-    num_tokens = 0
-    for _ in handles[-1]:  # the last one that starts; all others are at least as far
+    num_tokens = num_characters = 0
+    for chunk in handles[-1]:  # the last one that starts; all others are at least as far
         num_tokens, now = num_tokens + batch_size, time.perf_counter()
+        num_characters += batch_size * len(chunk.text)
         if now > start + seconds:
             break
     for handle in handles:
         handle.abort()
-    return num_tokens / (now - start)
+    return num_tokens / (now - start), num_characters / (now - start)

@@ -106,7 +106,7 @@ def _prompt_text(args: GenerateArgs) -> str:
 
 
 def _print_text(engine: Engine, prompt: Prompt, params: SamplingParams, args: GenerateArgs) -> None:
-    num_characters, start = 0, time.perf_counter()
+    num_characters, num_tokens, start = 0, 0, time.perf_counter()
     for sample_index, handle in enumerate(engine.submit_many(prompt, params, args.num_samples)):
         if args.num_samples > 1:
             print(f"{'' if sample_index == 0 else chr(10)}--- {sample_index + 1} ---")
@@ -116,6 +116,7 @@ def _print_text(engine: Engine, prompt: Prompt, params: SamplingParams, args: Ge
         held_back = []
         for chunk in handle:
             num_characters += len(chunk.text)
+            num_tokens += chunk.token_id is not None
             if args.stream:
                 sys.stdout.write(chunk.text)
                 sys.stdout.flush()
@@ -123,8 +124,10 @@ def _print_text(engine: Engine, prompt: Prompt, params: SamplingParams, args: Ge
                 held_back.append(chunk.text)
         print("".join(held_back))
     if sys.stdout.isatty():
-        speed = num_characters / (time.perf_counter() - start)
-        summary = f"{num_characters} characters, {speed:,.0f} per second; --seed {params.seed}"
+        seconds = time.perf_counter() - start
+        counts = {"characters": num_characters, "tokens": num_tokens}
+        rates = " and ".join(f"{count:,} {unit} ({count / seconds:,.0f}/s)" for unit, count in counts.items())
+        summary = f"{rates} in {seconds:.1f} s; --seed {params.seed}"
         print(f"\033[2m{summary}\033[0m", file=sys.stderr)
 
 

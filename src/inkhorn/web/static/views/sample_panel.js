@@ -152,7 +152,7 @@ export class SamplePanel {
     this.fingerprint = fingerprint;
     this.segments = segments;
     this.planned = planned;
-    this.showDetails(0, 0);
+    this.showDetails(0, 0, 0);
   }
 
   /**
@@ -215,7 +215,8 @@ export class SamplePanel {
     if (received) this.segments.push(complete ? segment : { ...segment, tokens: received });
     if (this.running === controller) this.running = this.active = null;
     this.setBusy(false);
-    this.showDetails(view.text.length - (view.starts[tokensBefore] ?? view.text.length), performance.now() - started, result?.finish_reason);
+    const characters = view.text.length - (view.starts[tokensBefore] ?? view.text.length);
+    this.showDetails(characters, view.tokens.length - tokensBefore, performance.now() - started, result?.finish_reason);
     return complete;
   }
 
@@ -256,11 +257,14 @@ export class SamplePanel {
 
   /**
    * @param {number} characters
+   * @param {number} tokens as many as characters in a model of characters, whose rate is told once
    * @param {number} milliseconds
    * @param {FinishReason} [reason]
    */
-  showDetails(characters, milliseconds, reason) {
-    const speed = characters > 20 && milliseconds > 0 ? ` · ${formatCount((characters / milliseconds) * 1000)} chars/s` : "";
+  showDetails(characters, tokens, milliseconds, reason) {
+    const rate = (/** @type {number} */ count, /** @type {string} */ unit) => ` · ${formatCount((count / milliseconds) * 1000)} ${unit}/s`;
+    const inTokens = tokens === characters ? "" : rate(tokens, "tokens");
+    const speed = characters > 20 && milliseconds > 0 ? `${rate(characters, "chars")}${inTokens}` : "";
     this.details.textContent = `seed ${this.sharedSegments[0]?.seed} · ${formatCount(this.view.text.length)} characters${speed}`;
     if (!reason) return;
     const outcome = { abort: "stopped", stop: "reached the end of the text", length: "finished" }[reason];
