@@ -76,3 +76,32 @@ def test_click_on_emoji_of_the_prompt(open_page: Open, bpe_server: str) -> None:
     page.locator(".text-view .line").first.click(position={"x": 8, "y": 12})
     page.get_by_role("dialog").locator(".panel.next").wait_for()
     assert page.locator("dialog h2 b").inner_text() == "🎭"
+
+
+def test_inspector_steps_by_tokens_in_the_prompt(open_page: Open, bpe_server: str) -> None:
+    """A click in the middle of a token is on the whole token, and no label of a bar lies on the bar."""
+    tokens = ["JULIET", ":", "\n", "Deny", " thy", " father"]
+    page = open_page(url=bpe_server)
+    generate(page, prompt="".join(tokens), words=5)
+    line = page.locator(".text-view .line").nth(1)
+    line.evaluate(
+        "line => { window.box = document.createRange(); box.setStart(line.querySelector('span').firstChild, 12); }"
+    )
+    x, y = page.evaluate("(() => { const at = box.getBoundingClientRect(); return [at.x + 3, at.y + 5]; })()")
+    page.mouse.click(x, y)
+    dialog = page.get_by_role("dialog")
+    title = dialog.locator("h2 b")
+    expected = [token.replace(" ", "␣").replace("\n", "↵") for token in tokens]
+    title.get_by_text(expected[-1], exact=True).wait_for()
+    dialog.locator(".panel.next .bars li").first.wait_for()
+    for token in reversed(expected[:-1]):
+        dialog.get_by_role("button", name="Previous").click()
+        title.get_by_text(token, exact=True).wait_for()
+    for token in expected[1:]:
+        dialog.get_by_role("button", name="Next").click()
+        title.get_by_text(token, exact=True).wait_for()
+    page.locator("dialog:not([aria-busy])").wait_for()
+    labels = page.locator("dialog .bars li b")
+    sizes = labels.evaluate_all("labels => labels.map(label => [label.scrollWidth, label.clientWidth])")
+    assert len(sizes) == 10
+    assert all(content <= width for content, width in sizes)

@@ -21,8 +21,8 @@ export const tokens = {
     "The model has one task: from the tokens so far, say how probable each token of the vocabulary is as the next one.",
   ],
   async figure(context) {
-    const first = context.texts.join("").trimStart().split("\n").slice(0, 2).join("\n").slice(0, 24);
-    const { values, save } = context.settings("tokens", { text: first.replaceAll("\n", " ") });
+    const first = context.texts.join("").trim().split("\n").slice(0, 2).join(" ").slice(0, 24).trim();
+    const { values, save } = context.settings("tokens", { text: first });
     const input = make("input", { id: "tour-text", type: "text", maxLength: MAX_INPUT, value: values.text, autocomplete: "off", spellcheck: false });
     const result = make("div", { role: "status" });
     const show = async () => {

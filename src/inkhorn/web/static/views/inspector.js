@@ -45,6 +45,8 @@ export class Inspector {
     this.text = "";
     /** @type {number[]} */
     this.starts = [];
+    /** @type {number[]} */
+    this.promptEnds = []; // where the first known token of the prompt starts, and where each one ends
     /** @type {HTMLCanvasElement[]} */
     this.thumbnails = [];
     /** @type {ModelInfo | undefined} */
@@ -79,6 +81,7 @@ export class Inspector {
     this.view = view;
     this.interventions = interventions;
     this.text = view.text;
+    this.promptEnds = [];
     if (!this.dialog.open) this.dialog.showModal();
     this.title.focus();
     return this.inspect(end);
@@ -98,15 +101,28 @@ export class Inspector {
     return this.inspect(direction < 0 ? this.end - previous.length : this.end + this.following.length);
   }
 
-  /** The token after this one; in the prompt, whose tokens the page does not know, a character. */
+  /** The token after this one. */
   get following() {
     if (!this.view || this.end >= this.text.length) return "";
     const token = this.view.tokenAt(this.end);
-    return token < 0 ? characterFrom(this.text, this.end) : this.view.tokens[token].text;
+    if (token >= 0) return this.view.tokens[token].text;
+    const end = this.promptEnds.find((one) => one > this.end);
+    return end ? this.text.slice(this.end, end) : characterFrom(this.text, this.end);
+  }
+
+  /** In the prompt, whose tokens the page does not know, ask for them, and move to the end of the one that was chosen. */
+  async alignWithPrompt() {
+    const prompt = this.view?.prompt ?? "";
+    if (this.end > prompt.length) return;
+    const { texts } = await this.explainer.explain({ model: this.model?.id ?? "", text: prompt, layer: 0 });
+    let end = prompt.length - texts.join("").length;
+    this.promptEnds = [end, ...texts.map((token) => { end += token.length; return end; })];
+    if (this.end > this.promptEnds[0]) this.end = this.promptEnds.find((one) => one >= this.end) ?? this.end;
+    this.showTitle();
   }
 
   async load() {
-    const request = { model: this.model?.id ?? "", text: this.text.slice(0, this.end), layer: this.layer, add_special_tokens: this.view?.prompt === "", interventions: this.interventions };
+    const request = {};
     this.request = request;
     this.dialog.setAttribute("aria-busy", "true");
     this.body.setAttribute("aria-busy", "true"); // what is shown belongs to another token or layer
@@ -115,7 +131,9 @@ export class Inspector {
       this.body.replaceChildren(...PANELS.map((name) => panel(name, "h3", make("p.small", "Loading …"))));
     }
     try {
-      const explanation = await this.explainer.explain(request);
+      await this.alignWithPrompt();
+      if (this.request !== request) return;
+      const explanation = await this.explainer.explain({ ...this.target, layer: this.layer });
       if (this.request !== request) return;
       this.error.hidden = true;
       this.show(explanation);
@@ -131,11 +149,18 @@ export class Inspector {
     }
   }
 
-  /** Name the token, which is known before its explanation arrives. */
+  /** The text up to the token, as it is sent. */
+  get target() {
+    const { model, view, text, end, interventions } = this;
+    return { model: model?.id ?? "", text: text.slice(0, end), add_special_tokens: view?.prompt === "", interventions };
+  }
+
+  /** Name the token, which is known before its explanation arrives; one of the prompt, once its tokens are known. */
   showTitle() {
     const index = this.view?.tokenAt(this.end - 1) ?? -1;
-    const start = index < 0 ? this.end - 1 : this.view?.starts[index] ?? 0;
-    const token = index < 0 ? characterFrom(this.text, this.view?.characterStart(start) ?? start) : this.text.slice(start, this.end);
+    const inPrompt = this.promptEnds.findLast((end) => end < this.end) ?? this.view?.characterStart(this.end - 1) ?? this.end - 1;
+    const start = index < 0 ? inPrompt : this.view?.starts[index] ?? 0;
+    const token = this.text.slice(start, this.end);
     this.title.replaceChildren("Token ", make("b", visible(token)),
       make("small", ` after …${endOf(this.text.slice(0, this.end - token.length), 24).replaceAll("\n", " / ")}`));
   }
@@ -154,7 +179,7 @@ export class Inspector {
     const left = this.starts[0] > 0 ? `Earlier tokens are left out: the inspector runs the model on the last ${explanation.size}. ` : "";
     this.body.replaceChildren(
       panel("attention", "h3", this.arcs.root, this.atlasText, make("p.small", left, ...byPointer("Hover over a token to see its attention; click it", "Tap a token"), " to inspect it.")),
-      this.importance.show(/** @type {ModelInfo} */ (this.model), { model: this.model?.id ?? "", text: this.text.slice(0, this.end), add_special_tokens: this.view?.prompt === "", interventions: this.interventions }),
+      this.importance.show(/** @type {ModelInfo} */ (this.model), this.target),
       panel("map", "h3", this.map.root),
       panel("lens", "h3", last > 0 ? logitLensTable(explanation, last - 1) : make("p", "There is no prediction for the first token.")),
       panel("next", "h3", probabilityBars(explanation.next, this.following)),
