@@ -1,4 +1,4 @@
-"""Documents encoded by two workers of a real Ray cluster: the shards of one machine, also after a kill."""
+"""Documents encoded by two workers of a real Ray cluster: the shards of one machine, also after a kill and from S3."""
 
 import json
 import os
@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from helpers.ray_cluster import PATIENCE
+from helpers.ray_cluster import PATIENCE, SECONDS, run_command
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 
@@ -26,6 +28,8 @@ from inkhorn.cli.main import main
 sys.exit(main())
 """
 """The inkhorn command with smaller shards."""
+
+SHARD_TOKENS = "100000"
 
 
 @pytest.fixture(autouse=True)
@@ -49,18 +53,9 @@ def environment(cache: Path, **more: str) -> dict[str, str]:
     return kept | PATIENCE | {"INKHORN_CACHE": str(cache), "RAY_ADDRESS": "local"} | more
 
 
-def data(
-    cache: Path, text: Path | str, *words: str, shard: int = 100_000, **more: str
-) -> subprocess.CompletedProcess[str]:
+def data(cache: Path, text: Path | str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     flags = ["data", "--text", str(text), "--tokenizer", "bpe", "--vocab-size", "400", *words]
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(shard), *flags],
-        env=environment(cache, **more),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    return run_command([sys.executable, "-c", PROGRAM, SHARD_TOKENS, *flags], env=environment(cache, **more))
 
 
 def dataset(cache: Path) -> Path:
@@ -88,7 +83,7 @@ def test_kill_and_run_again(tmp_path: Path) -> None:
     folder = write(tmp_path / "web", 12_000)
     flags = ["data", "--text", str(folder), "--tokenizer", "bpe", "--vocab-size", "400", "--ray", "2"]
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "100000", *flags],
+        [sys.executable, "-c", PROGRAM, SHARD_TOKENS, *flags],
         env=environment(tmp_path / "ray"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -124,3 +119,46 @@ def test_bad_row_names_its_file(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"inkhorn: {folder / '3.jsonl'}, line 11, has a 'text' that is of type int" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def s3() -> Iterator[str]:
+    """The address of a server of S3 on this machine, with an empty bucket named `bucket`."""
+    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install s3fs")
+    pytest.importorskip("flask_cors", reason="moto's server is not installed: pip install 'moto[s3]' flask-cors")
+    server = pytest.importorskip("moto.server", reason="moto is not installed: pip install 'moto[s3]' flask-cors")
+    running = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    put(f"http://{host}:{port}/bucket")
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+def put(url: str, body: bytes = b"") -> None:
+    request = Request(url, body, {"Content-Type": "application/octet-stream"}, method="PUT")
+    with urlopen(request, timeout=SECONDS) as response:
+        assert response.status == 200
+
+
+def test_s3(tmp_path: Path, s3: str) -> None:
+    """One machine, and two workers, make of files in a bucket what one machine makes of the same files on its disk."""
+    folder = write(tmp_path / "web", 1200)
+    for path in folder.iterdir():
+        put(f"{s3}/bucket/web/{path.name}", path.read_bytes())
+    access = {
+        "AWS_ENDPOINT_URL": s3,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    local = data(tmp_path / "local", folder)
+    assert local.returncode == 0, local.stderr
+    for name, flags in (("one", []), ("ray", ["--ray", "2"])):
+        done = data(tmp_path / name, "s3://bucket/web", *flags, **access)
+        assert done.returncode == 0, done.stderr
+        assert shards(tmp_path / name) == shards(tmp_path / "local")
+    assert len(shards(tmp_path / "local")) >= 6
+    missing = data(tmp_path / "none", "s3://bucket/none", **access)
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("inkhorn: there is nothing at s3://bucket/none")

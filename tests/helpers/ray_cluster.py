@@ -3,16 +3,19 @@
 import json
 import os
 import socket
+import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
+
+T = TypeVar("T")
 
 SECONDS = 600.0
 """Ray takes minutes on a busy machine."""
@@ -20,11 +23,36 @@ SECONDS = 600.0
 PATIENCE = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "300",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "300",
-    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "600",
+    "RAY_health_check_timeout_ms": "120000",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # by default workers give way to everything else
 }
 """Environment of processes that start a cluster: on a busy machine Ray's own limits would end what is only slow."""
+
+TOO_BUSY = "timed out during startup"
+"""Ray's error if a node does not start within 30 s, a limit that cannot be set."""
+
+
+def run_command(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command that may start a cluster; again if the machine was too busy for it."""
+    for _ in range(5):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False, **options)
+        if TOO_BUSY not in done.stderr:
+            break
+    return done
+
+
+def started(start: Callable[..., T], *args: Any, **options: Any) -> T:
+    """Start a cluster; again if the machine was too busy for it."""
+    for _ in range(5):
+        try:
+            return start(*args, **options)
+        except Exception as error:
+            if TOO_BUSY not in str(error):
+                raise
+            last = error
+    raise last
 
 
 def free_port() -> int:
@@ -43,7 +71,8 @@ def cluster(cpus: int = 3) -> Iterator[int]:
     from ray import serve
 
     port = free_port()
-    ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR", address="local")
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    started(ray.init, num_cpus=cpus, include_dashboard=False, address="local", **quiet)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         yield port

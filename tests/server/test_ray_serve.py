@@ -60,7 +60,7 @@ def test_scaling_up_and_down_under_load_fails_no_request(port: int) -> None:
     deploy(options)
     alone = {seed: stream(port, LONG | {"seed": seed}).text for seed in range(8)}
     with Load(port, 8, LONG) as load:
-        wait_for(lambda: running_replicas("shakespeare") == 2, "a second replica")
+        wait_for(lambda: running_replicas("model") == 2, "a second replica")
         starts = set[str]()
 
         def both_answer() -> bool:
@@ -69,7 +69,7 @@ def test_scaling_up_and_down_under_load_fails_no_request(port: int) -> None:
 
         wait_for(both_answer, "an answer of each replica")
     with Load(port, 1, LONG) as light:
-        wait_for(lambda: running_replicas("shakespeare") == 1, "one replica again")
+        wait_for(lambda: running_replicas("model") == 1, "one replica again")
     assert len(load.answers) >= 8
     for seed, answer in load.answers + light.answers:
         assert answer.error is None

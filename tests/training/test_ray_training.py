@@ -12,7 +12,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
 from helpers import distributed_worker as worker
-from helpers.ray_cluster import PATIENCE
+from helpers.ray_cluster import PATIENCE, run_command, started
 
 from inkhorn.checkpoint.run_folder import RunFolder
 from inkhorn.model import GPT
@@ -42,28 +42,12 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 def train(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "inkhorn", *words],
-        cwd=folder,
-        env=environment(folder, **more),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    return run_command([sys.executable, "-m", "inkhorn", *words], cwd=folder, env=environment(folder, **more))
 
 
 def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run(
-        [sys.executable, *launcher, *words],
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    return run_command([sys.executable, *launcher, *words], cwd=folder, env=environment(folder))
 
 
 def latest(run: Path) -> Path:
@@ -168,13 +152,13 @@ def cluster() -> Iterator[Any]:
     """A cluster of two nodes with one CPU each, on this machine."""
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made = started(Cluster, initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     yield made
     made.shutdown()
 
 
 def test_fewer_workers_when_a_node_is_lost(folder: Path, cluster: Any) -> None:
-    node = cluster.add_node(num_cpus=1)
+    node = started(cluster.add_node, num_cpus=1)
     command = [*worker.COMMAND, *LONG, "--dropout", "0"]
     process = start(folder, *command, "--out", "elastic", "--ray", "1:2", RAY_ADDRESS=cluster.address)
     wait_for(lambda: has_checkpoint(folder / "elastic"), process)
@@ -191,7 +175,7 @@ def test_fewer_workers_when_a_node_is_lost(folder: Path, cluster: Any) -> None:
 def test_other_version_on_a_node(folder: Path, cluster: Any) -> None:
     (folder / "sitecustomize.py").write_text("import inkhorn\ninkhorn.__version__ = '0.0.1'\n")
     path = os.pathsep.join([str(folder), *sys.path])
-    cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": path})
+    started(cluster.add_node, num_cpus=1, env_vars={"PYTHONPATH": path})
     done = train(folder, *worker.COMMAND, "--out", "mixed", "--ray", "2", RAY_ADDRESS=cluster.address)
     assert done.returncode == 1
     assert "has other versions: inkhorn 0.0.1 there" in done.stderr

@@ -17,7 +17,12 @@ from inkhorn.server.settings import Limits, ServerConfig
 
 NAME = "inkhorn"
 """of the application in the cluster"""
+DEPLOYMENT = "model"
+"""of an application with one model. Ray ends a deployment at once when its name is gone from the application, so the
+name must not change with the model's folder: an update would otherwise leave nothing that answers."""
 ROUTER = "router"
+MAX_SURGE_PERCENT = 20
+"""Replicas that an update may add: at least one, so that an old replica ends only when a new one answers."""
 
 
 def build(args: dict[str, Any]) -> Any:
@@ -43,7 +48,7 @@ def application(config: ServerConfig, options: RayOptions) -> Any:
         served = serve.ingress()(Replica) if len(names) == 1 else Replica
         deployments[name] = serve.deployment(
             served,
-            name=name,
+            name=DEPLOYMENT if len(names) == 1 else name,
             # A replica refuses what is beyond these by itself, with status 429.
             max_ongoing_requests=own.max_num_seqs + own.limits.max_queued,
             max_queued_requests=own.limits.max_queued,
@@ -57,6 +62,7 @@ def application(config: ServerConfig, options: RayOptions) -> Any:
             ray_actor_options={"num_cpus": own.threads},
             graceful_shutdown_timeout_s=own.shutdown_timeout,
             health_check_period_s=5,
+            max_surge_percent=MAX_SURGE_PERCENT,
         ).bind(__version__, args)
     if len(names) == 1:
         return deployments[names[0]]
@@ -68,6 +74,7 @@ def application(config: ServerConfig, options: RayOptions) -> Any:
         autoscaling_config={"min_replicas": 1, "max_replicas": options.max_replicas, "target_ongoing_requests": 128},
         ray_actor_options={"num_cpus": 0},  # it waits for the models' replicas most of the time
         graceful_shutdown_timeout_s=config.shutdown_timeout,
+        max_surge_percent=MAX_SURGE_PERCENT,
     ).bind(deployments, asdict(config.limits))
 
 
