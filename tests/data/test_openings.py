@@ -34,6 +34,12 @@ def test_play(tmp_path: Path, bpe: bool) -> None:
     assert {one.label for one in openings} == {one.prompt[:-1].title() for one in openings}
 
 
+def test_label_of_a_king(tmp_path: Path) -> None:
+    text = "KING RICHARD II:\nGive me the crown.\n\nOXFORD:\nHere, cousin, seize the crown.\n\n" * 200
+    labels = {one.label for one in describe(dataset(tmp_path, text))[1]}
+    assert labels == {"King Richard II", "Oxford"}
+
+
 @pytest.mark.parametrize("text", [PROSE, LINES, PROSE.replace("\n\n", END_OF_TEXT)])
 def test_prose(tmp_path: Path, text: str) -> None:
     layout, openings = describe(dataset(tmp_path, text))

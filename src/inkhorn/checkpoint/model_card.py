@@ -11,14 +11,21 @@ from inkhorn.config.model import ModelConfig
 NO_FACTS = CardFacts()
 
 
-def model_card(config: ModelConfig, title: str, facts: Mapping[str, str], page: CardFacts = NO_FACTS) -> str:
+def model_card(
+    config: ModelConfig,
+    title: str,
+    facts: Mapping[str, str],
+    page: CardFacts = NO_FACTS,
+    fields: Mapping[str, str] | None = None,
+) -> str:
     """The text of a card: the architecture and `facts` as a table, and how to use the folder.
 
     Args:
         config: the model's config.
         title: what follows "A GPT-2 of 9,967,360 parameters".
         facts: further rows of the table.
-        page: what the web page says of the model; its tagline is the card's heading.
+        page: what the web page says of the model; without a tagline, it is the card's heading.
+        fields: further fields of the hub, such as the license.
     """
     kind, norm = ("GPT-2", "pre-norm") if config.pre_norm else ("GPT-1", "post-norm")
     rows = {
@@ -31,7 +38,8 @@ def model_card(config: ModelConfig, title: str, facts: Mapping[str, str], page: 
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     heading = f"A {kind} of {config.num_parameters:,} parameters, {title}"
     header = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["inkhorn", config.model_type]}
-    return f"""{card_header(header, replace(page, tagline=heading))}
+    header |= fields or {}
+    return f"""{card_header(header, replace(page, tagline=page.tagline or heading))}
 # {heading}
 
 | | |
