@@ -1,5 +1,6 @@
 """The command line before a subcommand starts: misspelt commands, prompts without quotes, missing packages."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -155,3 +156,19 @@ def test_completion(shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_completion_needs_a_shell(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--print-completion", *words) == 2
     assert "needs the name of the shell: bash, zsh, fish" in capsys.readouterr().err
+
+
+def test_environment_of_libraries(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """PyTorch's threads spin for a short time, unless the user says how they wait; MPLBACKEND has no effect."""
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "unset")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MPLBACKEND", "module://not_installed")
+    assert run("--version") == 0
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
+    assert os.environ["MPLBACKEND"] == "agg"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert run("--version") == 0
+    assert "GOMP_SPINCOUNT" not in os.environ
+    assert capsys.readouterr().out

@@ -50,4 +50,6 @@ def completion_script(shell: str, commands: Mapping[str, str]) -> str:
     script = re.sub(r"'None', |, 'None'(?=\])", "", output.getvalue())  # no value of a flag: see parsing.parse
     script = re.sub(rf"({_MODEL})'(?:path|value)'", rf"\1'path', 'models': {list(SHIPPED)}", script)
     script = re.sub(r"return \[(\\?\"__TYRO_COMPLETE_FILES__\\?\")\]", rf"return {_MATCHING} or [\1]", script)
+    current = "set -l current (count $words)\n"  # in fish, words lack the one under the cursor
+    script = script.replace(current, f"{current}    set -a words (commandline -ct)\n")
     return script.replace("complete -F ", "complete -o default -F ")  # in bash: file names where nothing else fits

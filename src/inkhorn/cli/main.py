@@ -59,9 +59,20 @@ options:
 example: inkhorn "ROMEO:" --max-words 80"""
 
 
+def _set_environment() -> None:
+    """Set what PyTorch and matplotlib read when they are imported."""
+    # PyTorch's threads wait for each other after every operation. GCC's OpenMP spins for milliseconds by default: on a
+    # busy machine a training step took up to twenty times as long (docs/log.md).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # Charts are only written to files. A notebook's MPLBACKEND may name a module that is not installed beside inkhorn.
+    os.environ["MPLBACKEND"] = "agg"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code: 0 success, 1 failure, 2 invalid usage, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _set_environment()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character prints ?
     try:
