@@ -109,6 +109,9 @@ def test_inspector_names_the_token_and_dims_while_it_waits(open_page: Open) -> N
     panels = page.locator("dialog .panels[aria-busy]")
     panels.locator(".panel h3").nth(4).wait_for()
     assert page.locator("dialog h2 b").inner_text() in "ROMEO:"
+    waiting.pop().continue_()  # which tokens the prompt has
+    while not waiting:
+        page.wait_for_timeout(20)
     waiting.pop().continue_()
     page.locator("dialog .panels:not([aria-busy]) .lens-table").wait_for()
     page.get_by_role("group", name="Layer").get_by_label("2", exact=True).check(force=True)

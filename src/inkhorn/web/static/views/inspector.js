@@ -114,9 +114,12 @@ export class Inspector {
   async alignWithPrompt() {
     const prompt = this.view?.prompt ?? "";
     if (this.end > prompt.length) return;
-    const { texts } = await this.explainer.explain({ model: this.model?.id ?? "", text: prompt, layer: 0 });
-    let end = prompt.length - texts.join("").length;
-    this.promptEnds = [end, ...texts.map((token) => { end += token.length; return end; })];
+    if (this.promptEnds.length === 0) {
+      const { texts } = await this.explainer.explain({ model: this.model?.id ?? "", text: prompt, layer: 0 });
+      if (this.view?.prompt !== prompt) return; // another text was opened meanwhile
+      let end = prompt.length - texts.join("").length;
+      this.promptEnds = [end, ...texts.map((token) => { end += token.length; return end; })];
+    }
     if (this.end > this.promptEnds[0]) this.end = this.promptEnds.find((one) => one >= this.end) ?? this.end;
     this.showTitle();
   }
