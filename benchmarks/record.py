@@ -4,15 +4,7 @@
     python benchmarks/record.py --ours-only --text tiny-shakespeare.txt --development --set steps=2400
     python benchmarks/record.py --ours-only --text tiny-shakespeare.txt --set steps=2400 --claim 1.41
 
-Rules for an entry of the leaderboard (docs/explanation/leaderboard.md):
-
-1. Choose the number of steps and all settings with --development: the validation text is not read, and the last tenth
-   of the training text is scored instead.
-2. Then train five seeds or more on the whole training text, each to the same last step, and score the validation split
-   once, at that step: the final loss, not the lowest of a curve. No seed is left out.
-3. "Below LOSS" (--claim) may be said if a one-sided t-test over the final losses of the seeds gives p < 0.01.
-
-The other rows of the report compare speed:
+docs/explanation/leaderboard.md has the rules for an entry, which --development and --claim serve.
 
 Inkhorn trains its recipe `tiny-shakespeare` (GPT-2 architecture, under 10,000,000 parameters) on the hardware that
 `inkhorn train` selects. nanoGPT runs its own train.py with config/train_shakespeare_char.py (10.7M parameters, 5,000
@@ -267,7 +259,6 @@ def run_inkhorn_isolated(args: Args, seed: int, folder: Path) -> Run:
 def training_part(text: Path, folder: Path) -> Path:
     """The training text of a file, as a file of its own: its last tenth is the development split."""
     characters = text.read_text("utf-8")
-    folder.mkdir(exist_ok=True)
     out = folder / text.name
     out.write_text(characters[: int(len(characters) * 0.9)], "utf-8")
     return out

@@ -202,6 +202,7 @@ def test_claim_is_a_t_test_over_the_final_losses() -> None:
 def test_development_split_is_a_part_of_the_training_text(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("t" * 81 + "d" * 9 + "v" * 10, "utf-8")
+    (tmp_path / "new").mkdir()
     part = record.training_part(text, tmp_path / "new")
     data = record.tokenize_to_disk(record.from_path(part), tmp_path / "tokens")
     assert data.tokenizer.decode(data.train) == "t" * 81

@@ -61,8 +61,8 @@ example: inkhorn "ROMEO:" --max-words 80"""
 
 def _set_environment() -> None:
     """Set what PyTorch and matplotlib read when they are imported."""
-    # PyTorch's threads wait for each other after every operation. GCC's OpenMP spins for milliseconds by default: on a
-    # busy machine a training step took up to twenty times as long (docs/log.md).
+    # PyTorch's threads wait for each other after every operation. GCC's OpenMP spins for milliseconds by default:
+    # beside one busy process a training step took twice as long (docs/log.md).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # Charts are only written to files. A notebook's MPLBACKEND may name a module that is not installed beside inkhorn.
