@@ -108,7 +108,7 @@ def _tokenize(args: DataArgs) -> None:
 def _tokenize_on_ray(source: DataSource, workers: str) -> "Dataset":
     count = parse_workers(workers)
     source.check_encoder()
-    with ray_cluster() as resources:
+    with ray_cluster("The same command continues after the last complete shard.") as resources:
         available = int(resources.get("CPU", 0))
         check_room(count, "CPU", available)
         from inkhorn.data.ray_encode import ray_encoder

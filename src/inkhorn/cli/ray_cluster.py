@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from inkhorn.cli.abrupt_end import message_on_abrupt_end
 from inkhorn.errors import TrainingError, require
 from inkhorn.training.ray_workers import WorkerCount
 from inkhorn.utils.ray_address import check_ray_address
@@ -28,10 +29,13 @@ def parse_workers(text: str) -> WorkerCount:
 
 
 @contextmanager
-def ray_cluster() -> Iterator[dict[str, float]]:
+def ray_cluster(way_out: str) -> Iterator[dict[str, float]]:
     """Join the cluster that RAY_ADDRESS names or that runs on this machine, or start one; yields its resources.
 
     RAY_ADDRESS=local always starts one, which ends with this process.
+
+    Args:
+        way_out: what the user can do when the cluster is gone, a sentence. It is printed if Ray ends this process.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report the use of its libraries to its makers
     os.environ.setdefault("RAY_worker_niceness", "0")  # a worker has the priority that torchrun would give it
@@ -51,10 +55,11 @@ def ray_cluster() -> Iterator[dict[str, float]]:
             else "cannot join or start a Ray cluster"
         )
         raise TrainingError(f"{what}: {' '.join(str(error).split())}") from None
-    try:
-        yield resources
-    finally:
-        ray.shutdown()
+    with message_on_abrupt_end(f"inkhorn: this process was ended, as by Ray when its cluster is gone. {way_out}"):
+        try:
+            yield resources
+        finally:
+            ray.shutdown()
 
 
 def check_room(count: WorkerCount, kind: str, available: int) -> None:

@@ -37,7 +37,7 @@ def train_on_ray(argv: Sequence[str], args: TrainArgs, train: Callable[[str, Tra
 
     if count.fewest == count.most:
         DistributedContext(0, count.most).split_batch(args.train.batch_size, args.train.grad_accum)
-    with ray_cluster() as resources:
+    with ray_cluster("Resume from the last checkpoint with --resume.") as resources:
         device = args.train.device
         use_gpu = device == "cuda" or (device == "auto" and resources.get("GPU", 0) > 0)
         kind = "GPU" if use_gpu else "CPU"
