@@ -23,7 +23,12 @@ INK_INLINE constexpr int blocks_per_tile(int32_t rows) { return rows <= 2 ? 2 : 
 constexpr int TILE_ROWS = 2;
 INK_INLINE constexpr int blocks_per_tile(int32_t) { return 1; }
 #endif
-constexpr size_t PREFETCH_BYTES = 1536;  // how far ahead the weights of each block are prefetched
+// How far ahead the weights of each block are prefetched, measured on a Zen 3 with AVX2 and on a Sapphire Rapids.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+constexpr size_t PREFETCH_BYTES = 512;
+#else
+constexpr size_t PREFETCH_BYTES = 1536;
+#endif
 
 // The prefetch distance within a block. Near the end of the block it skips to the corresponding block of the next tile.
 struct PrefetchDistance {
