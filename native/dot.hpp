@@ -141,23 +141,27 @@ constexpr int32_t INT8_BIAS = 128;
 #endif
 constexpr int32_t INT4_BIAS = 8;
 
+// A load of 64 bytes holds four int8 or eight int4 weights for each of sixteen outputs. It is multiplied in parts, each
+// with the next four bytes of the inputs.
+INK_INLINE i32_register broadcast_part(const uint8_t *x, int p) {
+  int32_t part;
+  __builtin_memcpy(&part, x + 4 * p, sizeof part);
+  return part - i32_register{};
+}
+
 #if defined(INK_HAS_DOT4)
 
-// Weights and inputs stay bytes.
-using ByteWeights = u8x64;
-using ByteInputs = i32_register;
-INK_INLINE ByteWeights split_bytes(u8x64 w) {
+// Weights and inputs are bytes; the parts of int4 weights are the low and the high nibbles.
+INK_INLINE constexpr int parts(int bits) { return bits == 8 ? 1 : 2; }
+template <int BITS>
+INK_INLINE u8x64 part(u8x64 w, int p) {
+  if constexpr (BITS == 4) return p == 0 ? low_nibbles(w) : high_nibbles(w);
 #if defined(INK_NEON) && !defined(__ARM_FEATURE_MATMUL_INT8)
   FOR_EACH_REGISTER(i) w.reg[i] ^= 0x80808080u;
 #endif
   return w;
 }
-INK_INLINE ByteInputs broadcast_bytes(const uint8_t *x) {
-  int32_t four;
-  __builtin_memcpy(&four, x, sizeof four);
-  return four - i32_register{};
-}
-INK_INLINE i32x16 dot4(i32x16 acc, ByteWeights w, ByteInputs x) {
+INK_INLINE i32x16 multiply_add(i32x16 acc, u8x64 w, i32_register x) {
 #if defined(__AVX512VNNI__)
   acc.reg[0] = (i32_register)_mm512_dpbusd_epi32((__m512i)acc.reg[0], w.reg[0], (__m512i)x);
 #elif defined(INK_NEON) && defined(__ARM_FEATURE_MATMUL_INT8)
@@ -185,27 +189,14 @@ INK_INLINE void store_inputs_int(uint8_t *to, i32x16 a) {
 
 #else
 
-// Without such an instruction, products of 16-bit integers are added in pairs: bytes 0 and 2 of each lane, then bytes 1
-// and 3. The inputs are stored as 16-bit integers in this order.
-struct ByteWeights {
-  i32_register even[REGISTERS], odd[REGISTERS];
-};
-struct ByteInputs {
-  i32_register even, odd;
-};
-INK_INLINE ByteWeights split_bytes(u8x64 w) {
-  ByteWeights r;
+// Without such an instruction, products of 16-bit integers are added in pairs. The parts of int8 weights are bytes 0
+// and 2 of each lane, then bytes 1 and 3. The inputs are stored as 16-bit integers in this order.
+INK_INLINE u8x64 part_of_bytes(u8x64 w, int p) {
   FOR_EACH_REGISTER(i) {
-    r.even[i] = (i32_register)w.reg[i] & 0x00ff00ff;
-    r.odd[i] = (i32_register)((u16_pairs)w.reg[i] >> 8);
+    const auto even = (i32_register)w.reg[i] & 0x00ff00ff, odd = (i32_register)((u16_pairs)w.reg[i] >> 8);
+    w.reg[i] = (decltype(w.reg[i] + w.reg[i]))(p == 0 ? even : odd);
   }
-  return r;
-}
-INK_INLINE ByteInputs broadcast_bytes(const uint8_t *x) {
-  int32_t even, odd;
-  __builtin_memcpy(&even, x, sizeof even);
-  __builtin_memcpy(&odd, x + 4, sizeof odd);
-  return {even - i32_register{}, odd - i32_register{}};
+  return w;
 }
 // Multiply pairs of 16-bit integers and add the two products.
 INK_INLINE i32_register multiply_pairs(i32_register a, i32_register b) {
@@ -219,9 +210,20 @@ INK_INLINE i32_register multiply_pairs(i32_register a, i32_register b) {
   return (a & 0xffff) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);  // the weights, a, are below 256
 #endif
 }
-INK_INLINE i32x16 dot4(i32x16 acc, const ByteWeights &w, ByteInputs x) {
-  FOR_EACH_REGISTER(i) acc.reg[i] += multiply_pairs(w.even[i], x.even);
-  FOR_EACH_REGISTER(i) acc.reg[i] += multiply_pairs(w.odd[i], x.odd);
+// Keeps the compiler from adding two products before it adds them to a sum, which needs one more register.
+template <class Register>
+INK_INLINE void add_now(Register &sum) {
+#if defined(__SSE2__)
+  __asm__("" : "+x"(sum));
+#else
+  (void)sum;
+#endif
+}
+INK_INLINE i32x16 multiply_add(i32x16 acc, u8x64 w, i32_register x) {
+  FOR_EACH_REGISTER(i) {
+    acc.reg[i] += multiply_pairs((i32_register)w.reg[i], x);
+    add_now(acc.reg[i]);
+  }
   return acc;
 }
 template <int BITS>
@@ -243,25 +245,39 @@ INK_INLINE void store_inputs_int(uint8_t *to, i32x16 a) {
   }
 }
 
+#if defined(__AVX2__)
+// The parts of int4 weights are the low and the high nibbles.
+INK_INLINE constexpr int parts(int) { return 2; }
+template <int BITS>
+INK_INLINE u8x64 part(u8x64 w, int p) {
+  if constexpr (BITS == 8) return part_of_bytes(w, p);
+  return p == 0 ? low_nibbles(w) : high_nibbles(w);
+}
+#else
+// The parts of int4 weights are those of the low nibbles, then those of the high ones.
+INK_INLINE constexpr int parts(int bits) { return bits == 8 ? 2 : 4; }
+template <int BITS>
+INK_INLINE u8x64 part(u8x64 w, int p) {
+  if constexpr (BITS == 8) return part_of_bytes(w, p);
+  return part_of_bytes(p < 2 ? low_nibbles(w) : high_nibbles(w), p % 2);
+}
+#endif
+
 #endif
 
 // Sums of products of int4 weights with the inputs of one row, NIBBLE_INPUTS of them at most.
 #if defined(__AVX2__) && !defined(INK_HAS_DOT4)
-// They are added in 16 bits: eight calls of dot4 give at most 16 * 15 * 127. Then they are widened.
+// They are added in 16 bits: eight parts give at most 16 * 15 * 127. Then they are widened.
 constexpr int32_t NIBBLE_INPUTS = 32;
 struct NibbleSums {
   __m256i reg[REGISTERS];
 };
-using NibbleInputs = __m256i;
 INK_INLINE NibbleSums zero_nibble_sums() { return {}; }
-INK_INLINE u8x64 split_nibbles(u8x64 w) { return w; }
-INK_INLINE NibbleInputs broadcast_nibble_inputs(const uint8_t *x) {
-  int32_t four;
-  __builtin_memcpy(&four, x, sizeof four);
-  return _mm256_set1_epi32(four);
-}
-INK_INLINE NibbleSums dot4(NibbleSums acc, u8x64 w, NibbleInputs x) {
-  FOR_EACH_REGISTER(i) acc.reg[i] = _mm256_add_epi16(acc.reg[i], _mm256_maddubs_epi16(w.reg[i], x));
+INK_INLINE NibbleSums multiply_add(NibbleSums acc, u8x64 w, i32_register x) {
+  FOR_EACH_REGISTER(i) {
+    acc.reg[i] = _mm256_add_epi16(acc.reg[i], _mm256_maddubs_epi16(w.reg[i], (__m256i)x));
+    add_now(acc.reg[i]);
+  }
   return acc;
 }
 INK_INLINE i32x16 operator+(i32x16 acc, NibbleSums sums) {
@@ -271,14 +287,7 @@ INK_INLINE i32x16 operator+(i32x16 acc, NibbleSums sums) {
 #else
 constexpr int32_t NIBBLE_INPUTS = 1 << 24;
 using NibbleSums = i32x16;
-using NibbleInputs = ByteInputs;
 INK_INLINE NibbleSums zero_nibble_sums() { return broadcast((int32_t)0); }
-#if defined(INK_HAS_DOT4)
-INK_INLINE ByteWeights split_nibbles(u8x64 w) { return w; }
-#else
-INK_INLINE ByteWeights split_nibbles(u8x64 w) { return split_bytes(w); }
-#endif
-INK_INLINE NibbleInputs broadcast_nibble_inputs(const uint8_t *x) { return broadcast_bytes(x); }
 #endif
 
 }  // namespace ink::INK_ISA

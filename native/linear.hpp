@@ -49,6 +49,7 @@ INK_INLINE T read(const uint8_t *from) {
 }
 
 #define FOR_EACH_ROW(r) _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)
+#define FOR_EACH_PART(p) _Pragma("GCC unroll 4") for (int p = 0; p < PARTS; p++)
 #define FOR_EACH_BLOCK(n) _Pragma("GCC unroll 4") for (int n = 0; n < BLOCKS; n++)
 
 template <int ROWS, int BLOCKS>
@@ -95,6 +96,37 @@ void tile_bf16(const Matrix &m, const Activations &a, int32_t row, int32_t block
   }
 }
 
+// Add the products of one 64-byte load of int8 or int4 weights per block to the sums of ROWS rows. A load has several
+// parts, such as the low and the high nibbles, which are multiplied one after the other.
+#if defined(INK_HAS_DOT4)
+// All blocks share the inputs of a row.
+template <int BITS, int ROWS, int BLOCKS, class Sums>
+INK_INLINE void add_products(Sums (&sums)[ROWS][BLOCKS], const uint8_t *w, size_t block_bytes, const uint8_t *x,
+                             size_t stride) {
+  constexpr int PARTS = parts(BITS);
+  u8x64 weights[BLOCKS];
+  FOR_EACH_BLOCK(n) weights[n] = load_u8(w + n * block_bytes);
+  FOR_EACH_ROW(r) FOR_EACH_PART(p) {
+      const i32_register inputs = broadcast_part(x + r * stride, p);
+      FOR_EACH_BLOCK(n) sums[r][n] = multiply_add(sums[r][n], part<BITS>(weights[n], p), inputs);
+    }
+}
+#else
+// With sixteen registers, eight of which hold the sums, only one part of one block is kept in registers.
+template <int BITS, int ROWS, int BLOCKS, class Sums>
+INK_INLINE void add_products(Sums (&sums)[ROWS][BLOCKS], const uint8_t *w, size_t block_bytes, const uint8_t *x,
+                             size_t stride) {
+  constexpr int PARTS = parts(BITS);
+  FOR_EACH_BLOCK(n) {
+    const u8x64 loaded = load_u8(w + n * block_bytes);
+    FOR_EACH_PART(p) {
+      const u8x64 weights = part<BITS>(loaded, p);
+      FOR_EACH_ROW(r) sums[r][n] = multiply_add(sums[r][n], weights, broadcast_part(x + r * stride, p));
+    }
+  }
+}
+#endif
+
 // int8 and int4: exact integer sums within a group, then one float per group.
 template <int BITS, int ROWS, int BLOCKS>
 void tile_int(const Matrix &m, const Activations &a, int32_t row, int32_t block, f32x16 (&out)[ROWS][BLOCKS]) {
@@ -103,8 +135,7 @@ void tile_int(const Matrix &m, const Activations &a, int32_t row, int32_t block,
   const PrefetchDistance distance = PrefetchDistance::of(m, BLOCKS);
   const uint8_t *const begin = w;
   constexpr int32_t INPUTS_PER_LOAD = BITS == 8 ? 4 : 8, BIAS = BITS == 8 ? INT8_BIAS : INT4_BIAS;
-  constexpr size_t half = 4 * input_bytes(INK_INT4),
-                   step = INPUTS_PER_LOAD * input_bytes(BITS == 8 ? INK_INT8 : INK_INT4);
+  constexpr size_t step = INPUTS_PER_LOAD * input_bytes(BITS == 8 ? INK_INT8 : INK_INT4);
   FOR_EACH_ROW(r)
     FOR_EACH_BLOCK(n) out[r][n] = broadcast(0.0f);
   for (int32_t g = 0; g < m.groups; g++) {
@@ -115,16 +146,9 @@ void tile_int(const Matrix &m, const Activations &a, int32_t row, int32_t block,
       FOR_EACH_BLOCK(n) total[r][n] = broadcast((int32_t)0);
     if constexpr (BITS == 8) {
       for (int32_t k = from; k < end; k += INPUTS_PER_LOAD, w += 64, x += step) {
-        ByteWeights weights[BLOCKS];
         const uint8_t *upcoming = w + distance.at((size_t)(w - begin));
-        FOR_EACH_BLOCK(n) {
-          prefetch(upcoming + n * block_bytes);
-          weights[n] = split_bytes(load_u8(w + n * block_bytes));
-        }
-        FOR_EACH_ROW(r) {
-          const ByteInputs inputs = broadcast_bytes(x + r * a.stride);
-          FOR_EACH_BLOCK(n) total[r][n] = dot4(total[r][n], weights[n], inputs);
-        }
+        FOR_EACH_BLOCK(n) prefetch(upcoming + n * block_bytes);
+        add_products<8>(total, w, block_bytes, x, a.stride);
       }
     } else {
       for (int32_t k = from; k < end;) {
@@ -133,18 +157,9 @@ void tile_int(const Matrix &m, const Activations &a, int32_t row, int32_t block,
         FOR_EACH_ROW(r)
           FOR_EACH_BLOCK(n) sums[r][n] = zero_nibble_sums();
         for (; k < stop; k += INPUTS_PER_LOAD, w += 64, x += step) {
-          u8x64 weights[BLOCKS];
           const uint8_t *upcoming = w + distance.at((size_t)(w - begin));
-          FOR_EACH_BLOCK(n) {
-            prefetch(upcoming + n * block_bytes);
-            weights[n] = load_u8(w + n * block_bytes);
-          }
-          FOR_EACH_ROW(r) {
-            const NibbleInputs low = broadcast_nibble_inputs(x + r * a.stride);
-            FOR_EACH_BLOCK(n) sums[r][n] = dot4(sums[r][n], split_nibbles(low_nibbles(weights[n])), low);
-            const NibbleInputs high = broadcast_nibble_inputs(x + r * a.stride + half);
-            FOR_EACH_BLOCK(n) sums[r][n] = dot4(sums[r][n], split_nibbles(high_nibbles(weights[n])), high);
-          }
+          FOR_EACH_BLOCK(n) prefetch(upcoming + n * block_bytes);
+          add_products<4>(sums, w, block_bytes, x, a.stride);
         }
         FOR_EACH_ROW(r)
           FOR_EACH_BLOCK(n) total[r][n] = total[r][n] + sums[r][n];
