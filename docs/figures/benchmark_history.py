@@ -1,4 +1,4 @@
-"""Draw docs/benchmark-history.svg: each benchmark's medians over the releases.
+"""Draw docs/benchmark-history.svg: each benchmark's main medians over the releases.
 
     python docs/figures/benchmark_history.py [--history benchmarks/history] [--out docs/benchmark-history.svg]
 
@@ -7,6 +7,7 @@ Each file VERSION.jsonl of the history holds the last lines that the benchmarks 
 
 import json
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import matplotlib
 import tyro
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from packaging.version import Version
 
 from inkhorn.errors import UsageError
@@ -45,7 +47,10 @@ class Point:
 
 
 def read_history(folder: Path) -> list[Point]:
-    """Every median in a folder, in the order of the releases.
+    """The main medians in a folder, in the order of the releases.
+
+    A benchmark's main unit is that of its first series. Names that it repeats, such as the CPU time of each server, are
+    details of the series before them and are left out.
 
     Raises:
         UsageError: there is none, or a line is not one that a benchmark printed.
@@ -57,11 +62,13 @@ def read_history(folder: Path) -> list[Point]:
                 entry: dict[str, Any] = json.loads(line)
                 here = entry["machine"]
                 cpu = f"{here['cpu']}, {here['instruction_set']}, {here['cores']} cores"
+                names = Counter(one["name"] for one in entry["series"])
                 points += [
                     Point(path.stem, entry["title"], one["unit"], one["name"], cpu, float(one["median"]))
                     for one in entry["series"]
+                    if one["unit"] == entry["series"][0]["unit"] and names[one["name"]] == 1
                 ]
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, IndexError) as error:
                 raise UsageError(f"{path}, line {number}: not the last line of a benchmark: {error!r}") from None
     if not points:
         raise UsageError(f"{folder} has no measurements")
@@ -69,20 +76,23 @@ def read_history(folder: Path) -> list[Point]:
 
 
 def draw(points: list[Point]) -> Figure:
-    """One panel for each benchmark and unit; a line joins the releases of one series on one machine."""
-    panels = list(dict.fromkeys((point.title, point.unit) for point in points))
+    """One panel for each benchmark; a line joins the releases of one series on one machine."""
+    panels: dict[str, dict[tuple[str, str], list[Point]]] = {}
+    for point in points:
+        panels.setdefault(f"{point.title}, {point.unit}", {}).setdefault((point.name, point.cpu), []).append(point)
     versions = list(dict.fromkeys(point.version for point in points))
-    figure = Figure(figsize=(8.8, 2.6 * len(panels)), layout="constrained")
-    for row, (title, unit) in enumerate(panels, 1):
-        axes = figure.add_subplot(len(panels), 1, row, title=f"{title}, {unit}", yscale="log")
-        lines: dict[tuple[str, str], list[Point]] = {}
-        for point in points:
-            if (point.title, point.unit) == (title, unit):
-                lines.setdefault((point.name, point.cpu), []).append(point)
+    heights = [max(2.6, 0.8 + 0.19 * len(lines)) for lines in panels.values()]  # inches; the legend has a row per line
+    figure = Figure(figsize=(8.8, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
+    for row, (title, lines) in enumerate(panels.items()):
+        axes = figure.add_subplot(grid[row], title=title, yscale="log")
         for (name, cpu), line in lines.items():
             x = [versions.index(point.version) for point in line]
             axes.plot(x, [point.median for point in line], "o-", label=f"{name} ({cpu})")
         axes.set_xticks(range(len(versions)), versions)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes.yaxis.set_minor_formatter("")
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="x-small")
     return figure
 
