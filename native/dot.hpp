@@ -98,12 +98,13 @@ INK_INLINE void store_inputs_bf16(uint8_t *to, f32x16 a) {
 // Four bytes per lane.
 struct u8x64 {
 #if defined(__AVX512F__)
-  __m512i reg[REGISTERS];
+  using Register = __m512i;
 #elif defined(__AVX2__)
-  __m256i reg[REGISTERS];
+  using Register = __m256i;
 #else
-  u32_register reg[REGISTERS];
+  using Register = u32_register;
 #endif
+  Register reg[REGISTERS];
 };
 INK_INLINE u8x64 load_u8(const uint8_t *from) {
   u8x64 r;
@@ -194,7 +195,7 @@ INK_INLINE void store_inputs_int(uint8_t *to, i32x16 a) {
 INK_INLINE u8x64 part_of_bytes(u8x64 w, int p) {
   FOR_EACH_REGISTER(i) {
     const auto even = (i32_register)w.reg[i] & 0x00ff00ff, odd = (i32_register)((u16_pairs)w.reg[i] >> 8);
-    w.reg[i] = (decltype(w.reg[i] + w.reg[i]))(p == 0 ? even : odd);
+    w.reg[i] = (u8x64::Register)(p == 0 ? even : odd);
   }
   return w;
 }
