@@ -171,6 +171,7 @@ def test_playground(open_page: Open, settings: dict[str, object]) -> None:
     page.get_by_role("dialog").locator(".lens-table tbody tr").first.wait_for()
     assert fits_width(page)
     page.keyboard.press("Escape")
+    page.wait_for_function("!history.state?.inspector")  # closing goes back in the history, which takes a moment
     page.goto(page.url.split("#")[0] + "#tour")
     page.locator("#tour .actions .main").wait_for()
     assert fits_width(page)
