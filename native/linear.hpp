@@ -106,7 +106,8 @@ INK_INLINE void add_products(Sums (&sums)[ROWS][BLOCKS], const uint8_t *w, size_
   constexpr int PARTS = parts(BITS);
   u8x64 weights[BLOCKS];
   FOR_EACH_BLOCK(n) weights[n] = load_u8(w + n * block_bytes);
-  FOR_EACH_ROW(r) FOR_EACH_PART(p) {
+  FOR_EACH_ROW(r)
+    FOR_EACH_PART(p) {
       const i32_register inputs = broadcast_part(x + r * stride, p);
       FOR_EACH_BLOCK(n) sums[r][n] = multiply_add(sums[r][n], part<BITS>(weights[n], p), inputs);
     }

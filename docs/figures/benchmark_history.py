@@ -5,9 +5,7 @@
 Each file VERSION.jsonl of the history holds the last lines that the benchmarks printed.
 """
 
-import io
 import json
-import re
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from matplotlib.ticker import LogLocator
 from packaging.version import Version
 
 from inkhorn.errors import UsageError
-from inkhorn.training.report.chart import RC_PARAMS
+from inkhorn.training.report.chart import RC_PARAMS, save_svg
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,19 +97,10 @@ def draw(points: list[Point]) -> Figure:
     return figure
 
 
-def to_svg(figure: Figure) -> str:
-    """The figure as one SVG element, without metadata and addresses of other documents."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].replace("xlink:href", "href")
-    return re.sub(r' xmlns:xlink="[^"]*"', "", svg)
-
-
 def main(argv: list[str]) -> None:
     args = tyro.cli(Args, args=argv, description=__doc__)
     with matplotlib.rc_context(RC_PARAMS):
-        args.out.write_text(to_svg(draw(read_history(args.history))), encoding="utf-8")
+        save_svg(draw(read_history(args.history)), args.out)
 
 
 if __name__ == "__main__":

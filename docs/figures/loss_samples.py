@@ -17,7 +17,7 @@ import tyro
 from matplotlib.figure import Figure
 
 from inkhorn.errors import UsageError
-from inkhorn.training.report.chart import COLORS, LINE_STYLES, RC_PARAMS
+from inkhorn.training.report.chart import COLORS, LINE_STYLES, RC_PARAMS, save_svg
 from inkhorn.training.report.run_log import RunLog, read_run, series, smooth
 from inkhorn.training.report.samples import representative_samples
 
@@ -71,7 +71,7 @@ def main() -> None:
     args = tyro.cli(Args, description=__doc__)
     with matplotlib.rc_context(RC_PARAMS | {"font.family": "serif"}):
         try:
-            draw(read_run(args.run)).savefig(args.out, format="svg", metadata={"Date": None})
+            save_svg(draw(read_run(args.run)), args.out)
         except UsageError as error:
             sys.exit(f"{args.run}: {error}")
 

@@ -107,6 +107,8 @@ class Reader:
             return
         if command == "train":
             words = self._shorten(words)
+        elif command == "generate" and "--seed" not in words:
+            words = [*words, "--seed", "1"]  # some seeds write only spaces with these small models
         elif command in ("eval", "data") and not {"--text", "--corpus"} & set(words):
             words = [*words, *(["--text", "my.txt"] if command == "eval" else [])]
         assert run(*words) == 0, (words, self._capsys.readouterr())

@@ -93,6 +93,16 @@ def test_benchmark_history(tmp_path: Path) -> None:
     assert {"0.2.0", "0.9.0", "0.10.0", "Speed, tokens/s"} <= set(texts(ElementTree.parse(out).getroot()))
 
 
+def test_benchmark_history_leaves_out_details(tmp_path: Path) -> None:
+    script = figure_script("benchmark_history")
+    entry = json.loads(history_line(100))
+    cpu_time, delay = {"name": "CPU time", "unit": "tokens/s"}, {"name": "first event", "unit": "ms"}
+    other = entry["series"][0] | {"name": "int4"}
+    entry["series"] = [series | {"median": 1} for series in (*entry["series"], cpu_time, delay, other, cpu_time, delay)]
+    (tmp_path / "0.2.0.jsonl").write_text(json.dumps(entry) + "\n")
+    assert [point.name for point in script.read_history(tmp_path)] == ["int8", "int4"]
+
+
 @pytest.mark.parametrize("line", ["text\n", "{}\n", "[]\n"])
 def test_benchmark_history_names_a_bad_line(line: str, tmp_path: Path) -> None:
     script = figure_script("benchmark_history")

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 
 WATCHER = """
 import signal, sys
-for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-    if hasattr(signal, name):
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 if not sys.stdin.buffer.read():
     print(sys.argv[1], file=sys.stderr, flush=True)
 """

@@ -55,7 +55,8 @@ def ray_cluster(way_out: str) -> Iterator[dict[str, float]]:
             else "cannot join or start a Ray cluster"
         )
         raise TrainingError(f"{what}: {' '.join(str(error).split())}") from None
-    with message_on_abrupt_end(f"inkhorn: this process was ended, as by Ray when its cluster is gone. {way_out}"):
+    lost = f"inkhorn: the process ended without an error; Ray does this when its cluster is gone. {way_out}"
+    with message_on_abrupt_end(lost):
         try:
             yield resources
         finally:

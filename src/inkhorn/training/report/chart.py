@@ -9,12 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from inkhorn.training.report.formatting import format_count, format_loss
 from inkhorn.training.report.run_log import Floats, RunLog, number, series, smooth
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLORS = {
     "ink": "#25211b",
@@ -196,20 +199,29 @@ def _mark_best(axes: Any, step: float, loss: float, *, left: bool) -> None:
 
 def to_svg(chart: Chart, width: float, height: float) -> str:
     """The chart as an SVG element whose colors are CSS variables. The output is deterministic."""
-    buffer = io.StringIO()
-    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     # The page sets its own serif. DejaVu, which comes with matplotlib, is the widest, so that the others fit too.
     with _drawn(chart, width, height, "DejaVu Serif") as figure:
         figure.patch.set_visible(False)
-        figure.savefig(buffer, format="svg", metadata=metadata)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]  # without the XML declaration and the doctype
+        svg = _svg_element(figure)
     svg = re.sub(r"<svg [^>]*>", f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{chart.title}">', svg)
     svg = re.sub(r' id="(?:\w+_\d+|best)"', lambda m: ' class="best"' if "best" in m[0] else "", svg)
     svg = re.sub(r' d="[^"]+"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), svg)
     for name, color in COLORS.items():
         svg = svg.replace(color, f"var(--{name})")
     return svg
+
+
+def _svg_element(figure: "Figure") -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :]  # without the XML declaration and the doctype
+
+
+def save_svg(figure: "Figure", path: Path) -> None:
+    """Write a figure as an SVG file, without metadata and without addresses of other documents."""
+    svg = _svg_element(figure).replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "").replace("xlink:href", "href")
+    path.write_text(svg, encoding="utf-8")
 
 
 def save_png(chart: Chart, path: Path) -> None:
