@@ -2,8 +2,8 @@
 
 python finetune_lora.py [TEXT [STEPS [OUT]]]
 
-The model's ten million weights are frozen; an adapter of rank 8 is trained, with a thirtieth of the parameters. Without
-a text the model is fine-tuned on this project's documentation.
+The model's weights are frozen; an adapter of rank 8 is trained, with 4 % of the parameters. Without a text the
+model is fine-tuned on this project's documentation.
 """
 
 import sys
@@ -22,7 +22,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def documentation(folder: Path) -> Path:
-    """The prose of the documentation: tables and commands are outside the vocabulary."""
+    """The prose of the documentation, without tables and commands."""
     lines = (line for page in sorted(DOCS.glob("*.md")) for line in page.read_text("utf-8").splitlines())
     text = folder / "docs.txt"
     text.write_text("\n".join(line for line in lines if line[:1].isalpha()), "utf-8")
@@ -31,6 +31,7 @@ def documentation(folder: Path) -> Path:
 
 def main(text: str = "", steps: str = "60", out: str = "") -> None:
     folder = Path(out or tempfile.mkdtemp(prefix="inkhorn-"))
+    folder.mkdir(parents=True, exist_ok=True)
     run, text = folder / "lora", text or str(documentation(folder))
     flags = ["--lora-rank", "8", "--lr", "0.003", "--batch-size", "4", "--eval-every", "20", "--steps", steps]
     failed = command(["train", "--init-from", "shakespeare", "--text", text, "--out", str(run), *flags])

@@ -187,10 +187,13 @@ def test_tensor_specs_match_parameters(kind: Any, activation: Any, tied: bool) -
 
 
 def test_shakespeare_recipe_size() -> None:
-    for name, vocab_sizes, block_size in (("shakespeare-char", range(65, 101), 256), ("shakespeare", [2048], 512)):
+    for name, vocab_sizes, block_size, least in (
+        ("shakespeare-char", range(65, 101), 256, 9_000_000),
+        ("shakespeare", [2048], 512, 5_000_000),
+    ):
         architecture = RECIPES[name].architecture
         for vocab_size in vocab_sizes:
-            assert 9_000_000 < architecture.to_model_config(vocab_size).num_parameters < 10_000_000
+            assert least < architecture.to_model_config(vocab_size).num_parameters < 10_000_000
         assert architecture.n_embd // architecture.n_head == 64
         assert architecture.n_embd % 32 == 0
         assert architecture.block_size == block_size

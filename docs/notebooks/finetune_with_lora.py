@@ -2,7 +2,7 @@
 # # Fine-tune with LoRA
 #
 # A trained model learns another style. LoRA (Hu et al. 2021) keeps its weights and trains small matrices beside them:
-# a thirtieth of the parameters, and an adapter of about a megabyte.
+# 4 % of the parameters, and an adapter of 0.8 MB.
 
 # %%
 from pathlib import Path
@@ -16,7 +16,7 @@ Path("style.txt").write_text("\n".join(lines)[:150_000], encoding="utf-8")
 # %% [markdown]
 # ## Before
 #
-# The shipped model knows Shakespeare only.
+# The shipped model knows Shakespeare, the King James Bible and some books with the language of their time.
 
 # %%
 import inkhorn
@@ -25,8 +25,6 @@ print("The function" + inkhorn.generate("The function", max_tokens=200, temperat
 
 # %% [markdown]
 # ## Train the adapter
-#
-# Characters that the model does not know are replaced or left out; the command says which.
 
 # %%
 # !inkhorn train --init-from shakespeare --text style.txt --lora-rank 8 --lr 0.003 --batch-size 4 --steps 60 --eval-every 20 --out lora

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Generate and sample
 #
-# The shipped model writes Shakespeare one character at a time. This notebook generates text, streams it, and changes
+# The shipped model writes Shakespeare one token at a time: a word, or a part of one. This notebook generates text, streams it, and changes
 # how the next token is chosen.
 
 # %%
@@ -38,7 +38,7 @@ model.generate("HAMLET:", max_tokens=240, seed=3, logprobs=0)
 # ## Temperature
 #
 # Before a token is drawn, the scores of all tokens are divided by the *temperature*. Below 1 likely tokens become more
-# likely: the text repeats itself. Above 1 unlikely ones get a chance: the spelling breaks.
+# likely: the text repeats itself. Above 1 unlikely ones get a chance: the sense breaks.
 
 # %%
 for temperature in (0.3, 0.8, 1.3):

@@ -78,7 +78,7 @@ print("largest change of a logit:", np.abs(result.logits - changed.logits).max()
 # %%
 for line in ("To be, or not to be", "To be, or not two bees", "Te bo, ro ton to eb"):
     score = model.score(line)
-    print(f"{score.total / (len(score.tokens) - 1):6.2f} nats per character: {line}")
+    print(f"{score.total / (len(score.tokens) - 1):6.2f} nats per token: {line}")
 
 # %%
 model.score("To be, or not to be, that is the question: the train is late again.")

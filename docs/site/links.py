@@ -17,6 +17,7 @@ PAGES = {
     "SECURITY.md": "development/security.md",
     "examples/README.md": "examples.md",
     "src/inkhorn/assets/shakespeare/README.md": "shakespeare.md",
+    "src/inkhorn/assets/shakespeare-char/README.md": "shakespeare-char.md",
 }
 """Markdown files outside docs/ that are pages of the site, with their paths there."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models import save_checkpoint, tiny_config, tiny_model
+from helpers.shipped import CHARACTERS
 
 from inkhorn.checkpoint.resolve import SHIPPED
 from inkhorn.checkpoint.weights import read_config, read_weights
@@ -211,7 +212,7 @@ def test_llama_cpp_generates_shakespeare(
 
 def test_state_dict_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run("export", "--state-dict", "nanoGPT.pth") == 0
+    assert run("export", CHARACTERS, "--state-dict", "nanoGPT.pth") == 0
     lines = """
 import inkhorn, torch
 model = inkhorn.GPT(inkhorn.ModelConfig(vocab_size=66))
@@ -221,7 +222,7 @@ model.load_state_dict(torch.load("nanoGPT.pth", weights_only=True))
     exec(lines, names)
     idx = torch.tensor([[30, 27, 25, 17, 27, 10]])
     with torch.no_grad():
-        found, expected = names["model"](idx)[0], GPT.from_pretrained(SHIPPED["shakespeare"])(idx)[0]
+        found, expected = names["model"](idx)[0], GPT.from_pretrained(SHIPPED[CHARACTERS])(idx)[0]
     assert torch.equal(found, expected)
 
 

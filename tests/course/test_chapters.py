@@ -211,5 +211,7 @@ def test_logits_of_the_last_chapter_are_those_of_the_shipped_model() -> None:
         caches: list[dict[str, Tensor]] = [{} for _ in model.h]
         by_token = torch.cat([model(idx[:, i : i + 1], caches) for i in range(12)], dim=1)
     assert torch.allclose(by_token, expected, atol=1e-5, rtol=1e-5)
-    assert [tuple(cache["k"].shape) for cache in caches] == [(2, 5, 12, 64)] * 8
+    config = reference.config
+    shape = (2, config.n_head, 12, config.n_embd // config.n_head)
+    assert [tuple(cache["k"].shape) for cache in caches] == [shape] * config.n_layer
     assert torch.equal(module.generate(model, idx[:, :4], 8), module.generate_slowly(model, idx[:, :4], 8))

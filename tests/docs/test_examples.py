@@ -58,9 +58,10 @@ def test_train_on_package_source(tmp_path: Path) -> None:
 
 
 def test_finetune_lora(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text.write_text(text.read_text() * 10)  # a tenth is held out, at least a block of 512 tokens
     example("finetune_lora").main(str(text), "2", str(tmp_path))
     output = capsys.readouterr().out
-    assert re.search(r"adapter has [\d,]+ kB; the base model has 20 MB", output)
+    assert re.search(r"adapter has [\d,]+ kB; the base model has 11 MB", output)
     assert float(re.search(r"largest difference between logits: (\S+)", output)[1]) < 1e-4  # type: ignore[index]
     assert output.index("before: The model") < output.index("after: The model")
 
@@ -73,10 +74,10 @@ def test_documentation_is_prose(tmp_path: Path) -> None:
 
 def test_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mpl.use("agg")
-    example("explain").main("ROMEO:\nO, she doth teach", "7", str(tmp_path / "attention.png"))
+    example("explain").main("ROMEO:\nO, she doth teach", "5", str(tmp_path / "attention.png"))
     output = capsys.readouterr().out
-    assert output.count("\n  block ") == 9
-    assert re.search(r"^next: '.' \d+%", output)
+    assert output.count("\n  block ") == 7
+    assert re.search(r"^next: '.+' \d+%", output)
     assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
 
 

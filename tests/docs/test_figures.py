@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from helpers.paths import ROOT
 from helpers.scripts import load_script
+from helpers.shipped import CHARACTERS
 
 from inkhorn.checkpoint.resolve import resolve_checkpoint
 from inkhorn.checkpoint.weights import read_config
@@ -39,7 +40,7 @@ def test_svg_is_self_contained(path: Path) -> None:
 
 def test_architecture_figure_parameters() -> None:
     found = ElementTree.parse(DOCS / "architecture.svg").getroot()
-    config = read_config(resolve_checkpoint("shakespeare"))
+    config = read_config(resolve_checkpoint(CHARACTERS))
     embeddings, blocks = (config.vocab_size + config.block_size) * config.n_embd, config.num_parameters
     blocks -= embeddings + 2 * config.n_embd  # ln_f
     said = texts(found)

@@ -397,10 +397,10 @@ def test_exit_during_generation() -> None:
 from inkhorn.config.sampling import SamplingParams
 from inkhorn.inference.engine import Engine
 handle = Engine.from_pretrained(backend="numpy").submit("a", SamplingParams(ignore_eos=True))
-print(len(next(handle).text))
+print(len(next(handle).text) > 0)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
 
 
 # asyncio

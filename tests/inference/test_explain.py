@@ -198,7 +198,7 @@ def test_invalid_arguments() -> None:
 def test_json_size() -> None:
     folder = resolve_checkpoint("shakespeare")
     tokenizer, model = load_tokenizer(folder), NumpyModel.from_pretrained(folder)
-    ids = tokenizer.encode("To be, or not to be, that is the question:\n" * 8).tolist()
+    ids = tokenizer.encode("To be, or not to be, that is the question:\n" * 30).tolist()
     encoded = explain(model, tokenizer, ids, 3).to_json()
     assert len(encoded["tokens"]) == MAX_POSITIONS
     assert len(json.dumps(encoded)) < 500_000

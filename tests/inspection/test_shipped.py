@@ -40,7 +40,7 @@ def network() -> NumpyModel:
 
 def tokens() -> list[int]:
     """The text of the atlas."""
-    ids: list[int] = load_tokenizer(FOLDER_OF_MODEL).encode(held_out_text(works())[:10_000]).tolist()[:8_192]
+    ids: list[int] = load_tokenizer(FOLDER_OF_MODEL).encode(held_out_text(works())[: 32 * 8_192]).tolist()[:8_192]
     return ids
 
 
@@ -133,7 +133,7 @@ def test_steering_vectors(name: str) -> None:
     """The vectors in the package are those of the texts, and so are the factors and, on the same CPU, the effects."""
     facts, tokenizer = steering_facts(FOLDER_OF_MODEL, name), load_tokenizer(FOLDER_OF_MODEL)
     texts = contrast_texts(works(), name)
-    positive, negative = (tokenizer.encode(text[: 2 * STEERING_TOKENS]).tolist()[:STEERING_TOKENS] for text in texts)
+    positive, negative = (tokenizer.encode(text[: 32 * STEERING_TOKENS]).tolist()[:STEERING_TOKENS] for text in texts)
     vector, factors = steering_vector(network(), positive, negative, facts.layer, STEERING_TOKENS)
     np.testing.assert_allclose(read_steering(FOLDER_OF_MODEL, name)[0], vector, atol=1e-4)
     assert [effect["factor"] for effect in facts.effects] == list(factors)

@@ -23,7 +23,7 @@ from inkhorn.inference.backends.native_backend import NativeBackend
 from inkhorn.inference.backends.numpy_backend import NumpyBackend
 from inkhorn.inference.backends.packed_weights import load_packed
 from inkhorn.inference.engine import Engine
-from inkhorn.inference.explain import explain
+from inkhorn.inference.explain import MAX_POSITIONS, explain
 from inkhorn.inference.numpy_model import KVCache, NumpyModel
 from inkhorn.inference.sequence import window_start
 from inkhorn.inspection.importance import importance
@@ -319,14 +319,14 @@ def test_window_start_matches_engine() -> None:
 
 def test_explain_matches_python(fp32_site: Path) -> None:
     reference, tokenizer = NumpyModel.from_pretrained(SHIPPED), load_tokenizer(SHIPPED)
-    text = ("An “unknown” word: naïveté. " + VERSE * 4)[:290]
+    text = ("An “unknown” word: naïveté. " + VERSE * 24)[:2000]  # longer than the context
     ids = tokenizer.encode(tokenizer.normalize(text)[0]).tolist()
     (found,) = run_engine({"do": "explain", "folder": str(fp32_site), "text": text, "layer": 5})
     expected = {"model": "shakespeare"} | explain(reference, tokenizer, ids, 5).to_json()
     assert list(found) == list(expected)
     for name in ("model", "tokens", "start", "n_layer", "n_head", "layer"):
         assert found[name] == expected[name]
-    assert len(found["tokens"]) == 256
+    assert len(found["tokens"]) == MAX_POSITIONS
     assert found["surprisal"][0] is None
     np.testing.assert_allclose(found["surprisal"][1:], expected["surprisal"][1:], atol=5e-3)
     np.testing.assert_allclose(found["residual_rms"], expected["residual_rms"], atol=5e-3)

@@ -59,7 +59,7 @@ def test_export_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
         "atlas.html",
     } <= written
     assert not {"docs.html", "docs.js"} & written
-    assert 9e6 < sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) < 12e6
+    assert 6e6 < sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) < 9e6
     page = (out / "index.html").read_text(encoding="utf-8")
     assert '<meta name="inkhorn" content="static">' in page
     assert page.index("Content-Security-Policy") < page.index("<link")
@@ -160,7 +160,7 @@ def full_disk(*_: Any) -> None:
 
 def test_export_in_another_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "--web", str(tmp_path / "site"), "--quantize", "int4"]) == 0
-    assert "6.0 MB" in capsys.readouterr().out
+    assert "4.9 MB" in capsys.readouterr().out
     metadata = json.loads((tmp_path / "site" / "model" / "model.json").read_text(encoding="utf-8"))
     assert metadata["fingerprint"].endswith("_int4_portable")
     assert metadata["bytes"] == (tmp_path / "site" / "model" / "weights.bin").stat().st_size

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers.page import Open, fits_width, generate, needs_axe, text, violations, wait_finished
+from helpers.web import SHIPPED
 
+from inkhorn.checkpoint.weights import read_config
 from inkhorn.config.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
 pytestmark = pytest.mark.browser
+
+LAYERS = read_config(SHIPPED).n_layer
 
 
 def complete(server: str, **body: Any) -> str:
@@ -161,11 +165,11 @@ def test_inspector(open_page: Open) -> None:
     page.keyboard.press("Enter")
     view = page.get_by_role("dialog")
     view.locator(".lens-table tbody tr").first.wait_for()
-    assert view.locator(".lens-table tbody tr").count() == 9
+    assert view.locator(".lens-table tbody tr").count() == LAYERS + 1
     assert view.locator(".bars li").count() == 10
     assert view.locator(".chart polyline").count() == 1
     map_ = view.locator(".map-view canvas")
-    assert "layer 5, head 1" in str(map_.get_attribute("aria-label"))
+    assert f"layer {LAYERS // 2 + 1}, head 1" in str(map_.get_attribute("aria-label"))
     view.get_by_role("group", name="Layer").get_by_label("3", exact=True).check(force=True)
     view.get_by_role("group", name="Head").get_by_label("2", exact=True).check(force=True)
     view.locator('.map-view canvas[aria-label*="layer 3, head 2"]').wait_for()

@@ -30,7 +30,7 @@ USE_CLIENT = """async () => {
             controller.abort();
         },
     });
-    const explanation = await client.explain({ model: model.id, text: texts[0], layer: 7 });
+    const explanation = await client.explain({ model: model.id, text: texts[0], layer: 5 });
     const failure = await client.explain({ model: model.id, text: "a", layer: 99 }).catch((error) => error.message);
     const settings = await client.settings();
     return { model, texts, results, aborted, explanation, failure, settings, progress };
@@ -58,7 +58,7 @@ def test_worker_client(browser: "Browser", shipped_site: Path) -> None:
     assert found["aborted"]["finish_reason"] == "abort"
     assert len(found["texts"][2]) > 0
     assert found["texts"][0].endswith("".join(found["explanation"]["tokens"]))
-    assert found["failure"] == "Layer 99 does not exist: the model has layers 0 to 7."
+    assert found["failure"] == "Layer 99 does not exist: the model has layers 0 to 5."
     assert found["settings"]["sampling"]["temperature"]["maximum"] == 2
     size = (shipped_site / "model" / "weights.bin").stat().st_size
     assert found["progress"][-1] == [size, size]

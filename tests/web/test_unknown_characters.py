@@ -1,14 +1,19 @@
 """The page with prompts that are more than plain ASCII: characters the model lacks, and tokens of half a character."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from helpers.page import Open, generate, text, wait_finished
+from helpers.server_process import run_server
+from helpers.shipped import CHARACTERS
 from helpers.web import static_server
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from inkhorn.checkpoint.resolve import SHIPPED
+from inkhorn.web.export import write_site
 
+if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
@@ -16,6 +21,13 @@ pytestmark = pytest.mark.browser
 PROMPT = "ROMEO:\nNaïve — 🎭 “so”\u200b"
 READ = "ROMEO:\nNaive --  'so'"
 NOTE = "ï (replaced by i), — (replaced by --), 🎭 (left out), “ (replaced by '), ” (replaced by '), U+200B (left out)."
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """URL of a server with a shipped model of characters."""
+    with run_server("--model", CHARACTERS) as process:
+        yield process.url
 
 
 def titles(page: "Page", steps: int) -> list[str]:
@@ -47,8 +59,9 @@ def test_note_and_prompt_as_read(open_page: Open) -> None:
     assert page.locator("#note").is_hidden()
 
 
-def test_note_on_static_page(open_page: Open, shipped_site: "Path") -> None:
-    with static_server(shipped_site) as url:
+def test_note_on_static_page(open_page: Open, tmp_path: Path) -> None:
+    write_site(SHIPPED[CHARACTERS], CHARACTERS, tmp_path / "site")
+    with static_server(tmp_path / "site") as url:
         page = open_page(url=url)
         assert generate(page, prompt=PROMPT, words=3).startswith(READ)
         assert NOTE in page.locator("#note").inner_text()

@@ -147,7 +147,7 @@ if __name__ == "__main__":
 #
 # The same model and the same number of steps, and a lower loss.
 #
-# **What is missing.** Size and time. The model that Inkhorn ships has 8 blocks, 320 channels and a context of 256
+# **What is missing.** Size and time. Inkhorn's `shakespeare-char` has 8 blocks, 320 channels and a context of 256
 # characters, and was trained for three hours. Its loss is measured on other text, so it is not in this table.
 # `inkhorn train small` trains a model between the two in about a minute, and [training.md](../training.md) tells the
 # whole story.

@@ -8,7 +8,7 @@
 # them: this is the *KV cache*. A new token then computes only its own query, key and value, and reads
 # the rest from the cache.
 #
-# To see it at work we load the model that Inkhorn ships into our own code. New letter: S counts all tokens so far; T
+# To see it at work we load a model that Inkhorn ships into our own code. New letter: S counts all tokens so far; T
 # now counts only the new ones.
 
 # %%
@@ -153,7 +153,7 @@ def generate(model, idx, n):
 
 # %%
 if __name__ == "__main__":
-    folder = resolve_checkpoint("shakespeare")
+    folder = resolve_checkpoint("shakespeare-char")
     reference, tokenizer = inkhorn.GPT.from_pretrained(folder), load_tokenizer(folder)
     model = GPT(reference.config)
     model.load_state_dict(reference.state_dict())  # the names are the same
@@ -168,7 +168,7 @@ if __name__ == "__main__":
         texts.append(function(model, idx, n))
         print(f"{name}: {n / (time.perf_counter() - began):.0f} tokens/s")
     print(f"the same text: {torch.equal(*texts)}")
-    with inkhorn.load("shakespeare") as engine:
+    with inkhorn.load("shakespeare-char") as engine:
         began = time.perf_counter()
         engine.generate("ROMEO:\n", max_tokens=n, temperature=0.0)
         print(f"Inkhorn's engine: {n / (time.perf_counter() - began):.0f} tokens/s")
