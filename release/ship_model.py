@@ -9,6 +9,7 @@ replaced; `--move-old NAME` keeps that model under another name. The scores in t
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -158,4 +159,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception, so that the temporary folder is removed
     sys.exit(main())

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Generate and sample
 #
-# The shipped model writes Shakespeare one token at a time: a word, or a part of one. This notebook generates text, streams it, and changes
-# how the next token is chosen.
+# The shipped model writes Shakespeare one token at a time: a word, or a part of one. This notebook generates text,
+# streams it, and changes how the next token is chosen.
 
 # %%
 import inkhorn
