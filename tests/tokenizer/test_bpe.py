@@ -1,5 +1,6 @@
 """Byte-pair encodings: trained on a text, and OpenAI's."""
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+import tokenizers
 from helpers.paths import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from inkhorn.tokenizer.base import END_OF_TEXT, split_on_lines
 from inkhorn.tokenizer.bpe import BPETokenizer, train_bpe
 from inkhorn.tokenizer.load import load_tokenizer
 from inkhorn.tokenizer.pretrained import pretrained_tokenizer
+from inkhorn.utils.files import read_json
 
 SPEECH = "the cat sat on the mat, and that was that.\nthe hat sat there too.\n\n"
 TEXT = SPEECH * 20 + END_OF_TEXT + "naïve façades, 日本, 😀\n" * 5
@@ -78,6 +81,21 @@ def test_save_and_load(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     assert AutoTokenizer.from_pretrained(tmp_path)(HARD).input_ids == BPE.encode(HARD).tolist()
+
+
+def test_merges_are_saved_as_text(tmp_path: Path) -> None:
+    """transformers before 4.45 cannot read merges that are pairs."""
+    BPE.save(tmp_path)
+    saved = (tmp_path / "tokenizer.json").read_text("utf-8")
+    assert all(isinstance(merge, str) for merge in json.loads(saved)["model"]["merges"])
+    assert tokenizers.Tokenizer.from_str(saved).to_str() == BPE.inner.to_str()
+
+
+def test_merges_with_spaces_are_saved_as_pairs(tmp_path: Path) -> None:
+    vocabulary = {"a": 0, " ": 1, "a ": 2}
+    BPETokenizer(tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, [("a", " ")]))).save(tmp_path)
+    assert read_json(tmp_path / "tokenizer.json")["model"]["merges"] == [["a", " "]]
+    assert load_tokenizer(tmp_path).encode("a a").tolist() == [2, 0]
 
 
 @settings(max_examples=30)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -188,11 +188,19 @@ class BPETokenizer:
         return str(self.inner.to_str())
 
     def save(self, folder: Path, model_max_length: int | None = None) -> None:
-        self.inner.save(str(folder / "tokenizer.json"))
+        write_json(folder / "tokenizer.json", _with_merges_as_text(json.loads(self.inner.to_str())))
         end = None if self.eos_id is None else END_OF_TEXT
         unknown = getattr(self.inner.model, "unk_token", None)
         prefix = {"add_prefix_space": bool(getattr(self.inner.pre_tokenizer, "add_prefix_space", False))}
         write_json(folder / "tokenizer_config.json", tokenizer_config(model_max_length, end, unknown or end) | prefix)
+
+
+def _with_merges_as_text(spec: dict[str, Any]) -> dict[str, Any]:
+    """A tokenizer.json whose merges are "a b" instead of ["a", "b"], which transformers before 4.45 cannot read."""
+    merges = spec["model"].get("merges")
+    if not merges or any(" " in part for merge in merges for part in merge):  # a space needs the pair
+        return spec
+    return spec | {"model": spec["model"] | {"merges": [" ".join(merge) for merge in merges]}}
 
 
 MIN_VOCAB_SIZE = 257  # the 256 bytes and `<|endoftext|>`
