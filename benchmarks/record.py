@@ -12,10 +12,11 @@ steps of 64 x 256 tokens) in a copy of its folder, on a CPU with the flags of it
 eval_iters=20). Its authors publish 1.4697, the lowest of its estimates on random batches. That is the goal here, with
 the loss computed over the full validation split.
 
-- Loss: computed over the full validation split (nanoGPT's split, the last tenth) in non-overlapping windows of the
-  block size, in float32, by the same function for both sides, at twenty points of a run (every 100 of our 2,000 steps
-  and every 250 of nanoGPT's 5,000). Some flags change the number of points: eval_every and eval_interval, --keep
-  (eval_at_loss adds points) and --minutes-per-run (the last point is at the time limit). The report gives the number.
+- Loss: nats per character, computed over the full validation split (nanoGPT's split, the last tenth) in non-overlapping
+  windows of the block size, in float32, by the same function for both sides, at twenty points of a run (every 150 of
+  our 3,000 steps and every 250 of nanoGPT's 5,000). Some flags change the number of points: eval_every and
+  eval_interval, --keep (eval_at_loss adds points) and --minutes-per-run (the last point is at the time limit). The
+  report gives the number.
 - Tuning: the steps and settings of our recipe were chosen on this validation split, before these rules (docs/log.md).
 - Precision: each side trains in its default. On a CPU that is float32 for nanoGPT, and for Inkhorn bfloat16 if the CPU
   has fast bfloat16 matrix products.
@@ -37,7 +38,6 @@ does the end of this script (two places). log_interval is 1; eval_interval is a 
 --nanogpt-set. The twenty checkpoints take 2.6 GB in the temporary folder until they are evaluated.
 """
 
-import ast
 import multiprocessing
 import os
 import re
@@ -45,9 +45,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,13 +67,13 @@ from nanogpt import (
     step_seconds,
     val_ids,
 )
-from record_report import Point, Run, commit, print_report, save_line, startup
+from recipe_overrides import override
+from record_report import Point, Run, commit, print_report, save_line, saved_runs, startup
 
 from inkhorn.checkpoint.run_folder import RunFolder
-from inkhorn.config.recipes import RECIPES, Recipe
+from inkhorn.config.recipes import RECIPES
 from inkhorn.data.dataset import Array, tokenize_to_disk
 from inkhorn.data.text import from_path
-from inkhorn.errors import nearest
 from inkhorn.hardware.device import select_device
 from inkhorn.model import GPT
 from inkhorn.training.callbacks import Callbacks
@@ -104,11 +103,11 @@ class Args:
     ours_only: bool = False
     """skip nanoGPT"""
     changes: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
-    """overrides of our recipe, such as steps=100 n_layer=2"""
+    """overrides of our recipe, such as steps=100 n_layer=2 tokenizer=bpe vocab_size=1024"""
     nanogpt_changes: Annotated[tuple[str, ...], tyro.conf.arg(name="nanogpt-set")] = ()
     """overrides of nanoGPT's config, such as max_iters=100 n_layer=2"""
     save: Path | None = None
-    """append each run to this JSON Lines file"""
+    """append each run to this JSON Lines file; a run that it holds with the same settings is not repeated"""
     keep: Path | None = None
     """keep our run folders here, with samples generated during training (for docs/figures/loss_samples.py)"""
 
@@ -117,31 +116,18 @@ class Args:
         return range(1337, 1337 + self.seeds)
 
 
-def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
-    """Apply `name=value` overrides to the fields of a recipe's architecture and training config."""
-    parts: dict[str, Any] = {"architecture": recipe.architecture, "train": recipe.train}
-    known = {field.name: part for part, value in parts.items() for field in fields(value)}
-    for change in changes:
-        name, equals, text = change.partition("=")
-        if not equals or name not in known:
-            sys.exit(f"--set {change}: give NAME=VALUE with a field of the recipe: {nearest(name, known)}")
-        parts[known[name]] = replace(parts[known[name]], **{name: parse_value(text)})
-    return replace(recipe, **parts)
-
-
-def parse_value(text: str) -> Any:
-    """Parse a Python literal; any other text is returned as a string."""
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
-
-
 class EvalCallbacks(Callbacks):
-    """Callbacks that evaluate each checkpoint and stop the run with a signal at the time limit."""
+    """Callbacks that evaluate each checkpoint and stop the run with a signal at the time limit.
 
-    def __init__(self, out: Path, ids: Array, device: str, minutes: float | None) -> None:
+    Args:
+        ids: tokens of the text that is scored.
+        characters: its characters without those of its first token, which is not predicted.
+
+    """
+
+    def __init__(self, out: Path, ids: Array, characters: int, device: str, minutes: float | None) -> None:
         self.folder, self.ids, self.device = RunFolder(out), ids, device
+        self.tokens_per_character = (len(ids) - 1) / characters
         self.end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
         self.curve: list[Point] = []
         self.seconds: list[float] = []
@@ -170,7 +156,8 @@ class EvalCallbacks(Callbacks):
         assert RunFolder.step_of(folder) == step
         with torch.random.fork_rng():  # creating the model draws random initial weights
             model = GPT.from_pretrained(folder).to(self.device)
-            loss = full_split_loss(model, self.ids, model.config.block_size)
+            per_token = full_split_loss(model, self.ids, model.config.block_size)
+        loss = per_token * self.tokens_per_character
         # The Trainer's own clock is rolled back with the weights after a loss spike, so sum the step times here.
         self.curve.append(Point(step, sum(self.seconds), loss, startup(self.seconds)))
         print(f"    {self.curve[-1]}", file=sys.stderr)
@@ -181,8 +168,9 @@ def run_folder(folder: Path, seed: int) -> Path:
 
 
 def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
-    data = tokenize_to_disk(from_path(args.text), folder)
     recipe = override(RECIPES["tiny-shakespeare"], args.changes)
+    bpe_size = recipe.vocab_size if recipe.tokenizer == "bpe" else None
+    data = tokenize_to_disk(from_path(args.text), folder, bpe_size=bpe_size)
     if not any(change.startswith("eval_every=") for change in args.changes):
         recipe = override(recipe, [f"eval_every={max(1, recipe.train.steps // EVALUATIONS)}"])
     train = replace(recipe.train, seed=seed, device=args.device, save_every=recipe.train.steps, log_every=1)
@@ -199,7 +187,8 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
     assert config.model_type == "gpt2"
     hardware = select_device(train)
     out = run_folder(args.keep or folder, seed)
-    callbacks = EvalCallbacks(out, data.val, hardware.device.type, args.minutes_per_run)
+    characters = len(data.tokenizer.decode(data.val[1:]))
+    callbacks = EvalCallbacks(out, data.val, characters, hardware.device.type, args.minutes_per_run)
     trainer = Trainer(config, train, data, out, hardware, 1e12, callbacks)
     state = trainer.run(resume=False)
     if not callbacks.curve or callbacks.curve[-1].step < state.step:  # the time limit fell between two evaluations
@@ -211,7 +200,13 @@ def run_inkhorn(args: Args, seed: int, folder: Path) -> Run:
         steps=train.steps,
         tokens_per_step=trainer.tokens_per_step,
         curve=tuple(callbacks.curve),
-        notes=(str(recipe.architecture), str(train), *hardware.reasons, *callbacks.notes),
+        notes=(
+            f"tokenizer {recipe.tokenizer}",
+            str(recipe.architecture),
+            str(train),
+            *hardware.reasons,
+            *callbacks.notes,
+        ),
     )
 
 
@@ -297,11 +292,17 @@ def main() -> None:
         "commit": commit(Path(__file__).parents[1]),
         "minutes_per_run": args.minutes_per_run,
         "scored": "the last tenth of the training text" if args.development else "the validation split",
+        "changed": [*args.changes, *args.nanogpt_changes],
     }
-    sides = [run_inkhorn_isolated] if args.ours_only else [run_inkhorn_isolated, run_nanogpt]
+    saved = saved_runs(args.save, {name: facts[name] for name in ("minutes_per_run", "scored", "changed")})
+    sides = {"inkhorn": run_inkhorn_isolated} | ({} if args.ours_only else {"nanoGPT": run_nanogpt})
     runs: list[Run] = []
     for seed in args.all_seeds:
-        for train in sides:
+        for side, train in sides.items():
+            if (side, seed) in saved:
+                runs.append(saved[side, seed])
+                print(f"  from {args.save}: {runs[-1].describe(args.goal, args.minutes_per_run)}", file=sys.stderr)
+                continue
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
                 os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(name) / "compiled")  # both sides inherit it
                 text = training_part(args.text, Path(name)) if args.development else args.text
@@ -309,7 +310,6 @@ def main() -> None:
             print(f"  {runs[-1].describe(args.goal, args.minutes_per_run)}", file=sys.stderr)
             if args.save is not None:
                 save_line(args.save, runs[-1], args.goal, facts | {"machine": machine()})
-    facts |= {"changed": (*args.changes, *args.nanogpt_changes)}
     print_report(runs, args.goal, args.minutes_per_run, facts, args.claim)
 
 

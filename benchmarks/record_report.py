@@ -5,7 +5,7 @@ import shutil
 import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +208,19 @@ def save_line(path: Path, run: Run, goal: float, facts: Mapping[str, Any]) -> No
     line |= {"final": run.final.loss, "startup": run.final.startup, **asdict(run), **facts}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def saved_runs(path: Path | None, settings: Mapping[str, Any]) -> dict[tuple[str, int], Run]:
+    """The runs that save_line() wrote with these facts, by side and seed."""
+    if path is None or not path.exists():
+        return {}
+    found: dict[tuple[str, int], Run] = {}
+    for line in map(json.loads, path.read_text("utf-8").splitlines()):
+        if all(line.get(name) == value for name, value in settings.items()):
+            facts = {field.name: line[field.name] for field in fields(Run)}
+            facts |= {"curve": tuple(Point(**point) for point in line["curve"]), "notes": tuple(line["notes"])}
+            found[line["side"], line["seed"]] = Run(**facts)
+    return found
 
 
 def commit(folder: Path) -> str | None:

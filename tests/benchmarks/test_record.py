@@ -22,6 +22,7 @@ from inkhorn.model import GPT
 sys.path.insert(0, str(ROOT / "benchmarks"))  # the benchmarks are scripts that import one another
 nanogpt = importlib.import_module("nanogpt")
 record = importlib.import_module("record")
+recipe_overrides = importlib.import_module("recipe_overrides")
 record_report = importlib.import_module("record_report")
 
 LOG = """\
@@ -116,14 +117,14 @@ def test_invalid_arguments(tmp_path: Path) -> None:
 def test_evaluation_preserves_rng_state(tmp_path: Path) -> None:
     architecture = RECIPES["test"].architecture
     GPT(architecture.to_model_config(9)).save_pretrained(tmp_path / "step-0000003")
-    callbacks = record.EvalCallbacks(tmp_path, np.arange(100, dtype=np.uint16) % 9, "cpu", None)
+    callbacks = record.EvalCallbacks(tmp_path, np.arange(100, dtype=np.uint16) % 9, 198, "cpu", None)
     callbacks.seconds = [1.0, 1.0, 2.0]
     before = torch.get_rng_state()
     callbacks.measure(3)
     assert torch.equal(torch.get_rng_state(), before)
     (point,) = callbacks.curve
     assert (point.step, point.seconds, point.startup) == (3, 4.0, 0.0)
-    assert point.loss == pytest.approx(np.log(9), abs=0.5)
+    assert point.loss == pytest.approx(np.log(9) / 2, abs=0.25)  # 99 predicted tokens have 198 characters
 
 
 def test_run_exits_when_parent_process_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +132,7 @@ def test_run_exits_when_parent_process_dies(tmp_path: Path, monkeypatch: pytest.
         raise SystemExit(code)
 
     monkeypatch.setattr(os, "_exit", fake_exit)
-    callbacks = record.EvalCallbacks(tmp_path, np.zeros(1), "cpu", None)
+    callbacks = record.EvalCallbacks(tmp_path, np.zeros(2), 1, "cpu", None)
     line = {"tokens": 60, "step": 3, "train/tokens_per_sec": 10.0}
     for alive in (None, True, False):
         parent = None if alive is None else SimpleNamespace(is_alive=lambda alive=alive: alive)
@@ -257,13 +258,15 @@ def test_series_of_one_side() -> None:
 
 def test_recipe_overrides_are_parsed() -> None:
     recipe = RECIPES["tiny-shakespeare"]
-    new = record.override(recipe, ["n_layer=2", "steps=7", "lr=1e-2", "schedule=cosine", "zero_init=False"])
+    new = recipe_overrides.override(recipe, ["n_layer=2", "steps=7", "lr=1e-2", "schedule=cosine", "zero_init=False"])
     assert (new.architecture.n_layer, new.train.steps, new.train.lr) == (2, 7, 0.01)
     assert (new.train.schedule, new.train.zero_init) == ("cosine", False)
-    assert record.override(recipe, []) == recipe
+    new = recipe_overrides.override(recipe, ["tokenizer=bpe", "vocab_size=512"])
+    assert (new.tokenizer, new.vocab_size, new.train) == ("bpe", 512, recipe.train)
+    assert recipe_overrides.override(recipe, []) == recipe
     for wrong in ("n_layers=2", "steps"):
         with pytest.raises(SystemExit, match=f"--set {wrong}: give NAME=VALUE.*{wrong[:5]}"):
-            record.override(recipe, [wrong])
+            recipe_overrides.override(recipe, [wrong])
 
 
 def test_each_run_is_saved_immediately(tmp_path: Path) -> None:
@@ -273,3 +276,14 @@ def test_each_run_is_saved_immediately(tmp_path: Path) -> None:
     assert (first["seconds_to_goal"], first["final"], first["startup"], first["commit"]) == (7, 1.4, 3, "c0ffee")
     assert first["curve"][0] == {"step": 100, "seconds": 5.0, "loss": 1.6, "startup": 3.0}
     assert second["seconds_to_goal"] is None
+
+
+def test_saved_runs_are_read_if_their_settings_are_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    assert record_report.saved_runs(None, {}) == record_report.saved_runs(path, {}) == {}
+    for steps, seed in (("steps=1", 1), ("steps=2", 1), ("steps=2", 2)):
+        facts = {"changed": [steps], "scored": "the validation split"}
+        record_report.save_line(path, run(1.6, seed=seed, notes=(steps,)), 1.45, facts)
+    found = record_report.saved_runs(path, {"changed": ["steps=2"], "scored": "the validation split"})
+    assert found == {("ours", seed): run(1.6, seed=seed, notes=("steps=2",)) for seed in (1, 2)}
+    assert not record_report.saved_runs(path, {"changed": ["steps=2"], "scored": "another text"})
