@@ -89,7 +89,9 @@ class Args:
     nanogpt: Path | None = None
     """folder of a nanoGPT checkout"""
     seeds: int = 5
-    """runs per side, with seeds 1337, 1338, ..."""
+    """runs per side, with consecutive seeds"""
+    first_seed: int = 1337
+    """first of the seeds"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """device of both sides"""
     development: bool = False
@@ -113,7 +115,7 @@ class Args:
 
     @property
     def all_seeds(self) -> range:
-        return range(1337, 1337 + self.seeds)
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 class EvalCallbacks(Callbacks):
