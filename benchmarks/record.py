@@ -45,6 +45,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Container
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,6 +77,7 @@ from inkhorn.data.dataset import Array, tokenize_to_disk
 from inkhorn.data.text import from_path
 from inkhorn.hardware.device import select_device
 from inkhorn.model import GPT
+from inkhorn.tokenizer.bpe import MIN_VOCAB_SIZE
 from inkhorn.training.callbacks import Callbacks
 from inkhorn.training.trainer import Trainer
 
@@ -109,7 +111,7 @@ class Args:
     nanogpt_changes: Annotated[tuple[str, ...], tyro.conf.arg(name="nanogpt-set")] = ()
     """overrides of nanoGPT's config, such as max_iters=100 n_layer=2"""
     save: Path | None = None
-    """append each run to this JSON Lines file; a run that it holds with the same settings is not repeated"""
+    """append each run to this JSON Lines file; a run that it holds with the same settings and device is not repeated"""
     keep: Path | None = None
     """keep our run folders here, with samples generated during training (for docs/figures/loss_samples.py)"""
 
@@ -261,8 +263,8 @@ def training_part(text: Path, folder: Path) -> Path:
     return out
 
 
-def check(args: Args) -> None:
-    """Exit with a clear error before training starts if a run could not be made or saved."""
+def check(args: Args, saved: Container[tuple[str, int]] = ()) -> None:
+    """Exit with a clear error before training starts if a run that is not saved yet could not be made or saved."""
     if not args.ours_only:
         if args.nanogpt is None:
             sys.exit("give --nanogpt FOLDER, the folder of a nanoGPT checkout, or --ours-only")
@@ -271,12 +273,17 @@ def check(args: Args) -> None:
         sys.exit(f"--text {args.text}: there is no such file (`inkhorn data tiny-shakespeare` downloads it)")
     if args.save is not None and (args.save.is_dir() or not args.save.parent.is_dir()):
         sys.exit(f"--save {args.save}: give a file in a folder that exists")
-    for folder in [run_folder(args.keep, seed) for seed in args.all_seeds] if args.keep is not None else []:
+    seeds = [seed for seed in args.all_seeds if ("inkhorn", seed) not in saved]
+    for folder in [run_folder(args.keep, seed) for seed in seeds] if args.keep is not None else []:
         if RunFolder(folder).steps():
             sys.exit(f"--keep {args.keep}: {folder} holds checkpoints already; give another folder")
     if args.claim is not None and args.seeds < 2:
         sys.exit("--claim compares the mean of several seeds: give --seeds 5")
-    override(RECIPES["tiny-shakespeare"], args.changes)
+    recipe = override(RECIPES["tiny-shakespeare"], args.changes)
+    if recipe.tokenizer not in ("char", "bpe"):
+        sys.exit(f"--set tokenizer={recipe.tokenizer}: give char or bpe, which are learnt from the training text")
+    if not isinstance(recipe.vocab_size, int) or recipe.vocab_size < MIN_VOCAB_SIZE:
+        sys.exit(f"--set vocab_size={recipe.vocab_size}: give a whole number of at least {MIN_VOCAB_SIZE}")
     for change in args.nanogpt_changes:
         if not re.fullmatch(r"\w+=[^\s=]+", change):
             sys.exit(f"--nanogpt-set {change}: give NAME=VALUE")
@@ -284,25 +291,28 @@ def check(args: Args) -> None:
 
 def main() -> None:
     args = tyro.cli(Args, description=__doc__)
-    check(args)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stops processes, removes temporary folders
+    for number in (signal.SIGINT, signal.SIGTERM):  # sys.exit stops processes and removes temporary folders
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     if args.device == "auto":
         args = replace(args, device="cuda" if torch.cuda.is_available() else "cpu")
     device = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    facts: dict[str, Any] = {
+    settings = {
         "device": device,
-        "commit": commit(Path(__file__).parents[1]),
         "minutes_per_run": args.minutes_per_run,
         "scored": "the last tenth of the training text" if args.development else "the validation split",
         "changed": [*args.changes, *args.nanogpt_changes],
     }
-    saved = saved_runs(args.save, {name: facts[name] for name in ("minutes_per_run", "scored", "changed")})
+    facts: dict[str, Any] = settings | {"commit": commit(Path(__file__).parents[1])}
+    saved = saved_runs(args.save, settings)
+    check(args, saved)
     sides = {"inkhorn": run_inkhorn_isolated} | ({} if args.ours_only else {"nanoGPT": run_nanogpt})
     runs: list[Run] = []
+    reused = 0
     for seed in args.all_seeds:
         for side, train in sides.items():
             if (side, seed) in saved:
                 runs.append(saved[side, seed])
+                reused += 1
                 print(f"  from {args.save}: {runs[-1].describe(args.goal, args.minutes_per_run)}", file=sys.stderr)
                 continue
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
@@ -312,6 +322,8 @@ def main() -> None:
             print(f"  {runs[-1].describe(args.goal, args.minutes_per_run)}", file=sys.stderr)
             if args.save is not None:
                 save_line(args.save, runs[-1], args.goal, facts | {"machine": machine()})
+    if reused:
+        facts["not repeated"] = f"{reused} of {len(runs)} runs, read from {args.save}, which has their commits"
     print_report(runs, args.goal, args.minutes_per_run, facts, args.claim)
 
 

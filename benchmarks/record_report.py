@@ -1,6 +1,5 @@
 """Results of record.py: the loss curve of each run, statistics over the seeds, and the report as text and JSON."""
 
-import json
 import shutil
 import statistics
 import subprocess
@@ -11,6 +10,8 @@ from typing import Any
 
 from common import Series, report
 from scipy.stats import ttest_1samp
+
+from inkhorn.utils.jsonl import append_jsonl, read_jsonl
 
 CLAIM_P = 0.01
 SLOW_STEP_FACTOR = 5  # a step that takes more than this many times the median includes compilation
@@ -206,16 +207,13 @@ def save_line(path: Path, run: Run, goal: float, facts: Mapping[str, Any]) -> No
     point = run.reached(goal)
     line = {"goal": goal, "seconds_to_goal": point and point.seconds, "lowest": run.lowest.loss}
     line |= {"final": run.final.loss, "startup": run.final.startup, **asdict(run), **facts}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_jsonl(path, line)
 
 
 def saved_runs(path: Path | None, settings: Mapping[str, Any]) -> dict[tuple[str, int], Run]:
-    """The runs that save_line() wrote with these facts, by side and seed."""
-    if path is None or not path.exists():
-        return {}
+    """The runs that save_line() wrote with these settings among its facts, by side and seed."""
     found: dict[tuple[str, int], Run] = {}
-    for line in map(json.loads, path.read_text("utf-8").splitlines()):
+    for line in read_jsonl(path) if path is not None else []:
         if all(line.get(name) == value for name, value in settings.items()):
             facts = {field.name: line[field.name] for field in fields(Run)}
             facts |= {"curve": tuple(Point(**point) for point in line["curve"]), "notes": tuple(line["notes"])}

@@ -95,15 +95,19 @@ def test_invalid_arguments(tmp_path: Path) -> None:
     (kept / "inkhorn-1338" / "step-0000100" / "config.json").touch()
     with pytest.raises(SystemExit, match="inkhorn-1338 holds checkpoints already"):
         record.check(good)
+    record.check(good, {("inkhorn", 1338)})  # that run is not repeated
     good.keep = None
     for name, (value, message) in {
         "nanogpt": (None, "give --nanogpt FOLDER"),
         "text": (tmp_path / "nothing", "--text .*nothing: there is no such file"),
         "save": (tmp_path / "nowhere" / "runs", "--save .*: give a file in a folder that exists"),
+        "changes": (("tokenizer=gpt2",), "--set tokenizer=gpt2: give char or bpe, which are learnt from"),
         "nanogpt_changes": (("max_iters", "a=1"), "--nanogpt-set max_iters: give NAME=VALUE"),
     }.items():
         with pytest.raises(SystemExit, match=message):
             record.check(replace(good, **{name: value}))
+    with pytest.raises(SystemExit, match="--set vocab_size=256: give a whole number of at least 257"):
+        record.check(replace(good, changes=("tokenizer=bpe", "vocab_size=256")))
     for name in nanogpt.NEEDED:
         (good.nanogpt / name).unlink()
         with pytest.raises(SystemExit, match=f"there is no .*{name}: give the folder of a checkout of nanoGPT"):
