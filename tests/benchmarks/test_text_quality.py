@@ -143,5 +143,6 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert means["held-out Shakespeare: new word 4-grams"] < 0.05
     assert 0 < means["temperature 0.8: words of Shakespeare"] < 1
     assert facts["AUC at temperature 0.8"] > 0.9
+    assert 0 <= facts["AUC of the training text"] < 0.9  # the same speech as in the held-out text
     assert 0.5 < facts["minimal pairs"] <= 1
     assert (tmp_path / "samples" / "temperature-0.8.txt").read_text().count("--- seed") == 6
