@@ -192,9 +192,10 @@ def test_failed_engine_ends_the_server(folder: Path) -> None:
 
 
 def test_shutdown_ends_streams_with_an_error_event(folder: Path) -> None:
-    with run_server("--model", str(folder), "--shutdown-timeout", "1") as server:
+    # More tokens than a fast machine generates within the timeout.
+    with run_server("--model", str(folder), "--shutdown-timeout", "1", "--max-tokens", "10000000") as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        body = json.dumps({"prompt": "a", "max_tokens": 60_000, "ignore_eos": True, "stream": True})
+        body = json.dumps({"prompt": "a", "max_tokens": 10_000_000, "ignore_eos": True, "stream": True})
         connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
         response = connection.getresponse()
         response.readline()

@@ -86,7 +86,7 @@ def test_click_on_emoji_of_the_prompt(open_page: Open, bpe_server: str) -> None:
     page = open_page(url=bpe_server)
     generate(page, prompt="🎭 of the play", words=5)
     wait_finished(page)
-    page.locator(".text-view .line").first.click(position={"x": 8, "y": 12})
+    page.locator(".text-view .line").first.click(position={"x": 3, "y": 12})
     page.get_by_role("dialog").locator(".panel.next").wait_for()
     assert page.locator("dialog h2 b").inner_text() == "🎭"
 
