@@ -144,8 +144,8 @@ def test_steering_vectors(name: str) -> None:
         for effect, expected in zip(found, (facts.effects[0], facts.effects[4]), strict=True):
             if exact:
                 assert effect.to_json() == expected
-            else:  # other roundings, other texts: as close as 16 texts of 80 words are
-                np.testing.assert_allclose(numbers(effect.to_json()), numbers(expected), atol=0.3)
+            else:  # other roundings, other texts: as close as 16 texts of 80 words are; the perplexity is from 10 to 20
+                np.testing.assert_allclose(numbers(effect.to_json()), numbers(expected), atol=0.3, rtol=0.25)
 
 
 def numbers(effect: Mapping[str, float | None]) -> list[float]:
