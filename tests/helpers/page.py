@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 Open = Callable[..., "Page"]
+Serve = Callable[[AbstractContextManager[Any]], Any]
 
 
 def generate(page: "Page", words: int = 12, prompt: str = "ROMEO:", samples: int = 1) -> str:

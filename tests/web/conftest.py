@@ -1,10 +1,12 @@
 """Fixtures for tests of the web page."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from helpers.page import Open, Serve
 from helpers.server_process import run_server
 from helpers.web import SHIPPED, export_tiny, save_bpe_checkpoint
 
@@ -33,8 +35,18 @@ def bpe_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def open_page(browser: "Browser", server: str) -> Iterator[Callable[..., "Page"]]:
-    """Opens the page as on a first visit; fails the test if the console shows an error or a warning."""
+def serve() -> Iterator[Serve]:
+    """Starts a server for one test and gives what its context manager gives."""
+    with ExitStack() as servers:
+        yield servers.enter_context
+
+
+@pytest.fixture
+def open_page(browser: "Browser", server: str, serve: Serve) -> Iterator[Open]:
+    """Opens the page as on a first visit; fails the test if the console shows an error or a warning.
+
+    It depends on `serve` so that pages close before their servers: an open page may still send a request.
+    """
     contexts: list[BrowserContext] = []
     messages: list[str] = []
 

@@ -1,9 +1,8 @@
 """The page switches parts of the model off, and shows which parts matter for a token."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from helpers.page import fits_width, generate, text, wait_finished
+from helpers.page import Open, Serve, fits_width, generate, text, wait_finished
 from helpers.web import SHIPPED, export_tiny, static_server
 
 from inkhorn.checkpoint.weights import read_config
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Page
-
-Open = Callable[..., "Page"]
 
 
 def open_grid(page: "Page") -> None:
@@ -206,32 +203,32 @@ def test_phone(open_page: Open) -> None:
     assert fits_width(page)
 
 
-def test_static_page(open_page: Open, tmp_path: "Path") -> None:
-    with static_server(export_tiny(tmp_path)) as url:
-        page = open_page(url=url)
-        original = generate(page, prompt="ab")
-        open_grid(page)
-        switch(page, "layer 1, MLP")
-        wait_finished(page, 1)
-        assert text(page, 1) != original
-        inspect_and_compute(page)
-        assert page.locator(".panel.importance table button").count() == 2 * 3
-        page.get_by_text("inkhorn serve also shows the direct share of each part").wait_for()
+def test_static_page(open_page: Open, tmp_path: "Path", serve: Serve) -> None:
+    url = serve(static_server(export_tiny(tmp_path)))
+    page = open_page(url=url)
+    original = generate(page, prompt="ab")
+    open_grid(page)
+    switch(page, "layer 1, MLP")
+    wait_finished(page, 1)
+    assert text(page, 1) != original
+    inspect_and_compute(page)
+    assert page.locator(".panel.importance table button").count() == 2 * 3
+    page.get_by_text("inkhorn serve also shows the direct share of each part").wait_for()
 
 
-def test_steering_on_the_static_page(open_page: Open, shipped_site: "Path") -> None:
-    with static_server(shipped_site) as url:
-        page = open_page(url=url)
-        original = generate(page)
-        open_grid(page)
-        page.get_by_label("prose ↔ verse").press("ArrowLeft")
-        wait_finished(page, 1)
-        steered = text(page, 1)
-        assert steered != original
-        switch(page, "layer 1, MLP")
-        page.get_by_label("put their mean").check()
-        wait_finished(page, 1)
-        assert text(page, 1) != steered
-        with page.context.expect_page() as opened:
-            page.get_by_role("link", name="All heads").click()
-        opened.value.get_by_role("link", name="Back to the model").wait_for()
+def test_steering_on_the_static_page(open_page: Open, shipped_site: "Path", serve: Serve) -> None:
+    url = serve(static_server(shipped_site))
+    page = open_page(url=url)
+    original = generate(page)
+    open_grid(page)
+    page.get_by_label("prose ↔ verse").press("ArrowLeft")
+    wait_finished(page, 1)
+    steered = text(page, 1)
+    assert steered != original
+    switch(page, "layer 1, MLP")
+    page.get_by_label("put their mean").check()
+    wait_finished(page, 1)
+    assert text(page, 1) != steered
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="All heads").click()
+    opened.value.get_by_role("link", name="Back to the model").wait_for()

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 import pytest
-from helpers.page import Open, fits_width, generate
+from helpers.page import Open, Serve, fits_width, generate
 from helpers.web import static_server
 
 if TYPE_CHECKING:
@@ -120,18 +120,18 @@ def test_inspector_names_the_token_and_dims_while_it_waits(open_page: Open) -> N
     page.locator('dialog .panels:not([aria-busy]) canvas[aria-label*="layer 2"]').wait_for()
 
 
-def test_static_page_says_how_much_of_the_model_is_loaded(open_page: Open, shipped_site: "Path") -> None:
-    with static_server(shipped_site) as url:
-        page = open_page(url=url, wait=False)
-        waiting: list[Route] = []
-        page.route("**/weights.bin", lambda route: waiting.append(route))
-        page.reload()
-        page.locator("#about", has_text="parameters").wait_for()
-        page.fill("[name=words]", "3")
-        page.click("button[type=submit]")
-        detail = "{ detail: { loaded: 2.2e6, total: 1e7 } }"
-        page.evaluate(f"dispatchEvent(new CustomEvent('inkhorn-progress', {detail}))")
-        page.locator(".details", has_text="Loading the model: 22 % of 10.0 MB").wait_for()
-        for route in waiting:
-            route.continue_()
-        page.locator(".details", has_text="seed").wait_for()
+def test_static_page_says_how_much_of_the_model_is_loaded(open_page: Open, shipped_site: "Path", serve: Serve) -> None:
+    url = serve(static_server(shipped_site))
+    page = open_page(url=url, wait=False)
+    waiting: list[Route] = []
+    page.route("**/weights.bin", lambda route: waiting.append(route))
+    page.reload()
+    page.locator("#about", has_text="parameters").wait_for()
+    page.fill("[name=words]", "3")
+    page.click("button[type=submit]")
+    detail = "{ detail: { loaded: 2.2e6, total: 1e7 } }"
+    page.evaluate(f"dispatchEvent(new CustomEvent('inkhorn-progress', {detail}))")
+    page.locator(".details", has_text="Loading the model: 22 % of 10.0 MB").wait_for()
+    for route in waiting:
+        route.continue_()
+    page.locator(".details", has_text="seed").wait_for()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from helpers.page import Open, fits_width, generate, needs_axe, violations
+from helpers.page import Open, Serve, fits_width, generate, needs_axe, violations
 from helpers.web import SHIPPED, export_tiny, static_server
 
 from inkhorn.checkpoint.weights import read_config
@@ -249,16 +249,16 @@ def test_the_visitors_text_back_and_reload(open_page: Open) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
-def test_static_page(open_page: Open, tmp_path: Path, kind: str) -> None:
+def test_static_page(open_page: Open, tmp_path: Path, kind: str, serve: Serve) -> None:
     """Also a model without clear heads, and one whose context is shorter than the text."""
-    with static_server(export_tiny(tmp_path, model_type=kind)) as url:
-        page = open_page("#tour", url=url)
-        for step in range(1, STEPS + 1):
-            go(page, step)
-        go(page, 8)
-        norms = page.locator(".model-map text", has_text="layer norm").count()
-        assert norms == (3 if kind == "gpt2" else 2)
-        assert page.locator(".quote code", has_text="self.ln_1(x + self.attn(x))").count() == (kind != "gpt2")
+    url = serve(static_server(export_tiny(tmp_path, model_type=kind)))
+    page = open_page("#tour", url=url)
+    for step in range(1, STEPS + 1):
+        go(page, step)
+    go(page, 8)
+    norms = page.locator(".model-map text", has_text="layer norm").count()
+    assert norms == (3 if kind == "gpt2" else 2)
+    assert page.locator(".quote code", has_text="self.ln_1(x + self.attn(x))").count() == (kind != "gpt2")
 
 
 def test_bpe_model(open_page: Open, bpe_server: str) -> None:

@@ -3,13 +3,14 @@ page, with the server and without.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from helpers import distributed_worker
+from helpers.page import Open, Serve
 from helpers.server_process import run_server
 from helpers.training import BASE, trainer
 from helpers.web import static_server
@@ -138,28 +139,28 @@ def check_page(page: "Page", run: Path, characters: int = 1000) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_page_of_the_server(open_page: Callable[..., "Page"], run: Path) -> None:
-    with run_server("--model", str(run), "--quantize", "int8") as process:
-        check_page(open_page(url=process.url), run)
+def test_page_of_the_server(open_page: Open, run: Path, serve: Serve) -> None:
+    process = serve(run_server("--model", str(run), "--quantize", "int8"))
+    check_page(open_page(url=process.url), run)
 
 
-def test_static_page(open_page: Callable[..., "Page"], run: Path, tmp_path: Path) -> None:
+def test_static_page(open_page: Open, run: Path, tmp_path: Path, serve: Serve) -> None:
     """Snapshots are fetched when they are shown. The last bits of their logits depend on the instruction set."""
     write_site(resolve_checkpoint(run), "tiny", tmp_path / "site")
     assert not (tmp_path / "site" / "watch").exists()
     sizes = {path.stat().st_size for path in (tmp_path / "site" / "model" / "snapshots").iterdir()}
     assert len(sizes) == 1
-    with static_server(tmp_path / "site") as url:
-        check_page(open_page(url=url, viewport={"width": 375, "height": 800}, color_scheme="dark"), run, 20)
+    url = serve(static_server(tmp_path / "site"))
+    check_page(open_page(url=url, viewport={"width": 375, "height": 800}, color_scheme="dark"), run, 20)
 
 
-def test_model_without_snapshots_has_no_link(open_page: Callable[..., "Page"]) -> None:
+def test_model_without_snapshots_has_no_link(open_page: Open) -> None:
     page = open_page()
     assert not page.get_by_role("link", name="Training").is_visible()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [pytest.param(1280, "dark", marks=pytest.mark.slow), (375, "light")])
-def test_live_page(open_page: Callable[..., "Page"], run: Path, tmp_path: Path, width: int, scheme: str) -> None:
+def test_live_page(open_page: Open, run: Path, tmp_path: Path, width: int, scheme: str) -> None:
     """It follows the files of a run that goes on, and keeps its state when the process has ended."""
     out = tmp_path / "run"
     out.mkdir()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from helpers.page import Open, generate, text, wait_finished
+from helpers.page import Open, Serve, generate, text, wait_finished
 from helpers.server_process import run_server
 from helpers.shipped import CHARACTERS
 from helpers.web import static_server
@@ -59,12 +59,12 @@ def test_note_and_prompt_as_read(open_page: Open) -> None:
     assert page.locator("#note").is_hidden()
 
 
-def test_note_on_static_page(open_page: Open, tmp_path: Path) -> None:
+def test_note_on_static_page(open_page: Open, tmp_path: Path, serve: Serve) -> None:
     write_site(SHIPPED[CHARACTERS], CHARACTERS, tmp_path / "site")
-    with static_server(tmp_path / "site") as url:
-        page = open_page(url=url)
-        assert generate(page, prompt=PROMPT, words=3).startswith(READ)
-        assert NOTE in page.locator("#note").inner_text()
+    url = serve(static_server(tmp_path / "site"))
+    page = open_page(url=url)
+    assert generate(page, prompt=PROMPT, words=3).startswith(READ)
+    assert NOTE in page.locator("#note").inner_text()
 
 
 def test_inspector_with_tokens_of_half_a_character(open_page: Open, bpe_server: str) -> None:
