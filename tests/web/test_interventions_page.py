@@ -159,7 +159,7 @@ def test_a_link_to_a_changed_text(open_page: Open) -> None:
     page.get_by_role("button", name="Share").nth(1).click()
     link = page.evaluate("location.hash")
     king = steering_facts(SHIPPED, "king")
-    factor = king.effects[4]["factor"]
+    factor = f"{king.effects[4]['factor']:g}"
     assert f"change=m1n&change=r{king.layer}v{factor}%7Eking" in link
     other = open_page(link)
     wait_finished(other, 1)

@@ -149,8 +149,8 @@ def test_heads_are_measured_as_in_python(open_page: Open) -> None:
     page = open_page("#tour/5")
     wait_for_step(page, 5)
     assert page.locator(".habits label").count() >= 4
-    page.locator(".habits label", has_text="same token").click()
-    page.locator(".figure p[role=status]", has_text="looks at earlier places where the same token stood").wait_for()
+    page.locator(".habits label", has_text="What came next last time").click()
+    page.locator(".figure p[role=status]", has_text="finds an earlier place where the same token stood").wait_for()
     assert page.locator(".overlay path").count() > 0
     script = """async ({ text, layers }) => {
         const { BEHAVIOURS, meanWeights } = await import("./tour/behaviours.js");

@@ -172,9 +172,9 @@ There's no harm done.
 """
 
 
-@pytest.mark.parametrize(("precision", "max_increase"), [("bf16", 0.001), ("int8", 0.01), ("int4", 0.03)])
+@pytest.mark.parametrize(("precision", "max_increase"), [("bf16", 0.001), ("int8", 0.01), ("int4", 0.1)])
 def test_quantization_quality(isa: str, precision: Precision, max_increase: float) -> None:
-    """Perplexity on lines of a held-out play; docs/performance.md has the complete plays."""
+    """Perplexity on a few lines of a held-out play, so with wide limits; docs/performance.md has the complete plays."""
     folder = SHIPPED["shakespeare"]
     ids = load_tokenizer(folder).encode(SPEECHES).tolist()
 
